@@ -1,0 +1,30 @@
+"""Parts found by name: one file a part in its package, no registry to edit.
+
+A part is a (name, params) pair such as `{name: logmel, n_mels: 64}`. Its module
+`tonestack/<kind>/<name>.py` defines `Params` (a `Section`: typed, unknown keys refused) and the
+object or function that its package's contract asks for.
+"""
+
+import importlib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from tonestack.errors import UserError, nearest
+
+PACKAGE = Path(__file__).parent
+
+
+def names(kind: str) -> list[str]:
+    """Names of all parts of a kind (`frontends`, `models`, `losses`, `metrics`, `tasks`, `data`, ...)."""
+    files = (PACKAGE / kind).glob("*.py")
+    return sorted(f.stem for f in files if not f.stem.startswith("_"))
+
+
+@cache
+def find(kind: str, name: str) -> ModuleType:
+    """Import the module of one part; a name that does not exist is refused with what there is."""
+    known = names(kind)
+    if name not in known:
+        raise UserError(f"no {kind.rstrip('s')} is called '{name}'{nearest(name, known)}")
+    return importlib.import_module(f"tonestack.{kind}.{name}")

@@ -1,0 +1,98 @@
+"""The words a user types: `key=value`, the same for `run.sh` and for every script."""
+
+import re
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from tonestack.errors import UserError, nearest
+from tonestack.section import Section
+
+
+class Words(Section):
+    """Every word but the dotted overrides; the text after each is what `--help` prints."""
+
+    data: str = Field("demo", description="data config: configs/data/<data>.yaml")
+    model: tuple[str, ...] | None = Field(None, description="model configs, by comma; left out: the preset's models")
+    preset: str | None = Field(None, description="smoke, fast or full; left out: the data config's own")
+    fold: str | None = Field(None, description="folds: 0..4, 0,2 or 3; left out: all")
+    name: str | None = Field(None, description="folder name below folds/, oof/, submissions/; left out: the data name")
+    root: str | None = Field(None, description="folder of the competition's files; left out: the data config's")
+    scoring: str | None = Field(None, description="csv of test labels with a 'usage' column, read by score alone")
+    revision: str | None = Field(None, description="label revision; left out: the newest the pipeline chose")
+    variant: str | None = Field(None, description="name for changed settings: <model>-<variant>")
+    seed: int = Field(0, ge=0, description="seed of the networks; not 0: <model>-s<seed>")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    engine: str = Field("local", description="local: this machine's cores")
+    jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores")
+    overrides: dict[str, Any] = Field(default_factory=dict, description="SECTION.KEY=VALUE, any key of a config")
+
+
+def parse(arguments: list[str]) -> Words:
+    """Parse `key=value` words; dotted keys become nested overrides. Unknown words are refused."""
+    values: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals or not key:
+            raise UserError(f"'{argument}' is not key=value{_suggest(key)}")
+        if "." in key:
+            _put(overrides, key.split("."), _value(argument, text))
+        elif key in values:
+            raise UserError(f"'{key}=' is given twice; give it once, values separated by commas")
+        elif key in Words.model_fields and key != "overrides":
+            values[key] = _word(key, text)
+        else:
+            raise UserError(f"unknown word '{key}='{_suggest(key)} (a config's key is written section.key=value)")
+    return Words.parse(values | {"overrides": overrides}, "command line")
+
+
+def _suggest(key: str) -> str:
+    return nearest(key, set(Words.model_fields) - {"overrides"})
+
+
+def _word(key: str, text: str) -> Any:
+    if not text:
+        raise UserError(f"'{key}=' has no value")
+    if key == "model":
+        return tuple(text.split(","))
+    if key in ("name", "variant") and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
+        raise UserError(f"'{key}={text}': use letters, digits, '_', '-' and '.' only")
+    if key == "variant" and re.fullmatch(r"s\d+", text):
+        raise UserError(f"'variant={text}' would read as a seed; choose another word")
+    return text
+
+
+def _value(argument: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"'{argument}': the value is not valid YAML") from None
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"'{'.'.join(path)}=' contradicts another word that sets '{key}' as a whole")
+    if path[-1] in tree:
+        raise UserError(f"'{'.'.join(path)}=' is given twice, as a whole or in part; give it once")
+    tree[path[-1]] = value
+
+
+def parse_folds(text: str | None, available: list[int]) -> list[int]:
+    """Turn `0..4`, `0,2` or `3` into a list of folds; one that does not exist is refused."""
+    if text is None:
+        return available
+    folds: list[int] = []
+    for piece in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", piece)
+        if not match or int(match[1]) > int(match[2] or match[1]):
+            raise UserError(f"'fold={text}': write 0..4, 0,2 or 3")
+        first, last = int(match[1]), int(match[2] or match[1])
+        folds += range(first, last + 1)
+    missing = sorted(set(folds) - set(available))
+    if missing:
+        raise UserError(f"'fold={text}': no fold {missing}; there are folds {available[0]}..{available[-1]}")
+    return sorted(set(folds))
