@@ -1,0 +1,31 @@
+"""Frontends: one file each turns a wave into an array of frames; no torch, so that worker processes start fast.
+
+A module defines `Params` (a `Section`) and a class `Frontend` that follows the protocol below.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class FrontendProtocol(Protocol):
+    """The contract of every `Frontend`. An instance is pickled to the workers, tables included.
+
+    sample_rate: the rate in Hz its input must have.
+    width: F, the number of bands (1 for a wave).
+    frame_rate: frames per second.
+    dtype: np.float16 for spectrograms, np.int16 for waves.
+    """
+
+    sample_rate: int
+    width: int
+    frame_rate: float
+    dtype: type[np.generic]
+
+    def __init__(self, params: Any) -> None: ...
+
+    def __call__(self, wave: np.ndarray) -> np.ndarray:
+        """Turn float32 (n,), n >= 1, into (T, F) of `dtype`, T >= 1, all finite."""
+
+    def exact(self, wave: np.ndarray) -> np.ndarray:
+        """Return the same as float32 (T, F), before the rounding."""

@@ -1,0 +1,36 @@
+"""Log-mel spectrogram in dB: librosa.power_to_db(librosa.feature.melspectrogram(...), top_db=None)."""
+
+import numpy as np
+
+from tonestack.frontends import _spectrogram as sg
+
+
+class Params(sg.MelParams):
+    """Sample rate, window and mel bands."""
+
+
+class Frontend:
+    """Wave float32 (n,) -> log-mel float16 (T, n_mels) in dB; silence is -100 dB."""
+
+    dtype = np.float16
+
+    def __init__(self, params: sg.MelParams) -> None:
+        self.sample_rate = params.sample_rate
+        self.width = params.n_mels
+        self.frame_rate = params.sample_rate / params.hop_length
+        self._n_fft, self._hop = params.n_fft, params.hop_length
+        self._window = sg.window(params)
+        self._basis = np.ascontiguousarray(sg.mel_basis(params).T)  # (bins, n_mels)
+
+    def __call__(self, wave: np.ndarray) -> np.ndarray:
+        return self._run(wave, np.float16)
+
+    def exact(self, wave: np.ndarray) -> np.ndarray:
+        """Return float32 (T, n_mels), before the rounding."""
+        return self._run(wave, np.float32)
+
+    def _run(self, wave: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
+        out = np.empty((sg.frame_count(len(wave), self._n_fft, self._hop), self.width), dtype)
+        for where, power in sg.power_chunks(wave, self._n_fft, self._hop, self._window):
+            out[where] = sg.decibels(power @ self._basis)  # |dB| < 400: far inside float16
+        return out
