@@ -1,0 +1,48 @@
+"""Split the training clips into folds: stratified by label × verified, grouped, official folds honoured.
+
+Takes the clip table and, where recordings have been decoded, which clips hold the same audio.
+Leaves folds/<name>/r0.csv (clip_id, label, verified, group, fold) and r0.json.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from tonestack import cli, folds, jobs, oof, store
+from tonestack.errors import UserError
+from tonestack.files import fingerprint
+from tonestack.run import Run
+
+
+def run(run: Run) -> pd.DataFrame:
+    """Return the fold table, made anew only when the clips, labels or settings have changed."""
+    train, settings = run.competition().train, run.data.folds.model_dump()
+    clips = fingerprint(train[folds.COLUMNS].astype(str).to_numpy().tolist())
+    hashes = store.audio_hashes(run.cache, train["clip_id"])
+    joined = train if hashes is None else train.assign(group=folds.join_duplicates(train["group"], hashes))
+    groups = fingerprint(joined["group"].tolist())
+    known = folds.receipt(run.folds)
+    same = known.get("settings") == settings and known.get("clips") == clips
+    if same and (hashes is None or known.get("groups") == groups):  # no recordings here: the table stands
+        print(f"folds: up to date ({len(train)} clips)")
+        return folds.read(run.folds)
+    refuse_changed_meaning(run, known, settings)
+    table = folds.assign(joined, run.data.folds, f"configs/data/{run.words.data}.yaml: folds")
+    folds.write(run.folds, table, {"settings": settings, "clips": clips, "groups": groups})
+    sizes = table.groupby("fold").size()
+    print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")
+    return table
+
+
+def refuse_changed_meaning(run: Run, known: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Refuse to redraw, with other settings, folds on which experiments were trained."""
+    if known and known.get("settings") != settings and oof.experiments(run.oof):
+        changed = jobs.differences({"folds": known["settings"]}, {"folds": settings})
+        raise UserError(
+            f"{run.folds / 'r0.csv'} was made with other settings ({'; '.join(changed)}) and {run.oof} holds tables "
+            "that were made on it; give another name= to keep both, or delete both folders"
+        )
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

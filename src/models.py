@@ -1,0 +1,49 @@
+"""List every model config: frontend, input shape, parameters and multiply-adds of one crop.
+
+Takes configs/model/*.yaml and the words (preset=, overrides); data= gives the number of classes.
+"""
+
+import pandas as pd
+import torch
+
+from tonestack import cli, config, parts
+from tonestack.layers import count_multiply_adds, count_parameters
+from tonestack.leaderboard import aligned
+from tonestack.run import Run
+
+CLASSES = 41  # of FSDKaggle2018: the sizes can be compared whatever competition is at hand
+
+
+def run(run: Run) -> pd.DataFrame:
+    """Print the table; `model=` narrows it."""
+    names = run.words.model or tuple(config.available("model"))
+    table = pd.DataFrame([describe(run, name) for name in names])
+    print(f"{CLASSES} classes; preset {run.data.preset}")
+    print(aligned(table.fillna("")))
+    return table
+
+
+def describe(run: Run, name: str) -> dict[str, str]:
+    """One row: the network is built and one crop is sent through it."""
+    settings = config.load_model(name, run.preset, run.words)
+    frontend_module = parts.find("frontends", settings.frontend["name"])
+    frontend = frontend_module.Frontend(config.part_params("frontends", settings.frontend, "frontend"))
+    module = parts.find("models", settings.network["name"])
+    if not hasattr(module, "build"):  # not a network: its size depends on the clips
+        return {"model": name, "frontend": settings.frontend["name"], "input": f"statistics of {frontend.width} bands"}
+    network = module.build(config.part_params("models", settings.network, "network"), frontend.width, CLASSES)
+    frames = round(settings.crop.seconds * frontend.frame_rate)
+    shape = (1, frontend.width, frames)
+    work = count_multiply_adds(network, torch.zeros(1, *shape))
+    return {
+        "model": name,
+        "frontend": settings.frontend["name"],
+        "input": " x ".join(map(str, shape)),
+        "parameters": f"{count_parameters(network):,}",
+        "multiply-adds": f"{work / 1e6:,.1f} M",
+        "seconds a crop": f"{settings.crop.seconds:g}",
+    }
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

@@ -1,0 +1,25 @@
+"""Decode every clip once and store the features that the models of this call need.
+
+Takes the competition's csv files and recordings.
+Leaves cache/<name>/<frontend>-<key>/ (always safe to delete) and names the files that cannot be used.
+"""
+
+from typing import Any
+
+from tonestack import cli, jobs, store
+from tonestack.run import Run
+
+
+def run(run: Run, frontends: list[dict[str, Any]] | None = None) -> store.PrepareReport:
+    """Make the features of `frontends`, or of all models of this call, that are not up to date."""
+    specs = frontends or [experiment.config.frontend for experiment in run.experiments()]
+    unique = [spec for index, spec in enumerate(specs) if spec not in specs[:index]]
+    report = store.prepare(run.competition(), unique, run.data.audio, run.cache, jobs.cores())
+    print(f"prepare: {report}")
+    for row in report.bad.itertuples():
+        print(f"  unusable {row.part} clip {row.clip_id}: {row.reason}")
+    return report
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

@@ -1,0 +1,274 @@
+"""Layered configuration: data, model, preset and command line, merged left to right, then validated.
+
+A layer is `(place, mapping)`; the place is what an error message names. `DataConfig` holds what every
+stage may need and never imports a network; `ModelConfig` holds what one experiment is.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from tonestack import metrics, parts
+from tonestack.audio import AudioParams
+from tonestack.ensemble.blends import BlendParams
+from tonestack.ensemble.stackers import StackParams
+from tonestack.errors import UserError, nearest
+from tonestack.section import Place, Section
+from tonestack.words import Words
+
+PROJECT = Path(__file__).parents[2]
+CONFIGS = PROJECT / "configs"
+
+LOSS = {"name": "cross_entropy"}  # of a model config that names none
+
+Layer = tuple[str, dict[str, Any]]
+
+
+class FoldParams(Section):
+    """How the training clips are split."""
+
+    n: int = Field(5, ge=2, le=100)
+    seed: int = Field(0, ge=0)
+    small_classes: Literal["refuse", "warn"] = "refuse"
+
+
+class DataConfig(Section):
+    """What is known of a competition and of the choices made for all of its models."""
+
+    reader: dict[str, Any]
+    root: str
+    task: str = "classify"
+    metric: str = "map@3"
+    preset: str = "fast"
+    groups: dict[str, dict[str, list[str]]] = {}
+    audio: AudioParams = AudioParams()
+    folds: FoldParams = FoldParams()
+    fold_mean: Literal["geometric", "arithmetic"] = "geometric"
+    blend: BlendParams = BlendParams()
+    stack: StackParams = StackParams()
+
+
+class CropParams(Section):
+    """The piece of a clip that a network sees; lengths in seconds."""
+
+    seconds: float = Field(2.56, gt=0)
+    short: Literal["tile", "pad"] = "tile"
+
+
+class AugmentParams(Section):
+    """Batched augmentation of crops; a zero switches a part off. See `augment.py`."""
+
+    mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha)")
+    mixup_share: float = Field(1.0, ge=0, le=1, description="share of batches that are mixed")
+    stretch: float = Field(0.0, ge=0, lt=1, description="random resized crop: length factor in 1 ± stretch")
+    shift_bands: float = Field(0.0, ge=0, lt=0.5, description="largest shift along frequency, share of the bands")
+    time_masks: int = Field(0, ge=0)
+    time_mask: float = Field(0.2, ge=0, le=1, description="largest mask, share of the crop")
+    band_masks: int = Field(0, ge=0)
+    band_mask: float = Field(0.2, ge=0, le=1, description="largest mask, share of the bands")
+    erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing of a rectangle")
+    gain_db: float = Field(0.0, ge=0, description="largest random gain either way, dB")
+    tilt_db: float = Field(0.0, ge=0, description="largest random spectral tilt at the band edges, dB")
+    noise: float = Field(0.0, ge=0, description="standard deviation of added noise, normalised units")
+
+
+class TrainingParams(Section):
+    """One training run."""
+
+    epochs: int = Field(40, ge=1)
+    min_steps: int = Field(0, ge=0, description="small sets train longer: at least so many steps")
+    batch_size: int = Field(32, ge=2)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
+    warmup: float = Field(0.15, ge=0, lt=1, description="share of the steps in which the rate rises")
+    grad_clip: float = Field(5.0, ge=0, description="largest gradient norm; 0: none")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
+    balanced: float = Field(0.0, ge=0, le=1, description="class-balanced sampling: 0 none, 1 classes even")
+    source_weights: dict[str, float] = Field(
+        default_factory=lambda: {"given": 1.0}, description="loss weight by a label's source"
+    )
+    verified_only: bool = False
+    stop: Literal["fixed", "early"] = "fixed"
+    inner_share: float = Field(0.15, gt=0, lt=0.5, description="of the training part, where stop is early")
+    patience: int = Field(15, ge=1, description="epochs without a better inner loss")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    channels_last: bool = True
+
+    def plan(self, n_clips: int) -> tuple[int, int]:
+        """Epochs and steps an epoch; a small set gets as many epochs as make `min_steps`."""
+        steps = max(1, n_clips // self.batch_size)
+        return max(self.epochs, math.ceil(self.min_steps / steps)), steps
+
+
+class InferenceParams(Section):
+    """Test-time augmentation: every clip is seen in several crops, at one or several lengths."""
+
+    crops: int = Field(6, ge=1, description="most crops a clip and length")
+    overlap: float = Field(0.5, ge=0, lt=1)
+    lengths: tuple[float, ...] = Field((1.0,), min_length=1, description="factors of the crop length")
+    mean: Literal["arithmetic", "geometric"] = "geometric"
+    batch_size: int = Field(64, ge=1)
+
+
+class ModelConfig(Section):
+    """What one experiment is: its frontend, network, loss and how it is trained and used."""
+
+    frontend: dict[str, Any]
+    network: dict[str, Any]
+    loss: dict[str, Any] = LOSS
+    crop: CropParams = CropParams()
+    augment: AugmentParams = AugmentParams()
+    training: TrainingParams = TrainingParams()
+    inference: InferenceParams = InferenceParams()
+
+
+class Preset(Section):
+    """configs/preset/<name>.yaml: which models, and what they and the data config change."""
+
+    models: tuple[str, ...]
+    data: dict[str, Any] = {}
+    all: dict[str, Any] = {}
+    each: dict[str, dict[str, Any]] = {}
+
+
+def part_params(kind: str, section: dict[str, Any], place: Place) -> Section:
+    """Validate a part's `{name, **params}` by its module's own `Params`."""
+
+    def where(loc: tuple[str, ...]) -> str:
+        return place(loc) if callable(place) else place
+
+    name = section.get("name")
+    if not isinstance(name, str):
+        raise UserError(f"{where(('name',))}: 'name' is {name!r}; there is: {', '.join(parts.names(kind))}")
+    module = parts.find(kind, name)
+    params = {key: value for key, value in section.items() if key != "name"}
+    parsed: Section = module.Params.parse(params, lambda loc: f"{where(loc)} ({name})")
+    return parsed
+
+
+def available(kind: str) -> list[str]:
+    """Names of the configs of a kind: `data`, `model` or `preset`."""
+    return sorted(path.stem for path in (CONFIGS / kind).glob("*.yaml"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping; anything else is refused, naming file and line."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a mapping of keys to values is expected")
+    return content
+
+
+def layer(kind: str, name: str) -> Layer:
+    """Read configs/<kind>/<name>.yaml; a name that does not exist is refused with the nearest one."""
+    if name not in available(kind):
+        raise UserError(f"no {kind} config is called '{name}'{nearest(name, available(kind))} (configs/{kind}/)")
+    return f"configs/{kind}/{name}.yaml", read_yaml(CONFIGS / kind / f"{name}.yaml")
+
+
+def merge(layers: list[Layer]) -> dict[str, Any]:
+    """Merge mappings left to right; a part whose `name` changes loses the old part's parameters."""
+    result: dict[str, Any] = {}
+    for _, values in layers:
+        result = _merge_two(result, values)
+    return result
+
+
+def _merge_two(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    if "name" in right and "name" in left and right["name"] != left["name"]:
+        return right
+    result = dict(left)
+    for key, value in right.items():
+        both = isinstance(value, dict) and isinstance(left.get(key), dict)
+        result[key] = _merge_two(left[key], value) if both else value
+    return result
+
+
+def _place_of(layers: list[Layer], loc: tuple[str, ...]) -> str:
+    """Name the last layer that sets the key at `loc` (or the nearest level above it)."""
+    for depth in range(len(loc), 0, -1):
+        for place, values in reversed(layers):
+            if _sets(values, loc[:depth]):
+                return place
+    return layers[0][0]
+
+
+def _sets(values: Any, loc: tuple[str, ...]) -> bool:
+    for key in loc:
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return True
+
+
+def _places(layers: list[Layer], section: str) -> Callable[[tuple[str, ...]], str]:
+    """Where each parameter of a part was set."""
+    return lambda loc: f"{_place_of(layers, (section, *loc))}: {section}"
+
+
+def load_preset(name: str) -> Preset:
+    """Read one preset."""
+    place, values = layer("preset", name)
+    return Preset.parse(values, place)
+
+
+def preset_of(words: Words) -> str:
+    """Name of the preset of a call: the word, else the data config's own."""
+    default = DataConfig.model_fields["preset"].default
+    return words.preset or str(layer("data", words.data)[1].get("preset", default))
+
+
+def load_data(words: Words) -> tuple[DataConfig, Preset]:
+    """Resolve the data config: its YAML, the preset's `data`, the words and overrides."""
+    name = preset_of(words)
+    preset = load_preset(name)
+    own, _ = split_overrides(words)
+    typed = {"preset": name} | ({"root": words.root} if words.root else {})
+    layers = [layer("data", words.data), (f"configs/preset/{name}.yaml", preset.data), ("command line", typed | own)]
+    config = DataConfig.parse(merge(layers), lambda loc: _place_of(layers, loc))
+    part_params("data", config.reader, _places(layers, "reader"))
+    parts.find("tasks", config.task)
+    metrics.resolve(config.metric)  # refused here, not after a fold has been trained
+    return config, preset
+
+
+def load_model(name: str, preset: Preset, words: Words) -> ModelConfig:
+    """Resolve one model config: its YAML, the preset's `all` and `each`, the overrides."""
+    _, own = split_overrides(words)
+    place = f"configs/preset/{preset_of(words)}.yaml"
+    layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
+    config = ModelConfig.parse(merge([("", {"loss": LOSS}), *layers]), lambda loc: _place_of(layers, loc))
+    return config.model_copy(update=_with_defaults(config, layers))
+
+
+def _with_defaults(config: ModelConfig, layers: list[Layer]) -> dict[str, Any]:
+    """Fill every part's defaults in, so that a saved config says all of what was run."""
+    filled = {}
+    for section, kind in (("frontend", "frontends"), ("network", "models"), ("loss", "losses")):
+        values = getattr(config, section)
+        params = part_params(kind, values, _places(layers, section)).model_dump(mode="json")
+        filled[section] = {"name": values["name"]} | params
+    return filled
+
+
+def split_overrides(words: Words) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part the dotted overrides into those of the data config and those of the model configs."""
+    of_data, of_model = DataConfig.model_fields, ModelConfig.model_fields
+    unknown = [key for key in words.overrides if key not in of_data and key not in of_model]
+    if unknown:
+        raise UserError(f"command line: unknown section '{unknown[0]}.'{nearest(unknown[0], {*of_data, *of_model})}")
+    own = {key: value for key, value in words.overrides.items() if key in of_data}
+    model = {key: value for key, value in words.overrides.items() if key in of_model}
+    return own, model

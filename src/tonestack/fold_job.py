@@ -1,0 +1,78 @@
+"""One experiment × one fold, from label table and feature store to its three files; runs in any process."""
+
+import platform
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from tonestack import __version__, metrics, oof, parts
+from tonestack.files import atomic, file_hash
+from tonestack.jobs import FoldJob, config_fingerprint
+from tonestack.learners import Fitted
+from tonestack.store import Store
+
+
+def run(job: FoldJob) -> dict[str, Any]:
+    """Train, predict held-out and test clips, write the three files; return the receipt."""
+    started = time.perf_counter()
+    torch.set_num_threads(job.threads)
+    settings = job.experiment.config
+    store = Store.open(job.cache, settings.frontend, job.audio)
+    model = parts.find("models", settings.network["name"])
+    fitted = parts.find("learners", getattr(model, "LEARNER", "network")).fit(job, store)
+    weights = job.folder / f"fold{job.fold}.safetensors"
+    with atomic(weights) as temporary:
+        save_file(fitted.tensors(), temporary)
+    probabilities = _predict(job, fitted)
+    receipt = {
+        "experiment": job.experiment.name,
+        "fold": job.fold,
+        "metrics": _scores(job, probabilities[: len(job.held_out)]),
+        "config": settings.model_dump(mode="json"),
+        "config_fingerprint": config_fingerprint(job.experiment),
+        "inputs": job.inputs,
+        "seed": job.experiment.seed,
+        "params": fitted.params,
+        "epochs": fitted.epochs,
+        "versions": versions(),
+        "checksums": {weights.name: file_hash(weights)},
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    part = ["oof"] * len(job.held_out) + ["test"] * len(job.test)
+    oof.write_fold(job.folder, job.fold, job.held_out + job.test, part, probabilities, job.classes, receipt)
+    fitted.done()
+    return receipt
+
+
+def _predict(job: FoldJob, fitted: Fitted) -> np.ndarray:
+    """Probabilities of held-out then test clips (R, C); clips without audio get the training classes' prior."""
+    logs = fitted.log_probabilities(job.held_out + job.test)
+    prior = (job.labels.targets * job.labels.weights[:, None]).sum(0) / job.labels.weights.sum()
+    empty = np.isnan(logs).all(axis=1)
+    probabilities = parts.find("tasks", job.task).normalise(np.exp(logs))
+    probabilities[empty] = prior
+    return probabilities.astype(np.float32)
+
+
+def _scores(job: FoldJob, held_out: np.ndarray) -> dict[str, float]:
+    """The metric and the log loss on the fold's verified clips with their r0 labels."""
+    if not job.scored.any():
+        return {}
+    task = parts.find("tasks", job.task)
+    truth = task.truth(job.truth[job.scored])
+    names = dict.fromkeys([job.metric, *task.METRICS])
+    return {name: float(metrics.resolve(name)(held_out[job.scored], truth)) for name in names}
+
+
+def versions() -> dict[str, str]:
+    """Versions that a rerun would have to match, and where it ran."""
+    return {
+        "tonestack": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }

@@ -1,0 +1,138 @@
+"""Folds: stratified by label × verified, grouped by source, official folds honoured."""
+
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from tonestack.config import FoldParams
+from tonestack.errors import UserError
+from tonestack.files import read_json, write_csv, write_json
+
+COLUMNS = ["clip_id", "label", "verified", "group", "fold"]
+
+
+def assign(train: pd.DataFrame, params: FoldParams, place: str) -> pd.DataFrame:
+    """Give every training clip its fold: the table of `folds/<name>/r0.csv`.
+
+    train: a reader's table (`clip_id, label, verified, group, fold`; fold -1 where there is none).
+    place names the settings in errors. Official folds are kept as they are.
+    """
+    table = train[COLUMNS].reset_index(drop=True).copy()
+    official = table["fold"].to_numpy() >= 0
+    if official.all():
+        return table
+    if official.any():
+        raise UserError(
+            f"{place}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"
+        )
+    check_class_sizes(table["label"], params, place)
+    strata = stratum(table["label"], table["verified"], params.n)
+    try:
+        table["fold"] = split(strata, table["group"], params)
+    except ValueError as error:  # more folds than any class has clips, or than there are groups
+        raise UserError(f"{place}: {str(error).rstrip('.')}; give a smaller folds.n") from None
+    warn_of_single_folds(table, place)
+    return table
+
+
+def check_class_sizes(labels: pd.Series, params: FoldParams, place: str) -> None:
+    """Refuse (or warn of) a class with fewer clips than folds: some fold could not be scored on it."""
+    counts = Counter(labels)
+    small = sorted((n, label) for label, n in counts.items() if n < params.n)
+    if not small:
+        return
+    listed = ", ".join(f"'{label}' has {n}" for n, label in small[:5])
+    message = f"{place}: {len(small)} classes have fewer clips than the {params.n} folds: {listed}"
+    if params.small_classes == "refuse":
+        raise UserError(f"{message}; give folds.n={max(2, small[0][0])} or folds.small_classes=warn")
+    warnings.warn(message, stacklevel=2)
+
+
+def warn_of_single_folds(table: pd.DataFrame, place: str) -> None:
+    """Warn of classes whose groups leave all clips in one fold: the model of that fold never sees them."""
+    spread = table.groupby("label")["fold"].nunique()
+    single = spread.index[spread == 1]
+    if len(single):
+        message = f"{place}: all clips of {len(single)} classes lie in one fold, first '{single[0]}'; group by less"
+        warnings.warn(message, stacklevel=2)
+
+
+def stratum(labels: pd.Series, verified: pd.Series, n_folds: int) -> np.ndarray:
+    """Stratum of each clip: label × verified; one too small to split is merged with the label's other one."""
+    both = pd.Series(labels.astype(str).to_numpy() + np.where(verified, "\t1", "\t0"), dtype=str)
+    sizes = both.map(both.value_counts()).astype(int)
+    smallest = sizes.groupby(labels.to_numpy()).transform("min")
+    return np.where(smallest < n_folds, labels.astype(str).to_numpy(), both.to_numpy())
+
+
+def split(strata: np.ndarray, groups: pd.Series, params: FoldParams) -> np.ndarray:
+    """Fold of each clip (N,); clips of one group stay together, an empty group is a clip by itself."""
+    named = groups.where(groups != "", "\0" + groups.index.astype(str))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # small classes have been judged already
+        if named.nunique() == len(named):
+            parts = StratifiedKFold(params.n, shuffle=True, random_state=params.seed).split(strata, strata)
+        else:
+            grouped = StratifiedGroupKFold(params.n, shuffle=True, random_state=params.seed)
+            parts = grouped.split(strata, strata, groups=named)
+        fold = np.full(len(strata), -1)
+        for k, (_, held_out) in enumerate(parts):
+            fold[held_out] = k
+    return fold
+
+
+def join_duplicates(groups: pd.Series, audio_hash: pd.Series) -> pd.Series:
+    """Merge groups that share the same audio, so that it never lies in two folds.
+
+    groups, audio_hash: (N,), text, '' where unknown. Returns the groups, named by their first member.
+    """
+    n = len(groups)
+    edges: list[tuple[int, int]] = []
+    for keys in (groups, audio_hash):
+        known = keys.to_numpy() != ""
+        codes = pd.factorize(keys.to_numpy()[known])[0]
+        edges += [(int(row), n + int(code)) for row, code in zip(np.flatnonzero(known), codes, strict=True)]
+        n += int(codes.max(initial=-1)) + 1
+    if not edges:
+        return groups
+    rows, columns = np.array(edges).T
+    graph = coo_array((np.ones(len(edges)), (rows, columns)), shape=(n, n))
+    component = pd.Series(connected_components(graph, directed=False)[1][: len(groups)], index=groups.index)
+    several = component.map(component.value_counts()) > 1
+    first = groups.where(groups != "", "same-" + component.astype(str)).groupby(component).transform("first")
+    return groups.where(~several, first)
+
+
+def write(folder: Path, table: pd.DataFrame, receipt: dict[str, object]) -> None:
+    """Write r0.csv and, last, r0.json."""
+    out = table.assign(verified=table["verified"].astype(int))
+    write_csv(folder / "r0.csv", out)
+    write_json(folder / "r0.json", {"revision": "r0", "parent": None, "method": "given labels"} | receipt)
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Read `folds/<name>/r0.csv`: `clip_id, label, verified (bool), group, fold`."""
+    path = folder / "r0.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: no folds yet; run make_folds first")
+    table = pd.read_csv(path, dtype={"clip_id": str, "label": str, "group": str}, keep_default_na=False)
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise UserError(f"{path}: column '{missing[0]}' is missing; delete the file and run make_folds again")
+    return table.assign(verified=table["verified"].astype(int).astype(bool))
+
+
+def receipt(folder: Path) -> dict[str, object]:
+    """The settings and inputs that r0.csv was made from; empty where there is none."""
+    path = folder / "r0.json"
+    return dict(read_json(path)) if path.is_file() and (folder / "r0.csv").is_file() else {}
+
+
+def _first(table: pd.DataFrame, chosen: np.ndarray) -> str:
+    return str(table.loc[chosen, "clip_id"].iloc[0])

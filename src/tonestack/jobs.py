@@ -1,0 +1,245 @@
+"""Experiments × folds as independent jobs: which are not up to date, and running them in parallel.
+
+Nothing here imports torch, so that a call with nothing to do starts at once.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from tonestack import folds, labels, parts
+from tonestack.audio import AudioParams
+from tonestack.errors import UserError
+from tonestack.files import fingerprint, read_json
+from tonestack.labels import Labels
+from tonestack.progress import bar
+from tonestack.run import Experiment, Run
+from tonestack.store import Store
+from tonestack.words import parse_folds
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """Everything one process needs to make one fold; plain data, so that it can travel.
+
+    truth, scored: r0 targets (H, C) of the held-out clips and which of them count (the verified ones).
+    groups: clip to group, for an inner split. inputs: fingerprints that make a finished fold stale.
+    """
+
+    experiment: Experiment
+    fold: int
+    task: str
+    metric: str
+    classes: tuple[str, ...]
+    cache: Path
+    folder: Path
+    audio: AudioParams
+    labels: Labels
+    held_out: list[str]
+    truth: np.ndarray
+    scored: np.ndarray
+    test: list[str]
+    groups: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    device: str = "auto"
+    threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """What a line of the terminal calls this job."""
+        return f"{self.experiment.name} fold {self.fold}"
+
+    @property
+    def history_path(self) -> Path:
+        """JSON lines, one an epoch; also what the progress bar reads."""
+        return self.folder / f"fold{self.fold}.jsonl"
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a full run."""
+        return self.experiment.config.training.plan(len(self.labels.clip_ids))[0]
+
+    def finished(self) -> dict[str, Any] | None:
+        """The receipt, if the fold has been made from these very inputs; None if it has to be made."""
+        receipt = read_receipt(self.folder, self.fold)
+        return receipt if receipt and receipt.get("inputs") == self.inputs else None
+
+
+def read_receipt(folder: Path, fold: int) -> dict[str, Any] | None:
+    """The json of a finished fold whose three files are there."""
+    path = folder / f"fold{fold}.json"
+    whole = all(path.with_suffix(suffix).is_file() for suffix in (".json", ".parquet", ".safetensors"))
+    return dict(read_json(path)) if whole else None
+
+
+def config_fingerprint(experiment: Experiment) -> str:
+    """What an experiment's name stands for."""
+    return fingerprint([experiment.config.model_dump(mode="json"), experiment.seed])
+
+
+def cores() -> int:
+    """Cores this process may use (affinity and container limits counted)."""
+    return int(joblib.cpu_count())
+
+
+def threads_and_jobs(run: Run) -> tuple[int, int]:
+    """Threads a job and jobs at once: five folds side by side, the cores shared among them.
+
+    The threads depend on the machine alone, never on how much is left to do, so that a rerun on it is bit-identical.
+    """
+    threads = max(1, cores() // 5)
+    return threads, run.words.jobs or max(1, cores() // threads)
+
+
+def build(run: Run, experiments: list[Experiment]) -> list[FoldJob]:
+    """All jobs of this call, finished or not."""
+    competition, table = run.competition(), folds.read(run.folds)
+    chosen = parse_folds(run.words.fold, sorted(int(fold) for fold in table["fold"].unique()))
+    return [job for experiment in experiments for job in _jobs_of(run, experiment, table, chosen, competition)]
+
+
+def _jobs_of(
+    run: Run, experiment: Experiment, table: pd.DataFrame, chosen: list[int], competition: Any
+) -> list[FoldJob]:
+    task = parts.find("tasks", run.data.task)
+    store = Store.open(run.cache, experiment.config.frontend, run.data.audio)
+    revision = labels.read_revision(run.folds, experiment.revision)
+    test = competition.test["clip_id"].tolist()
+    shared: dict[str, Any] = {
+        "experiment": experiment,
+        "task": run.data.task,
+        "metric": run.data.metric,
+        "classes": competition.classes,
+        "cache": run.cache,
+        "folder": run.oof / experiment.name,
+        "audio": run.data.audio,
+        "test": test,
+        "groups": dict(zip(table["clip_id"], table["group"], strict=True)),
+        "device": run.words.device,
+        "threads": threads_and_jobs(run)[0],
+    }
+    jobs = []
+    for fold in chosen:
+        held_out = table[table["fold"] == fold]
+        learnt = labels.for_holdout(revision, fold, competition.classes, task.targets, experiment.config.training)
+        ids = held_out["clip_id"].tolist()
+        inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, test])}
+        truth, scored = task.targets(held_out["label"], competition.classes), held_out["verified"].to_numpy()
+        jobs.append(
+            FoldJob(fold=fold, labels=learnt, held_out=ids, truth=truth, scored=scored, inputs=inputs, **shared)
+        )
+    return jobs
+
+
+def pending(run: Run, experiments: list[Experiment]) -> list[FoldJob]:
+    """The jobs that are not up to date; settings that would change what a name means are refused."""
+    for experiment in experiments:
+        refuse_changed_meaning(run.oof / experiment.name, experiment)
+    jobs = build(run, experiments)
+    todo = [job for job in jobs if job.finished() is None]
+    print(f"train: {len(jobs) - len(todo)} of {len(jobs)} folds up to date, {len(todo)} to train")
+    return todo
+
+
+def refuse_changed_meaning(folder: Path, experiment: Experiment) -> None:
+    """Refuse to train under a name whose finished folds were made with other settings."""
+    now = experiment.config.model_dump(mode="json")
+    for path in sorted(folder.glob("fold*.json")):
+        receipt = read_json(path)
+        if receipt.get("config_fingerprint") not in (None, config_fingerprint(experiment)):
+            changed = differences(receipt.get("config", {}), now)
+            raise UserError(
+                f"{folder} was trained with other settings ({'; '.join(changed[:3])}); give variant=WORD "
+                f"to keep both, or delete that folder"
+            )
+
+
+def differences(then: Any, now: Any, place: str = "") -> list[str]:
+    """Name the keys in which two nested configs differ, with both values."""
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return [] if then == now else [f"{place}: {then} there, {now} now"]
+    keys = [*then, *(key for key in now if key not in then)]
+    return [d for key in keys for d in differences(then.get(key), now.get(key), f"{place}.{key}".lstrip("."))]
+
+
+def run_all(run: Run, todo: list[FoldJob]) -> None:
+    """Run jobs side by side, longest first; a bar counts epochs, every finished fold is a line."""
+    if not todo:
+        return
+    threads, at_once = threads_and_jobs(run)
+    order = sorted(todo, key=lambda job: (-_cost(job), job.experiment.name, job.fold))
+    at_once = min(at_once, len(todo)) if not _on_gpu(run) else run.words.jobs or 1
+    with progress_of(order) as done, joblib.parallel_config("loky", inner_max_num_threads=threads):
+        work = (joblib.delayed(_work)(job) for job in order)
+        for receipt in joblib.Parallel(at_once, return_as="generator_unordered")(work):
+            done(receipt)
+
+
+def _work(job: FoldJob) -> dict[str, Any]:
+    from tonestack import fold_job  # torch is imported where training happens
+
+    return fold_job.run(job)
+
+
+def _on_gpu(run: Run) -> bool:
+    import torch
+
+    return run.words.device != "cpu" and torch.cuda.is_available()
+
+
+def _cost(job: FoldJob) -> float:
+    """Rough work of a job, for the order only: the longest of earlier folds of the experiment, else its epochs."""
+    known = [read_receipt(job.folder, fold) for fold in range(job.fold + 8)]
+    seconds = [float(receipt.get("seconds", 0)) for receipt in known if receipt]
+    return max(seconds, default=0.0) or 1e6 + job.epochs
+
+
+@contextmanager
+def progress_of(jobs: list[FoldJob]) -> Iterator[Any]:
+    """A bar over all jobs' epochs, fed by their history files; yields the function that prints a finished fold."""
+    for job in jobs:
+        job.history_path.unlink(missing_ok=True)
+    stop = threading.Event()
+    with bar(sum(job.epochs for job in jobs), "train", "epoch") as progress:
+        finished: set[str] = set()
+        watcher = threading.Thread(target=_watch, args=(jobs, finished, progress, stop), daemon=True)
+        watcher.start()
+
+        def done(receipt: dict[str, Any]) -> None:
+            name = f"{receipt['experiment']} fold {receipt['fold']}"
+            finished.add(name)
+            scores = "  ".join(f"{key} {value:.4f}" for key, value in receipt["metrics"].items())
+            tqdm.write(f"  {name}: {scores}  {receipt['seconds']:.0f} s  ({len(finished)} of {len(jobs)})")
+
+        try:
+            yield done
+        finally:
+            stop.set()
+            watcher.join()
+
+
+def _watch(jobs: list[FoldJob], finished: set[str], progress: Any, stop: threading.Event) -> None:
+    shown = 0
+    while True:
+        last = stop.is_set()
+        count = sum(job.epochs if job.name in finished else _lines(job.history_path) for job in jobs)
+        progress.update(count - shown)
+        shown = count
+        if last:
+            return
+        stop.wait(0.5)
+
+
+def _lines(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except OSError:
+        return 0

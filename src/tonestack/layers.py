@@ -1,0 +1,123 @@
+"""What the networks share: the embed / classify contract, pooling heads and activations."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+PoolingName = Literal["avg", "max", "avgmax", "attention"]
+ActivationName = Literal["relu", "leaky_relu", "silu", "selu", "gelu"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "silu": nn.SiLU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """Return a fresh activation module; in place where the module can, which saves a pass over memory."""
+    kind = ACTIVATIONS[name]
+    return kind() if kind is nn.GELU else kind(inplace=True)
+
+
+class Network(nn.Module):
+    """A network in two parts: `body` and `pool` give the embedding (B, D), `classifier` the logits (B, C)."""
+
+    def __init__(self, body: nn.Module, pool: nn.Module, classifier: nn.Module) -> None:
+        super().__init__()
+        self.body, self.pool, self.classifier = body, pool, classifier
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map crops (B, 1, F, T) to embeddings (B, D)."""
+        embedding: Tensor = self.pool(self.body(x))
+        return embedding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map crops (B, 1, F, T) to logits (B, C)."""
+        logits: Tensor = self.classifier(self.embed(x))
+        return logits
+
+
+class Pool(nn.Module):
+    """Pool feature maps (B, D, F, T) or sequences (B, D, T) to (B, D).
+
+    Maps are averaged over frequency first; then `avg`, `max`, their sum `avgmax` (PANNs, Kong et al. 2020)
+    or a learnt `attention` (softmax over time, one weight a channel) removes time.
+    """
+
+    def __init__(self, name: PoolingName, width: int) -> None:
+        super().__init__()
+        self.name = name
+        self.score = nn.Conv1d(width, width, 1) if name == "attention" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool (B, D, F, T) or (B, D, T) to (B, D)."""
+        if x.dim() == 4:
+            x = x.mean(dim=2)  # (B, D, T)
+        if self.score is not None:
+            return (x * self.score(x).softmax(dim=-1)).sum(dim=-1)
+        if self.name == "avg":
+            return x.mean(dim=-1)
+        if self.name == "max":
+            return x.amax(dim=-1)
+        return x.mean(dim=-1) + x.amax(dim=-1)
+
+
+def dense_head(width: int, n_classes: int, hidden: int, act: ActivationName, dropout: float) -> nn.Sequential:
+    """Classifier: dropout, an optional hidden layer with its activation, a linear layer to the classes."""
+    layers: list[nn.Module] = [nn.Dropout(dropout)]
+    if hidden:
+        layers += [nn.Linear(width, hidden), activation(act), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(hidden or width, n_classes))
+
+
+class Normalise(nn.Module):
+    """Subtract a mean and divide by a standard deviation a band; both are saved with the weights."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.float().view(1, 1, -1, 1))
+        self.register_buffer("std", std.float().clamp_min(1e-5).view(1, 1, -1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise crops (B, 1, F, T)."""
+        return (x - self.mean) / self.std
+
+
+class Tagger(nn.Module):
+    """A network behind its input normalisation: raw features (B, 1, F, T) to logits (B, C)."""
+
+    def __init__(self, normalise: Normalise, network: Network) -> None:
+        super().__init__()
+        self.normalise, self.network = normalise, network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map raw crops (B, 1, F, T) to logits (B, C)."""
+        logits: Tensor = self.network(self.normalise(x))
+        return logits
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map raw crops (B, 1, F, T) to embeddings (B, D)."""
+        return self.network.embed(self.normalise(x))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of learnable parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+@torch.no_grad()
+def count_multiply_adds(module: nn.Module, x: Tensor) -> int:
+    """Multiply-adds of one forward pass on `x` (convolutions, linear and recurrent layers' products)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    module.eval()
+    with FlopCounterMode(display=False) as counter:
+        module(x)
+    return counter.get_total_flops() // 2

@@ -1,0 +1,91 @@
+"""Any timm backbone on one-channel spectrograms, random, pretrained, or from a safetensors file."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tonestack.errors import UserError, nearest
+from tonestack.layers import Network, Pool, PoolingName, dense_head
+from tonestack.section import Section
+
+
+class Params(Section):
+    """Settings; `backbone` is any name of `timm.list_models()`."""
+
+    backbone: str = "mobilenetv4_conv_small"
+    pretrained: bool = False
+    weights: str | None = Field(None, description="safetensors file of this backbone's weights")
+    pool: PoolingName | None = Field("avg", description="left empty (null): the backbone's own pooling")
+    dropout: float = Field(0.2, ge=0, lt=1)
+    drop_path: float = Field(0.0, ge=0, lt=1)
+
+
+class Maps(nn.Module):
+    """A timm backbone up to its last feature maps: (B, 1, F, T) to (B, D, F', T')."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the feature maps."""
+        maps: Tensor = self.backbone.forward_features(x)  # type: ignore[operator]
+        return maps
+
+
+def _create(params: Params, bands: int) -> Any:
+    if not timm.is_model(params.backbone):
+        raise UserError(f"no timm backbone is called '{params.backbone}'{nearest(params.backbone, timm.list_models())}")
+    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0}
+    if params.drop_path:
+        options["drop_path_rate"] = params.drop_path
+    try:
+        return timm.create_model(params.backbone, pretrained=params.pretrained, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        if not params.pretrained:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"network.pretrained: the weights of '{params.backbone}' cannot be had ({reason}); "
+            "connect to the hub once, or give network.weights=FILE.safetensors, or network.pretrained=false"
+        ) from None
+
+
+def _load(backbone: nn.Module, path: Path, name: str) -> None:
+    """Load a backbone's weights; three-channel stems are summed to one, a classifier is left out."""
+    if not path.is_file():
+        raise UserError(f"network.weights: {path}: no such file")
+    try:
+        given = load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"network.weights: {path}: not a safetensors file ({error})") from None
+    own = backbone.state_dict()
+    fitted = {key: _fit(value, own[key]) for key, value in given.items() if key in own}
+    wrong = sorted(set(own) - set(fitted)) + [k for k, v in fitted.items() if v.shape != own[k].shape]
+    if wrong:
+        raise UserError(f"network.weights: {path} does not fit '{name}': {len(wrong)} tensors differ, first {wrong[0]}")
+    backbone.load_state_dict(fitted)
+
+
+def _fit(given: Tensor, own: Tensor) -> Tensor:
+    colour_stem = given.dim() == 4 and given.shape[1] == 3 and own.shape[1] == 1
+    return given.sum(dim=1, keepdim=True) if colour_stem else given
+
+
+def build(params: Params, bands: int, n_classes: int) -> Network:
+    """Build the backbone with a pooling head and a linear classifier."""
+    backbone = _create(params, bands)
+    if params.weights:
+        _load(backbone, Path(params.weights), params.backbone)
+    width = int(getattr(backbone, "head_hidden_size", backbone.num_features))
+    head: Any
+    if params.pool is None:
+        return Network(backbone, nn.Identity(), dense_head(width, n_classes, 0, "relu", params.dropout))
+    width = int(backbone.num_features)
+    head = dense_head(width, n_classes, 0, "relu", params.dropout)
+    return Network(Maps(backbone), Pool(params.pool, width), head)

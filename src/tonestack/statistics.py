@@ -1,0 +1,45 @@
+"""One vector a clip: statistics of a dB spectrogram over time, for trees, stackers and label spreading."""
+
+import numpy as np
+from scipy.fft import dct
+
+from tonestack.store import Store
+
+CEPSTRA = 24
+ENVELOPE_BANDS = 16
+
+
+def clip_statistics(x: np.ndarray) -> np.ndarray:
+    """Statistics (S,) of one clip's dB spectrogram x (T, F).
+
+    Per band: mean, standard deviation, 10th and 90th percentile, mean absolute difference in time, and mean
+    and deviation of the spectral shape (each frame less its own mean) over the louder half of the frames;
+    per cepstral coefficient (DCT along bands): mean, deviation, median and mean absolute difference; the
+    modulation spectrum of the loudness envelope; length, and spread and peak of the loudness.
+    """
+    x = np.repeat(x, 3, axis=0) if len(x) < 3 else x
+    loudness = x.mean(axis=1)  # (T,)
+    loud = x[loudness >= np.median(loudness)]
+    shape = loud - loud.mean(axis=1, keepdims=True)
+    cepstra = dct(x, axis=1, norm="ortho")[:, :CEPSTRA]  # (T, CEPSTRA)
+    envelope = np.abs(np.fft.rfft(loudness - loudness.mean(), 256))[:64] / np.sqrt(len(x))
+    pieces = [
+        *(x.mean(axis=0), x.std(axis=0), *np.percentile(x, [10, 90], axis=0), np.abs(np.diff(x, axis=0)).mean(axis=0)),
+        *(shape.mean(axis=0), shape.std(axis=0)),
+        *(cepstra.mean(axis=0), cepstra.std(axis=0), np.median(cepstra, axis=0)),
+        np.abs(np.diff(cepstra, axis=0)).mean(axis=0),
+        envelope.reshape(ENVELOPE_BANDS, -1).mean(axis=1),
+        [len(x), loudness.std(), loudness.max()],
+    ]
+    return np.concatenate(pieces).astype(np.float32)
+
+
+def table(store: Store, clip_ids: list[str]) -> np.ndarray:
+    """Statistics (N, S) of the clips, NaN rows for those without audio."""
+    offsets, frames = store.rows(clip_ids)
+    rows = [
+        clip_statistics(np.asarray(store.features[first : first + n], np.float32)) if n else None
+        for first, n in zip(offsets, frames, strict=True)
+    ]
+    width = next((len(row) for row in rows if row is not None), 0)
+    return np.stack([np.full(width, np.nan, np.float32) if row is None else row for row in rows])

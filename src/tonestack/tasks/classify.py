@@ -1,0 +1,38 @@
+"""Single-label classification: tagging, speaker identification, stories. Softmax outputs."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tonestack.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+METRICS = ("log_loss",)  # said of every fold beside the competition's own
+
+
+def targets(labels: pd.Series, classes: tuple[str, ...]) -> np.ndarray:
+    """Encode labels as one-hot rows (n, C); a label that is no class is refused, naming it."""
+    codes = pd.Index(list(classes)).get_indexer(pd.Index(labels))
+    if (codes < 0).any():
+        raise UserError(f"label '{labels.to_numpy()[codes < 0][0]}' is not among the {len(classes)} classes")
+    return np.eye(len(classes), dtype=np.float32)[codes]
+
+
+def truth(targets: np.ndarray) -> np.ndarray:
+    """Class indices (n,) of one-hot rows (n, C), as metrics take them."""
+    return targets.argmax(axis=1)
+
+
+def log_probabilities(logits: "Tensor") -> "Tensor":
+    """Turn logits (B, C) into log-probabilities."""
+    return logits.log_softmax(dim=1)
+
+
+def normalise(probabilities: np.ndarray) -> np.ndarray:
+    """Make rows (n, C) sum to one."""
+    total: np.ndarray = probabilities / probabilities.sum(axis=1, keepdims=True)
+    return total

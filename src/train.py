@@ -1,0 +1,25 @@
+"""Train experiments: model configs × folds, on one label revision.
+
+Takes the clip table, folds/<name>/ and the prepared features; runs what they need first.
+Leaves oof/<name>/<experiment>/fold<k>.{parquet,json,safetensors,jsonl}: finished folds are not made again,
+a killed fold goes on from its last epoch.
+"""
+
+import make_folds
+import prepare
+from tonestack import cli, jobs, leaderboard
+from tonestack.run import Experiment, Run
+
+
+def run(run: Run) -> list[Experiment]:
+    """Train all folds of this call that are not up to date; return the experiments."""
+    experiments = run.experiments()
+    prepare.run(run, [experiment.config.frontend for experiment in experiments])
+    make_folds.run(run)
+    jobs.run_all(run, jobs.pending(run, experiments))
+    leaderboard.update(run)
+    return experiments
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)
