@@ -1,0 +1,28 @@
+"""Print the leaderboard, and where our scores stand among published ones.
+
+Takes  oof/<name>/ and, if there is one, configs/published/<data>.csv (system, public, private).
+Leaves oof/<name>/leaderboard.csv.
+"""
+
+import pandas as pd
+
+from tonestack import cli, leaderboard
+from tonestack.config import CONFIGS
+from tonestack.run import Run
+
+
+def run(run: Run) -> None:
+    """All tables, best CV first; then the submission's place."""
+    table = leaderboard.update(run)
+    print(leaderboard.render(table))
+    path = CONFIGS / "published" / f"{run.words.data}.csv"
+    if not path.is_file():
+        return
+    published = pd.read_csv(path)
+    for name, scores in leaderboard.recorded_scores(run).items():
+        if name.endswith(".csv") and scores.get("private") is not None:
+            print(f"{name} private {leaderboard.place(scores['private'], published)}")
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

@@ -1,0 +1,64 @@
+"""Score every table and submission on the test labels: the only stage that reads them.
+
+Takes  scoring=FILE (fname or clip_id, label, usage: Public, Private or Ignored), oof/<name>/, submissions/<name>/.
+Leaves the scores in oof/<name>/scores.json and oof/<name>/leaderboard.csv, and prints both.
+"""
+
+import pandas as pd
+
+from tonestack import cli, leaderboard, oof, scoring, submission
+from tonestack.ensemble.tables import Tables
+from tonestack.errors import UserError
+from tonestack.metrics import resolve
+from tonestack.run import Run
+
+
+def run(run: Run) -> None:
+    """Print and record Public and Private of all there is."""
+    competition = run.competition()
+    if competition.test.empty:
+        print("no test set: the scores are those of cross-validation")
+    elif run.scoring is None:
+        raise UserError("score: no test labels known; give scoring=FILE (columns fname, label, usage)")
+    else:
+        labels = scoring.read(run.scoring, competition.classes, run.data.task)
+        found = score_tables(run, labels) | score_files(run, labels)
+        leaderboard.record(run, found)
+        files = [{"file": n, **{k: f"{v:.4f}" for k, v in s.items()}} for n, s in found.items() if n.endswith(".csv")]
+        if files:
+            print(leaderboard.aligned(pd.DataFrame(files)) + "\n")
+    print(leaderboard.render(leaderboard.update(run)))
+
+
+def score_tables(run: Run, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Scores of every complete table that has a test part."""
+    found = {}
+    for name in oof.experiments(run.oof, made=True):
+        tables = Tables.of(run, [name])
+        try:
+            rows = tables.test(name)
+        except UserError as error:
+            print(f"not scored: {error}")
+            continue
+        metric = resolve(tables.metric)
+        found[name] = scoring.score(metric, rows, tables.test_ids, labels, tables.classes, tables.task)
+    return found
+
+
+def score_files(run: Run, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Scores of the csv files themselves, as the competition's server would read them."""
+    competition = run.competition()
+    form = competition.submission
+    paths = [run.submissions / f"{n}.csv" for n in ("blend", "stack", "submission")]
+    if form is None:
+        return {}
+    metric, task, classes = resolve(run.data.metric), run.data.task, competition.classes
+    return {
+        p.name: scoring.score(metric, submission.read(p, form, classes), form.ids, labels, classes, task)
+        for p in paths
+        if p.is_file()
+    }
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

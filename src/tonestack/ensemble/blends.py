@@ -1,0 +1,104 @@
+"""One family of blends: the weighted power mean of probabilities, and the mean of ranks.
+
+p = 1 is the arithmetic mean, p -> 0 the geometric, p = -1 the harmonic: q_c ~ (sum_m w_m p_mc^p)^(1/p)
+(Hardy, Littlewood, Polya, Inequalities, 1934). Every step works on one table at a time, so that a blend of
+many large tables needs the memory of two.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from tonestack.oof import FLOOR
+from tonestack.section import Section
+
+
+class BlendParams(Section):
+    """Settings of the `blend` stage."""
+
+    tables: tuple[str, ...] = ()  # experiments to blend; none named: all there are
+    made: bool = False  # also take tables that blend and stack have made
+    searches: tuple[str, ...] = ("single", "geometric", "arithmetic", "log_loss", "greedy", "cmaes")
+    power: float = Field(default=0.0, ge=-5, le=5)  # p of the searched power means
+    trials: int = Field(default=300, ge=1)  # of each Optuna search
+    batch: int = Field(default=50, ge=1)  # candidates asked, scored and told at once
+    greedy_steps: int = Field(default=50, ge=1)
+    class_shrinkage: float = Field(default=0.1, ge=0)  # pull of per-class weights towards the shared ones
+    bootstrap: int = Field(default=1000, ge=50)  # resamples behind every interval
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A fitted blend: `blend(tables)` gives one (N, C) table.
+
+    weights: (M,) on the simplex, or (M, C) with every column on it. power: p, or None for the mean of ranks.
+    temperatures: (M,) or None; table m is first sharpened or softened to p^(1/T), renormalised.
+    normalise: whether rows sum to 1 (one label per clip) or classes are independent.
+    """
+
+    weights: np.ndarray
+    power: float | None = 0.0
+    temperatures: np.ndarray | None = None
+    normalise: bool = True
+
+    def __call__(self, tables: Iterable[np.ndarray]) -> np.ndarray:
+        """Blend M tables (N, C), taken one at a time; their order is that of the weights."""
+        total: np.ndarray | None = None
+        for m, table in enumerate(tables):
+            if not np.any(self.weights[m]):
+                continue  # a table without weight must not veto by a zero
+            term = self._values(m, table) * self.weights[m].astype(np.float32)
+            total = term if total is None else total + term
+        if total is None:
+            raise ValueError("a blend needs at least one table with a weight")
+        return row_normal(total) if self.power is None else from_sum(total, self.power, self.normalise)
+
+    def _values(self, m: int, table: np.ndarray) -> np.ndarray:
+        if self.power is None:
+            return row_ranks(table)
+        table = row_normal(table) if self.normalise else table
+        if self.temperatures is not None:
+            table = tempered(table, float(self.temperatures[m]), self.normalise)
+        return to_summand(table, self.power)
+
+
+def equal(count: int) -> np.ndarray:
+    """Equal weights (M,)."""
+    return np.full(count, 1.0 / count)
+
+
+def row_normal(table: np.ndarray) -> np.ndarray:
+    """Rows (..., C) divided by their sum."""
+    return table / table.sum(axis=-1, keepdims=True)
+
+
+def to_summand(p: np.ndarray, power: float) -> np.ndarray:
+    """What the power mean adds up: log p for p -> 0, else p^power, any shape."""
+    p = np.maximum(p, np.float32(FLOOR))
+    return np.log(p) if power == 0 else p if power == 1 else p ** np.float32(power)
+
+
+def from_sum(total: np.ndarray, power: float, normalise: bool) -> np.ndarray:
+    """Invert `to_summand` on the weighted sum (..., C)."""
+    if power == 0:
+        mean = np.exp(total - total.max(axis=-1, keepdims=True) if normalise else total)
+    else:
+        mean = total if power == 1 else total ** np.float32(1 / power)
+    return row_normal(mean) if normalise else mean
+
+
+def tempered(p: np.ndarray, temperature: float, normalise: bool = True) -> np.ndarray:
+    """p^(1/T), rows renormalised: T > 1 softens, T < 1 sharpens (Guo et al. 2017)."""
+    power = np.exp(np.log(np.maximum(p, np.float32(FLOOR))) / np.float32(temperature))
+    return row_normal(power) if normalise else power
+
+
+def row_ranks(table: np.ndarray) -> np.ndarray:
+    """Each row's classes by rank, best class 1, worst 1/C; ties go to the lower class index."""
+    order = np.argsort(-table, axis=-1, kind="stable")
+    ranks = np.empty(table.shape, dtype=np.float32)
+    steps = np.arange(table.shape[-1], 0, -1, dtype=np.float32) / table.shape[-1]
+    np.put_along_axis(ranks, order, np.broadcast_to(steps, table.shape), axis=-1)
+    return ranks

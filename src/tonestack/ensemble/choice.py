@@ -1,0 +1,56 @@
+"""What may be submitted: the best single table, blends and stacks, compared by their nested scores."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tonestack import oof
+from tonestack.ensemble import judge
+from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.tables import Tables
+from tonestack.run import Run
+
+STACK_COMPLEXITY = {"logistic": 50, "lightgbm": 60}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One table that may be submitted; scores (N, C) on the judged clips, nested."""
+
+    name: str
+    complexity: int
+    scores: np.ndarray
+    cv: float = float("nan")
+    se: float = float("nan")
+    sources: tuple[str, ...] = ()
+    weights: dict[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def unjudged(cls, name: str) -> "Choice":
+        """A table without OOF part."""
+        return cls(name, 0, np.zeros((0, 0)), sources=(name,))
+
+
+def best_single(tables: Tables, problem: Problem, part: np.ndarray, run: Run) -> Choice:
+    """The best single table; its score is nested too: chosen on the other folds."""
+    singles = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.MADE]
+    if not singles:
+        singles = list(range(problem.count))
+    candidate = judge.judge(problem.models(singles), part, ["single"], run.data.blend, run.seed, None)[0]
+    name = tables.names[singles[int(candidate.blend.weights.argmax())]]
+    return Choice(name, candidate.complexity, candidate.scores, candidate.cv, candidate.se, (name,), {name: 1.0})
+
+
+def made_tables(tables: Tables, problem: Problem, run: Run) -> list[Choice]:
+    """Blends and stacks; their OOF rows are nested already."""
+    choices = []
+    for m, name in enumerate(tables.names):
+        meta = tables.read(name).meta
+        if oof.kind_of(tables.folder / name) not in oof.MADE or not meta:
+            continue
+        search = str(meta[0].get("search", ""))
+        complexity = int(meta[0].get("complexity", STACK_COMPLEXITY.get(search, 70)))
+        cv, se = judge.score(problem.metric, problem.tables[m], problem.targets, run.data.blend.bootstrap)
+        sources, weights = tuple(meta[0].get("tables", ())), dict(meta[0].get("weights", {}))
+        choices.append(Choice(name, complexity, problem.tables[m], cv, se, sources, weights))
+    return choices

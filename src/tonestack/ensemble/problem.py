@@ -1,0 +1,199 @@
+"""The question a search answers: which weights of these tables score best on these clips?
+
+Weightings are scored in batches. For any power p the blend of one clip keeps its order under the monotone
+map s^(1/p), so the rank of the true class follows from weighted sums of *margins* (class c minus the true
+class), and only pairs (clip, class) on which the models disagree can change it. One matrix product over those
+contested pairs scores all candidates of a batch, without exponentials and without sorting.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from tonestack.ensemble.blends import Blend, from_sum, to_summand
+from tonestack.errors import UserError
+from tonestack.metrics import Metric, class_index, resolve
+
+BLAS = ThreadpoolController()  # these products are small: a second BLAS thread costs more than it brings
+BLOCK = 1 << 20  # values in one block of a batch: 4 MiB of float32 stay in the cache
+
+
+def targets_of(labels: Sequence[str], classes: Sequence[str], task: str) -> np.ndarray:
+    """Class indices (N,), or for `multilabel` (N, C) of 0/1 from comma-separated labels; -1 never stays."""
+    position = {c: i for i, c in enumerate(classes)}
+    split = [str(t).split(",") if task == "multilabel" else [str(t)] for t in labels]
+    for row, names in enumerate(split):
+        for name in names:
+            if name not in position:
+                raise UserError(f"row {row + 2}: label '{name}' is none of the {len(classes)} classes")
+    if task != "multilabel":
+        return np.array([position[names[0]] for names in split], dtype=np.int64)
+    matrix = np.zeros((len(split), len(classes)), dtype=np.int8)
+    for row, names in enumerate(split):
+        matrix[row, [position[n] for n in names]] = 1
+    return matrix
+
+
+@dataclass
+class Problem:
+    """Tables (M, N, C) float32 of probabilities (rows normalised), their clips' targets, and the metric to optimise."""
+
+    tables: np.ndarray
+    targets: np.ndarray
+    metric: Metric
+    names: tuple[str, ...]
+    normalise: bool = True
+    _margins: dict[float, "Margins"] = field(default_factory=dict, repr=False)
+
+    @property
+    def count(self) -> int:
+        """M, the number of tables."""
+        return len(self.tables)
+
+    def rows(self, keep: np.ndarray) -> "Problem":
+        """The same question on some of the clips; `keep` is a mask or indices."""
+        return Problem(self.tables[:, keep], self.targets[keep], self.metric, self.names, self.normalise)
+
+    def models(self, keep: Sequence[int]) -> "Problem":
+        """The same question with some of the tables."""
+        chosen = list(keep)
+        names = tuple(self.names[m] for m in chosen)
+        return Problem(self.tables[chosen], self.targets, self.metric, names, self.normalise)
+
+    @cached_property
+    def log_loss_metric(self) -> Metric:
+        """The tie-breaker."""
+        return resolve("log_loss")
+
+    def evaluate(self, weights: np.ndarray, power: float) -> np.ndarray:
+        """`metric.sign` x metric of B weightings (B, M) -> (B,): larger is better."""
+        weights = np.atleast_2d(np.asarray(weights, dtype=np.float32))
+        if self.metric.ranked:
+            return self.margins(power).evaluate(weights)
+        return self.metric.sign * self._score_blends(weights, power, self.metric)
+
+    def log_loss(self, weights: np.ndarray, power: float) -> np.ndarray:
+        """Log loss of B weightings (B, M) -> (B,): smaller is better."""
+        weights = np.atleast_2d(np.asarray(weights, dtype=np.float32))
+        return self._score_blends(weights, power, self.log_loss_metric)
+
+    def best(self, weights: np.ndarray, power: float) -> tuple[int, float]:
+        """Index and value of the best of B weightings: the metric decides, log loss breaks ties, then order."""
+        values = self.evaluate(weights, power)
+        tied = np.flatnonzero(values >= values.max() - 1e-12)
+        if len(tied) > 1:
+            tied = tied[[int(np.argmin(self.log_loss(weights[tied], power)))]]
+        return int(tied[0]), float(values[tied[0]])
+
+    def score(self, blend: Blend) -> float:
+        """The metric of one blend of any kind."""
+        return float(self.metric(blend(self.tables), self.targets))
+
+    def margins(self, power: float) -> "Margins":
+        """The contested pairs for one power, made once."""
+        if power not in self._margins:
+            self._margins[power] = Margins.of(self, power)
+        return self._margins[power]
+
+    def _score_blends(self, weights: np.ndarray, power: float, metric: Metric) -> np.ndarray:
+        n, c = self.tables.shape[1:]
+        step = max(1, BLOCK // (n * c))
+        values = []
+        for start in range(0, len(weights), step):
+            block = weights[start : start + step]
+            total = np.zeros((len(block), n, c), dtype=np.float32)
+            for m in np.flatnonzero(block.any(axis=0)):
+                total += block[:, m, None, None] * to_summand(self.tables[m], power)
+            values.append(metric(from_sum(total, power, self.normalise), self.targets))
+        return np.concatenate(values)
+
+
+@dataclass
+class Margins:
+    """The pairs (clip, class) that can change a rank: values (M, P).
+
+    Contested clips stand in order of falling pair count, and pairs slot by slot: the first pair of every clip,
+    then the second of those that have two, and so on, so that counting per clip is one vector addition a slot.
+    threshold (P,): the class outranks the true one if its weighted margin reaches it; a class of lower index
+    does so at equality. slots: clips in each slot. base (S,): classes that outrank the true one whatever the
+    weights. settled: the sum of metric values of all other clips.
+    """
+
+    values: np.ndarray
+    threshold: np.ndarray
+    slots: np.ndarray
+    base: np.ndarray
+    by_rank: np.ndarray
+    settled: float
+    clips: int
+
+    @classmethod
+    def of(cls, problem: Problem, power: float) -> "Margins":
+        """Two passes over the tables: which pairs are contested, then their margins alone."""
+        index = class_index(problem.targets)
+        _, n, c = problem.tables.shape
+        every = np.arange(n)
+        threshold = np.where(np.arange(c) < index[:, None], np.float32(0), np.finfo(np.float32).tiny)
+        ahead = np.zeros((n, c), dtype=np.int32)  # models that score the class above the true one
+        for m in range(problem.count):
+            ahead += _margin(problem, m, power, index) >= threshold
+        ahead[every, index] = 0
+        always = ahead == problem.count
+        base = always.sum(axis=1)
+        by_rank = np.asarray(problem.metric.sign * problem.metric.of_rank(np.arange(1, c + 1)), dtype=np.float64)
+        contested = (ahead > 0) & ~always
+        contested &= (_tail_range(by_rank)[base] > 0)[:, None]  # beyond rank k nothing changes the value
+        pairs, clips, slots = _slots(contested)
+        values = np.empty((problem.count, len(pairs[0])), dtype=np.float32)
+        for m in range(problem.count):
+            values[m] = _margin(problem, m, power, index)[pairs]
+        settled = float(by_rank[base].sum() - by_rank[base[clips]].sum())
+        kind = np.uint8 if c < 256 else np.int32
+        return cls(values, threshold[pairs], slots, base[clips].astype(kind), by_rank, settled, n)
+
+    def evaluate(self, weights: np.ndarray) -> np.ndarray:
+        """Metric (larger is better) of B weightings (B, M) -> (B,)."""
+        if not len(self.slots):
+            return np.full(len(weights), self.settled / self.clips)
+        step = max(1, BLOCK // self.values.shape[1])
+        blocks = [weights[start : start + step] for start in range(0, len(weights), step)]
+        with BLAS.limit(limits=1, user_api="blas"):
+            return np.concatenate([self._block(block) for block in blocks])
+
+    def _block(self, weights: np.ndarray) -> np.ndarray:
+        ahead = (weights @ self.values) >= self.threshold  # (b, P)
+        rank = np.tile(self.base, (len(weights), 1))  # (b, S), counted from 0
+        first = 0
+        for size in self.slots:
+            rank[:, :size] += ahead[:, first : first + size]
+            first += size
+        return (self.by_rank.take(rank).sum(axis=1) + self.settled) / self.clips
+
+
+def _margin(problem: Problem, m: int, power: float, index: np.ndarray) -> np.ndarray:
+    """Margins (N, C) of table m: the summand of every class less the true class's, sign turned for p < 0."""
+    values = to_summand(problem.tables[m], power)
+    margin = values - values[np.arange(len(index)), index][:, None]
+    return -margin if power < 0 else margin
+
+
+def _slots(contested: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    """Order the True pairs of (N, C) slot by slot: their (clip, class) indices, the clips (S,), clips per slot."""
+    counts = contested.sum(axis=1)
+    clips = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    place = np.empty(len(contested), dtype=np.int64)
+    place[clips] = np.arange(len(clips))
+    clip, label = np.nonzero(contested)
+    slot = np.arange(len(clip)) - (np.cumsum(counts) - counts)[clip]
+    order = np.lexsort((place[clip], slot))
+    return (clip[order], label[order]), clips, np.bincount(slot) if len(slot) else np.zeros(0, dtype=np.int64)
+
+
+def _tail_range(by_rank: np.ndarray) -> np.ndarray:
+    """How much the value can still change from each rank on, (C,)."""
+    tail_max = np.maximum.accumulate(by_rank[::-1])[::-1]
+    tail_min = np.minimum.accumulate(by_rank[::-1])[::-1]
+    return tail_max - tail_min

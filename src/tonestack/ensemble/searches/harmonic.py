@@ -1,0 +1,13 @@
+"""Harmonic mean of all tables: the most doubtful model counts most."""
+
+from pathlib import Path
+
+from tonestack.ensemble.blends import Blend, BlendParams, equal
+from tonestack.ensemble.problem import Problem
+
+COMPLEXITY = 2  # nothing is chosen
+
+
+def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend:
+    """Return the blend; the clips are not looked at."""
+    return Blend(equal(problem.count), power=-1.0, normalise=problem.normalise)

@@ -1,0 +1,71 @@
+"""Direct minimisation of the log loss over the weights of a power mean, by L-BFGS with its exact gradient.
+
+The weights are a softmax of free numbers, so they stay on the simplex. For p = 1 the problem is convex in
+the weights; for p -> 0 it is a log-linear pool (Hinton 2002, products of experts) and convex too.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import softmax
+
+from tonestack.ensemble.blends import Blend, BlendParams, from_sum, to_summand
+from tonestack.ensemble.problem import Problem
+from tonestack.metrics import indicator
+
+COMPLEXITY = 10
+CHUNK = 4096  # clips at a time: temporaries stay in the cache
+
+
+def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend:
+    """Weights of least log loss. Independent labels use p = 1, where the classes need no common norm."""
+    power = params.power if problem.normalise else 1.0
+    summands = np.stack([to_summand(t, power) for t in problem.tables])  # (M, N, C)
+    return Blend(minimise(summands, problem, power), power, normalise=problem.normalise)
+
+
+def minimise(summands: np.ndarray, problem: Problem, power: float) -> np.ndarray:
+    """Return the weights (M,) for summands (M, N, C)."""
+    truth = indicator(problem.targets, summands.shape[2])
+
+    def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = softmax(free)
+        loss, slope = loss_and_slope(weights, summands, truth, power, problem.normalise)
+        return loss, weights * (slope - weights @ slope)
+
+    start = np.zeros(len(summands))
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-10})
+    weights = softmax(found.x)
+    weights[weights < 1e-6] = 0.0  # a softmax only approaches zero
+    return weights / weights.sum()
+
+
+def loss_and_slope(
+    weights: np.ndarray, summands: np.ndarray, truth: np.ndarray, power: float, normalise: bool
+) -> tuple[float, np.ndarray]:
+    """Log loss of the blend and its gradient (M,); summands (M, N, C), truth (N, C) of 0/1."""
+    clips = truth.shape[0]
+    loss, slope = 0.0, np.zeros(len(weights))
+    for start in range(0, clips, CHUNK):
+        u, y = summands[:, start : start + CHUNK], truth[start : start + CHUNK]
+        flat = u.reshape(len(u), -1)
+        total = (weights.astype(np.float32) @ flat).reshape(y.shape)
+        q = from_sum(total, power, normalise)
+        part, d_log_q = _softmax_part(q, y) if normalise else _sigmoid_part(q, y)
+        d_total = d_log_q if power == 0 else d_log_q / (np.float32(power) * total)
+        loss += part
+        slope += flat @ d_total.ravel()
+    return loss / clips, slope / clips
+
+
+def _softmax_part(q: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """Cross-entropy and its gradient by log of the unnormalised blend: q - y."""
+    return -float(np.log(np.maximum(q[y], 1e-30)).sum(dtype=np.float64)), q - y
+
+
+def _sigmoid_part(q: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean binary cross-entropy and its gradient by log q."""
+    q = np.clip(q, 1e-7, 1 - 1e-7)
+    loss = -np.where(y, np.log(q), np.log1p(-q)).sum(dtype=np.float64) / y.shape[1]
+    return float(loss), (q - y) / (1 - q) / np.float32(y.shape[1])

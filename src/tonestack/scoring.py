@@ -1,0 +1,62 @@
+"""Test labels and what they say of a table or a submission file. Only `score` may import this."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tonestack.ensemble.problem import targets_of
+from tonestack.errors import UserError, nearest
+from tonestack.metrics import Metric
+
+USAGES = ("Public", "Private")
+
+
+def read(path: Path, classes: Sequence[str], task: str) -> pd.DataFrame:
+    """Read a scoring csv: `clip_id, label, usage` of the scored clips, usage `Public` or `Private`.
+
+    Columns `fname` or `clip_id`, `label` and, if there is one, `usage` (`Ignored` rows and rows without a
+    label are left out; without the column all are Public). Faults are `UserError` naming column or row.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as csv ({str(error).splitlines()[0]})") from None
+    key = next((c for c in ("clip_id", "fname") if c in table.columns), None)
+    if key is None or "label" not in table.columns:
+        raise UserError(f"{path}: needs the columns fname (or clip_id) and label; it has {', '.join(table.columns)}")
+    usage = table["usage"].str.strip().str.capitalize() if "usage" in table.columns else "Public"
+    table = pd.DataFrame({"clip_id": table[key].str.strip(), "label": table["label"].str.strip(), "usage": usage})
+    unknown = ~table["usage"].isin([*USAGES, "Ignored", ""])
+    if unknown.any():
+        row = int(unknown.to_numpy().argmax())
+        raise UserError(f"{path}: row {row + 2}: usage '{table['usage'].iloc[row]}' is not Public, Private or Ignored")
+    table = table[table["usage"].isin(USAGES) & (table["label"] != "")]
+    return _checked(table, path, classes, task)
+
+
+def _checked(table: pd.DataFrame, path: Path, classes: Sequence[str], task: str) -> pd.DataFrame:
+    if table["clip_id"].duplicated().any():
+        raise UserError(f"{path}: clip '{table['clip_id'][table['clip_id'].duplicated()].iloc[0]}' stands twice")
+    for row, text in table["label"].items():
+        for label in text.split(",") if task == "multilabel" else [text]:
+            if label not in classes:
+                raise UserError(f"{path}: row {int(str(row)) + 2}: unknown label '{label}'{nearest(label, classes)}")
+    return table.reset_index(drop=True)
+
+
+def score(
+    metric: Metric, scores: np.ndarray, ids: Sequence[str], labels: pd.DataFrame, classes: Sequence[str], task: str
+) -> dict[str, float]:
+    """The metric of scores (M, C) of clips `ids` for each usage: `{"public": ..., "private": ...}`, NaN if none."""
+    where = pd.Index(list(ids)).get_indexer(pd.Index(labels["clip_id"]))
+    if (where < 0).any():
+        raise UserError(f"the predictions have no row for clip '{labels['clip_id'][int((where < 0).argmax())]}'")
+    targets = targets_of(labels["label"].tolist(), classes, task) if len(labels) else np.zeros(0, dtype=int)
+    result = {}
+    for usage in USAGES:
+        rows = (labels["usage"] == usage).to_numpy()
+        value = float(metric(scores[where[rows]], targets[rows])) if rows.any() else float("nan")
+        result[usage.lower()] = value
+    return result

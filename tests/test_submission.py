@@ -1,0 +1,228 @@
+"""Submissions, scores, leaderboard and the verbs that make them, on a toy competition of text files."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import blend
+import leaderboard as leaderboard_verb
+import score
+import stack
+import submit
+from tonestack import leaderboard, scoring, submission
+from tonestack.competition import SubmissionFormat
+from tonestack.errors import UserError
+from tonestack.metrics import resolve
+from tonestack.oof import load, write_fold
+from tonestack.run import Run
+
+CLASSES = ("Bark", "Flute", "Hi-hat", "Oboe")
+FORM = SubmissionFormat(("fname", "label"), ("b.wav", "a.wav"), "labels", 3)
+ROWS = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.0, 0.0]])
+
+
+def test_rows_in_the_samples_order_and_ties_by_class() -> None:
+    table = submission.render(FORM, ["a.wav", "b.wav"], CLASSES, ROWS)
+    assert table["fname"].tolist() == ["b.wav", "a.wav"]
+    assert table["label"].tolist() == ["Bark Flute Hi-hat", "Oboe Hi-hat Flute"]
+    submission.check(table, FORM, CLASSES)
+
+
+def test_other_styles(tmp_path: Path) -> None:
+    one = SubmissionFormat(("id", "class"), ("a.wav", "b.wav"), "label", 1)
+    assert submission.render(one, ["a.wav", "b.wav"], CLASSES, ROWS)["class"].tolist() == ["Oboe", "Bark"]
+    scores = SubmissionFormat(("fname", *CLASSES[::-1]), ("b.wav", "a.wav"), "scores")
+    submission.write(tmp_path / "s.csv", scores, ["a.wav", "b.wav"], CLASSES, ROWS)
+    np.testing.assert_allclose(submission.read(tmp_path / "s.csv", scores, CLASSES), ROWS[::-1])
+
+
+def test_labels_keep_their_spelling(tmp_path: Path) -> None:
+    classes = ("=cmd()", 'a"b', "c,d", "<script>")
+    submission.write(tmp_path / "s.csv", FORM, ["a.wav", "b.wav"], classes, ROWS)
+    assert submission.read(tmp_path / "s.csv", FORM, classes)[1, 3] == 1.0
+    assert pd.read_csv(tmp_path / "s.csv")["label"][0] == '=cmd() a"b c,d'
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.zeros((2, 4)), "row of zeros"),
+        (np.full((2, 4), 0.25), "the same for every clip"),
+        (np.full((2, 4), np.nan), "NaN"),
+    ],
+)
+def test_refused_matrices(tmp_path: Path, rows: np.ndarray, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        submission.write(tmp_path / "s.csv", FORM, ["a.wav", "b.wav"], CLASSES, rows)
+    assert not list(tmp_path.iterdir())
+
+
+def test_refused_files() -> None:
+    good = submission.render(FORM, ["a.wav", "b.wav"], CLASSES, ROWS)
+    with pytest.raises(UserError, match=r"'c.wav' is not in the test set"):
+        submission.render(SubmissionFormat(FORM.columns, ("c.wav",)), ["a.wav", "b.wav"], CLASSES, ROWS)
+    with pytest.raises(UserError, match="holds a blank"):
+        submission.render(FORM, ["a.wav", "b.wav"], ("a b", "c", "d", "e"), ROWS)
+    with pytest.raises(UserError, match="order"):
+        submission.check(good.iloc[::-1], FORM, CLASSES)
+    with pytest.raises(UserError, match="columns"):
+        submission.check(good.rename(columns={"label": "labels"}), FORM, CLASSES)
+    for text in ("Bark Bark Oboe", "Bark Oboe", "Bark Oboe Horn", ""):
+        with pytest.raises(UserError, match=r"row 2 \('b.wav'\)"):
+            submission.check(good.assign(label=[text, "Bark Oboe Flute"]), FORM, CLASSES)
+
+
+def test_scoring_table(tmp_path: Path) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("fname,label,usage\na,Bark,Public\nb,None,Ignored\nc,Oboe,private\nd,,Public\n")
+    labels = scoring.read(path, CLASSES, "classify")
+    assert labels["usage"].tolist() == ["Public", "Private"]
+    rows = np.array([[0.3, 0.7, 0, 0], [1, 0, 0, 0], [0, 0.1, 0.2, 0.7]])
+    found = scoring.score(resolve("map@3"), rows, ["a", "b", "c"], labels, CLASSES, "classify")
+    assert found == {"public": 0.5, "private": 1.0}
+    path.write_text("clip_id,label\na,Bark\n")
+    found = scoring.score(resolve("map@3"), np.eye(4)[[0]], ["a"], scoring.read(path, CLASSES, "x"), CLASSES, "x")
+    assert found["public"] == 1
+    assert np.isnan(found["private"])
+    for text, message in (
+        ("fname,label,usage\na,Bark,Secret\n", "usage 'Secret'"),
+        ("fname,label\na,Barq\n", "did you mean 'Bark'"),
+        ("fname,label\na,Bark\na,Bark\n", "stands twice"),
+        ("x,label\n", "needs the columns"),
+        ("", "cannot be read"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            scoring.read(path, CLASSES, "classify")
+
+
+def test_place_among_published() -> None:
+    published = pd.DataFrame({"system": ["first", "second", "?"], "private": [0.95, 0.9, None]})
+    assert "place 2 of 3, below first (0.9500), not below second" in leaderboard.place(0.92, published)
+    assert "above all" in leaderboard.place(0.96, published)
+
+
+TRAIN, TEST = [f"{i:03d}.wav" for i in range(160)], [f"t{i:02d}.wav" for i in range(40)]
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """FSDKaggle2018's layout with four classes, folds and three models' tables; no audio anywhere."""
+    rng = np.random.default_rng(0)
+    monkeypatch.setenv("TONESTACK_HOME", str(tmp_path))
+    root = tmp_path / "input"
+    root.mkdir()
+    y, yt = rng.integers(4, size=160), rng.integers(4, size=40)
+    names = np.array(CLASSES)
+    verified = (np.arange(160) % 4 > 0).astype(int)
+    pd.DataFrame({"fname": TRAIN, "label": names[y], "manually_verified": verified}).to_csv(
+        root / "train.csv", index=False
+    )
+    sample = pd.DataFrame({"fname": TEST, "label": "Bark Flute Hi-hat"})
+    sample.to_csv(root / "sample_submission.csv", index=False)
+    usage = np.where(np.arange(40) < 10, "Public", "Private")
+    pd.DataFrame({"fname": TEST, "label": names[yt], "usage": usage}).to_csv(tmp_path / "truth.csv", index=False)
+    fold = np.arange(160) % 3
+    folds = pd.DataFrame({"clip_id": TRAIN, "label": names[y], "verified": verified, "group": "", "fold": fold})
+    (tmp_path / "folds" / "toy").mkdir(parents=True)
+    folds.to_csv(tmp_path / "folds" / "toy" / "r0.csv", index=False)
+    for m, strength in enumerate((1.0, 1.5, 2.0)):
+        for k in range(3):
+            truth = np.r_[y[fold == k], yt]
+            logits = rng.normal(size=(len(truth), 4)) + strength * (np.arange(4) == truth[:, None])
+            rows = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            ids = [t for t, f in zip(TRAIN, fold, strict=True) if f == k]
+            part = ["oof"] * len(ids) + ["test"] * 40
+            receipt = {"seconds": 2.0, "params": 100}
+            write_fold(tmp_path / "oof" / "toy" / f"net{m}@r0", k, ids + TEST, part, rows, CLASSES, receipt)
+    return words(tmp_path)
+
+
+def words(home: Path, *more: str, name: str = "toy") -> Run:
+    given = [f"root={home / 'input'}", f"scoring={home / 'truth.csv'}", "blend.trials=60", "stack.rounds=10"]
+    return Run.from_arguments(["data=fsdkaggle2018", f"name={name}", "preset=fast", *given, *more])
+
+
+def test_the_whole_way(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    blend.run(toy)
+    stack.run(toy)
+    submit.run(toy)
+    score.run(toy)
+    leaderboard_verb.run(toy)
+    printed = capsys.readouterr().out
+    assert "against best single" in printed
+    assert "place" in printed
+    sample = pd.read_csv(toy.root / "sample_submission.csv")
+    for name in ("blend", "stack", "submission"):
+        table = pd.read_csv(toy.submissions / f"{name}.csv")
+        assert table["fname"].tolist() == sample["fname"].tolist()
+    log = pd.read_csv(toy.submissions / "log.csv")
+    assert log["file"].tolist() == ["submission.csv"]
+    assert "net2@r0" in log["from"][0]
+    board = pd.read_csv(toy.oof / "leaderboard.csv")
+    assert list(board.columns) == leaderboard.COLUMNS
+    assert set(board["experiment"]) >= {"net0@r0", "blend@r0", "stack-logistic@r0", "stack-lightgbm@r0"}
+    assert board[["cv", "cv_se", "public", "private"]].notna().all().all()
+    assert board.set_index("experiment").loc["net0@r0", ["seconds", "params"]].tolist() == [6, 100]
+    truth = pd.read_csv(toy.home / "truth.csv")
+    table = pd.read_csv(toy.submissions / "blend.csv")
+    points = [t.split().index(y) for t, y in zip(table["label"], truth["label"], strict=True) if y in t.split()]
+    total = sum(1 / (1 + p) for p in points) / 40
+    recorded = leaderboard.recorded_scores(toy)["blend.csv"]
+    assert 0.25 * recorded["public"] + 0.75 * recorded["private"] == pytest.approx(total)
+    made = load(toy.oof / "blend@r0", pd.read_csv(toy.folds / "r0.csv"), TEST, CLASSES)
+    assert made.kind == "blend"
+    assert made.test is not None
+    assert made.test.shape == (3, 40, 4)
+
+
+def test_a_blend_is_no_input_of_the_next(toy: Run) -> None:
+    blend.run(toy)
+    first = pd.read_json(toy.submissions / "blend.json", typ="series")["tables"]
+    blend.run(toy)
+    assert pd.read_json(toy.submissions / "blend.json", typ="series")["tables"] == first
+    assert "blend@r0" not in first
+    blend.run(words(toy.home, "blend.made=true"))
+    assert "blend@r0" in pd.read_json(toy.submissions / "blend.json", typ="series")["tables"]
+
+
+def test_one_table_passes_through(toy: Run) -> None:
+    one = words(toy.home, "blend.tables=[net2@r0]")
+    blend.run(one)
+    folds = pd.read_csv(toy.folds / "r0.csv")
+    made, given = (load(toy.oof / n, folds, TEST, CLASSES) for n in ("blend@r0", "net2@r0"))
+    np.testing.assert_allclose(made.oof, given.oof, rtol=1e-5)
+    np.testing.assert_allclose(made.test, given.test, rtol=1e-5)
+
+
+def test_tables_without_oof_get_equal_weights(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = toy.oof / "theirs"
+    folder.mkdir()
+    rows = pd.DataFrame(np.random.default_rng(1).dirichlet(np.ones(4), 40), columns=list(CLASSES))
+    rows.assign(clip_id=TEST, part="test").to_csv(folder / "x.csv", index=False)
+    blend.run(toy)
+    assert "equal weights only" in capsys.readouterr().out
+    weights = pd.read_json(toy.submissions / "blend.json", typ="series")["weights"]
+    assert set(weights.values()) == {0.25}
+    submit.run(toy)
+    assert pd.read_csv(toy.submissions / "log.csv")["table"].tolist() == ["net2@r0"]
+
+
+def test_a_stale_score_is_not_shown(toy: Run) -> None:
+    score.run(toy)
+    path = toy.oof / "net0@r0" / "fold0.json"
+    path.write_text(path.read_text().replace('"seconds": 2.0', '"seconds": 3.0'))
+    board = leaderboard.update(toy).set_index("experiment")
+    assert pd.isna(board.loc["net0@r0", "private"])
+    assert not pd.isna(board.loc["net1@r0", "private"])
+
+
+def test_an_unfinished_table_is_named_or_left_out(toy: Run) -> None:
+    (toy.oof / "net0@r0" / "fold2.json").unlink()
+    with pytest.raises(UserError, match="fold 2 is missing"):
+        blend.run(toy)
+    assert "net0@r0" not in leaderboard.update(toy)["experiment"].tolist()
+    with pytest.raises(UserError, match="no folds yet"):
+        blend.run(words(toy.home, name="other"))
