@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# tonestack: the contents page. The first call sets up .venv; every call then runs stages.
+#
+#   ./run.sh                              the whole pipeline on the embedded demo competition
+#   ./run.sh all data=NAME [root=DIR]     the whole pipeline on a competition
+#   ./run.sh fold=0..4 model=a,b          train only
+#   ./run.sh STAGE key=value ...          one stage, and what it needs before it:
+#
+#     prepare      decode every clip once, store features     cache/
+#     make_folds   split the training clips                   folds/
+#     train        K folds x models                           oof/
+#     blend        weighted means of the prediction tables    submissions/blend.csv
+#     stack        LightGBM and logistic regression on them   submissions/stack.csv
+#     submit       choose by nested CV, check, write          submissions/submission.csv
+#     score        Public and Private scores of everything    oof/NAME/leaderboard.csv
+#     leaderboard  the table of all experiments
+#     models       every model config with its size
+#     bench        measured ratios against the usual way      bench/results/
+#     test         lint, types and tests (long=true: the long ones too)
+#
+# --help after any stage lists its words. Every stage is also a script: .venv/bin/python src/STAGE.py key=value
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+venv="$here/.venv"
+python="$venv/bin/python"
+
+usage() { sed -n '2,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p;}' "$here/run.sh"; }
+
+refuse() { echo "tonestack: $1" >&2; exit 2; }
+
+find_python() {
+  local candidate
+  for candidate in python3.13 python3.12 python3.11 python3; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  refuse "Python 3.11, 3.12 or 3.13 is needed and none is on the PATH; install one and run this again"
+}
+
+set_up() { # the mark is written last, so that a set-up that was cut off is done again
+  local base
+  base="$(find_python)"
+  echo "tonestack: setting up .venv from requirements.lock (once, a few minutes)" >&2
+  "$base" -m venv --clear "$venv"
+  "$python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.lock"
+  cp "$here/requirements.lock" "$venv/.ready"
+}
+
+for word in "${1:-}"; do
+  case "$word" in -h | --help | help) usage; exit 0 ;; esac
+done
+cmp -s "$here/requirements.lock" "$venv/.ready" || set_up
+
+case "${1:-all}" in
+  test)
+    shift
+    cd "$here"
+    "$python" -m ruff check . && "$python" -m ruff format --check . && "$python" -m mypy
+    exec "$python" tests/run_tests.py "$@"
+    ;;
+  bench) shift; exec "$python" "$here/bench/run_bench.py" "$@" ;;
+  *=*) exec "$python" "$here/src/train.py" "$@" ;;
+  *)
+    stage="${1:-all}"
+    [ $# -gt 0 ] && shift
+    if [ ! -f "$here/src/$stage.py" ]; then
+      refuse "no stage is called '$stage'; ./run.sh --help lists them"
+    fi
+    exec "$python" "$here/src/$stage.py" "$@"
+    ;;
+esac
