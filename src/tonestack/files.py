@@ -13,6 +13,9 @@ import pandas as pd
 
 from tonestack.errors import UserError
 
+UMASK = os.umask(0)
+os.umask(UMASK)
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -23,6 +26,7 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
+        os.chmod(temporary, 0o666 & ~UMASK)  # some writers make private files
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

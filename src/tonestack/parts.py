@@ -26,5 +26,6 @@ def find(kind: str, name: str) -> ModuleType:
     """Import the module of one part; a name that does not exist is refused with what there is."""
     known = names(kind)
     if name not in known:
-        raise UserError(f"no {kind.rstrip('s')} is called '{name}'{nearest(name, known)}")
+        noun = {"losses": "loss", "data": "reader"}.get(kind, kind.removesuffix("s"))
+        raise UserError(f"no {noun} is called '{name}'{nearest(name, known)}")
     return importlib.import_module(f"tonestack.{kind}.{name}")

@@ -1,7 +1,7 @@
 """The words a user types: `key=value`, the same for `run.sh` and for every script."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -24,7 +24,7 @@ class Words(Section):
     variant: str | None = Field(None, description="name for changed settings: <model>-<variant>")
     seed: int = Field(0, ge=0, description="seed of the networks; not 0: <model>-s<seed>")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    engine: str = Field("local", description="local: this machine's cores")
+    engine: Literal["local"] = Field("local", description="local: this machine's cores")
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores")
     overrides: dict[str, Any] = Field(default_factory=dict, description="SECTION.KEY=VALUE, any key of a config")
 
