@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from tonestack.config import FoldParams
 from tonestack.errors import UserError
@@ -73,6 +72,8 @@ def stratum(labels: pd.Series, verified: pd.Series, n_folds: int) -> np.ndarray:
 
 def split(strata: np.ndarray, groups: pd.Series, params: FoldParams) -> np.ndarray:
     """Fold of each clip (N,); clips of one group stay together, an empty group is a clip by itself."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second; most calls find folds made
+
     named = groups.where(groups != "", "\0" + groups.index.astype(str))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # small classes have been judged already

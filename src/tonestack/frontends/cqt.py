@@ -1,5 +1,7 @@
 """Constant-Q spectrogram in dB: librosa.amplitude_to_db(|librosa.cqt(...)|, ref=1.0, top_db=None)."""
 
+import warnings
+
 import numpy as np
 from pydantic import Field, model_validator
 
@@ -52,13 +54,15 @@ class Frontend:
         octaves = -(-p.n_bins // p.bins_per_octave)
         # librosa halves the rate once an octave and cannot resample what gets too short
         padded = np.pad(wave, (0, max(0, p.hop_length * 2**octaves // 4 - len(wave))))
-        spectrum = librosa.cqt(
-            padded,
-            sr=p.sample_rate,
-            hop_length=p.hop_length,
-            fmin=p.fmin,
-            n_bins=p.n_bins,
-            bins_per_octave=p.bins_per_octave,
-        )  # (n_bins, T')
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "n_fft=.* is too large")  # short clips are meant to be padded
+            spectrum = librosa.cqt(
+                padded,
+                sr=p.sample_rate,
+                hop_length=p.hop_length,
+                fmin=p.fmin,
+                n_bins=p.n_bins,
+                bins_per_octave=p.bins_per_octave,
+            )  # (n_bins, T')
         magnitude = np.abs(spectrum[:, : 1 + len(wave) // p.hop_length]).astype(np.float32)
         return 20 * np.log10(np.maximum(magnitude, np.float32(AMIN))).T

@@ -5,7 +5,7 @@ as it does on a log-mel spectrogram; the blocks are 1D and halve time.
 """
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from tonestack.layers import Network, Pool, PoolingName, dense_head
@@ -18,7 +18,7 @@ class Params(Section):
     filters: int = Field(64, ge=1)
     kernel: int = Field(512, ge=1)
     stride: int = Field(160, ge=1)
-    channels: tuple[int, ...] = Field((128, 192, 256), min_length=1)
+    channels: tuple[PositiveInt, ...] = Field((128, 192, 256), min_length=1)
     pool: PoolingName = "avgmax"
     dropout: float = Field(0.3, ge=0, lt=1)
 

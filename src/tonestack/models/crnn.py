@@ -1,6 +1,6 @@
 """CRNN: convolutions shrink frequency and time, a bidirectional GRU reads the sequence (Cakir et al. 2017)."""
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from tonestack.layers import Network, Pool, PoolingName, dense_head
@@ -10,7 +10,7 @@ from tonestack.section import Section
 class Params(Section):
     """Settings; each convolution block halves frequency and time."""
 
-    channels: tuple[int, ...] = Field((32, 64, 128), min_length=1)
+    channels: tuple[PositiveInt, ...] = Field((32, 64, 128), min_length=1)
     hidden: int = Field(128, ge=1, description="GRU units a direction")
     layers: int = Field(1, ge=1, le=4)
     pool: PoolingName = "attention"

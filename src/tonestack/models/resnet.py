@@ -1,6 +1,6 @@
 """Residual network of basic blocks (He et al. 2016) with optional squeeze-excitation (Hu et al. 2018)."""
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from tonestack.layers import Network, Pool, PoolingName, dense_head
@@ -10,8 +10,8 @@ from tonestack.section import Section
 class Params(Section):
     """Settings of the residual family; `blocks[i]` basic blocks of `channels[i]` channels in stage i."""
 
-    channels: tuple[int, ...] = Field((32, 64, 128, 256), min_length=1)
-    blocks: tuple[int, ...] = Field((1, 1, 1, 1), min_length=1)
+    channels: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1)
+    blocks: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), min_length=1)
     squeeze: int = Field(8, ge=0, description="squeeze-excitation reduction; 0: none")
     pool: PoolingName = "avgmax"
     dropout: float = Field(0.2, ge=0, lt=1)

@@ -20,6 +20,7 @@ class Params(Section):
     backbone: str = "mobilenetv4_conv_small"
     pretrained: bool = False
     weights: str | None = Field(None, description="safetensors file of this backbone's weights")
+    options: dict[str, Any] = Field({}, description="further arguments of the backbone, such as channels of a resnet")
     pool: PoolingName | None = Field("avg", description="left empty (null): the backbone's own pooling")
     dropout: float = Field(0.2, ge=0, lt=1)
     drop_path: float = Field(0.0, ge=0, lt=1)
@@ -41,11 +42,13 @@ class Maps(nn.Module):
 def _create(params: Params, bands: int) -> Any:
     if not timm.is_model(params.backbone):
         raise UserError(f"no timm backbone is called '{params.backbone}'{nearest(params.backbone, timm.list_models())}")
-    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0}
+    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0} | params.options
     if params.drop_path:
         options["drop_path_rate"] = params.drop_path
     try:
         return timm.create_model(params.backbone, pretrained=params.pretrained, **options)
+    except TypeError as error:
+        raise UserError(f"network.options: {error}") from None
     except (OSError, RuntimeError, ValueError) as error:
         if not params.pretrained:
             raise

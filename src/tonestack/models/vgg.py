@@ -7,7 +7,7 @@ dense layer of 1,024 with SELU; the large one three convolutions a block and 4,0
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import nn
 
 from tonestack.layers import ActivationName, Network, Pool, PoolingName, activation, dense_head
@@ -17,7 +17,7 @@ from tonestack.section import Section
 class Params(Section):
     """Settings of the VGG family."""
 
-    channels: tuple[int, ...] = Field((64, 128, 256, 512), min_length=1)
+    channels: tuple[PositiveInt, ...] = Field((64, 128, 256, 512), min_length=1)
     convs: int = Field(2, ge=1, le=4, description="convolutions a block")
     activation: ActivationName = "leaky_relu"
     stem_stride: Literal[1, 2] = 1
