@@ -99,12 +99,8 @@ def test_audio(made):
 
 
 def test_same_bytes_whatever_the_number_of_processes(made, tmp_path):
-    seen = []
-    demo.make(
-        SMALL, tmp_path / "one", progress=lambda results, total: [seen.append(total) or r for r in results], jobs=1
-    )
+    demo.make(SMALL, tmp_path / "one", jobs=1)
     assert bytes_of(tmp_path / "one") == bytes_of(made)
-    assert seen == [29] * 29
 
 
 def test_made_once_and_again_where_cut_short_or_changed(tmp_path):

@@ -52,7 +52,7 @@ def _predict(job: FoldJob, fitted: Fitted) -> np.ndarray:
     logs = fitted.log_probabilities(job.held_out + job.test)
     prior = (job.labels.targets * job.labels.weights[:, None]).sum(0) / job.labels.weights.sum()
     empty = np.isnan(logs).all(axis=1)
-    probabilities = parts.find("tasks", job.task).normalise(np.exp(logs))
+    probabilities = parts.find("tasks", job.task).probabilities(logs)
     probabilities[empty] = prior
     return probabilities.astype(np.float32)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,7 +22,7 @@ class Params(Section):
     pretrained: bool = False
     weights: str | None = Field(None, description="safetensors file of this backbone's weights")
     options: dict[str, Any] = Field({}, description="further arguments of the backbone, such as channels of a resnet")
-    pool: PoolingName | None = Field("avg", description="left empty (null): the backbone's own pooling")
+    pool: PoolingName = "avg"
     dropout: float = Field(0.2, ge=0, lt=1)
     drop_path: float = Field(0.0, ge=0, lt=1)
 
@@ -59,6 +60,24 @@ def _create(params: Params, bands: int) -> Any:
         ) from None
 
 
+@torch.no_grad()
+def _try(backbone: Any, params: Params, bands: int) -> None:
+    """Send one small map through; a backbone that needs pictures of one size is refused here, not in training."""
+    backbone.eval()
+    maps: Any = None
+    try:
+        maps = backbone.forward_features(torch.zeros(1, 1, bands, 64))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        fault = str(error).strip().splitlines()[0]
+    else:
+        fault = "" if maps.dim() == 4 and maps.shape[1] == backbone.num_features else "it gives no feature maps"
+    if fault:
+        raise UserError(
+            f"network.backbone: '{params.backbone}' takes no spectrograms of {bands} bands and any length ({fault}); "
+            "choose a convolutional one"
+        )
+
+
 def _load(backbone: nn.Module, path: Path, name: str) -> None:
     """Load a backbone's weights; three-channel stems are summed to one, a classifier is left out."""
     if not path.is_file():
@@ -83,12 +102,9 @@ def _fit(given: Tensor, own: Tensor) -> Tensor:
 def build(params: Params, bands: int, n_classes: int) -> Network:
     """Build the backbone with a pooling head and a linear classifier."""
     backbone = _create(params, bands)
+    _try(backbone, params, bands)
     if params.weights:
         _load(backbone, Path(params.weights), params.backbone)
-    width = int(getattr(backbone, "head_hidden_size", backbone.num_features))
-    head: Any
-    if params.pool is None:
-        return Network(backbone, nn.Identity(), dense_head(width, n_classes, 0, "relu", params.dropout))
     width = int(backbone.num_features)
     head = dense_head(width, n_classes, 0, "relu", params.dropout)
     return Network(Maps(backbone), Pool(params.pool, width), head)

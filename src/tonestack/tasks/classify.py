@@ -32,7 +32,8 @@ def log_probabilities(logits: "Tensor") -> "Tensor":
     return logits.log_softmax(dim=1)
 
 
-def normalise(probabilities: np.ndarray) -> np.ndarray:
-    """Make rows (n, C) sum to one."""
-    total: np.ndarray = probabilities / probabilities.sum(axis=1, keepdims=True)
-    return total
+def probabilities(logs: np.ndarray) -> np.ndarray:
+    """Turn log-probabilities, known up to a constant a row, into rows (n, C) that sum to one."""
+    likelihood = np.exp(logs - logs.max(axis=1, keepdims=True))  # the likeliest is 1: no row underflows to 0 / 0
+    shares: np.ndarray = likelihood / likelihood.sum(axis=1, keepdims=True)
+    return shares

@@ -1,0 +1,162 @@
+"""Augmentation: every part changes its crops, keeps their shape, is off at zero and repeats with its seed."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from tonestack import augment as parts
+from tonestack.config import AugmentParams
+
+STD = torch.full((1, 1, 16, 1), 2.0)
+ON = {
+    "gain_db": {"gain_db": 6},
+    "tilt_db": {"tilt_db": 6},
+    "shift_bands": {"shift_bands": 0.25},
+    "time_masks": {"time_masks": 2, "time_mask": 0.5},
+    "band_masks": {"band_masks": 2, "band_mask": 0.5},
+    "erase": {"erase": 1.0},
+    "noise": {"noise": 0.5},
+}
+
+
+def generator(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def crops(bands: int = 16) -> Tensor:
+    return torch.randn(8, 1, bands, 20, generator=generator(99)) + 3
+
+
+def run(x: Tensor, seed: int = 0, std: Tensor = STD, **params: object) -> Tensor:
+    return parts.augment(x, AugmentParams.model_validate(params), std, generator(seed))
+
+
+@pytest.mark.parametrize("name", ON)
+def test_every_part_changes_its_crops_and_keeps_their_shape(name: str) -> None:
+    x = crops()
+    before = x.clone()
+    y = run(x, **ON[name])
+    assert y.shape == x.shape
+    assert y.isfinite().all()
+    assert not torch.equal(y, x)
+    assert torch.equal(x, before)  # the crops given are left as they were
+
+
+@pytest.mark.parametrize("name", ["gain_db", "time_masks", "noise"])
+def test_waveforms_are_changed_too(name: str) -> None:
+    x = crops(bands=1)
+    y = run(x, std=torch.ones(1, 1, 1, 1), **ON[name])
+    assert (y.shape, bool(y.isfinite().all()), torch.equal(x, y)) == (x.shape, True, False)
+
+
+@pytest.mark.parametrize("name", ["shift_bands", "band_masks", "erase"])
+def test_parts_for_bands_leave_waveforms_alone(name: str) -> None:
+    x = crops(bands=1)
+    assert torch.equal(run(x, std=torch.ones(1, 1, 1, 1), **ON[name]), x)
+
+
+@pytest.mark.parametrize("name", ON)
+def test_the_same_seed_gives_the_same_crops_and_another_others(name: str) -> None:
+    assert torch.equal(run(crops(), 1, **ON[name]), run(crops(), 1, **ON[name]))
+    assert not torch.equal(run(crops(), 1, **ON[name]), run(crops(), 2, **ON[name]))
+
+
+def test_without_settings_nothing_is_changed_or_drawn() -> None:
+    drawn, x = generator(), crops()
+    assert torch.equal(parts.augment(x, AugmentParams(), STD, drawn), x)
+    assert torch.equal(torch.rand(3, generator=drawn), torch.rand(3, generator=generator()))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda x: parts.gain(x, AugmentParams(), STD, generator()),
+        lambda x: parts.shift_bands(x, 0.0, generator()),
+        lambda x: parts.mask(x, 0.0, 3, generator()),
+        lambda x: parts.mask(x, 0.0, 2, generator()),
+        lambda x: parts.erase(x, 0.0, generator()),
+    ],
+)
+def test_a_part_at_zero_is_the_identity(part: Callable[[Tensor], Tensor]) -> None:
+    assert torch.equal(part(crops()), crops())
+
+
+# --------------------------------------------------------------------------------------------------------- each in turn
+
+
+def test_a_gain_is_the_same_for_all_of_a_crop_in_db_of_its_normalisation() -> None:
+    change = run(crops(), gain_db=6.0) - crops()
+    assert torch.allclose(change, change[:, :, :1, :1].expand_as(change), atol=1e-5)
+    assert (change.abs() * 2 <= 6 + 1e-4).all()  # std 2: normalised units times 2 are dB
+    assert len(change[:, 0, 0, 0].unique()) == 8
+
+
+def test_a_tilt_is_a_straight_line_over_the_bands() -> None:
+    change = (run(crops(), tilt_db=6.0) - crops())[:, 0, :, 0]
+    assert torch.allclose(change[:, 0], -change[:, -1], atol=1e-5)
+    assert torch.allclose(change.diff(dim=1), change.diff(dim=1)[:, :1].expand(8, 15), atol=1e-5)
+
+
+def test_a_waves_gain_is_a_factor_with_a_sign() -> None:
+    x = crops(bands=1)
+    factor = run(x, std=torch.ones(1, 1, 1, 1), gain_db=6.0) / x
+    assert torch.allclose(factor, factor[..., :1].expand_as(factor), atol=1e-5)
+    assert (factor.abs().log10() * 20 <= 6.001).all()
+    assert set(factor[..., 0].sign().flatten().tolist()) == {-1.0, 1.0}
+
+
+def test_shifted_bands_are_moved_and_the_edge_repeated() -> None:
+    x = torch.arange(16.0).view(1, 1, 16, 1).expand(64, 1, 16, 3)
+    y = parts.shift_bands(x, 0.25, generator())
+    moves = y[:, 0, 8, 0] - 8
+    assert set(moves.tolist()) == set(range(-4, 5))
+    for crop, move in zip(y, moves, strict=True):
+        wanted = (torch.arange(16.0) + move).clamp(0, 15)
+        assert torch.equal(crop[0], wanted[:, None].expand(16, 3))
+
+
+@pytest.mark.parametrize(("dim", "size"), [(2, 16), (3, 20)])
+def test_a_mask_is_one_stretch_of_at_most_its_share(dim: int, size: int) -> None:
+    x = torch.ones(200, 1, 16, 20)
+    hidden = (parts.mask(x, 0.5, dim, generator()) == 0).squeeze(1)
+    assert torch.equal(hidden.any(dim=3 - dim + 1), hidden.all(dim=3 - dim + 1))  # whole rows, whole columns
+    line = hidden.any(dim=3 - dim + 1)  # (B, size)
+    assert int(line.sum(1).max()) in (size // 2, size // 2 - 1)
+    assert (line.int().diff(dim=1).abs().sum(1) <= 2).all()  # one stretch
+
+
+def test_erasing_fills_one_rectangle_of_at_most_a_third_a_side() -> None:
+    x = torch.full((200, 1, 15, 30), 50.0)
+    changed = (parts.erase(x, 0.5, generator()) != 50).squeeze(1)
+    rows, columns = changed.any(2), changed.any(1)
+    assert torch.equal(changed, rows[:, :, None] & columns[:, None, :])
+    assert int(rows.sum(1).max()) <= 6
+    assert int(columns.sum(1).max()) <= 11
+    assert 60 < int(changed.any(2).any(1).sum()) < 140  # half of the crops, less those too thin to show
+
+
+# --------------------------------------------------------------------------------------------------------------- mixup
+
+
+def test_mixup_targets_stay_distributions_and_blend_as_the_crops_do() -> None:
+    label = torch.arange(8) % 4
+    targets = torch.eye(4)[label]
+    x = label.float().view(8, 1, 1, 1).expand(8, 1, 2, 3)  # a crop holds its own label
+    weights = 1 + label.float()
+    y, mixed, mixed_weights = parts.mixup(x, targets, weights, 0.5, generator())
+    assert torch.allclose(mixed.sum(1), torch.ones(8))
+    assert (mixed >= 0).all()
+    assert torch.allclose(y[:, 0, 0, 0], mixed @ torch.arange(4.0), atol=1e-6)
+    assert torch.allclose(mixed_weights, 1 + mixed @ torch.arange(4.0), atol=1e-6)
+    assert (mixed[torch.arange(8), label] >= 0.5 - 1e-6).all()  # a crop keeps its own place
+    assert not torch.equal(mixed, targets)
+
+
+def test_mixup_repeats_with_its_seed() -> None:
+    def once(seed: int) -> Tensor:
+        return parts.mixup(crops(), torch.eye(8), torch.ones(8), 0.4, generator(seed))[0]
+
+    assert torch.equal(once(1), once(1))
+    assert not torch.equal(once(1), once(2))

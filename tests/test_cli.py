@@ -1,0 +1,129 @@
+"""The door of every verb: exit status 0, 1, 2 or 130, one clear line, and a help that lists every word."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tonestack import cli
+from tonestack.errors import UserError
+from tonestack.run import Run
+from tonestack.words import Words
+
+PROJECT = Path(__file__).parents[1]
+WORDS = ["data=fsdkaggle2018", "preset=smoke"]
+
+
+def status(stage: object, arguments: list[str] = WORDS) -> int | str | None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(stage, "Purpose.", arguments)  # type: ignore[arg-type]
+    return end.value.code
+
+
+def test_a_stage_gets_the_resolved_call_and_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    got: list[Run] = []
+    cli.main(got.append, "Purpose.", [*WORDS, "seed=3", "folds.n=4"])
+    assert (got[0].seed, got[0].data.folds.n, got[0].name) == (3, 4, "fsdkaggle2018")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_users_mistake_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def stage(run: Run) -> None:
+        raise UserError("row 3:\n  no label")
+
+    assert status(stage) == 2
+    assert capsys.readouterr().err == "tonestack: row 3: no label\n"
+
+
+def test_a_wrong_word_does_not_start_the_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    started: list[Run] = []
+    assert status(started.append, [*WORDS, "flod=0"]) == 2
+    assert not started
+    assert capsys.readouterr().err.startswith("tonestack: unknown word 'flod='; did you mean 'fold'?")
+
+
+def test_a_defect_is_not_hidden() -> None:
+    def stage(run: Run) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cli.main(stage, "Purpose.", WORDS)
+
+
+def test_a_stopped_run_says_that_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def stage(run: Run) -> None:
+        raise KeyboardInterrupt
+
+    assert status(stage) == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on from here\n"
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_shows_the_purpose_and_every_word(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    started: list[Run] = []
+    assert status(started.append, ["nonsense", word]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Purpose.")
+    assert all(f"  {name}=" in shown for name in Words.model_fields if name != "overrides")
+    assert "  SECTION.KEY=" in shown
+    assert not started
+
+
+def test_folders_are_below_the_home_and_named_by_data_or_name(tmp_path: Path) -> None:
+    run = Run.from_arguments(WORDS)
+    assert run.oof == tmp_path / "home" / "oof" / "fsdkaggle2018"
+    other = run.but(name="mine")
+    assert (other.folds, other.cache) == (tmp_path / "home/folds/mine", tmp_path / "home/cache/mine")
+    assert other.submissions == tmp_path / "home/submissions/mine"
+
+
+def test_a_call_with_other_words_keeps_the_rest() -> None:
+    run = Run.from_arguments([*WORDS, "seed=2", "training.epochs=7", "model=cnn1d"]).but(fold="0")
+    assert (run.words.fold, run.seed, run.experiments()[0].config.training.epochs) == ("0", 2, 7)
+    assert run.experiments()[0].model == "cnn1d"
+
+
+def test_a_scoring_file_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match=r"scoring=nowhere\.csv: no such file"):
+        _ = Run.from_arguments([*WORDS, "scoring=nowhere.csv"]).scoring
+
+
+# ----------------------------------------------------------------------------------- the scripts themselves, as typed
+
+
+def call(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=PROJECT, env=os.environ | environment, timeout=120, check=False
+    )
+
+
+def test_a_scripts_mistake_is_one_line_without_a_traceback() -> None:
+    done = call(sys.executable, "src/prepare.py", "data=fsdkaggle2018", "root=/no/such/folder", "preset=smoke")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "/no/such/folder: there is no train.csv" in done.stderr
+
+
+def test_a_stage_that_is_not_there_is_refused_by_run_sh() -> None:
+    ready, lock = PROJECT / ".venv/.ready", PROJECT / "requirements.lock"
+    if not ready.is_file() or ready.read_bytes() != lock.read_bytes():
+        pytest.skip("run.sh would set up .venv anew")
+    done = call("bash", "run.sh", "trian", "data=demo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "tonestack: no stage is called 'trian'; ./run.sh --help lists them\n"
+
+
+def test_run_sh_help_lists_every_stage() -> None:
+    done = call("bash", "run.sh", "--help")
+    assert done.returncode == 0
+    stages = {path.stem for path in (PROJECT / "src").glob("*.py")} - {"all"}
+    assert {stage for stage in stages if f"  {stage} " not in done.stdout} == set()
+
+
+def test_every_stage_says_its_purpose_what_it_takes_and_what_it_leaves() -> None:
+    for path in (PROJECT / "src").glob("*.py"):
+        text = path.read_text()
+        assert text.startswith('"""'), path.name
+        assert "cli.main(run, __doc__)" in text, path.name

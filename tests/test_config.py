@@ -1,0 +1,257 @@
+"""Layered configuration: what is merged, what is refused, and what a message names."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tonestack import config, parts
+from tonestack.config import DataConfig, ModelConfig, TrainingParams, available, load_data, load_model, merge
+from tonestack.errors import UserError
+from tonestack.run import Run
+from tonestack.section import Section
+from tonestack.words import parse
+
+MODELS, PRESETS, DATAS = available("model"), available("preset"), available("data")
+ON_DEMO = "data=fsdkaggle2018", "preset=smoke"
+
+
+def model_of(*words: str, model: str = "vgg_small") -> ModelConfig:
+    given = parse([*ON_DEMO, *words])
+    return load_model(model, load_data(given)[1], given)
+
+
+def data_of(*words: str) -> DataConfig:
+    return load_data(parse([*ON_DEMO, *words]))[0]
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the configs to spoil."""
+    folder = Path(shutil.copytree(config.CONFIGS, tmp_path / "configs"))
+    monkeypatch.setattr(config, "CONFIGS", folder)
+    return folder
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values))
+
+
+# ------------------------------------------------------------------------------------------------------ the house's own
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_model_loads_with_every_preset(preset: str) -> None:
+    words = parse(["data=fsdkaggle2018", f"preset={preset}"])
+    loaded = load_data(words)[1]
+    assert set(loaded.models) | set(loaded.each) <= set(MODELS)  # a model that is not there would do nothing
+    for name in MODELS:
+        settings = load_model(name, loaded, words)
+        assert parts.find("frontends", settings.frontend["name"])
+
+
+SECTIONS = [
+    *(config.DataConfig, config.FoldParams, config.AudioParams, config.BlendParams, config.StackParams),
+    *(config.CropParams, config.AugmentParams, config.TrainingParams, config.InferenceParams),
+    *(parts.find("models", name).Params for name in parts.names("models")),
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: f"{section.__module__}.{section.__name__}")
+def test_every_setting_is_read_somewhere(section: type[Section]) -> None:
+    source = "".join(path.read_text() for path in (config.PROJECT / "src").rglob("*.py"))
+    assert [key for key in section.model_fields if not re.search(rf"\.{key}\b", source)] == []
+
+
+@pytest.mark.parametrize("data", DATAS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_data_config_loads_with_every_preset(data: str, preset: str) -> None:
+    loaded, _ = load_data(parse([f"data={data}", f"preset={preset}"]))
+    assert loaded.preset == preset
+    assert load_data(parse([f"data={data}"]))[0].preset in PRESETS
+
+
+# --------------------------------------------------------------------------------------------------------------- layers
+
+
+def test_layers_are_merged_left_to_right_and_deeply() -> None:
+    layers = [("a", {"x": {"p": 1, "q": 1}, "y": [1]}), ("b", {"x": {"q": 2}}), ("c", {"y": [3], "z": 3})]
+    assert merge(layers) == {"x": {"p": 1, "q": 2}, "y": [3], "z": 3}
+
+
+def test_merging_changes_no_layer() -> None:
+    layers = [("a", {"x": {"p": 1}}), ("b", {"x": {"p": 2, "q": {"r": 1}}}), ("c", {"x": {"q": {"r": 2}}})]
+    merge(layers)
+    assert layers == [("a", {"x": {"p": 1}}), ("b", {"x": {"p": 2, "q": {"r": 1}}}), ("c", {"x": {"q": {"r": 2}}})]
+
+
+def test_a_part_whose_name_changes_loses_the_old_parameters() -> None:
+    assert merge([("a", {"n": {"name": "vgg", "convs": 3}}), ("b", {"n": {"name": "crnn"}})]) == {"n": {"name": "crnn"}}
+    kept = merge([("a", {"n": {"name": "vgg", "convs": 3}}), ("b", {"n": {"name": "vgg", "dense": 5}})])
+    assert kept == {"n": {"name": "vgg", "convs": 3, "dense": 5}}
+    assert "convs" not in model_of("network.name=crnn").network
+
+
+def test_model_preset_all_each_and_command_line_win_in_this_order(configs: Path) -> None:
+    change(configs / "model/vgg_small.yaml", training={"epochs": 1, "lr": 1, "patience": 1, "batch_size": 2})
+    each = {"vgg_small": {"training": {"patience": 3, "batch_size": 3}}, "cnn1d": {"training": {"lr": 9}}}
+    change(configs / "preset/smoke.yaml", all={"training": {"lr": 2, "patience": 2}}, each=each)
+    training = model_of("training.batch_size=4").training
+    assert (training.epochs, training.lr, training.patience, training.batch_size) == (1, 2, 3, 4)
+
+
+def test_preset_data_and_command_line_change_the_data_config(configs: Path) -> None:
+    change(configs / "data/fsdkaggle2018.yaml", folds={"n": 3, "seed": 3}, fold_mean="arithmetic")
+    change(configs / "preset/smoke.yaml", data={"folds": {"n": 4, "seed": 4}})
+    data = data_of("folds.seed=5", "root=/x")
+    assert (data.folds.n, data.folds.seed, data.fold_mean, data.root) == (4, 5, "arithmetic", "/x")
+
+
+def test_overrides_go_to_the_config_that_has_the_section() -> None:
+    words = ["folds.n=4", "blend.trials=7", "training.epochs=9", "network.convs=3"]
+    assert (data_of(*words).folds.n, data_of(*words).blend.trials) == (4, 7)
+    assert (model_of(*words).training.epochs, model_of(*words).network["convs"]) == (9, 3)
+
+
+def test_the_default_loss_takes_parameters_and_a_named_one_none_of_its() -> None:
+    assert model_of("loss.smoothing=0.1").loss == {"name": "cross_entropy", "smoothing": 0.1}
+    assert model_of("loss.name=bce").loss == {"name": "bce", "smoothing": 0.0}
+
+
+def test_a_resolved_model_says_the_defaults_of_its_parts() -> None:
+    settings = model_of("network.name=crnn")
+    assert settings.network["layers"] == 1
+    assert settings.loss == {"name": "cross_entropy", "smoothing": 0.0}
+
+
+# ------------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("trainnig.lr=1", "command line: unknown section 'trainnig.'; did you mean 'training'?"),
+        ("training.epoch=2", "command line: unknown key 'training.epoch'; did you mean 'epochs'?"),
+        ("training.epochs=many", "command line: 'training.epochs': input should be a valid integer"),
+        ("training.epochs=0", "command line: 'training.epochs': input should be greater than or equal to 1 (given: 0)"),
+        ("training.lr=.nan", "command line: 'training.lr': "),
+        ("training.lr=", "command line: 'training.lr': input should be a valid number (given: None)"),
+        ("training.optimizer=adam", "command line: 'training.optimizer': input should be 'adamw' or 'sgd'"),
+        ("training.warmup=1", "command line: 'training.warmup': input should be less than 1"),
+        ("augment.mixup=-1", "command line: 'augment.mixup': "),
+        ("crop.short=cut", "command line: 'crop.short': input should be 'tile' or 'pad'"),
+        ("inference.lengths=[]", "command line: 'inference.lengths': "),
+        ("network.chanels=[1]", "command line: network (vgg): unknown key 'chanels'; did you mean 'channels'?"),
+        ("network.pool=mean", "command line: network (vgg): 'pool': input should be "),
+        ("network.name=vggg", "no model is called 'vggg'; did you mean 'vgg'?"),
+        ("network.name=7", "command line: network: 'name' is 7; there is: "),
+        ("network.name.x=7", "command line: network: 'name' is {'x': 7}; there is: "),
+        ("frontend.name=logmell", "no frontend is called 'logmell'; did you mean 'logmel'?"),
+        ("frontend.n_mel=3", "command line: frontend (logmel): unknown key 'n_mel'; did you mean 'n_mels'?"),
+        ("loss.name=mse", "no loss is called 'mse'; there is: bce, cross_entropy"),
+        ("loss.smoothing=2", "command line: loss (cross_entropy): 'smoothing': "),
+        ("metric.k=3", "command line: 'metric': input should be a valid string"),
+        ("preset.x=3", "command line: 'preset': input should be a valid string"),
+        ("folds.n=1", "command line: 'folds.n': input should be greater than or equal to 2 (given: 1)"),
+        ("folds.m=1", "command line: unknown key 'folds.m'; there is: n, seed, small_classes"),
+        ("reader.kk=1", "command line: reader (fsdkaggle2018): unknown key 'kk'"),
+        ("reader.k=0", "command line: reader (fsdkaggle2018): 'k': input should be greater than or equal to 1"),
+        ("audio.trim_db=-3", "command line: 'audio.trim_db': input should be greater than 0"),
+    ],
+)
+def test_a_wrong_override_names_key_place_and_mend(word: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        model_of(word)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_key_of_a_file_names_the_file(configs: Path) -> None:
+    change(configs / "model/vgg_small.yaml", crop={"second": 1})
+    with pytest.raises(UserError, match=r"configs/model/vgg_small.yaml: unknown key 'crop.second'; did you mean 'sec"):
+        model_of("crop.short=pad")
+
+
+def test_a_wrong_parameter_names_its_own_file_though_another_layer_sets_the_part_too(configs: Path) -> None:
+    change(configs / "model/vgg_small.yaml", network={"name": "vgg", "conv": 2})
+    change(configs / "preset/smoke.yaml", each={"vgg_small": {"network": {"dense": 8}}})
+    with pytest.raises(UserError, match=r"configs/model/vgg_small.yaml: network \(vgg\): unknown key 'conv'"):
+        model_of("network.convs=1")
+
+
+def test_a_wrong_key_of_the_data_configs_own_preset_names_that_preset(configs: Path) -> None:
+    change(configs / "preset/full.yaml", all={"training": {"epoch": 1}})
+    words = parse(["data=fsdkaggle2018"])  # its own preset is `full`
+    with pytest.raises(UserError, match=r"configs/preset/full.yaml: unknown key 'training.epoch'"):
+        load_model("vgg_small", load_data(words)[1], words)
+
+
+def test_a_part_without_a_name_is_refused(configs: Path) -> None:
+    change(configs / "data/fsdkaggle2018.yaml", reader={"k": 3})
+    with pytest.raises(UserError, match=r"configs/data/fsdkaggle2018.yaml: reader: 'name' is None; there is: .*table"):
+        data_of()
+    change(configs / "model/vgg_small.yaml", network={"convs": 2})
+    change(configs / "data/fsdkaggle2018.yaml", reader={"name": "fsdkaggle2018"})
+    with pytest.raises(UserError, match=r"network: 'name' is None; there is: .*vgg"):
+        model_of()
+
+
+def test_a_metric_or_task_that_is_not_there_is_refused_before_anything_runs(configs: Path) -> None:
+    change(configs / "data/fsdkaggle2018.yaml", metric="mapp@3")
+    with pytest.raises(UserError, match=r"no metric is called 'mapp'; did you mean 'map'\?"):
+        data_of()
+    change(configs / "data/fsdkaggle2018.yaml", metric="map@3", task="clasify")
+    with pytest.raises(UserError, match=r"no task is called 'clasify'; did you mean 'classify'\?"):
+        data_of()
+
+
+@pytest.mark.parametrize(("text", "fault"), [("a: [1", r"line \d+: not valid YAML"), ("- a", "a mapping of keys")])
+def test_a_file_that_is_no_yaml_mapping_is_refused_by_name(configs: Path, text: str, fault: str) -> None:
+    (configs / "data/broken.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"broken.yaml.*{fault}"):
+        load_data(parse(["data=broken"]))
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("data=fsdkagle2018", "no data config is called 'fsdkagle2018'; did you mean 'fsdkaggle2018'?"),
+        ("data=../../etc/passwd", "no data config is called '../../etc/passwd'"),
+        ("preset=smok", "no preset config is called 'smok'; did you mean 'smoke'?"),
+        ("model=vgg_smal", "no model config is called 'vgg_smal'; did you mean 'vgg_small'?"),
+        ("model=vgg_small,", "no model config is called ''"),
+    ],
+)
+def test_a_config_that_is_not_there_is_refused_with_the_nearest(word: str, message: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(UserError) as error:
+        Run.from_arguments([w for w in ON_DEMO if not w.startswith(key)] + [word]).experiments()
+    assert message in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------------------- the call
+
+
+def test_an_experiments_name_says_variant_seed_and_revision() -> None:
+    def name(*words: str) -> str:
+        return Run.from_arguments([*ON_DEMO, "model=vgg_small", *words]).experiments()[0].name
+
+    assert name() == "vgg_small@r0"
+    assert name("variant=music", "seed=1", "revision=pseudo2") == "vgg_small-music-s1@pseudo2"
+
+
+def test_the_presets_models_are_the_default_and_a_doubled_model_runs_once() -> None:
+    run = Run.from_arguments(list(ON_DEMO))
+    assert tuple(e.model for e in run.experiments()) == run.preset.models
+    twice = Run.from_arguments([*ON_DEMO, "model=cnn1d,vgg_small,cnn1d"])
+    assert [e.model for e in twice.experiments()] == ["cnn1d", "vgg_small"]
+
+
+def test_small_sets_train_as_many_epochs_as_make_min_steps() -> None:
+    params = TrainingParams(epochs=10, min_steps=100, batch_size=8)
+    assert params.plan(40) == (20, 5)  # 40 / 8 = 5 steps an epoch; 100 / 5 = 20 epochs
+    assert params.plan(800) == (10, 100)
+    assert params.plan(3) == (100, 1)

@@ -1,0 +1,108 @@
+"""Crops: one gather says the same as a plain loop, and every start lies inside its clip."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tonestack.crops import Clips, even_starts, random_starts
+
+LENGTHS = [7, 3, 12, 1]
+FILL = [-1.0, -2.0]
+
+
+def clips(dtype: torch.dtype = torch.float16) -> Clips:
+    """Four clips of two bands; frame t of the array holds t and 100 + t."""
+    count = sum(LENGTHS)
+    features = torch.stack([torch.arange(count), 100 + torch.arange(count)], dim=1).to(dtype)
+    frames = torch.tensor(LENGTHS)
+    return Clips(features, frames.cumsum(0) - frames, frames, torch.tensor(FILL))
+
+
+def plain(data: Clips, row: int, start: int, length: int, short: str, rate: float) -> list[list[float]]:
+    """The same crop frame by frame: (F, T)."""
+    offset, frames = int(data.offsets[row]), int(data.frames[row])
+    columns = []
+    for step in range(length):
+        position = start + int(step * rate)
+        inside = position < frames
+        columns.append(data.features[offset + position % frames].tolist() if inside or short == "tile" else FILL)
+    return np.array(columns).T.tolist()
+
+
+@pytest.mark.parametrize("short", ["tile", "pad"])
+@pytest.mark.parametrize("rate", [1.0, 0.5, 1.75])
+@pytest.mark.parametrize("length", [1, 5, 20])
+def test_the_gather_equals_a_plain_loop(short: Literal["tile", "pad"], rate: float, length: int) -> None:
+    data = clips()
+    rows, starts = torch.tensor([2, 0, 1, 3, 2]), torch.tensor([4, 0, 1, 0, 0])
+    made = data.crops(rows, starts, length, short, torch.full((5,), rate))
+    wanted = [plain(data, int(r), int(s), length, short, rate) for r, s in zip(rows, starts, strict=True)]
+    assert made.shape == (5, 1, 2, length)
+    assert made.dtype == torch.float32
+    assert made[:, 0].tolist() == wanted
+
+
+def test_worked_by_hand() -> None:
+    x = clips().crops(torch.tensor([1, 1]), torch.tensor([1, 1]), 4, "tile", torch.tensor([1.0, 2.0]))
+    assert x[:, 0, 0].tolist() == [[8, 9, 7, 8], [8, 7, 9, 8]]  # clip 1 is frames 7, 8, 9
+    x = clips().crops(torch.tensor([1]), torch.tensor([1]), 4, "pad", torch.ones(1))
+    assert x[0, 0].tolist() == [[8, 9, -1, -1], [108, 109, -2, -2]]
+
+
+def test_samples_of_16_bits_become_full_scale_floats() -> None:
+    data = Clips(torch.tensor([[-32768], [16384]], dtype=torch.int16), *torch.tensor([[0], [2]]), torch.zeros(1))
+    x = data.crops(torch.tensor([0]), torch.tensor([0]), 3, "pad", torch.ones(1))
+    assert x.tolist() == [[[[-1.0, 0.5, 0.0]]]]
+
+
+# -------------------------------------------------------------------------------------------------------------- starts
+
+
+@given(st.lists(st.tuples(st.integers(1, 400_000), st.integers(1, 300)), min_size=1, max_size=20), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_random_starts_lie_inside(sizes: list[tuple[int, int]], seed: int) -> None:
+    frames, span = torch.tensor(sizes).T
+    starts = random_starts(frames, span, torch.Generator().manual_seed(seed))
+    assert (starts >= 0).all()
+    assert (starts <= (frames - span).clamp_min(0)).all()
+
+
+def test_the_largest_random_number_is_the_last_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda n, generator: torch.full((n,), 1 - 2**-24))
+    frames = torch.tensor([12, 4, 400_010])
+    assert random_starts(frames, torch.tensor([10, 10, 10]), torch.Generator()).tolist() == [2, 0, 400_000]
+
+
+def test_random_starts_reach_every_place_about_equally_often() -> None:
+    starts = random_starts(torch.full((4000,), 13), torch.full((4000,), 10), torch.Generator().manual_seed(0))
+    counts = torch.bincount(starts)
+    assert len(counts) == 4
+    assert ((counts - 1000).abs() < 5 * (4000 * 0.25 * 0.75) ** 0.5).all()
+
+
+@given(
+    st.lists(st.integers(1, 500), min_size=1, max_size=10),
+    st.integers(1, 80),
+    st.sampled_from([0.0, 0.25, 0.5, 0.9]),
+)
+@settings(max_examples=60, deadline=None)
+def test_even_starts_cover_every_clip_from_first_to_last_frame(frames: list[int], length: int, overlap: float) -> None:
+    rows, starts = even_starts(np.array(frames), length, overlap, most=10**6)
+    assert rows.tolist() == sorted(rows.tolist())
+    for row, size in enumerate(frames):
+        own = starts[rows == row]
+        seen = {int(s) + t for s in own for t in range(min(length, size))}
+        assert seen == set(range(size))
+        assert len(set(own.tolist())) == len(own)
+
+
+def test_even_starts_worked_by_hand() -> None:
+    rows, starts = even_starts(np.array([4, 10, 16]), 10, 0.5, 6)
+    assert rows.tolist() == [0, 1, 2, 2, 2]
+    assert starts.tolist() == [0, 0, 0, 3, 6]  # 6 frames of room at a hop of at most 5: three crops
+    rows, starts = even_starts(np.array([100]), 10, 0.5, 4)
+    assert starts.tolist() == [0, 30, 60, 90]  # the most allowed, still from end to end

@@ -1,0 +1,132 @@
+"""Label revisions: a holdout never learns from its own fold, and every weight is accounted for."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tonestack import folds, labels
+from tonestack.config import TrainingParams
+from tonestack.errors import UserError
+from tonestack.labels import Labels
+from tonestack.tasks import classify
+
+AB = ("a", "b")
+
+
+def fold_table(fold: list[int], label: str | None = None, verified: list[bool] | None = None) -> pd.DataFrame:
+    n = len(fold)
+    made = {"clip_id": [f"{i}.wav" for i in range(n)], "label": list(label or ("ab" * n)[:n])}
+    return pd.DataFrame(made | {"verified": verified or [True] * n, "group": "", "fold": fold})
+
+
+def given_revision(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
+    folds.write(folder, table, {})
+    return labels.read_revision(folder, "r0")
+
+
+def pick(revision: pd.DataFrame, holdout: int = 0, **params: object) -> Labels:
+    return labels.for_holdout(revision, holdout, AB, classify.targets, TrainingParams.model_validate(params))
+
+
+def revision(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
+    """Rows (clip, label, weight, source) of holdout 0."""
+    return pd.DataFrame(rows, columns=["clip_id", "label", "weight", "source"]).assign(holdout=0)
+
+
+# ----------------------------------------------------------------------------------------------------- the given labels
+
+
+@given(fold=st.lists(st.integers(0, 3), min_size=1, max_size=20))
+@settings(max_examples=30, deadline=None)
+def test_a_holdout_learns_from_all_clips_but_its_own(tmp_path_factory: pytest.TempPathFactory, fold: list[int]) -> None:
+    table = fold_table(fold)
+    rows = given_revision(tmp_path_factory.mktemp("r"), table)
+    for k in set(fold):
+        wanted = table.loc[table["fold"] != k, "clip_id"].tolist()
+        assert rows.loc[rows["holdout"] == k, "clip_id"].tolist() == wanted
+
+
+def test_given_labels_know_who_has_been_verified(tmp_path: Path) -> None:
+    rows = given_revision(tmp_path, fold_table([0, 1, 1], verified=[True, True, False]))
+    assert rows[rows["holdout"] == 0]["source"].tolist() == ["verified", "given"]
+    assert rows["weight"].eq(1).all()
+
+
+def test_labels_of_the_held_out_fold_change_nothing_in_its_training_labels(tmp_path: Path) -> None:
+    fold = [0, 1, 2, 0, 1, 2]
+    before = given_revision(tmp_path, fold_table(fold, "ababab"))
+    after = given_revision(tmp_path, fold_table(fold, "bbaaab"))  # clips 0 and 3, the whole of fold 0
+    assert pick(before, 0).fingerprint == pick(after, 0).fingerprint
+    assert pick(before, 1).fingerprint != pick(after, 1).fingerprint
+    assert pick(before, 2).fingerprint != pick(after, 2).fingerprint
+
+
+# ------------------------------------------------------------------------------------------------------------- weights
+
+
+def test_weights_are_the_rows_times_the_sources() -> None:
+    rows = revision(("x", "a", 1, "verified"), ("y", "b", 0.5, "given"), ("z", "b", 0.5, "pseudo"))
+    made = pick(rows, source_weights={"given": 0.5, "verified": 2})
+    assert made.clip_ids == ["x", "y", "z"]
+    assert made.weights.tolist() == [2, 0.25, 0.5]  # a source without a weight keeps its row's
+    assert made.targets.tolist() == [[1, 0], [0, 1], [0, 1]]
+
+
+def test_weight_0_leaves_a_clip_out() -> None:
+    rows = revision(("x", "a", 0, "verified"), ("y", "b", 1, "given"), ("z", "a", 1, "verified"))
+    assert pick(rows).clip_ids == ["y", "z"]
+    assert pick(rows, source_weights={"given": 0}).clip_ids == ["z"]
+
+
+def test_verified_only_leaves_every_other_source_out() -> None:
+    rows = revision(("x", "a", 1, "verified"), ("y", "b", 1, "given"), ("z", "a", 1, "pseudo"))
+    assert pick(rows, verified_only=True).clip_ids == ["x"]
+
+
+def test_nothing_left_to_learn_is_refused() -> None:
+    with pytest.raises(UserError, match=r"holdout 0: no clip is left to train on; check training\.source_weights"):
+        pick(revision(("y", "b", 1, "given")), verified_only=True)
+
+
+def test_a_label_that_is_no_class_is_refused() -> None:
+    with pytest.raises(UserError, match="label 'c' is not among the 2 classes"):
+        pick(revision(("y", "c", 1, "given")))
+
+
+# ---------------------------------------------------------------------------------------------------------- revisions
+
+
+def test_class_columns_are_soft_labels() -> None:
+    rows = revision(("x", "a", 1, "verified"), ("y", "b", 0.5, "given")).assign(b=[0.25, 1.0], a=[0.75, 0.0])
+    made = pick(rows)
+    assert made.targets.tolist() == [[0.75, 0.25], [0, 1]]  # by class name, not by position
+    assert made.targets.dtype == np.float32
+
+
+def test_a_revision_is_read_by_name_with_labels_as_they_are_spelt(tmp_path: Path) -> None:
+    rows = revision(("007", "None", 0.5, "given"), ("1.wav", "a", 1, "verified"))
+    rows.to_csv(tmp_path / "spread.csv", index=False)
+    read = labels.read_revision(tmp_path, "spread")
+    assert read[["clip_id", "label"]].to_numpy().tolist() == [["007", "None"], ["1.wav", "a"]]
+
+
+def test_a_revision_that_is_not_there_is_refused_with_what_there_is(tmp_path: Path) -> None:
+    given_revision(tmp_path, fold_table([0, 1]))
+    with pytest.raises(UserError, match=r"no label revision 'pseudo1' in .*; there is: r0"):
+        labels.read_revision(tmp_path, "pseudo1")
+
+
+def test_the_fingerprint_tells_clips_targets_and_weights_apart() -> None:
+    base = Labels(["x", "y"], np.eye(2, dtype=np.float32), np.ones(2, dtype=np.float32))
+    others = [
+        Labels(["y", "x"], base.targets, base.weights),
+        Labels(base.clip_ids, base.targets[::-1].copy(), base.weights),
+        Labels(base.clip_ids, base.targets, base.weights * 0.7),
+    ]
+    same = Labels(["x", "y"], base.targets.copy(), base.weights.copy())
+    assert same.fingerprint == base.fingerprint
+    assert len({made.fingerprint for made in [base, *others]}) == 4

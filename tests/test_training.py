@@ -1,0 +1,442 @@
+"""Training and prediction: it learns, learns nothing from noise, and a killed run ends as if it had not been."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tonestack.checkpoint import Average, History
+from tonestack.config import ModelConfig, TrainingParams
+from tonestack.crops import Clips
+from tonestack.errors import UserError
+from tonestack.inference import predict
+from tonestack.layers import Network, Normalise, Pool, Tagger
+from tonestack.losses import Loss
+from tonestack.losses.cross_entropy import Params, build
+from tonestack.models import vgg
+from tonestack.tasks import classify
+from tonestack.training import (
+    TrainingSet,
+    check_losses,
+    epoch_order,
+    fit,
+    learning_rate,
+    make_batch,
+    make_optimizer,
+    seed_of,
+)
+
+BANDS, CLASSES, RATE = 8, 4, 100.0
+LOSS: Loss = build(Params())
+BUSY = {"mixup": 0.4, "stretch": 0.2, "shift_bands": 0.1, "time_masks": 1, "gain_db": 3, "noise": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def settings(augment: dict[str, Any] | None = None, **training: Any) -> ModelConfig:
+    """16-frame crops and short runs; keywords are of the section `training`."""
+    values = {"epochs": 4, "batch_size": 8, "lr": 0.01, "ema": 0.9, "weight_decay": 0.0} | training
+    parts = {"frontend": {"name": "logmel"}, "network": {"name": "vgg"}, "crop": {"seconds": 0.16}}
+    return ModelConfig.model_validate(parts | {"augment": augment or {}, "training": values})
+
+
+def clips_of(label: np.ndarray, rng: np.random.Generator, contrast: float = 3.0) -> Clips:
+    """One clip a label, 8 to 30 frames of noise; class c is louder in bands 2c and 2c + 1."""
+    frames = torch.from_numpy(rng.integers(8, 31, len(label)))
+    rows = [rng.normal(size=(int(n), BANDS)) for n in frames]
+    for row, c in zip(rows, label, strict=True):
+        row[:, 2 * c : 2 * c + 2] += contrast
+    features = torch.from_numpy(np.concatenate(rows)).half()
+    return Clips(features, frames.cumsum(0) - frames, frames, torch.zeros(BANDS))
+
+
+def training_set(n: int = 24, seed: int = 0, contrast: float = 3.0) -> TrainingSet:
+    rng = np.random.default_rng(seed)
+    label = np.arange(n) % CLASSES
+    targets = torch.eye(CLASSES)[torch.from_numpy(label)]
+    return TrainingSet(clips_of(label, rng, contrast), torch.arange(n), targets, torch.ones(n), RATE)
+
+
+def network(channels_last: bool = True, dropout: float = 0.2) -> Tagger:
+    torch.manual_seed(7)
+    params = vgg.Params(channels=(4, 8), convs=1, dense=8, dropout=dropout)
+    tagger = Tagger(Normalise(torch.zeros(BANDS), torch.ones(BANDS)), vgg.build(params, BANDS, CLASSES))
+    return tagger.to(memory_format=torch.channels_last) if channels_last else tagger  # type: ignore[call-overload]
+
+
+def accuracy(model: Tagger, data: TrainingSet, config: ModelConfig) -> float:
+    logs = predict(model, data.clips, config, RATE, classify.log_probabilities)
+    return float((logs.argmax(1) == data.targets.argmax(1).numpy()).mean())
+
+
+# --------------------------------------------------------------------------------------------------------- learning
+
+
+def test_loss_falls_on_a_separable_problem_and_new_clips_are_told_apart() -> None:
+    model, config = network(), settings(epochs=15)
+    history = fit(model, LOSS, training_set(48), config, seed=0)
+    losses = [entry["loss"] for entry in history.epochs]
+    assert len(losses) == 15
+    assert losses[-1] < 0.3 * losses[0]
+    assert accuracy(model, training_set(60, seed=1), config) > 0.9
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"optimizer": "sgd", "lr": 0.1},
+        {"balanced": 1.0},
+        {"schedule": "cosine", "precision": "bfloat16"},
+        {"channels_last": False},
+    ],
+)
+def test_it_learns_with_every_kind_of_setting(training: dict[str, Any]) -> None:
+    config = settings(epochs=12, **training)
+    history = fit(network(config.training.channels_last), LOSS, training_set(48), config, seed=0)
+    assert history.epochs[-1]["loss"] < 0.5 * history.epochs[0]["loss"]
+
+
+def test_a_clip_of_weight_0_teaches_nothing() -> None:
+    data, config = training_set(16), settings(batch_size=16)
+    wrong = data.targets.clone()
+    wrong[:4] = wrong[:4].flip(1)
+    weights = torch.ones(16)
+    weights[:4] = 0
+    made = [network(), network()]
+    for model, targets in zip(made, (data.targets, wrong), strict=True):
+        fit(model, LOSS, replace(data, targets=targets, weights=weights), config, seed=0)
+    assert same(made[0], made[1])
+
+
+def test_an_epoch_shows_every_clip_once() -> None:
+    data, seen = training_set(24), []
+
+    def spy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        seen.append(weights)
+        return LOSS(logits, targets, weights)
+
+    fit(network(), spy, replace(data, weights=1 + torch.arange(24.0)), settings(epochs=2), seed=0)
+    assert sorted(torch.cat(seen[:3]).tolist()) == sorted(torch.cat(seen[3:]).tolist()) == [1.0 + i for i in range(24)]
+    assert not torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))
+
+
+def test_crops_of_a_batch_come_from_the_picked_clips() -> None:
+    data = training_set(24, contrast=100.0)
+    picked = torch.tensor([5, 2, 9])
+    rows = replace(data, rows=torch.arange(24).flip(0))  # clip 23 - i is row i of the targets
+    batch = make_batch(rows, picked, settings({"stretch": 0.5}), torch.Generator().manual_seed(0))
+    assert batch.shape == (3, 1, BANDS, 16)
+    loudest = batch.mean(3)[:, 0].view(3, CLASSES, 2).mean(2).argmax(1)
+    assert loudest.tolist() == [(23 - i) % CLASSES for i in picked.tolist()]
+
+
+# ----------------------------------------------------------------------------------------------------------- killed
+
+
+def same(a: Tagger, b: Tagger) -> bool:
+    """Whether two models are equal bit for bit."""
+    one, two = a.state_dict(), b.state_dict()
+    return list(one) == list(two) and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def killed_at(epoch: int, step: int) -> Loss:
+    """A loss during whose computation, in that epoch and step (from 0; three steps an epoch), the run is killed."""
+    count = 0
+
+    def loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        if count == epoch * 3 + step + 1:
+            raise KeyboardInterrupt
+        return LOSS(logits, targets, weights)
+
+    return loss
+
+
+def run_killed(config: ModelConfig, state: Path, kill: tuple[int, int], inner: Any = None) -> tuple[Tagger, History]:
+    """Train, be killed, and train again by a fresh process's objects."""
+    channels_last = config.training.channels_last
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(channels_last), killed_at(*kill), training_set(), config, 0, state, inner)
+    torch.manual_seed(12345)
+    model = network(channels_last)
+    return model, fit(model, LOSS, training_set(), config, 0, state, inner)
+
+
+@pytest.mark.parametrize("kill", [(1, 0), (2, 2)])
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"optimizer": "adamw", "ema": 0.9, "weight_decay": 0.1},
+        {"optimizer": "adamw", "ema": 0.0, "channels_last": False},
+        {"optimizer": "sgd", "ema": 0.9, "balanced": 0.5},
+        {"optimizer": "sgd", "ema": 0.0, "momentum": 0.0, "precision": "bfloat16"},
+    ],
+)
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(
+    tmp_path: Path, training: dict[str, Any], kill: tuple[int, int]
+) -> None:
+    config = settings(BUSY, **training)
+    whole = network(config.training.channels_last)
+    history = fit(whole, LOSS, training_set(), config, 0, tmp_path / "whole")
+    resumed, again = run_killed(config, tmp_path / "state", kill)
+    assert same(whole, resumed)
+    assert again == history
+
+
+def test_a_run_killed_in_its_first_epoch_starts_afresh(tmp_path: Path) -> None:
+    whole = network()
+    fit(whole, LOSS, training_set(), settings(), 0)
+    assert same(whole, run_killed(settings(), tmp_path / "state", (0, 1))[0])
+
+
+def test_a_resume_reports_the_epochs_before_it_too(tmp_path: Path) -> None:
+    state, entries = tmp_path / "state", []
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), killed_at(2, 0), training_set(), settings(), 0, state)
+    fit(network(), LOSS, training_set(), settings(), 0, state, report=entries.append)
+    assert [entry["epoch"] for entry in entries] == [1, 2, 3, 4]
+
+
+def test_a_finished_state_is_not_trained_again(tmp_path: Path) -> None:
+    first, second = network(), network()
+    fit(first, LOSS, training_set(), settings(), 0, tmp_path / "state")
+    fit(second, killed_at(0, 0), training_set(), settings(), 0, tmp_path / "state")
+    assert same(first, second)
+
+
+@pytest.mark.parametrize("spoil", ["other settings", "other seed", "damaged"])
+def test_a_state_of_another_run_is_not_taken(tmp_path: Path, spoil: str) -> None:
+    state = tmp_path / "state"
+    other = settings(lr=0.5) if spoil == "other settings" else settings()
+    fit(network(), LOSS, training_set(), other, int(spoil == "other seed"), state)
+    if spoil == "damaged":
+        state.write_bytes(state.read_bytes()[:100])
+    resumed, whole = network(), network()
+    fit(resumed, LOSS, training_set(), settings(), 0, state)
+    fit(whole, LOSS, training_set(), settings(), 0)
+    assert same(resumed, whole)
+
+
+def test_the_seed_changes_the_run() -> None:
+    made = [network(), network()]
+    for seed, model in enumerate(made):
+        fit(model, LOSS, training_set(), settings(), seed)
+    assert not same(*made)
+
+
+# ---------------------------------------------------------------------------------------------------- early stopping
+
+
+@dataclass
+class Script:
+    """An inner loss that follows a script and remembers the weights it was shown."""
+
+    values: list[float]
+
+    def __post_init__(self) -> None:
+        self.shown: list[dict[str, Tensor]] = []
+
+    def __call__(self, model: Tagger) -> float:
+        self.shown.append({key: value.clone() for key, value in model.state_dict().items()})
+        return self.values[len(self.shown) - 1]
+
+
+def floats(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if value.is_floating_point()}
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_early_stopping_keeps_the_best_epochs_weights(ema: float) -> None:
+    script, model = Script([3, 1, 2, 1.5, 1, 4, 4, 4]), network()
+    history = fit(model, LOSS, training_set(), settings(epochs=8, patience=3, ema=ema), 0, inner_loss=script)
+    assert len(history.epochs) == 5  # epoch 2 was the best, three have passed without a better one
+    assert (history.best_epoch, history.best_inner) == (2, 1.0)
+    best, kept = floats(script.shown[1]), floats(model.state_dict())
+    assert all(torch.equal(best[key], kept[key]) for key in kept)
+
+
+def test_judging_the_average_does_not_disturb_training() -> None:
+    plain = fit(network(), LOSS, training_set(), settings(), 0)
+    judged = fit(network(), LOSS, training_set(), settings(), 0, inner_loss=Script([4, 3, 2, 1]))
+    assert [entry["loss"] for entry in judged.epochs] == [entry["loss"] for entry in plain.epochs]
+
+
+def test_a_loss_that_is_never_finite_stops_nothing_early() -> None:
+    history = fit(network(), LOSS, training_set(), settings(patience=1), 0, inner_loss=Script([math.nan] * 4))
+    assert len(history.epochs) == 4
+
+
+def test_early_stopping_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    config, values = settings(BUSY, epochs=6, patience=2), [3.0, 1.0, 2.0, 5.0, 5.0, 5.0]
+    whole = network()
+    history = fit(whole, LOSS, training_set(), config, 0, tmp_path / "whole", Script(values))
+    assert len(history.epochs) == 4
+    script = Script(values)  # killed in the fourth epoch, after three calls
+    resumed, again = run_killed(config, tmp_path / "state", (3, 1), script)
+    assert same(whole, resumed)
+    assert again == history
+
+
+# ------------------------------------------------------------------------------------------------- losses gone wrong
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_its_epoch_and_step(value: float) -> None:
+    count = 0
+
+    def loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        return LOSS(logits, targets, weights) * (value if count == 5 else 1.0)
+
+    with pytest.raises(UserError, match=rf"the loss became {value} in epoch 2, step 2; lower training\.lr"):
+        fit(network(), loss, training_set(), settings(), 0)
+
+
+def test_the_mean_loss_of_an_epoch() -> None:
+    assert check_losses(torch.tensor([1.0, 2.0, 6.0]), 0) == 3.0
+
+
+# ------------------------------------------------------------------------------------------------ sampling and rates
+
+
+def test_balanced_sampling_evens_the_classes() -> None:
+    targets = torch.eye(3)[torch.tensor([0] * 2700 + [1] * 270 + [2] * 30)]
+    share = targets[epoch_order(targets, 1.0, torch.Generator().manual_seed(0))].mean(0)
+    assert torch.allclose(share, torch.full((3,), 1 / 3), atol=4 * (2 / 9 / 3000) ** 0.5)
+    half = targets[epoch_order(targets, 0.5, torch.Generator().manual_seed(0))].mean(0)
+    roots = torch.tensor([2700.0, 270.0, 30.0]).sqrt()
+    assert torch.allclose(half, roots / roots.sum(), atol=0.04)
+
+
+def test_without_balancing_an_epoch_is_a_permutation() -> None:
+    order = epoch_order(torch.eye(3).repeat(5, 1), 0.0, torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(15))
+    assert order.tolist() != list(range(15))
+
+
+def rates(schedule: str, steps: int = 100, warmup: float = 0.2) -> list[float]:
+    params = TrainingParams.model_validate({"lr": 1.0, "schedule": schedule, "warmup": warmup})
+    return [learning_rate(step, steps, params) for step in range(steps)]
+
+
+def test_the_learning_rate_by_hand() -> None:
+    one, cosine, level = rates("onecycle"), rates("cosine"), rates("constant")
+    assert one[0] == pytest.approx(0.04 + 0.96 / 20)
+    assert cosine[0] == level[0] == pytest.approx(1 / 20)
+    assert one[19] == one[20] == cosine[19] == 1.0  # the top, after 20 steps
+    assert one[60] == pytest.approx(0.5)  # half of the way down
+    assert one[99] == pytest.approx(0.5 * (1 + math.cos(math.pi * 79 / 80)))
+    assert level[19:] == [1.0] * 81
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "constant"])
+@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+@pytest.mark.parametrize("warmup", [0.0, 0.15, 0.9])
+def test_the_rate_rises_then_falls_and_stays_in_range(schedule: str, steps: int, warmup: float) -> None:
+    made = rates(schedule, steps, warmup)
+    top = made.index(max(made))
+    assert made[: top + 1] == sorted(made[: top + 1])
+    assert made[top:] == sorted(made[top:], reverse=True)
+    assert all(0 < rate <= 1 for rate in made)
+
+
+def test_only_kernels_are_decayed() -> None:
+    model = network()
+    decayed, free = make_optimizer(model, TrainingParams(weight_decay=0.1)).param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+    assert all(p.dim() > 1 for p in decayed["params"])
+    assert sum(p.numel() for group in (decayed, free) for p in group["params"]) == sum(
+        p.numel() for p in model.parameters()
+    )
+
+
+def test_the_moving_average_by_hand() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 0.0)
+    average = Average(model, decay=0.25)
+    nn.init.constant_(model.weight, 11.0)
+    average.update()  # warm-up: decay (1 + 1) / (10 + 1)
+    assert average.values["weight"].item() == pytest.approx(9.0)
+    nn.init.constant_(model.weight, 1.0)
+    average.update()  # decay min(1/4, 3/12)
+    assert average.values["weight"].item() == pytest.approx(0.25 * 9 + 0.75 * 1)
+
+
+def test_seeds_depend_on_every_part_and_fit_63_bits() -> None:
+    seeds = {seed_of(*parts) for parts in [(0, 0, "data"), (0, 1, "data"), (1, 0, "data"), (0, 0, "weights")]}
+    assert len(seeds) == 4
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+# -------------------------------------------------------------------------------------------------------- prediction
+
+
+class Mean(nn.Module):
+    """Logits of a crop: the means of its first two bands."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(3)[:, 0, :2]
+
+
+def predicted(clips: Clips, **inference: Any) -> np.ndarray:
+    config = settings(precision="float32").model_copy(
+        update={"inference": settings().inference.model_validate({"overlap": 0.0} | inference)}
+    )
+    to_log: Callable[[Tensor], Tensor] = classify.log_probabilities
+    network = Network(Mean(), nn.Identity(), nn.Identity())
+    return predict(Tagger(Normalise(torch.zeros(BANDS), torch.ones(BANDS)), network), clips, config, RATE, to_log)
+
+
+def ramp(*frames: int) -> Clips:
+    """Clips whose first band is 0, 1, 2 ... along time and whose others are 0."""
+    lengths = torch.tensor(frames)
+    features = torch.zeros(int(lengths.sum()), BANDS)
+    features[:, 0] = torch.cat([torch.arange(n) for n in frames]) / 16
+    return Clips(features.half(), lengths.cumsum(0) - lengths, lengths, torch.zeros(BANDS))
+
+
+def log_sigmoid(*values: float) -> np.ndarray:
+    x = np.array(values)
+    return np.stack([-np.log1p(np.exp(-x)), -np.log1p(np.exp(x))], axis=1)
+
+
+def test_a_clip_is_the_mean_over_its_crops_by_hand() -> None:
+    first, second = log_sigmoid(7.5 / 16, 23.5 / 16)  # frames 0..15 and 16..31 of a clip of 32
+    assert np.allclose(predicted(ramp(32), crops=2), [(first + second) / 2], atol=1e-5)
+    arithmetic = np.log((np.exp(first) + np.exp(second)) / 2)
+    assert np.allclose(predicted(ramp(32), crops=2, mean="arithmetic"), [arithmetic], atol=1e-5)
+    assert np.allclose(predicted(ramp(32), crops=1), [first], atol=1e-5)
+
+
+def test_several_lengths_are_averaged() -> None:
+    whole, half = predicted(ramp(32), crops=4), predicted(ramp(32), crops=4, lengths=[0.5])
+    assert np.allclose(predicted(ramp(32), crops=4, lengths=[1.0, 0.5]), (whole + half) / 2, atol=1e-6)
+
+
+def test_rows_keep_their_order_whatever_the_batch_and_empty_clips_are_nan() -> None:
+    clips = ramp(40, 0, 8, 100, 0)
+    rows = predicted(clips, batch_size=64)
+    assert np.isnan(rows).all(axis=1).tolist() == [False, True, False, False, True]
+    assert np.allclose(rows, predicted(clips, batch_size=1), equal_nan=True)
+    for i, frames in ((0, 40), (2, 8), (3, 100)):
+        assert np.allclose(rows[i], predicted(ramp(frames))[0], atol=1e-6)
+
+
+def test_pooled_networks_are_put_into_evaluation_mode() -> None:
+    model = Tagger(
+        Normalise(torch.zeros(BANDS), torch.ones(BANDS)),
+        Network(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)), Pool("avg", 4), nn.Linear(4, 2)),
+    ).train()
+    rows = [predict(model, ramp(40, 30), settings(), RATE, classify.log_probabilities) for _ in range(2)]
+    assert np.array_equal(rows[0], rows[1])
