@@ -178,12 +178,24 @@ def backbone(**params: Any) -> Network:
     return timm_backbone.build(timm_backbone.Params(backbone="test_resnet", **params), 32, 5).eval()
 
 
-def test_any_backbone_is_found_by_name_and_pooled_by_us_or_by_itself() -> None:
+def test_any_backbone_is_found_by_name_and_pooled_by_us() -> None:
     x = crops("timm_backbone", 40)
     own = timm.create_model("test_resnet", in_chans=1, num_classes=0).eval()
     assert count_parameters(backbone(pool="avg")) == count_parameters(own) + own.num_features * 5 + 5
-    assert torch.allclose(backbone(pool="avg").embed(x), backbone(pool=None).embed(x), atol=1e-5)
+    own.load_state_dict(backbone().body.backbone.state_dict())  # type: ignore[union-attr, operator]
+    assert torch.allclose(backbone(pool="avg").embed(x), own(x), atol=1e-5)
     assert backbone(drop_path=0.1)(x).shape == (3, 5)
+
+
+def test_a_backbone_takes_its_own_options_and_refuses_others() -> None:
+    assert backbone(options={"stem_width": 8})(crops("timm_backbone", 40)).shape == (3, 5)
+    with pytest.raises(UserError, match=r"network\.options: .*no_such_thing"):
+        backbone(options={"no_such_thing": 8})
+
+
+def test_a_backbone_for_pictures_of_one_size_is_refused() -> None:
+    with pytest.raises(UserError, match=r"'test_vit' takes no spectrograms of 32 bands .*choose a convolutional one"):
+        timm_backbone.build(timm_backbone.Params(backbone="test_vit"), 32, 5)
 
 
 def test_an_unknown_backbone_is_refused_with_the_nearest() -> None:
