@@ -4,6 +4,8 @@ prepare -> make_folds -> train -> blend -> stack -> submit -> score. Stages that
 a run that was killed goes on where it stopped.
 """
 
+import environment  # noqa: F401  # isort: skip
+
 import time
 
 import blend

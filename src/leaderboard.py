@@ -4,6 +4,8 @@ Takes  oof/<name>/ and, if there is one, configs/published/<data>.csv (system, p
 Leaves oof/<name>/leaderboard.csv.
 """
 
+import environment  # noqa: F401  # isort: skip
+
 import pandas as pd
 
 from tonestack import cli, leaderboard

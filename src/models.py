@@ -3,6 +3,8 @@
 Takes configs/model/*.yaml and the words (preset=, overrides); data= gives the number of classes.
 """
 
+import environment  # noqa: F401  # isort: skip
+
 import pandas as pd
 import torch
 

@@ -4,6 +4,8 @@ Takes the competition's csv files and recordings.
 Leaves cache/<name>/<frontend>-<key>/ (always safe to delete) and names the files that cannot be used.
 """
 
+import environment  # noqa: F401  # isort: skip
+
 from typing import Any
 
 from tonestack import cli, jobs, store

@@ -4,6 +4,8 @@ Takes  scoring=FILE (fname or clip_id, label, usage: Public, Private or Ignored)
 Leaves the scores in oof/<name>/scores.json and oof/<name>/leaderboard.csv, and prints both.
 """
 
+import environment  # noqa: F401  # isort: skip
+
 import pandas as pd
 
 from tonestack import cli, leaderboard, oof, scoring, submission

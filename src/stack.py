@@ -4,6 +4,8 @@ Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, and the cli
 Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other, and submissions/<name>/stack.csv.
 """
 
+import environment  # noqa: F401  # isort: skip
+
 import time
 
 import numpy as np

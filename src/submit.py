@@ -4,6 +4,8 @@ Takes  oof/<name>/: single tables, blends and stacks; the competition's sample s
 Leaves submissions/<name>/submission.csv in exactly the competition's format, and a line in log.csv.
 """
 
+import environment  # noqa: F401  # isort: skip
+
 import json
 
 import numpy as np
