@@ -8,6 +8,7 @@ Leaves submissions/<name>/blend.csv, blend.json (weights, scores), diversity.csv
 import environment  # noqa: F401  # isort: skip
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,46 +20,55 @@ from tonestack.ensemble.judge import Candidate
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.files import write_csv, write_json
 from tonestack.run import Run
+from tonestack.stage import Stage
 
 
 def run(run: Run) -> None:
     """Judge every search, ship the one nested CV chooses."""
     started = time.monotonic()
     tables = Tables.of(run, run.data.blend.tables, run.data.blend.made)
-    for name in tables.names:
-        for note in tables.read(name).notes:
-            print(f"note: {note}")
+    stage = Stage(run, "blend", tables.names, run.data.blend.model_dump())
+    if stage.up_to_date():
+        return
     unjudged = tables.without_oof()
+    for name in tables.names:
+        for note in tables.facts(name).notes:
+            stage.say(f"note: {note}")
     if unjudged:
-        print(f"equal weights only, no CV score: {', '.join(unjudged)} came without OOF predictions")
+        stage.say(f"equal weights only, no CV score: {', '.join(unjudged)} came without OOF predictions")
         power = 0.0 if run.data.fold_mean == "geometric" else 1.0
-        blend, rows = Blend(equal(len(tables.names)), power, normalise=tables.normalise), None
+        whole = Blend(equal(len(tables.names)), power, normalise=tables.normalise)
+        by_fold: dict[int, Blend] | None = None
         found: dict[str, object] = {"search": "equal", "complexity": 0}
+        part = tables.fold
     else:
-        chosen, part = search(run, tables)
-        blend, rows, found = chosen.blend, tables.blend_oof(chosen.by_fold, part, chosen.blend), summary(chosen)
-    weights = dict(zip(tables.names, blend.weights.tolist(), strict=True))
+        chosen, part = search(run, tables, stage)
+        whole, by_fold, found = chosen.blend, chosen.by_fold, summary(chosen)
+    rows, test = tables.blend(whole, by_fold, part)
     receipt: dict[str, object] = {
         "kind": "blend",
         **found,
         "tables": list(tables.names),
-        "weights": weights,
-        "power": blend.power,
+        "weights": dict(zip(tables.names, whole.weights.tolist(), strict=True)),
+        "power": whole.power,
     }
-    ship(run, tables, blend, rows, receipt | {"seconds": time.monotonic() - started})
+    stage.finish(ship(run, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
 
 
-def search(run: Run, tables: Tables) -> tuple[Candidate, np.ndarray]:
+def search(run: Run, tables: Tables, stage: Stage) -> tuple[Candidate, np.ndarray]:
     """Nested candidates of all searches as a printed table; the choice, and the parts (N,) it was nested over."""
     problem, params = tables.problem(), run.data.blend
     part = judge.nesting(tables.fold)
     names = params.searches if problem.count > 1 else ("single",)
     candidates = judge.judge(problem, part[tables.judged], names, params, run.seed, run.cache / "blend")
     chosen = judge.choose(candidates, problem.metric, problem.targets)
-    print(f"{problem.count} tables, {len(problem.targets)} verified clips, {problem.metric.name}, nested CV:")
-    print(leaderboard.aligned(pd.DataFrame([line(c, c is chosen) for c in candidates])))
+    clips = f"{len(problem.targets)} verified clips"
+    if len(problem.targets) < judgeable(tables):
+        clips = f"a random {len(problem.targets):,} of {judgeable(tables):,} verified clips (memory)"
+    stage.say(f"{problem.count} tables, {clips}, {problem.metric.name}, nested CV:")
+    stage.say(leaderboard.aligned(pd.DataFrame([line(c, c is chosen) for c in candidates])))
     if chosen.name != "single" and chosen.gain.low <= 0:
-        print(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")
+        stage.say(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")
     write_csv(run.submissions / "diversity.csv", diversity.per_model(problem, chosen.blend.weights))
     correlation = diversity.error_correlation(problem).rename_axis("experiment").reset_index()
     write_csv(run.submissions / "error_correlation.csv", correlation)
@@ -90,18 +100,32 @@ def summary(chosen: Candidate) -> dict[str, object]:
     }
 
 
-def ship(run: Run, tables: Tables, blend: Blend, rows: np.ndarray | None, receipt: dict[str, object]) -> None:
-    """Write the blend's table, its weights and, where there is a test set, its submission file."""
-    test = tables.blend_test(blend)
-    name = made_name("blend", tables.names)
+def judgeable(tables: Tables) -> int:
+    """Verified clips that have a fold."""
+    return int((tables.folds["verified"].to_numpy(dtype=bool) & (tables.fold >= 0)).sum())
+
+
+def ship(
+    run: Run,
+    tables: Tables,
+    rows: np.ndarray | None,
+    test: np.ndarray | None,
+    receipt: dict[str, object],
+    stage: Stage,
+) -> list[Path]:
+    """Write the blend's table, its weights and, where there is a test set, its submission file; return them."""
+    folder = run.oof / made_name("blend", tables.names)
+    outputs = [run.submissions / "blend.json"]
     if rows is not None or test is not None:
-        tables.write(name, rows, test, receipt)
+        tables.write(folder.name, rows, test, receipt)
+        outputs.append(folder)
     write_json(run.submissions / "blend.json", receipt)
     form = run.competition().submission
     if test is not None and form is not None:
-        mean = tables.combine(test)
-        submission.write(run.submissions / "blend.csv", form, tables.test_ids, tables.classes, mean)
-    print(f"{run.oof / name}" + (f", {run.submissions / 'blend.csv'}" if test is not None and form is not None else ""))
+        outputs.append(run.submissions / "blend.csv")
+        submission.write(outputs[-1], form, tables.test_ids, tables.classes, tables.combine(test))
+    stage.say(", ".join(map(str, outputs[1:])))
+    return outputs
 
 
 if __name__ == "__main__":

@@ -1,22 +1,24 @@
 """Stack prediction tables: LightGBM and, as the bar it must beat, multinomial logistic regression.
 
-Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, and the clip table's statistics if there are any.
+Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, and prepared spectrograms' statistics if there are any.
 Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other, and submissions/<name>/stack.csv.
 """
 
 import environment  # noqa: F401  # isort: skip
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from tonestack import cli, leaderboard, submission
 from tonestack.ensemble import clip_statistics, judge, stackers
-from tonestack.ensemble.stackers import Rows
+from tonestack.ensemble.stackers import Inputs, Rows
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.errors import UserError
 from tonestack.run import Run
+from tonestack.stage import Stage
 
 
 def run(run: Run) -> None:
@@ -24,50 +26,61 @@ def run(run: Run) -> None:
     tables = Tables.of(run, run.data.stack.tables)
     if run.data.task == "multilabel":
         raise UserError("stack: a clip with several labels cannot be stacked yet; use blend")
+    params = run.data.stack
+    store = clip_statistics.store_of(run) if params.clip_statistics else None
+    stage = Stage(run, "stack", tables.names, [params.model_dump(), store.fingerprint if store else None])
+    if stage.up_to_date():
+        return
     if tables.without_oof():
         raise UserError(f"stack: {tables.without_oof()[0]} has no OOF part; name others with stack.tables=...")
     problem = tables.problem()
     best = judge.searches.find("single").fit(problem, run.data.blend, run.seed, None)(problem.tables)
-    lines, shipped = [], []
-    for name in run.data.stack.stackers:
+    statistics = clip_statistics.read(run, tables.folds["clip_id"].tolist(), list(tables.test_ids)) if store else None
+    lines, shipped, outputs = [], [], []
+    for name in params.stackers:
         started = time.monotonic()
-        rows, test = stack(run, tables, name)
+        rows, test = stack(run, tables, name, statistics or (None, None))
         cv, se = judge.score(problem.metric, rows[tables.judged], problem.targets)
         gain = judge.paired(problem.metric, rows[tables.judged], best, problem.targets)
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
+        outputs.append(run.oof / table)
         gap = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
         lines.append({"stack": table, "nested cv ± se": f"{cv:.4f} ± {se:.4f}", "against best single [95 %]": gap})
         shipped.append((problem.metric.sign * cv, test))
-    print(leaderboard.aligned(pd.DataFrame(lines)))
-    ship(run, tables, max(shipped, key=lambda s: s[0])[1])
+    stage.say(leaderboard.aligned(pd.DataFrame(lines)))
+    outputs += ship(run, tables, max(shipped, key=lambda s: s[0])[1], stage)
+    stage.finish(outputs)
 
 
-def stack(run: Run, tables: Tables, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+def stack(
+    run: Run, tables: Tables, name: str, statistics: tuple[np.ndarray | None, np.ndarray | None]
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Nested OOF rows (N, C), and test rows (K, M, C) by the stacker of all folds within each fold's tables."""
     params = run.data.stack
-    oof_statistics, test_statistics = clip_statistics.read(run) if params.clip_statistics else (None, None)
-    features = stackers.features(np.stack([tables.oof(n) for n in tables.names]), oof_statistics)
+    stacked = np.stack([tables.oof(n) for n in tables.names])
+    predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
+    inputs = Inputs.of(np.where(predicted[:, None], stacked, np.float32(1)), statistics[0])
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
-    every = Rows(features, tables.targets, weights, judge.nesting(tables.fold), len(tables.classes))
-    predicted = np.isfinite(features[:, : len(tables.classes)]).all(axis=1) & (tables.fold >= 0)
+    every = Rows(inputs, tables.targets, weights, judge.nesting(tables.fold), len(tables.classes))
     learn = every.where(predicted & (weights > 0))
-    rows = stackers.nested(name, learn, features, np.where(predicted, every.fold, -1), params, run.seed)
+    rows = stackers.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, run.seed)
     if not tables.test_ids:
         return rows, None
     fitted = stackers.fit(name, learn, params, run.seed)
-    test = [fitted(stackers.features(fold, test_statistics)) for fold in tables.test_stacks()]
-    return rows, np.stack(test)
+    return rows, np.stack([fitted(Inputs.of(fold, statistics[1])) for fold in tables.test_stacks()])
 
 
-def ship(run: Run, tables: Tables, test: np.ndarray | None) -> None:
-    """Write stack.csv where there is a test set."""
+def ship(run: Run, tables: Tables, test: np.ndarray | None, stage: Stage) -> list[Path]:
+    """Write stack.csv where there is a test set; return it."""
     form = run.competition().submission
-    if test is not None and form is not None:
-        path = run.submissions / "stack.csv"
-        submission.write(path, form, tables.test_ids, tables.classes, tables.combine(test))
-        print(path)
+    if test is None or form is None:
+        return []
+    path = run.submissions / "stack.csv"
+    submission.write(path, form, tables.test_ids, tables.classes, tables.combine(test))
+    stage.say(str(path))
+    return [path]
 
 
 if __name__ == "__main__":

@@ -2,56 +2,99 @@
 
 Takes  oof/<name>/: single tables, blends and stacks; the competition's sample submission.
 Leaves submissions/<name>/submission.csv in exactly the competition's format, and a line in log.csv.
+submit.table=NAME submits that table; submit.upload=true sends the file to Kaggle by the official client.
 """
 
 import environment  # noqa: F401  # isort: skip
 
+import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tonestack import cli, leaderboard, oof, submission
+from tonestack import cli, kaggle, leaderboard, oof, submission
 from tonestack.ensemble import judge
 from tonestack.ensemble.choice import Choice, best_single, made_tables
 from tonestack.ensemble.tables import Tables
-from tonestack.errors import UserError
+from tonestack.errors import UserError, nearest
 from tonestack.run import Run
+from tonestack.stage import Stage
 
 
 def run(run: Run) -> None:
-    """The simplest of single table, blend and stack that is as good as the best."""
-    tables = Tables.of(run, made=True)
-    chosen, report = choose(run, tables)
-    print(report)
-    form = run.competition().submission
-    if form is None:
-        print(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
-        return
+    """The simplest of single table, blend and stack that is as good as the best, or the one asked for."""
+    names = tuple(oof.experiments(run.oof, made=True))
+    stage = Stage(run, "submit", names, [run.data.submit.table, run.data.blend.model_dump()])
     path = run.submissions / "submission.csv"
-    submission.write(path, form, tables.test_ids, tables.classes, tables.test(chosen.name))
-    entry = {
+    if not stage.up_to_date():
+        tables = Tables.of(run, made=True)
+        chosen = asked_for(run, tables) if run.data.submit.table else choose(run, tables, stage)
+        form = run.competition().submission
+        if form is None:
+            print(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
+            return
+        submission.write(path, form, tables.test_ids, tables.classes, tables.test(chosen.name))
+        submission.log(run.submissions / "log.csv", entry(path, chosen))
+        stage.say(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
+        stage.finish([path])
+    if run.data.submit.upload:
+        upload(run, path)
+
+
+def entry(path: Path, chosen: Choice) -> dict[str, str]:
+    """A submission's line in log.csv."""
+    return {
         "file": path.name,
         "table": chosen.name,
         "from": " ".join(chosen.sources),
         "weights": json.dumps(chosen.weights),
         "cv": "" if np.isnan(chosen.cv) else f"{chosen.cv:.5f}",
         "se": "" if np.isnan(chosen.se) else f"{chosen.se:.5f}",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        "uploaded": "",
     }
-    submission.log(run.submissions / "log.csv", entry)
-    print(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
 
 
-def choose(run: Run, tables: Tables) -> tuple[Choice, str]:
-    """The choice, and all candidates as printed lines."""
+def upload(run: Run, path: Path) -> None:
+    """Send the file to Kaggle by the official client, and note it in the log."""
+    competition = run.data.download.kaggle if run.data.download else None
+    if not competition:
+        raise UserError(f"submit.upload: configs/data/{run.words.data}.yaml names no competition (download.kaggle)")
+    last = submission.read_log(run.submissions / "log.csv").iloc[-1].to_dict()
+    message = run.data.submit.message or f"{last['table']} cv {last['cv']}"
+    answer = kaggle.submit(competition, path, message)
+    submission.log(run.submissions / "log.csv", {k: v for k, v in last.items() if k != "when"} | {"uploaded": answer})
+    print(f"{path}: uploaded to {competition} ({answer})")
+
+
+def asked_for(run: Run, tables: Tables) -> Choice:
+    """The table of `submit.table=`, whatever cross-validation says."""
+    name = str(run.data.submit.table)
+    if name not in tables.names:
+        raise UserError(f"submit.table={name}: no such table in {run.oof}{nearest(name, tables.names)}")
+    one = Tables.of(run, [name])
+    if one.without_oof():
+        return Choice.unjudged(name)
+    found, problem = made_tables(one, one.problem(), run), one.problem()
+    if found:
+        return found[0]
+    cv, se = judge.score(problem.metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
+    return Choice(name, 0, problem.tables[0], cv, se, (name,), {name: 1.0})
+
+
+def choose(run: Run, tables: Tables, stage: Stage) -> Choice:
+    """The choice of nested cross-validation; says all candidates."""
     unjudged = tables.without_oof()
     judged = [n for n in tables.names if n not in unjudged]
     if not judged:
         made = [n for n in unjudged if oof.kind_of(run.oof / n) in oof.MADE] or unjudged
         if len(made) > 1:
             raise UserError("no table has an OOF part, so none can be chosen; run blend for their equal mean")
-        return Choice.unjudged(made[0]), "no table has an OOF part: nothing to choose by"
-    sub = Tables.of(run, judged)
+        stage.say("no table has an OOF part: nothing to choose by")
+        return Choice.unjudged(made[0])
+    sub = tables if not unjudged else Tables.of(run, judged)
     problem, part = sub.problem(), judge.nesting(sub.fold)[sub.judged]
     candidates = [best_single(sub, problem, part, run), *made_tables(sub, problem, run)]
     picked = judge.choose(candidates, problem.metric, problem.targets)
@@ -59,7 +102,8 @@ def choose(run: Run, tables: Tables) -> tuple[Choice, str]:
         {"table": f"{'*' if c is picked else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
         for c in candidates
     ]
-    return picked, leaderboard.aligned(pd.DataFrame(lines))
+    stage.say(leaderboard.aligned(pd.DataFrame(lines)))
+    return picked
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ stage may need and never imports a network; `ModelConfig` holds what one experim
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field
@@ -36,6 +36,31 @@ class FoldParams(Section):
     small_classes: Literal["refuse", "warn"] = "refuse"
 
 
+Checksum = Annotated[str, Field(pattern=r"^(md5|sha1|sha256|sha512):[0-9a-f]+$")]
+
+
+class DownloadParams(Section):
+    """Where a competition's files come from; see `fetch.py`."""
+
+    source: Literal["zenodo", "kaggle", "urls"] | None = None  # none: the first of these that is given
+    zenodo: int | None = Field(None, description="number of the record")
+    files: tuple[str, ...] = Field((), description="files of the record; none named: all")
+    kaggle: str | None = Field(None, description="the competition's name in Kaggle's addresses")
+    urls: dict[str, Checksum] = Field(default_factory=dict, description="address: checksum, such as md5:0123...")
+    server: str = "https://zenodo.org"
+    max_gb: float = Field(100.0, gt=0, description="most that an archive may unpack to")
+    max_ratio: float = Field(100.0, gt=1, description="most that an archive may grow by")
+    keep: bool = Field(False, description="keep archives after unpacking")
+
+
+class SubmitParams(Section):
+    """Settings of the `submit` stage."""
+
+    table: str | None = Field(None, description="table to submit, whatever cross-validation chooses")
+    upload: bool = Field(False, description="send the file to Kaggle with the official client")
+    message: str | None = Field(None, description="said with the upload; left out: table and score")
+
+
 class DataConfig(Section):
     """What is known of a competition and of the choices made for all of its models."""
 
@@ -50,6 +75,8 @@ class DataConfig(Section):
     fold_mean: Literal["geometric", "arithmetic"] = "geometric"
     blend: BlendParams = BlendParams()
     stack: StackParams = StackParams()
+    submit: SubmitParams = SubmitParams()
+    download: DownloadParams | None = None
 
 
 class CropParams(Section):

@@ -1,6 +1,5 @@
 """Submission files in exactly the competition's format, checked before they are written; and their log."""
 
-import csv
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,12 +107,11 @@ def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarr
 
 
 def log(path: Path, entry: dict[str, Any]) -> None:
-    """Append one line to the log of submissions: when, and `entry`."""
-    entry = {"when": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **entry}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.is_file()
-    with open(path, "a", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(entry), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(entry)
+    """Add one line to the log of submissions: when, and `entry`; a new key is a new column."""
+    now = pd.DataFrame([{"when": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **entry}])
+    write_csv(path, pd.concat([read_log(path), now]) if path.is_file() else now)
+
+
+def read_log(path: Path) -> pd.DataFrame:
+    """The log as text."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -26,6 +26,7 @@ class Words(Section):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     engine: Literal["local"] = Field("local", description="local: this machine's cores")
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores")
+    trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
     overrides: dict[str, Any] = Field(default_factory=dict, description="SECTION.KEY=VALUE, any key of a config")
 
 

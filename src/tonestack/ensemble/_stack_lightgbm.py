@@ -1,32 +1,48 @@
-"""Gradient-boosted trees over all classes (LightGBM, Ke et al. 2017), as system 4 of FSDKaggle2018 stacked with."""
+"""Gradient-boosted trees over all classes (LightGBM, Ke et al. 2017) upon the pool of the tables.
+
+System 4 of FSDKaggle2018's winners' list stacked with LightGBM; here every tree corrects the pool's logits.
+"""
 
 import lightgbm as lgb
 import numpy as np
 
-from tonestack.ensemble.stackers import Fitted, Rows, StackParams, inner_split
+from tonestack.ensemble.stackers import Fitted, Inputs, Rows, StackParams, inner_split, pool, pooled, softmax
 
 
 def fit(rows: Rows, params: StackParams, seed: int) -> Fitted:
-    """Choose the number of rounds on an inner split, then fit all rows with it."""
+    """Choose the number of rounds on an inner split, none included, then fit all rows with it."""
     settings = _settings(rows, params, seed)
     learn, stop = inner_split(rows, seed)
+    weights = pool(rows.where(learn))
+    held = rows.where(stop)
     trial = lgb.train(
         settings,
-        _data(rows.where(learn)),
+        _data(rows.where(learn), weights),
         num_boost_round=params.rounds,
-        valid_sets=[_data(rows.where(stop))],
+        valid_sets=[_data(held, weights)],
         callbacks=[lgb.early_stopping(params.patience, verbose=False)],
     )
-    model = lgb.train(settings, _data(rows), num_boost_round=max(trial.best_iteration, 1))
+    base = -np.log(np.maximum(softmax(pooled(weights, held.inputs))[np.arange(len(held.targets)), held.targets], 1e-15))
+    rounds = trial.best_iteration if trial.best_score["valid_0"]["multi_logloss"] < base.mean() else 0
+    weights = pool(rows)
+    model = lgb.train(settings, _data(rows, weights), num_boost_round=rounds) if rounds else None
 
-    def predict(features: np.ndarray) -> np.ndarray:
-        return np.asarray(model.predict(features), dtype=np.float32)
+    def predict(inputs: Inputs) -> np.ndarray:
+        logits = pooled(weights, inputs)
+        return softmax(logits if model is None else logits + np.asarray(model.predict(inputs.columns, raw_score=True)))
 
     return predict
 
 
-def _data(rows: Rows) -> lgb.Dataset:
-    return lgb.Dataset(rows.features, rows.targets, weight=rows.weights, params={"max_bin": 63, "verbose": -1})
+def _data(rows: Rows, weights: np.ndarray) -> lgb.Dataset:
+    start = pooled(weights, rows.inputs).ravel(order="F")  # class after class
+    return lgb.Dataset(
+        rows.inputs.columns,
+        rows.targets,
+        weight=rows.weights,
+        init_score=start,
+        params={"max_bin": 31, "verbose": -1, "feature_pre_filter": False},
+    )
 
 
 def _settings(rows: Rows, params: StackParams, seed: int) -> dict[str, object]:
@@ -38,7 +54,7 @@ def _settings(rows: Rows, params: StackParams, seed: int) -> dict[str, object]:
         "min_data_in_leaf": params.min_clips,
         "feature_fraction": params.feature_fraction,
         "lambda_l2": params.l2_leaves,
-        "max_bin": 63,
+        "max_bin": 31,
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,

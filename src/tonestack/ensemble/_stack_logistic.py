@@ -1,24 +1,64 @@
-"""Multinomial logistic regression: the bar that gradient boosting has to beat."""
+"""Multinomial logistic regression upon the pool of the tables: the bar that gradient boosting has to beat."""
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from scipy.optimize import minimize
 
-from tonestack.ensemble.stackers import Fitted, Rows, StackParams
+from tonestack.ensemble.stackers import Fitted, Inputs, Rows, StackParams, inner_split, pool, pooled, softmax
+
+STEPS = 5  # penalties tried, each a tenth of the one before
+ITERATIONS = 25  # of L-BFGS for each penalty, started where the last one ended
 
 
 def fit(rows: Rows, params: StackParams, seed: int) -> Fitted:
-    """Fit on standardised features; classes absent from the rows get a probability of zero."""
-    strength = 1.0 / (params.l2_logistic * max(float(rows.weights.sum()), 1.0))
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=200, tol=1e-3))
-    features = np.nan_to_num(rows.features)
-    model.fit(features, rows.targets, logisticregression__sample_weight=rows.weights)
-    present = model.classes_
+    """Choose the penalty on an inner split, then fit all rows with it."""
+    penalties = [params.l2_logistic * 0.1**step for step in range(STEPS)]
+    learn, stop = inner_split(rows, seed)
+    trial, held = _Regression(rows.where(learn)), rows.where(stop)
+    losses = [trial.loss(held)]  # of the pool alone
+    for penalty in penalties:
+        trial.fit(penalty)
+        losses.append(trial.loss(held))
+        if losses[-1] > min(losses) + 1e-4:
+            break
+    final = _Regression(rows)
+    for penalty in penalties[: int(np.argmin(losses))]:
+        final.fit(penalty)
+    return final
 
-    def predict(features: np.ndarray) -> np.ndarray:
-        wide = np.zeros((len(features), rows.classes), dtype=np.float32)
-        wide[:, present] = model.predict_proba(np.nan_to_num(features))
-        return wide
 
-    return predict
+class _Regression:
+    """logits = pool + columns W + bias; the penalty pulls W and bias to zero, hence the answer to the pool."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.pool = pool(rows)
+        columns = np.nan_to_num(rows.inputs.columns)
+        self.mean, self.scale = columns.mean(axis=0), columns.std(axis=0) + np.float32(1e-3)
+        self.x, self.base = self._columns(rows.inputs), pooled(self.pool, rows.inputs)
+        self.truth = np.arange(rows.classes) == rows.targets[:, None]
+        self.weights = (rows.weights / rows.weights.sum()).astype(np.float32)[:, None]
+        self.free = np.zeros((self.x.shape[1], rows.classes), dtype=np.float32)
+
+    def __call__(self, inputs: Inputs) -> np.ndarray:
+        return softmax(pooled(self.pool, inputs) + self._columns(inputs) @ self.free)
+
+    def loss(self, rows: Rows) -> float:
+        p = self(rows.inputs)[np.arange(len(rows.targets)), rows.targets]
+        return float(-np.log(np.maximum(p, 1e-15)).mean())
+
+    def fit(self, penalty: float) -> None:
+        """Minimise the weighted log loss plus penalty times the sum of squares; goes on from the last fit."""
+
+        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            free = flat.reshape(self.free.shape).astype(np.float32)
+            q = softmax(self.base + self.x @ free)
+            loss = -float((self.weights[:, 0] * np.log(np.maximum(q[self.truth], 1e-30))).sum())
+            slope = self.x.T @ (self.weights * (q - self.truth)) + 2 * np.float32(penalty) * free
+            return loss + penalty * float((free**2).sum()), slope.ravel().astype(np.float64)
+
+        found = minimize(objective, self.free.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
+        self.free = found.x.reshape(self.free.shape).astype(np.float32)
+
+    def _columns(self, inputs: Inputs) -> np.ndarray:
+        """Standardised columns and a one (R, F), divided by sqrt(F) so that a penalty means the same at any width."""
+        x = (np.nan_to_num(inputs.columns) - self.mean) / self.scale
+        return np.concatenate([x / np.sqrt(x.shape[1]), np.ones((len(x), 1))], axis=1, dtype=np.float32)

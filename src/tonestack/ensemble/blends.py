@@ -45,14 +45,17 @@ class Blend:
 
     def __call__(self, tables: Iterable[np.ndarray]) -> np.ndarray:
         """Blend M tables (N, C), taken one at a time; their order is that of the weights."""
-        total: np.ndarray | None = None
+        total = Sum(self)
         for m, table in enumerate(tables):
-            if not np.any(self.weights[m]):
-                continue  # a table without weight must not veto by a zero
-            term = self._values(m, table) * self.weights[m].astype(np.float32)
-            total = term if total is None else total + term
-        if total is None:
-            raise ValueError("a blend needs at least one table with a weight")
+            total.add(m, table)
+        return total.result()
+
+    def summand(self, m: int, table: np.ndarray) -> np.ndarray:
+        """What table m adds to the sum, its weight included."""
+        return self._values(m, table) * self.weights[m].astype(np.float32)
+
+    def mean(self, total: np.ndarray) -> np.ndarray:
+        """The blend from the sum over all tables."""
         return row_normal(total) if self.power is None else from_sum(total, self.power, self.normalise)
 
     def _values(self, m: int, table: np.ndarray) -> np.ndarray:
@@ -62,6 +65,26 @@ class Blend:
         if self.temperatures is not None:
             table = tempered(table, float(self.temperatures[m]), self.normalise)
         return to_summand(table, self.power)
+
+
+class Sum:
+    """A blend under way: tables are added as they come, so that many blends share one pass over the tables."""
+
+    def __init__(self, blend: Blend) -> None:
+        self.blend = blend
+        self.total: np.ndarray | None = None
+
+    def add(self, m: int, table: np.ndarray) -> None:
+        """Add table m; one without weight is left out, as it must not veto by a zero."""
+        if np.any(self.blend.weights[m]):
+            term = self.blend.summand(m, table)
+            self.total = term if self.total is None else np.add(self.total, term, out=self.total)
+
+    def result(self) -> np.ndarray:
+        """The blended table."""
+        if self.total is None:
+            raise ValueError("a blend needs at least one table with a weight")
+        return self.blend.mean(self.total)
 
 
 def equal(count: int) -> np.ndarray:

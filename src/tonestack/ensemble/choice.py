@@ -45,7 +45,7 @@ def made_tables(tables: Tables, problem: Problem, run: Run) -> list[Choice]:
     """Blends and stacks; their OOF rows are nested already."""
     choices = []
     for m, name in enumerate(tables.names):
-        meta = tables.read(name).meta
+        meta = tables.facts(name).meta
         if oof.kind_of(tables.folder / name) not in oof.MADE or not meta:
             continue
         search = str(meta[0].get("search", ""))

@@ -1,22 +1,58 @@
-"""Numbers about clips (duration, loudness ...) as extra features, where `cache/<name>/clips.csv` has them."""
+"""Statistics of the clips' spectrograms as extra columns of a stacker, where prepared features are there."""
+
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from tonestack import statistics
+from tonestack.errors import UserError
+from tonestack.files import write_array
 from tonestack.run import Run
+from tonestack.store import Store
+
+DIMENSIONS = 24  # principal components kept of the statistics
 
 
-def read(run: Run) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Numeric columns of the clip table for training and test clips, (N, S) and (M, S); None without a table."""
-    path = next((p for p in (run.cache / "clips.parquet", run.cache / "clips.csv") if p.is_file()), None)
-    if path is None:
+def store_of(run: Run) -> Store | None:
+    """The first prepared spectrogram of the call's models; None where nothing is prepared."""
+    for experiment in run.experiments():
+        spec = experiment.config.frontend
+        if spec["name"] != "logmel":
+            continue
+        try:
+            return Store.open(run.cache, spec, run.data.audio)
+        except UserError:
+            continue
+    return None
+
+
+def read(run: Run, train: list[str], test: list[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Principal components of the statistics of training and test clips, (N, S) and (M, S); None without a store.
+
+    The components are fitted on all clips, without a label. Clips without audio get zeros.
+    """
+    store = store_of(run)
+    if store is None:
         return None, None
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"clip_id": str})
-    numbers = table.drop_duplicates("clip_id").set_index("clip_id").select_dtypes("number")
-    numbers = numbers.drop(columns=[c for c in ("fold", "verified", "label") if c in numbers])
-    folds = pd.read_csv(run.folds / "r0.csv", dtype={"clip_id": str})
-    aligned = (
-        numbers.reindex(ids).to_numpy(np.float32) for ids in (folds["clip_id"], run.competition().test["clip_id"])
-    )
-    train, test = (np.nan_to_num(a, nan=0.0, posinf=0.0, neginf=0.0) for a in aligned)
-    return (train, test) if train.shape[1] else (None, None)
+    path = run.cache / "stages" / f"statistics-{store.fingerprint}.npy"
+    known = _known(path, len(train) + len(test))
+    if known is None:
+        known = components(statistics.table(store, train + test))
+        write_array(path, known)
+    return known[: len(train)], known[len(train) :]
+
+
+def components(table: np.ndarray) -> np.ndarray:
+    """Principal components (N, DIMENSIONS) of standardised rows; rows of NaN become zeros."""
+    there = np.isfinite(table).all(axis=1)
+    rows = table[there].astype(np.float64)
+    rows = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
+    _, axes = np.linalg.eigh(rows.T @ rows)
+    result = np.zeros((len(table), min(DIMENSIONS, rows.shape[1])), dtype=np.float32)
+    result[there] = rows @ axes[:, ::-1][:, : result.shape[1]]
+    return result
+
+
+def _known(path: Path, rows: int) -> np.ndarray | None:
+    found = np.load(path, allow_pickle=False) if path.is_file() else None
+    return found if found is not None and len(found) == rows else None

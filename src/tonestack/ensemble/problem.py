@@ -6,7 +6,7 @@ class), and only pairs (clip, class) on which the models disagree can change it.
 contested pairs scores all candidates of a batch, without exponentials and without sorting.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from tonestack.errors import UserError
 from tonestack.metrics import Metric, class_index, resolve
 
 BLAS = ThreadpoolController()  # these products are small: a second BLAS thread costs more than it brings
+CANDIDATES = 32  # weightings scored by one matrix product
 BLOCK = 1 << 20  # values in one block of a batch: 4 MiB of float32 stay in the cache
 
 
@@ -82,7 +83,10 @@ class Problem:
 
     def best(self, weights: np.ndarray, power: float) -> tuple[int, float]:
         """Index and value of the best of B weightings: the metric decides, log loss breaks ties, then order."""
-        values = self.evaluate(weights, power)
+        return self.of_least_loss(self.evaluate(weights, power), weights, power)
+
+    def of_least_loss(self, values: np.ndarray, weights: np.ndarray, power: float) -> tuple[int, float]:
+        """The best of weightings whose metric values (B,) are known; among equals the one of least log loss."""
         tied = np.flatnonzero(values >= values.max() - 1e-12)
         if len(tied) > 1:
             tied = tied[[int(np.argmin(self.log_loss(weights[tied], power)))]]
@@ -95,6 +99,7 @@ class Problem:
     def margins(self, power: float) -> "Margins":
         """The contested pairs for one power, made once."""
         if power not in self._margins:
+            self._margins.clear()  # as large as the tables: one power at a time
             self._margins[power] = Margins.of(self, power)
         return self._margins[power]
 
@@ -156,19 +161,25 @@ class Margins:
 
     def evaluate(self, weights: np.ndarray) -> np.ndarray:
         """Metric (larger is better) of B weightings (B, M) -> (B,)."""
-        if not len(self.slots):
-            return np.full(len(weights), self.settled / self.clips)
-        step = max(1, BLOCK // self.values.shape[1])
-        blocks = [weights[start : start + step] for start in range(0, len(weights), step)]
+        blocks = [weights[start : start + CANDIDATES] for start in range(0, len(weights), CANDIDATES)]
         with BLAS.limit(limits=1, user_api="blas"):
-            return np.concatenate([self._block(block) for block in blocks])
+            return np.concatenate([self._score(len(b), lambda part, b=b: b @ self.values[:, part]) for b in blocks])
 
-    def _block(self, weights: np.ndarray) -> np.ndarray:
-        ahead = (weights @ self.values) >= self.threshold  # (b, P)
-        rank = np.tile(self.base, (len(weights), 1))  # (b, S), counted from 0
+    def evaluate_added(self, total: np.ndarray | float) -> np.ndarray:
+        """Metric of the M sums (P,) that adding one table to `total` (P,) gives -> (M,)."""
+        whole = np.broadcast_to(np.asarray(total, dtype=np.float32), self.threshold.shape)
+        return self._score(len(self.values), lambda part: self.values[:, part] + whole[part])
+
+    def _score(self, count: int, sums: Callable[[slice], np.ndarray]) -> np.ndarray:
+        """Metric of `count` candidates whose weighted margins (count, p) of some pairs `sums` gives."""
+        rank = np.tile(self.base, (count, 1))  # (count, S), counted from 0
+        step = max(1, BLOCK // count)
         first = 0
         for size in self.slots:
-            rank[:, :size] += ahead[:, first : first + size]
+            for start in range(0, size, step):
+                stop = min(start + step, size)
+                part = slice(first + start, first + stop)
+                rank[:, start:stop] += sums(part) >= self.threshold[part]
             first += size
         return (self.by_rank.take(rank).sum(axis=1) + self.settled) / self.clips
 

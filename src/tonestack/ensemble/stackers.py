@@ -1,7 +1,8 @@
 """Stacking: a second model that reads the first models' out-of-fold rows.
 
-Its own predictions are nested: the stacker of fold k learns from the other folds' rows alone, and even the
-number of boosting rounds is chosen inside them.
+Every stacker starts from the blend of least log loss (a log-linear pool of the tables, fitted on the rows it learns
+from) and learns what to change about it; how much is decided on an inner split, so that where there is nothing to
+learn it stays that blend. Its own predictions are nested: the stacker of fold k learns from the other folds' rows.
 """
 
 import importlib
@@ -11,10 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 from joblib import Parallel, delayed
 from pydantic import Field
+from scipy.optimize import minimize
 
 from tonestack.ensemble.blends import row_normal
+from tonestack.ensemble.searches.log_loss import loss_and_slope
 from tonestack.oof import FLOOR
 from tonestack.section import Section
+
+DOUBT = np.float32(1e-4)  # beyond it a model's doubt carries no news, only spread
 
 
 class StackParams(Section):
@@ -23,29 +28,60 @@ class StackParams(Section):
     tables: tuple[str, ...] = ()  # experiments to stack; none named: all there are
     stackers: tuple[str, ...] = ("logistic", "lightgbm")
     unverified_weight: float = Field(default=0.3, ge=0, le=1)  # of clips whose label nobody checked
-    clip_statistics: bool = True  # use the clip table's numbers where there is one
-    rounds: int = Field(default=100, ge=1)
-    patience: int = Field(default=10, ge=1)  # rounds without a better inner log loss
-    learning_rate: float = Field(default=0.2, gt=0)
-    leaves: int = Field(default=7, ge=2)
-    min_clips: int = Field(default=10, ge=1)  # in a leaf
-    feature_fraction: float = Field(default=0.3, gt=0, le=1)
-    l2_leaves: float = Field(default=1.5, ge=0)
-    l2_logistic: float = Field(default=0.01, gt=0)  # penalty per clip on squared weights
+    clip_statistics: bool = True  # use statistics of the clips' spectrograms where prepared features are there
+    rounds: int = Field(default=60, ge=1)
+    patience: int = Field(default=8, ge=1)  # rounds without a better inner log loss
+    learning_rate: float = Field(default=0.05, gt=0)
+    leaves: int = Field(default=6, ge=2)
+    min_clips: int = Field(default=20, ge=1)  # in a leaf
+    feature_fraction: float = Field(default=0.2, gt=0, le=1)
+    l2_leaves: float = Field(default=5.0, ge=0)
+    l2_logistic: float = Field(default=1.0, gt=0)  # strongest penalty per clip on squared weights that is tried
     jobs: int = Field(default=2, ge=1)  # folds fitted at once, each on one thread
 
 
-class Fitted(Protocol):
-    """A fitted stacker: features (R, F) -> probabilities (R, C)."""
+@dataclass(frozen=True)
+class Inputs:
+    """What a stacker reads of N clips: log probabilities (M, N, C), and further columns (N, E)."""
 
-    def __call__(self, features: np.ndarray) -> np.ndarray: ...
+    logs: np.ndarray
+    extras: np.ndarray
+
+    @classmethod
+    def of(cls, tables: np.ndarray, statistics: np.ndarray | None = None) -> "Inputs":
+        """From tables (M, N, C); the columns: entropies, top-two margins, agreement and, if given, statistics (N, S)."""
+        p = np.maximum(row_normal(tables), np.float32(FLOOR))
+        entropy = -(p * np.log(p)).sum(axis=2)  # (M, N), nats
+        two = np.partition(p, -2, axis=2)[:, :, -2:] if p.shape[2] > 1 else np.concatenate([1 - p, p], axis=2)
+        margin = two[:, :, 1] - two[:, :, 0]
+        best = p.argmax(axis=2)
+        agree = (best[:, None] == best[None]).mean(axis=(0, 1))[:, None]  # (N, 1), share of pairs of models
+        columns = [entropy.T, margin.T, agree] + ([statistics] if statistics is not None else [])
+        return cls(np.log(np.maximum(p, DOUBT)), np.concatenate(columns, axis=1, dtype=np.float32))
+
+    def where(self, keep: np.ndarray) -> "Inputs":
+        """Some of the clips."""
+        return Inputs(self.logs[:, keep], self.extras[keep])
+
+    @property
+    def columns(self) -> np.ndarray:
+        """One row a clip: mean log probabilities, every model's difference from them, the extras; (N, C + M*C + E)."""
+        mean = self.logs.mean(axis=0)
+        apart = (self.logs - mean).transpose(1, 0, 2).reshape(len(mean), -1) if len(self.logs) > 1 else mean[:, :0]
+        return np.concatenate([mean, apart, self.extras], axis=1, dtype=np.float32)
+
+
+class Fitted(Protocol):
+    """A fitted stacker: inputs of R clips -> probabilities (R, C)."""
+
+    def __call__(self, inputs: Inputs) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a stacker learns from: features (R, F), class indices (R,), weights (R,), folds (R,)."""
+    """What a stacker learns from: inputs of R clips, class indices (R,), weights (R,), folds (R,)."""
 
-    features: np.ndarray
+    inputs: Inputs
     targets: np.ndarray
     weights: np.ndarray
     fold: np.ndarray
@@ -53,22 +89,44 @@ class Rows:
 
     def where(self, keep: np.ndarray) -> "Rows":
         """Some of the rows."""
-        return Rows(self.features[keep], self.targets[keep], self.weights[keep], self.fold[keep], self.classes)
+        return Rows(self.inputs.where(keep), self.targets[keep], self.weights[keep], self.fold[keep], self.classes)
+
+    @property
+    def sure(self) -> np.ndarray:
+        """Mask of the rows whose labels are trusted most."""
+        return np.asarray(self.weights >= self.weights.max())
 
 
-def features(tables: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
-    """Columns for every clip: log probabilities, entropies, top-two margins and, if given, clip statistics.
+def pool(rows: Rows) -> np.ndarray:
+    """Weights (M,) of the log-linear pool of least log loss on the trusted rows; their sum is its sharpness."""
+    sure = rows.where(rows.sure)
+    truth = np.arange(rows.classes) == sure.targets[:, None]
+    logs = np.ascontiguousarray(sure.inputs.logs)
+    count = len(logs)
+    start = np.full(count, 1 / count)
+    found = minimize(
+        lambda v: loss_and_slope(v, logs, truth, 0.0, True),
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, 10)] * count,
+    )
+    return np.asarray(found.x if found.x.any() else start, dtype=np.float32)
 
-    tables (M, N, C), statistics (N, S) -> (N, M*C + 2*M + S) float32.
-    """
-    p = np.maximum(row_normal(tables), np.float32(FLOOR))
-    logs = np.log(np.maximum(p, np.float32(1e-4)))  # beyond 1e-4 a model's doubt carries no news, only spread
-    entropy = -(p * np.log(p)).sum(axis=2)  # (M, N), nats
-    two = np.partition(p, -2, axis=2)[:, :, -2:] if p.shape[2] > 1 else np.concatenate([1 - p, p], axis=2)
-    margin = two[:, :, 1] - two[:, :, 0]
-    flat = logs.transpose(1, 0, 2).reshape(tables.shape[1], -1)
-    columns = [flat, entropy.T, margin.T]
-    return np.concatenate([*columns, statistics] if statistics is not None else columns, axis=1, dtype=np.float32)
+
+def pooled(weights: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """Logits (N, C) of the pool, rows normalised."""
+    total = np.tensordot(weights, inputs.logs, axes=1)
+    return (
+        total
+        - np.log(np.exp(total - total.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))
+        - total.max(axis=1, keepdims=True)
+    )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Rows of probabilities, float32."""
+    return row_normal(np.exp(logits - logits.max(axis=1, keepdims=True))).astype(np.float32)
 
 
 def fit(name: str, rows: Rows, params: StackParams, seed: int) -> Fitted:
@@ -78,15 +136,15 @@ def fit(name: str, rows: Rows, params: StackParams, seed: int) -> Fitted:
     return fitted
 
 
-def nested(name: str, rows: Rows, predict: np.ndarray, fold: np.ndarray, params: StackParams, seed: int) -> np.ndarray:
-    """Out-of-fold probabilities of the stacker: features `predict` (N, F) of folds (N,) -> (N, C).
+def nested(name: str, rows: Rows, inputs: Inputs, fold: np.ndarray, params: StackParams, seed: int) -> np.ndarray:
+    """Out-of-fold probabilities of the stacker: `inputs` of N clips of folds (N,) -> (N, C).
 
     Rows of fold -1 stay NaN: no model predicts them.
     """
-    result = np.full((len(predict), rows.classes), np.nan, dtype=np.float32)
+    result = np.full((len(fold), rows.classes), np.nan, dtype=np.float32)
 
     def one(k: int) -> np.ndarray:
-        return fit(name, rows.where(rows.fold != k), params, seed)(predict[fold == k])
+        return fit(name, rows.where(rows.fold != k), params, seed)(inputs.where(fold == k))
 
     folds = np.unique(fold[fold >= 0])
     parts = Parallel(n_jobs=params.jobs, prefer="threads")(delayed(one)(k) for k in folds)
@@ -96,10 +154,14 @@ def nested(name: str, rows: Rows, predict: np.ndarray, fold: np.ndarray, params:
 
 
 def inner_split(rows: Rows, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masks (learn, stop) inside the training rows: one fold where there are several, else a random fifth."""
+    """Masks (learn, stop) inside the training rows: one fold where there are several, else a random fifth.
+
+    Only trusted rows decide when to stop.
+    """
     folds = np.unique(rows.fold)
     if len(folds) > 1:
-        stop = rows.fold == folds[seed % len(folds)]
+        held = rows.fold == folds[seed % len(folds)]
     else:
-        stop = np.random.default_rng(seed).random(len(rows.fold)) < 0.2
-    return ~stop, stop
+        held = np.random.default_rng(seed).random(len(rows.fold)) < 0.2
+    stop = held & rows.sure
+    return ~held, stop if stop.any() else held

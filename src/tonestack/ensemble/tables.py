@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,34 @@ import numpy as np
 import pandas as pd
 
 from tonestack import oof
-from tonestack.ensemble.blends import Blend, row_normal
+from tonestack.ensemble.blends import Blend, Sum
 from tonestack.ensemble.problem import Problem, targets_of
 from tonestack.errors import UserError
 from tonestack.metrics import resolve
 from tonestack.oof import Predictions
 from tonestack.run import Run
 
-IN_MEMORY = 2 << 30  # bytes of tables kept; beyond, they are read again for every pass
+IN_MEMORY = 1 << 30  # bytes of tables kept; beyond, they are read again for every pass
+SEARCHED = 7 << 28  # bytes (1.75 GiB) of judged rows that searches work on; beyond, a random part of the clips
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What stays in memory of a table that is read again for every pass."""
+
+    kind: str
+    meta: list[dict[str, Any]]
+    notes: list[str]
+    has_oof: bool
+    test_folds: int
 
 
 @dataclass
 class Tables:
     """Aligned prediction tables of one competition, read one at a time and kept while they are small.
 
-    judged (N,): the clips that scores count: verified, folded, with their r0 labels.
+    judged (N,): the clips that scores count: verified, folded, with their r0 labels; of very large tables a
+    random part that fits into `SEARCHED` bytes.
     """
 
     folder: Path
@@ -35,6 +49,8 @@ class Tables:
     metric: str
     fold_mean: str
     _kept: dict[str, Predictions] = field(default_factory=dict, repr=False)
+    _facts: dict[str, Facts] = field(default_factory=dict, repr=False)
+    _stack: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, run: Run, names: Sequence[str] = (), made: bool = False) -> "Tables":
@@ -61,12 +77,16 @@ class Tables:
         """Folds (N,) of the training clips."""
         return self.folds["fold"].to_numpy(dtype=int)
 
-    @property
+    @cached_property
     def judged(self) -> np.ndarray:
         """Mask (N,) of the clips that scores count."""
         mask: np.ndarray = self.folds["verified"].to_numpy(dtype=bool) & (self.fold >= 0)
         if not mask.any():
             raise UserError(f"{self.folder}: the folds table has no verified clip to judge on")
+        most = SEARCHED // (4 * len(self.names) * len(self.classes))
+        if mask.sum() > most:
+            rows = np.flatnonzero(mask)
+            mask[np.random.default_rng(0).permutation(rows)[most:]] = False
         return mask
 
     @property
@@ -78,40 +98,61 @@ class Tables:
         """One table, aligned."""
         if name not in self._kept:
             table = oof.load(self.folder / name, self.folds, self.test_ids, self.classes)
+            folds = 0 if table.test is None else len(table.test)
+            self._facts[name] = Facts(table.kind, table.meta, table.notes, table.oof is not None, folds)
             if self._size(table) * len(self.names) > IN_MEMORY:
                 return table
             self._kept[name] = table
         return self._kept[name]
 
+    def facts(self, name: str) -> Facts:
+        """What is known of a table without its rows. The first question reads all tables, once."""
+        self._gather()
+        return self._facts[name]
+
     def without_oof(self) -> list[str]:
         """Names of the tables that cannot be judged."""
-        return [n for n in self.names if self.read(n).oof is None]
+        return [n for n in self.names if not self.facts(n).has_oof]
 
     def problem(self) -> Problem:
         """The judged clips of all tables as one question."""
         keep = self.judged
-        stack = np.empty((len(self.names), int(keep.sum()), len(self.classes)), dtype=np.float32)
-        for m, name in enumerate(self.names):
-            stack[m] = self.oof(name)[keep]
-            if self.normalise:
-                stack[m] = row_normal(stack[m])
-        return Problem(stack, self.targets[keep], resolve(self.metric), self.names, self.normalise)
+        for name in self.without_oof():
+            self.oof(name)  # raises
+        return Problem(self._gather(), self.targets[keep], resolve(self.metric), self.names, self.normalise)
+
+    def _gather(self) -> np.ndarray:
+        """One pass over all tables: the judged rows (tables, n, C), and the facts on the way."""
+        if self._stack is None:
+            keep = self.judged
+            stack = np.empty((len(self.names), int(keep.sum()), len(self.classes)), dtype=np.float32)
+            for m, name in enumerate(self.names):
+                rows = self.read(name).oof
+                stack[m] = np.nan if rows is None else rows[keep]
+                if self.normalise:
+                    stack[m] /= stack[m].sum(axis=-1, keepdims=True)
+            self._stack = stack
+        return self._stack
 
     def oof(self, name: str) -> np.ndarray:
         """OOF rows (N, C) of one table."""
-        rows = self.read(name).oof
-        if rows is None:
-            raise UserError(f"{self.folder / name}: no OOF part; only equal weights can use it")
-        return rows
+        return self._oof(self.read(name))
+
+    def _oof(self, table: Predictions) -> np.ndarray:
+        if table.oof is None:
+            raise UserError(f"{self.folder / table.name}: no OOF part; only equal weights can use it")
+        return table.oof
 
     def test(self, name: str) -> np.ndarray:
         """Test rows (M, C) of one table, folds combined as the config says."""
-        rows = self.read(name).test
-        if rows is None:
+        return self.combine(self._test(self.read(name)))
+
+    def _test(self, table: Predictions) -> np.ndarray:
+        if table.test is None:
             raise UserError(
-                f"{self.folder / name}: no test part, yet the competition has {len(self.test_ids)} test clips"
+                f"{self.folder / table.name}: no test part, yet the competition has {len(self.test_ids)} test clips"
             )
-        return self.combine(rows)
+        return table.test
 
     def combine(self, test: np.ndarray) -> np.ndarray:
         """Test folds (K, M, C) combined as the config says, (M, C)."""
@@ -121,32 +162,36 @@ class Tables:
         """All tables of one test fold after the other, each (tables, M, C)."""
         folds = self.test_folds()
         for k in range(folds):
-            yield np.stack([self.test(n) for n in self.names] if folds == 1 else list(self._test_fold(k)))
+            tables = (self.read(n) for n in self.names)
+            yield np.stack([self._test(t)[k] if folds > 1 else self.combine(self._test(t)) for t in tables])
 
     def test_folds(self) -> int:
         """K where all tables have the same number of test folds, else 1 (each is combined first)."""
-        counts = {0 if (t := self.read(n).test) is None else len(t) for n in self.names}
+        counts = {self.facts(n).test_folds for n in self.names}
         return counts.pop() if len(counts) == 1 else 1
 
-    def blend_test(self, blend: Blend) -> np.ndarray | None:
-        """The blend applied within every fold's test tables (K, M, C); None where there is no test set."""
-        if not self.test_ids:
-            return None
-        folds = self.test_folds()
-        if folds == 1:
-            return blend(self.test(n) for n in self.names)[None]
-        return np.stack([blend(self._test_fold(k)) for k in range(folds)])
+    def blend(
+        self, whole: Blend, by_part: dict[int, Blend] | None, part: np.ndarray
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The blend of all tables, every one read once: OOF rows (N, C) and test rows (K, M, C).
 
-    def blend_oof(self, by_part: dict[int, Blend], part: np.ndarray, whole: Blend) -> np.ndarray:
-        """Nested OOF rows (N, C): every clip by the blend tuned without its part; NaN where part is -1.
-
-        A part without a judged clip tuned nothing: it gets the blend of all clips, which has not seen it either.
+        OOF rows are nested: every clip's by the blend tuned without its part, NaN where part is -1, None without
+        `by_part`. A part without a judged clip tuned nothing: it gets the blend of all clips, which has not seen it
+        either. Test rows are blended within every fold; None where there is no test set.
         """
-        result = np.full((len(part), len(self.classes)), np.nan, dtype=np.float32)
-        for k in np.unique(part[part >= 0]):
-            rows = part == k
-            result[rows] = by_part.get(int(k), whole)(self.oof(n)[rows] for n in self.names)
-        return result
+        parts = [] if by_part is None else [int(k) for k in np.unique(part[part >= 0])]
+        rows = {k: Sum((by_part or {}).get(k, whole)) for k in parts}
+        test = [Sum(whole) for _ in range(self.test_folds())] if self.test_ids else []
+        for m, name in enumerate(self.names):
+            table = self.read(name)
+            for k, total in rows.items():
+                total.add(m, self._oof(table)[part == k])
+            for k, total in enumerate(test):
+                total.add(m, self._test(table)[k] if len(test) > 1 else self.combine(self._test(table)))
+        nested = np.full((len(part), len(self.classes)), np.nan, dtype=np.float32) if by_part is not None else None
+        for k, total in rows.items():
+            nested[part == k] = total.result()  # type: ignore[index]
+        return nested, np.stack([total.result() for total in test]) if test else None
 
     def write(self, name: str, rows: np.ndarray | None, test: np.ndarray | None, receipt: dict[str, Any]) -> None:
         """Write a made table fold by fold, as if a model had made it. rows (N, C) or None, test (K, M, C) or None."""
@@ -162,14 +207,6 @@ class Tables:
                 one = test[position] if len(test) == len(folds) else self.combine(test)
                 ids, values, parts = ids + list(self.test_ids), [*values, one], parts + ["test"] * len(one)
             oof.write_fold(self.folder / name, int(k), ids, parts, np.concatenate(values), self.classes, receipt)
-
-    def _test_fold(self, k: int) -> Iterator[np.ndarray]:
-        for name in self.names:
-            rows = self.read(name).test
-            if rows is None:
-                self.test(name)  # raises
-            else:
-                yield rows[k]
 
     @staticmethod
     def _size(table: Predictions) -> int:

@@ -14,10 +14,16 @@ PATIENCE = 10  # steps without a better score before the selection ends
 def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend:
     """Add, again and again, the table that helps most; keep the shortest selection of the best score."""
     counts = np.zeros(problem.count)
+    total: np.ndarray | float = 0.0  # of the margins of the tables taken so far
     best_value, best_counts, since = -np.inf, counts, 0
     for step in range(params.greedy_steps):
         candidates = (counts + np.eye(problem.count)) / (step + 1)
-        chosen, value = problem.best(candidates, params.power)
+        if problem.metric.ranked:
+            margins = problem.margins(params.power)
+            chosen, value = problem.of_least_loss(margins.evaluate_added(total), candidates, params.power)
+            total = total + margins.values[chosen]
+        else:
+            chosen, value = problem.best(candidates, params.power)
         counts = counts + np.eye(problem.count)[chosen]
         since += 1
         if value > best_value + 1e-12:

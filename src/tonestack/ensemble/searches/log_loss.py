@@ -15,7 +15,7 @@ from tonestack.ensemble.problem import Problem
 from tonestack.metrics import indicator
 
 COMPLEXITY = 10
-CHUNK = 4096  # clips at a time: temporaries stay in the cache
+CHUNK = 1 << 21  # values at a time: temporaries stay in the cache
 
 
 def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend:
@@ -45,11 +45,13 @@ def loss_and_slope(
     weights: np.ndarray, summands: np.ndarray, truth: np.ndarray, power: float, normalise: bool
 ) -> tuple[float, np.ndarray]:
     """Log loss of the blend and its gradient (M,); summands (M, N, C), truth (N, C) of 0/1."""
-    clips = truth.shape[0]
+    clips, classes = truth.shape
     loss, slope = 0.0, np.zeros(len(weights))
-    for start in range(0, clips, CHUNK):
-        u, y = summands[:, start : start + CHUNK], truth[start : start + CHUNK]
-        flat = u.reshape(len(u), -1)
+    step = max(64, CHUNK // (len(weights) * classes))
+    every = summands.reshape(len(weights), -1)
+    for start in range(0, clips, step):
+        y = truth[start : start + step]
+        flat = every[:, start * classes : (start + step) * classes]  # a view: no copy for the matrix products
         total = (weights.astype(np.float32) @ flat).reshape(y.shape)
         q = from_sum(total, power, normalise)
         part, d_log_q = _softmax_part(q, y) if normalise else _sigmoid_part(q, y)

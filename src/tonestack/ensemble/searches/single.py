@@ -13,6 +13,8 @@ COMPLEXITY = 5  # one choice among M tables; an equal mean chooses nothing
 def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend:
     """All weight on the table that scores best; log loss breaks ties, then the order of names."""
     order = np.argsort(problem.names)
+    sign = problem.metric.sign
+    values = np.array([sign * float(problem.metric(problem.tables[m], problem.targets)) for m in order])
     one_hot = np.eye(problem.count)[order]
-    best, _ = problem.best(one_hot, power=1.0)
+    best, _ = problem.of_least_loss(values, one_hot, power=1.0)
     return Blend(one_hot[best], power=1.0, normalise=problem.normalise)

@@ -1,0 +1,24 @@
+"""Download a competition: from Zenodo with checksums, or from Kaggle by its official client.
+
+Takes  the `download:` section of configs/data/<data>.yaml (download.source=kaggle: the other source).
+Leaves the competition's files below root. A call that was cut off goes on; a second one has nothing to do.
+"""
+
+import environment  # noqa: F401  # isort: skip
+
+from tonestack import cli, fetch
+from tonestack.errors import UserError
+from tonestack.run import Run
+
+
+def run(run: Run) -> None:
+    """Fetch, check, unpack; say what is there."""
+    if run.data.download is None:
+        raise UserError(f"configs/data/{run.words.data}.yaml has no 'download:' section; put the files into {run.root}")
+    for line in fetch.fetch(run.data.download, run.root):
+        print(f"download: {line}")
+    print(run.root)
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

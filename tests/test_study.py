@@ -1,0 +1,134 @@
+"""Per-group models, their gate, and the document's tables rerun; training is replaced by made-up tables."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import study
+from tonestack import jobs, labels, oof, parts, studies
+from tonestack.config import TrainingParams
+from tonestack.ensemble import gate
+from tonestack.errors import UserError
+from tonestack.run import Run
+
+CLASSES = ("Bark", "Bell", "Flute", "Knock")
+GROUPS = {"music": ["Bell", "Flute"], "other": ["Bark", "Knock"]}
+
+
+def test_join_by_hand() -> None:
+    by_gate = np.array([[0.1, 0.5, 0.3, 0.1]])  # music 0.8
+    music = np.array([[0.5, 0.1, 0.3, 0.1]])  # within music: 1/4, 3/4
+    other = np.array([[0.0, 0.9, 0.1, 0.0]])  # says nothing within its group: even
+    joined = gate.join(by_gate, {"music": music, "other": other}, GROUPS, CLASSES)
+    np.testing.assert_allclose(joined, [[0.1, 0.2, 0.6, 0.1]], atol=1e-6)
+    deep = gate.join(
+        np.stack([by_gate] * 3),
+        {g: np.stack([t] * 3) for g, t in (("music", music), ("other", other))},
+        GROUPS,
+        CLASSES,
+    )
+    np.testing.assert_allclose(deep, np.stack([joined] * 3))
+
+
+def test_right_groups_and_right_members_make_it_right() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=500)
+    sure = np.eye(4)[y] * 0.9 + 0.025
+    joined = gate.join(sure, {"music": sure, "other": sure}, GROUPS, CLASSES)
+    assert (joined.argmax(axis=1) == y).all()
+    np.testing.assert_allclose(joined.sum(axis=1), 1)
+
+
+def test_groupings_are_checked() -> None:
+    assert gate.checked({"two": GROUPS}, "two", CLASSES) == GROUPS
+    with pytest.raises(UserError, match="did you mean 'two'"):
+        gate.checked({"two": GROUPS}, "twos", CLASSES)
+    for groups in ({"a": ["Bark", "Bell"]}, {"a": [*CLASSES, "Bark"]}, {"a": [*CLASSES, "Oboe"]}):
+        with pytest.raises(UserError, match="unknown, doubled or in no group"):
+            gate.checked({"two": groups}, "two", CLASSES)
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """FSDKaggle2018's layout with four classes and no audio; training writes tables drawn from the labels."""
+    monkeypatch.setenv("TONESTACK_HOME", str(tmp_path))
+    rng = np.random.default_rng(0)
+    root = tmp_path / "input"
+    root.mkdir()
+    y = np.arange(160) % 4
+    train, test = [f"{i:03d}.wav" for i in range(120)], [f"t{i:02d}.wav" for i in range(40)]
+    names = np.array(CLASSES)
+    table = pd.DataFrame({"fname": train, "label": names[y[:120]], "manually_verified": np.arange(120) // 4 % 2})
+    table.to_csv(root / "train.csv", index=False)
+    pd.DataFrame({"fname": test, "label": "Bark Bell Flute"}).to_csv(root / "sample_submission.csv", index=False)
+    truth = pd.DataFrame({"fname": test, "label": names[y[120:]], "usage": ["Public", "Private"] * 20})
+    truth.to_csv(root / "test_post_competition.csv", index=False)
+    right = dict(zip(train + test, y, strict=True))
+
+    def pretend(run: Run, todo: list[jobs.FoldJob]) -> None:
+        for job in todo:
+            ids = job.held_out + job.test
+            logits = rng.normal(size=(len(ids), 4)) + 2 * np.eye(4)[[right[i] for i in ids]]
+            values = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            part = ["oof"] * len(job.held_out) + ["test"] * len(job.test)
+            receipt = {"inputs": job.inputs, "config_fingerprint": jobs.config_fingerprint(job.experiment)}
+            oof.write_fold(job.folder, job.fold, ids, part, values, job.classes, receipt)
+            (job.folder / f"fold{job.fold}.safetensors").touch()
+
+    class NoStore:
+        fingerprint = "none"
+
+    monkeypatch.setattr(jobs, "run_all", pretend)
+    monkeypatch.setattr(jobs.Store, "open", lambda *_: NoStore())
+    monkeypatch.setattr("prepare.run", lambda *_: None)
+    return run_of(tmp_path)
+
+
+def run_of(home: Path, *more: str) -> Run:
+    groups = f"groups.two={GROUPS}".replace("'", "")
+    words = ["data=fsdkaggle2018", f"root={home / 'input'}", "preset=fast", groups, "folds.n=3"]
+    return Run.from_arguments([*words, "name=seed_tables", *more])
+
+
+def test_the_documents_tables(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    study.run(toy)
+    text = (toy.home / "reports/fsdkaggle2018/study-seed_tables.md").read_text()
+    assert "| raw waveform in a 1D CNN | 0.669 | 0." in text
+    assert text.count("not run: needs the label revision 'spread'") == 1
+    assert "| geometric mean | 0.911 | 0." in text
+    assert text.count("0.675") == 2
+    folder = toy.home / "oof" / "fsdkaggle2018-seed_tables"
+    assert oof.kind_of(folder / "gate-small_groups@r0") == "gate"
+    assert "11 experiments, 33 folds" in capsys.readouterr().out
+    study.run(toy)
+    assert "11 experiments, 0 folds" in capsys.readouterr().out
+
+
+def test_group_revisions_hold_their_group_alone(toy: Run) -> None:
+    study.run(toy)
+    folder = toy.home / "folds" / "fsdkaggle2018"
+    task, params = parts.find("tasks", "classify"), TrainingParams()
+    folds = pd.read_csv(folder / "r0.csv").set_index("clip_id")
+    for group, members in GROUPS.items():
+        learnt = labels.for_holdout(labels.read_revision(folder, f"two-{group}"), 1, CLASSES, task.targets, params)
+        assert set(folds.loc[learnt.clip_ids, "label"]) == set(members)
+        assert (folds.loc[learnt.clip_ids, "fold"] != 1).all()
+    even = labels.for_holdout(labels.read_revision(folder, "two-gate"), 1, CLASSES, task.targets, params)
+    assert set(map(tuple, even.targets.tolist())) == {(0.5, 0.0, 0.0, 0.5), (0.0, 0.5, 0.5, 0.0)}
+    assert set(even.clip_ids) == set(folds.index[folds["fold"] != 1])
+
+
+def test_a_study_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert studies.available() == ["seed_tables"]
+    rows: list[dict[str, Any]] = [{"id": "b", "row": "b", "mean": {"of": ["a"]}}]
+    for wrong, message in ((rows, "needs 'a'"), ([{"id": "c", "row": "c"}], "exactly one of")):
+        monkeypatch.setattr(
+            studies.config, "layer", lambda *_, r=wrong: ("x", {"title": "", "tables": [{"title": "", "rows": r}]})
+        )
+        with pytest.raises(UserError, match=message):
+            studies.load("x")
+    with pytest.raises(UserError, match="name=seed_tables"):
+        study.run(Run.from_arguments(["data=demo"]))

@@ -1,0 +1,131 @@
+"""Hyper-parameter search: ranges, pruning, several workers, dead ones; no network is trained."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from tonestack import tuning
+from tonestack.errors import UserError
+from tonestack.run import Run
+from tonestack.tuning import Range, TuneConfig, Tuning
+
+
+@dataclass
+class FakeJob:
+    """A fold whose score is best where mixup is 0.5; calls are counted."""
+
+    fold: int
+    params: dict[str, Any]
+    calls: list[int]
+    scored: Any = field(default_factory=lambda: np.ones(10, dtype=bool))
+
+    def finished(self) -> None:
+        return None
+
+
+def fake_train(job: FakeJob, watch: Any) -> dict[str, Any]:
+    job.calls.append(job.fold)
+    mixup = job.params["augment.mixup"]
+    if mixup > 0.95:
+        raise UserError("the loss became nan")
+    return {"metrics": {"map@3": 0.9 - (mixup - 0.5) ** 2 + 0.001 * job.fold}}
+
+
+@pytest.fixture
+def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tuning:
+    monkeypatch.setenv("TONESTACK_HOME", str(tmp_path))
+    run = Run.from_arguments(["data=demo", "preset=smoke", "model=vgg_small"])
+    run.folds.mkdir(parents=True)
+    folds = pd.DataFrame({"clip_id": ["a", "b"], "label": "x", "verified": True, "group": "", "fold": [0, 1]})
+    folds.to_csv(run.folds / "r0.csv", index=False)
+    calls: list[int] = []
+    monkeypatch.setattr(Tuning, "jobs", lambda self, params: [FakeJob(k, params, calls) for k in range(4)])
+    monkeypatch.setattr(tuning, "train", fake_train)
+    monkeypatch.setattr(tuning, "ASKED", 0.0)
+    settings = TuneConfig(ranges={"augment.mixup": Range(low=0.0, high=1.0)}, start=({"augment.mixup": 0.1},))
+    return Tuning(run, "vgg_small", settings, {k: r.distribution(k) for k, r in settings.ranges.items()})
+
+
+def test_ranges() -> None:
+    assert Range(low=1, high=8, log=True).distribution("k") == optuna.distributions.IntDistribution(1, 8, log=True)
+    assert Range(low=0.1, high=1).distribution("k") == optuna.distributions.FloatDistribution(0.1, 1.0)
+    lists = Range(choices=([8, 16], [16, 32])).distribution("k")
+    assert tuning.merged({}, {"network.channels": tuning.first_value(lists)}) == {"network": {"channels": [8, 16]}}
+    for wrong in (Range(low=2, high=1), Range(low=0, high=1, log=True), Range(), Range(low=0, high=1, choices=(1,))):
+        with pytest.raises(UserError, match="k: give"):
+            wrong.distribution("k")
+
+
+def test_the_shipped_ranges_fit_the_models(one: Tuning) -> None:
+    for model in ("vgg_small", "clip_forest", "cnn1d"):
+        Tuning.of(one.run, model)
+    with pytest.raises(UserError, match=r"network.*unknown key 'chanels'"):
+        one.experiment({"network.chanels": 3})
+
+
+def test_a_study_finds_the_best_and_says_so(one: Tuning, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tuning.work(one, 25)
+    assert len(tuning.finished(study)) == 25
+    states = [t.state for t in study.trials]
+    assert TrialState.PRUNED in states
+    assert abs(study.best_params["augment.mixup"] - 0.5) < 0.2
+    assert study.trials[0].params == {"augment.mixup": 0.1}
+    assert "pruned after fold" in capsys.readouterr().out
+    csv, best = tuning.report(study, one)
+    table = pd.read_csv(csv)
+    assert table["cv"].iloc[0] == pytest.approx(study.best_value)
+    assert yaml.safe_load(best.read_text())["augment"]["mixup"] == study.best_params["augment.mixup"]
+    assert "nested" in best.read_text()
+    before = len(one.jobs({})[0].calls)  # type: ignore[attr-defined]
+    tuning.work(one, 25)  # nothing is left to do
+    assert len(one.jobs({})[0].calls) == before  # type: ignore[attr-defined]
+
+
+def test_a_dead_workers_trial_is_started_again(one: Tuning) -> None:
+    study = one.study()
+    dead, living = study.ask(one.space), study.ask(one.space)
+    with tuning.locked(one.lock(living.params)) as mine:
+        assert mine
+        tuning.revive(study, one)
+        assert tuning.running(study, one) == 1
+        tuning.work(one, 3)
+    trials = study.get_trials()
+    assert trials[dead.number].state == TrialState.FAIL
+    assert trials[living.number].state == TrialState.RUNNING
+    assert dead.params in [t.params for t in trials if t.state == TrialState.COMPLETE]
+    assert len(tuning.finished(study)) == 2  # and the living worker's makes three
+
+
+def test_what_cannot_be_trained_counts_and_ends(one: Tuning) -> None:
+    settings = TuneConfig(ranges={"augment.mixup": Range(low=0.96, high=1.0)})
+    bad = replace(one, settings=settings, space={k: r.distribution(k) for k, r in settings.ranges.items()})
+    study = tuning.work(bad, 3)
+    assert len(tuning.finished(study)) == 3
+    assert tuning.report(study, bad)[0].is_file()
+    assert len(tuning.report(study, bad)) == 1
+
+
+def test_epochs_are_pruned_too(one: Tuning) -> None:
+    study = one.study()
+    for value in (1.0, 1.1, 1.2, 1.3, 1.4):
+        trial = study.ask(one.space)
+        tuning.prune_at(study, trial, one, 3, -value)
+    with pytest.raises(optuna.TrialPruned, match="in fold 0, epoch 3"):
+        tuning.prune_at(study, study.ask(one.space), one, 3, -1.5)
+    tuning.prune_at(study, study.ask(one.space), one, 3, -0.9)
+
+
+def test_the_nested_score_is_not_the_best_ones() -> None:
+    scores = [[0.9, 0.5], [0.6, 0.8]]  # each fold's better trial is the other fold's worse
+    trials = []
+    for rows in scores:
+        attributes = {f"fold{k}": [s, 10] for k, s in enumerate(rows)}
+        trials.append(optuna.trial.create_trial(value=float(np.mean(rows)), user_attrs=attributes))
+    assert tuning.nested_score(trials, 1.0) == pytest.approx(0.55)
