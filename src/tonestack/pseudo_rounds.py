@@ -78,7 +78,7 @@ def run_rounds(run: Run, base: str) -> list[str]:
         table = pd.DataFrame([each.line for each in finished], columns=COLUMNS)
         write_csv(run.reports / "pseudo.csv", table)
         label_pictures.rounds(table, run.reports / "pseudo.png")
-    print(aligned(table.fillna("")))
+    print(aligned(table.astype(object).fillna("")))
     return made
 
 
