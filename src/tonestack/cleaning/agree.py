@@ -23,8 +23,8 @@ FLOOR = 1e-12
 class Params(Section):
     """Thresholds on the confidence in the given label and in the best other one."""
 
-    keep: float = Field(0.5, ge=0, le=1)
-    relabel: float | None = Field(0.9, ge=0, le=1, description="least posterior of the new label; none: never")
+    keep: float = Field(0.6, ge=0, le=1)
+    relabel: float | None = Field(0.7, ge=0, le=1, description="least posterior of the new label; none: never")
     rest: Literal["drop", "leave"] = "leave"
     calibrate: bool = True
     posterior: bool = Field(True, description="weigh the given label as a witness; false: the judges alone")
