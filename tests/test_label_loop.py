@@ -7,20 +7,45 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tonestack import clean, folds, judges, label_loop, labels, parts, pseudo, pseudo_rounds, revisions, store
+from tonestack import (
+    clean,
+    config,
+    embeddings,
+    folds,
+    judges,
+    label_loop,
+    labels,
+    parts,
+    pseudo,
+    pseudo_rounds,
+    revisions,
+    store,
+)
 from tonestack.audio import AudioParams
 from tonestack.cleaning import KEEP
 from tonestack.competition import Competition
 from tonestack.config import TrainingParams
 from tonestack.errors import UserError
-from tonestack.files import write_array, write_csv, write_json, write_parquet
+from tonestack.files import file_hash, read_json, write_array, write_csv, write_json, write_parquet
 from tonestack.judges import Partition
 from tonestack.label_settings import PseudoParams
 from tonestack.run import Run
 
 CLASSES = ("cat", "dog", "owl")
 N, TEST, FRAMES, BANDS = 75, 12, 4, 6
-TOY = ["network.trees=12", "clean.pictures=false", "jobs=1", "preset=smoke"]
+TOY = ["clean.pictures=false", "jobs=1", "preset=smoke", "pseudo.rounds=2"]
+
+SMALL = {
+    "clip_forest": {"network": {"trees": 12}},
+    "autoencoder": {
+        "network": {"frames": 8, "channels": [4], "grid": [2, 2], "latent_channels": 2},
+        "training": {"epochs": 2, "precision": "float32"},
+    },
+    "vgg_small": {
+        "network": {"channels": [4], "dense": 0},
+        "training": {"epochs": 1, "batch_size": 16, "precision": "float32"},
+    },
+}
 
 MakeRun = Callable[..., Run]
 
@@ -44,12 +69,13 @@ def write_features(run: Run, truth: np.ndarray, test_ids: list[str]) -> None:
     every = [*(f"{i:03d}.wav" for i in range(N)), *test_ids]
     shape = rng.normal(0, 6, (3, BANDS))[np.concatenate([truth, np.arange(len(test_ids)) % 3])]
     features = np.repeat(shape, FRAMES, axis=0) + rng.normal(0, 4, (len(every) * FRAMES, BANDS))
-    folder = store._folder(run.experiment("clip_forest").config.frontend, AudioParams(), run.cache)
-    write_array(folder / "features.npy", features.astype(np.float16))
     clips = pd.DataFrame({"clip_id": every, "offset": np.arange(len(every)) * FRAMES, "frames": FRAMES})
-    write_parquet(folder / "clips.parquet", clips)
     meta = {"mean": [0.0] * BANDS, "std": [1.0] * BANDS, "frame_rate": 10.0, "fingerprint": "toy"}
-    write_json(folder / "meta.json", meta)
+    for model in SMALL:
+        folder = store._folder(run.experiment(model).config.frontend, AudioParams(), run.cache)
+        write_array(folder / "features.npy", features.astype(np.float16))
+        write_parquet(folder / "clips.parquet", clips)
+        write_json(folder / "meta.json", meta)
 
 
 @pytest.fixture
@@ -64,6 +90,8 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
         test = pd.DataFrame({"clip_id": test_ids, "path": test_ids, "group": ""})
         competition = Competition(tmp_path, table.assign(path=table["clip_id"]), test, CLASSES, None)
         monkeypatch.setattr(Run, "competition", lambda self: competition)
+        preset = config.load_preset("smoke").model_copy(update={"data": {}, "all": {}, "each": SMALL})
+        monkeypatch.setattr(config, "load_preset", lambda name: preset)
         run = Run.from_arguments(["data=demo", *TOY, *words])
         if not run.cache.exists():
             folds.write(run.folds, table, {})
@@ -183,7 +211,10 @@ def test_cleaning_leaves_decisions_and_is_up_to_date(make_run: MakeRun, capsys: 
 
 
 def test_rounds_leave_a_table_and_a_plot(make_run: MakeRun) -> None:
-    run = make_run("pseudo.train=keep", "pseudo.lower=[0.3,0.6]", "pseudo.rounds=2", "clean.settings.agree.rest=leave")
+    run = make_run(
+        "pseudo.train=keep",
+        "pseudo.lower=[0.3,0.6]",
+    )
     made = pseudo_rounds.run_rounds(run, "r0")
     table = pd.read_csv(run.reports / "pseudo.csv")
     assert table["round"].tolist() == [0, 1, 2]
@@ -198,6 +229,34 @@ def test_rounds_leave_a_table_and_a_plot(make_run: MakeRun) -> None:
     given = dict(zip(*[toy_table()[0][c] for c in ("clip_id", "label")], strict=True))
     assert all(given[row.clip_id] == row.label for row in pseudo_rows.itertuples())  # keep: the given label only
     assert set(rows["source"]) == {"verified", "pseudo", "pseudo_test"}
+
+
+def test_a_warm_round_starts_from_the_weights_of_the_round_before(make_run: MakeRun) -> None:
+    words = ["pseudo.models=[vgg_small]", "pseudo.start=warm", "pseudo.epochs=2"]
+    run = make_run(*words, "pseudo.lower=[0,0]", "pseudo.upper=[1,1]")
+    assert pseudo_rounds.run_rounds(run, "r0") == ["pseudo1", "pseudo2"]
+    first, second = (read_json(run.oof / f"vgg_small-rounds@{r}/fold2.json") for r in ("r0", "pseudo1"))
+    assert second["inputs"]["initial"] == file_hash(run.oof / "vgg_small-rounds@r0/fold2.safetensors")
+    assert "initial" not in first["inputs"]
+    assert (first["epochs"], second["epochs"]) == (2, 2)
+    rows = labels.read_revision(run.folds, "pseudo1")
+    assert (rows["source"] == "pseudo_test").sum() == 5 * TEST
+
+
+def test_embeddings_of_every_kind(make_run: MakeRun) -> None:
+    plain = embeddings.by_holdout(make_run(), "r0")
+    assert plain.shape[:2] == (5, N)
+    assert (plain[0] == plain[4]).all()
+    latent = embeddings.by_holdout(make_run("clean.embedding=autoencoder"), "r0")
+    assert latent.shape == (5, N, 8)
+    deep = embeddings.by_holdout(make_run("clean.embedding=penultimate", "clean.embedder=vgg_small"), "r0")
+    assert deep.shape == (5, N, 4)
+    assert np.isfinite(deep).all()
+    assert not np.allclose(deep[0], deep[1])  # another network a holdout
+    with pytest.raises(UserError, match="no network"):
+        embeddings.by_holdout(make_run("clean.embedding=penultimate"), "r0")
+    with pytest.raises(UserError, match="statistics"):
+        embeddings.by_holdout(make_run("clean.embedding=statistic"), "r0")
 
 
 def test_the_loop_takes_the_best_revision(make_run: MakeRun) -> None:

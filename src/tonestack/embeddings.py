@@ -6,7 +6,7 @@ trained without fold k; it differs by holdout.
 
 import numpy as np
 
-from tonestack import folds, jobs, statistics
+from tonestack import folds, jobs, parts, statistics
 from tonestack.errors import UserError, nearest
 from tonestack.judges import Partition
 from tonestack.run import Experiment, Run
@@ -32,6 +32,10 @@ def by_holdout(run: Run, revision: str) -> np.ndarray:
         return np.stack([_penultimate(run, experiment, k, names) for k in holdouts])
     store = Store.open(run.cache, experiment.config.frontend, run.data.audio)
     if run.data.clean.embedding == "statistics":
+        if store.width == 1:
+            raise UserError(
+                f"clean.embedder={experiment.model}: statistics need a spectrogram frontend, not a waveform"
+            )
         x = statistics.table(store, names)
     else:
         from tonestack import autoencoding
@@ -44,6 +48,8 @@ def _penultimate(run: Run, experiment: Experiment, holdout: int, names: list[str
     """Mean over crops of the embedding (N, D) by the network of one holdout, trained first where it is not yet."""
     from tonestack.learners import network
 
+    if getattr(parts.find("models", experiment.config.network["name"]), "LEARNER", "network") != "network":
+        raise UserError(f"clean.embedding=penultimate: {experiment.model} is no network; set clean.embedder")
     alone = run.but(fold=str(holdout), revision=None)
     todo = jobs.pending(alone, [experiment])
     jobs.run_all(alone, todo)

@@ -67,9 +67,7 @@ def build(run: Run, experiment: Experiment) -> list[FoldJob]:
     """The pair jobs of one experiment, finished or not."""
     table = folds.read(run.folds)
     place = Partition.of(table)
-    everything = run.but(fold=None)
-    everything.__dict__["_competition"] = run.competition()  # read once
-    bases = {job.fold: job for job in jobs.build(everything, [experiment])}
+    bases = {job.fold: job for job in jobs.build(run.but(fold=None), [experiment])}
     made = []
     for k in place.holdouts:
         for p in place.parts(k):
