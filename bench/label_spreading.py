@@ -1,14 +1,20 @@
-"""Label spreading on many synthetic embeddings: time, peak memory, accuracy. `label_spreading.py [clips] [width]`."""
+"""Label spreading on many synthetic embeddings: time, peak memory, accuracy. `label_spreading.py [clips] [width]`.
+
+Writes bench/results/label_spreading.json.
+"""
 
 import resource
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
+from tonestack.files import write_json
 from tonestack.spreading import knn_graph, spread
 
 CLASSES, KNOWN = 41, 0.4
+RESULTS = Path(__file__).parent / "results"
 
 
 def main(clips: int = 100_000, width: int = 256) -> None:
@@ -24,6 +30,8 @@ def main(clips: int = 100_000, width: int = 256) -> None:
     share = spread(graph, labels, CLASSES, 0.2, 1e-3, 100_000)
     ended = time.perf_counter()
     right = (share.argmax(axis=1) == truth)[labels < 0].mean()
+    found = {"clips": clips, "width": width, "graph s": middle - started, "spreading s": ended - middle}
+    write_json(RESULTS / "label_spreading.json", found | {"peak GiB": _peak(), "right": right})
     print(f"{clips:,} clips x {width}: graph {middle - started:.1f} s, spreading {ended - middle:.1f} s")
     print(f"peak memory {_peak():.2f} GiB ({before:.2f} before), unknown clips labelled right {right:.4f}")
 
