@@ -8,6 +8,8 @@
 #
 #     prepare      decode every clip once, store features     cache/
 #     make_folds   split the training clips                   folds/
+#     clean_labels decide on unverified labels                folds/METHOD.csv
+#     pseudo_label rounds of pseudo-labels                    folds/pseudoN.csv
 #     train        K folds x models                           oof/
 #     blend        weighted means of the prediction tables    submissions/blend.csv
 #     stack        LightGBM and logistic regression on them   submissions/stack.csv

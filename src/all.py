@@ -1,7 +1,7 @@
 """The whole pipeline: from recordings and a csv to a scored submission.
 
-prepare -> make_folds -> train -> blend -> stack -> submit -> score. Stages that are up to date say so;
-a run that was killed goes on where it stopped.
+prepare -> make_folds -> clean_labels -> pseudo_label -> train -> blend -> stack -> submit -> score. Stages that are
+up to date say so; a run that was killed goes on where it stopped.
 """
 
 import environment  # noqa: F401  # isort: skip
@@ -9,17 +9,20 @@ import environment  # noqa: F401  # isort: skip
 import time
 
 import blend
+import clean_labels
+import pseudo_label
 import score
 import stack
 import submit
 import train
-from tonestack import cli
+from tonestack import cli, label_loop
 from tonestack.run import Run
 
 
 def run(run: Run) -> None:
     """Run every stage in order."""
     started = time.monotonic()
+    run = run.but(revision=loop(run))
     train.run(run)
     blend.run(run)
     stack.run(run)
@@ -28,6 +31,16 @@ def run(run: Run) -> None:
         score.run(run)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"all: done in {minutes}:{seconds:02d}")
+
+
+def loop(run: Run) -> str:
+    """The label revision to train on: of every cleaning method, then of the rounds, the best by honest CV."""
+    if not label_loop.wanted(run):
+        return run.words.revision or "r0"
+    names = ["r0", *clean_labels.run(run)]
+    best = label_loop.choose(run, names)
+    rounds = pseudo_label.run(run, best)
+    return label_loop.choose(run, [*names, *rounds]) if rounds else best
 
 
 if __name__ == "__main__":

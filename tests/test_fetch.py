@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.asked, self.ranges = files, [], True
         self.hang_up_after: dict[str, int] = {}
-        self.checksums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}  # noqa: S324
+        self.checksums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
 
     @property
     def url(self) -> str:

@@ -17,6 +17,7 @@ from tonestack.audio import AudioParams
 from tonestack.ensemble.blends import BlendParams
 from tonestack.ensemble.stackers import StackParams
 from tonestack.errors import UserError, nearest
+from tonestack.label_settings import CleanParams, PseudoParams
 from tonestack.section import Place, Section
 from tonestack.words import Words
 
@@ -77,6 +78,8 @@ class DataConfig(Section):
     stack: StackParams = StackParams()
     submit: SubmitParams = SubmitParams()
     download: DownloadParams | None = None
+    clean: CleanParams = CleanParams()
+    pseudo: PseudoParams = PseudoParams()
 
 
 class CropParams(Section):

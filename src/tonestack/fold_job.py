@@ -31,6 +31,7 @@ def run(job: FoldJob) -> dict[str, Any]:
         "experiment": job.experiment.name,
         "fold": job.fold,
         "metrics": _scores(job, probabilities[: len(job.held_out)]),
+        **({"train_metrics": _train_scores(job, fitted)} if job.train_score else {}),
         "config": settings.model_dump(mode="json"),
         "config_fingerprint": config_fingerprint(job.experiment),
         "inputs": job.inputs,
@@ -65,6 +66,15 @@ def _scores(job: FoldJob, held_out: np.ndarray) -> dict[str, float]:
     truth = task.truth(job.truth[job.scored])
     names = dict.fromkeys([job.metric, *task.METRICS])
     return {name: float(metrics.resolve(name)(held_out[job.scored], truth)) for name in names}
+
+
+def _train_scores(job: FoldJob, fitted: Fitted) -> dict[str, float]:
+    """The metric on the very clips and labels that the model has learnt."""
+    task = parts.find("tasks", job.task)
+    logs = fitted.log_probabilities(job.labels.clip_ids)
+    heard = ~np.isnan(logs).any(axis=1)
+    probabilities, truth = task.normalise(np.exp(logs[heard])), task.truth(job.labels.targets[heard])
+    return {job.metric: float(metrics.resolve(job.metric)(probabilities, truth))}
 
 
 def versions() -> dict[str, str]:

@@ -35,6 +35,7 @@ class FoldJob:
 
     truth, scored: r0 targets (H, C) of the held-out clips and which of them count (the verified ones).
     groups: clip to group, for an inner split. inputs: fingerprints that make a finished fold stale.
+    initial: weights from which a network starts. train_score: also score the model on what it has trained on.
     """
 
     experiment: Experiment
@@ -54,6 +55,8 @@ class FoldJob:
     inputs: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
     threads: int = 1
+    initial: Path | None = None
+    train_score: bool = False
 
     @property
     def name(self) -> str:

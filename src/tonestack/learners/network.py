@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tonestack import config, parts
@@ -53,6 +54,8 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     settings = job.experiment.config
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
     model = build_model(settings, store, len(job.classes)).to(device)
+    if job.initial is not None:
+        model.load_state_dict(load_file(job.initial))
     if settings.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = _train(job, model, store, device)
@@ -79,6 +82,32 @@ def build_model(settings: config.ModelConfig, store: Store, n_classes: int) -> T
         else Normalise(torch.from_numpy(store.mean), torch.from_numpy(store.std))
     )
     return Tagger(normalise, module.build(params, store.width, n_classes))
+
+
+def load(job: FoldJob, store: Store, device: torch.device) -> Tagger:
+    """The network of a finished fold, as it was saved."""
+    model = build_model(job.experiment.config, store, len(job.classes))
+    model.load_state_dict(load_file(job.folder / f"fold{job.fold}.safetensors"))
+    return model.to(device)
+
+
+class _Embedder(Tagger):
+    """A network up to its penultimate layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.embed(x)
+
+
+def embeddings(job: FoldJob, store: Store, clip_ids: list[str]) -> np.ndarray:
+    """Penultimate layer (N, D) of a finished fold's network, mean over test-time crops; NaN rows without audio."""
+    device = choose_device(job.device)
+    model = load(job, store, device)
+    settings = job.experiment.config
+    plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,)})  # the plain mean of outputs
+    embedder = _Embedder(model.normalise, model.network)
+    clips = Clips.load(store, clip_ids, device)
+    settings = settings.model_copy(update={"inference": plain})
+    return predict(embedder, clips, settings, store.frame_rate, lambda x: x).astype(np.float32)
 
 
 def _state_path(job: FoldJob) -> Path:

@@ -1,0 +1,32 @@
+"""Pseudo-label rounds: models label test clips and unverified clips, the next round's models learn from them.
+
+Takes folds/<name>/ and the label revision to start from (`revision=`, r0 if left out); `pseudo.regime=NAME` is a file
+of configs/pseudo/, other `pseudo.` keys go before it.
+Leaves folds/<name>/pseudo<round>.csv and .json, the rounds' models, reports/<name>/pseudo.csv and pseudo.png.
+"""
+
+import environment  # noqa: F401  # isort: skip
+
+import make_folds
+import prepare
+from tonestack import cli, pseudo_rounds, revisions
+from tonestack.errors import UserError
+from tonestack.run import Run
+
+
+def run(run: Run, base: str | None = None) -> list[str]:
+    """Run all rounds that are not up to date; return the revisions made."""
+    if run.data.task != "classify":
+        raise UserError(f"pseudo: task {run.data.task}: only clips of one label each get pseudo-labels")
+    base = base or run.words.revision or "r0"
+    models = pseudo_rounds.experiments(run, pseudo_rounds.settings(run), base)
+    prepare.run(run, [experiment.config.frontend for experiment in models])
+    make_folds.run(run)
+    made = pseudo_rounds.run_rounds(run, base)
+    if made:
+        revisions.publish(run.folds, made[-1])
+    return made
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

@@ -1,0 +1,87 @@
+"""Which labels to train on: revisions compared by what the same models learn from them, on verified clips."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tonestack import jobs, oof, revisions
+from tonestack.ensemble import judge
+from tonestack.ensemble.tables import Tables
+from tonestack.files import write_csv
+from tonestack.leaderboard import aligned
+from tonestack.metrics import Metric
+from tonestack.run import Experiment, Run
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One revision's judges, their tables averaged: scores (n, C) of the verified clips."""
+
+    revision: str
+    scores: np.ndarray
+    cv: float
+    se: float
+
+
+def wanted(run: Run) -> bool:
+    """Whether this call cleans: a method is set, some clips are unverified and some verified, one label a clip."""
+    verified = run.competition().train["verified"].to_numpy(bool)
+    named = run.words.revision is not None or run.data.clean.method == "none"
+    return not named and run.data.task == "classify" and bool(verified.any()) and not bool(verified.all())
+
+
+def train_judges(run: Run, names: list[str]) -> list[list[Experiment]]:
+    """Train the judges on each revision, where that has not been done."""
+    free = run.but(fold=None, revision=None)
+    every = [[free.experiment(model, name) for model in run.data.clean.judge] for name in names]
+    jobs.run_all(free, jobs.pending(free, [experiment for group in every for experiment in group]))
+    return every
+
+
+def choose(run: Run, names: list[str]) -> str:
+    """The revision on which the judges score best; prints all, with the nested score of the choice itself.
+
+    Nested: for each fold the best of the other folds is taken and scored on this one.
+    """
+    every = train_judges(run, names)
+    candidates = [_candidate(run, name, group) for name, group in zip(names, every, strict=True)]
+    tables = Tables.of(run, [experiment.name for experiment in every[0]])
+    problem = tables.problem()
+    part = judge.nesting(tables.fold)[tables.judged]
+    best = pick(candidates, problem.metric, problem.targets)
+    honest = float(problem.metric(nested(candidates, problem.metric, problem.targets, part), problem.targets))
+    lines = pd.DataFrame(
+        {
+            "revision": [f"{'*' if c is best else ' '} {c.revision}" for c in candidates],
+            "cv ± se": [f"{c.cv:.4f} ± {c.se:.4f}" for c in candidates],
+        }
+    )
+    print(f"label loop: {', '.join(run.data.clean.judge)} on each revision, {problem.metric.name}, verified clips")
+    print(aligned(lines))
+    print(f"label loop: {best.revision}; the choice itself, nested: {honest:.4f}")
+    plain = pd.DataFrame([{"revision": c.revision, "cv": c.cv, "se": c.se, "chosen": c is best} for c in candidates])
+    write_csv(run.reports / "label_loop.csv", plain)
+    revisions.publish(run.folds, best.revision)
+    return best.revision
+
+
+def pick(candidates: list[Candidate], metric: Metric, targets: np.ndarray, rows: np.ndarray | None = None) -> Candidate:
+    """The best on some clips; the first of equals."""
+    keep = slice(None) if rows is None else rows
+    return max(candidates, key=lambda c: metric.sign * float(metric(c.scores[keep], targets[keep])))
+
+
+def nested(candidates: list[Candidate], metric: Metric, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Scores (n, C), every clip by the candidate that is best on the other parts."""
+    scores = np.empty_like(candidates[0].scores)
+    for k in np.unique(part):
+        scores[part == k] = pick(candidates, metric, targets, part != k).scores[part == k]
+    return scores
+
+
+def _candidate(run: Run, revision: str, experiments: list[Experiment]) -> Candidate:
+    problem = Tables.of(run, [experiment.name for experiment in experiments]).problem()
+    mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
+    cv, se = judge.score(problem.metric, mean, problem.targets, run.data.blend.bootstrap)
+    return Candidate(revision, mean, cv, se)

@@ -1,0 +1,78 @@
+"""Pseudo-label rounds with scheduled thresholds: models label clips, the next models learn from them.
+
+Round r trains on revision `pseudo<r>`: the trusted rows of the revision the rounds started from (verified, promoted,
+relabelled) and, of the other clips, those that the round before predicted with a probability between two bounds.
+A test clip of holdout k is labelled by models that never saw fold k; an unverified training clip by judges that saw
+neither its own fold nor k. Clips of fold k get no label in holdout k.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tonestack import config
+from tonestack.errors import UserError
+from tonestack.label_settings import Bounds, PseudoParams
+
+TRUSTED = ("verified", "promoted", "relabelled")
+
+
+def resolved(params: PseudoParams) -> PseudoParams:
+    """Fill the regime's keys in under those that were given."""
+    if params.regime is None:
+        return params
+    place, values = config.layer("pseudo", params.regime)
+    given = params.model_dump(include=params.model_fields_set)
+    return PseudoParams.parse(values | given, place)
+
+
+def bound(schedule: Bounds, number: int, rounds: int) -> float:
+    """Linear from the first round (1) to the last; a single round takes the start."""
+    first, last = schedule
+    return first + (last - first) * (number - 1) / max(rounds - 1, 1)
+
+
+def chosen(p: np.ndarray, lower: float, upper: float, given: np.ndarray | None = None) -> np.ndarray:
+    """Rows (n,) whose largest probability lies within the bounds; with `given` (n,) also the class must be it."""
+    best = p.max(axis=1)
+    inside: np.ndarray = (best >= lower) & (best <= upper)
+    return inside if given is None else inside & (p.argmax(axis=1) == given)
+
+
+def rows_of(
+    ids: Sequence[str], p: np.ndarray, holdout: int, source: str, weight: float, classes: Sequence[str]
+) -> pd.DataFrame:
+    """Revision rows of clips with their predictions p (n, C); class columns hold the probabilities."""
+    rows = pd.DataFrame(
+        {
+            "clip_id": list(ids),
+            "holdout": holdout,
+            "label": np.array(classes)[p.argmax(axis=1)],
+            "weight": weight,
+            "source": source,
+        }
+    )
+    soft = pd.DataFrame(p.astype(np.float64).round(6), columns=list(classes))
+    return pd.concat([rows, soft], axis=1)
+
+
+def hardened(rows: pd.DataFrame, classes: Sequence[str], soft: bool) -> pd.DataFrame:
+    """Drop the class columns, or fill them in (0 and 1) for rows that have none."""
+    if not soft:
+        return rows.drop(columns=list(classes), errors="ignore")
+    own = pd.DataFrame(np.eye(len(classes)), index=list(classes), columns=list(classes))
+    filled = own.loc[rows["label"]].set_index(rows.index)
+    present = rows.reindex(columns=list(classes))
+    return rows.assign(**{c: present[c].fillna(filled[c]) for c in classes})
+
+
+def check(params: PseudoParams) -> PseudoParams:
+    """Refuse bounds that no clip can meet."""
+    for number in range(1, params.rounds + 1):
+        low, high = bound(params.lower, number, params.rounds), bound(params.upper, number, params.rounds)
+        if not 0 <= low < high <= 1:
+            raise UserError(
+                f"pseudo: round {number} asks for probabilities from {low:.3g} to {high:.3g}; mend lower or upper"
+            )
+    return params

@@ -1,0 +1,340 @@
+"""The label loop on a toy competition: what holdout k trains on does not hang on any label of fold k."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tonestack import (
+    clean,
+    config,
+    embeddings,
+    folds,
+    judges,
+    label_loop,
+    labels,
+    parts,
+    pseudo,
+    pseudo_rounds,
+    revisions,
+    store,
+)
+from tonestack.audio import AudioParams
+from tonestack.cleaning import KEEP
+from tonestack.competition import Competition
+from tonestack.config import TrainingParams
+from tonestack.errors import UserError
+from tonestack.files import file_hash, read_json, write_array, write_csv, write_json, write_parquet
+from tonestack.judges import Partition
+from tonestack.label_settings import PseudoParams
+from tonestack.run import Run
+
+CLASSES = ("cat", "dog", "owl")
+N, TEST, FRAMES, BANDS = 75, 12, 4, 6
+TOY = ["clean.pictures=false", "jobs=1", "preset=smoke", "pseudo.rounds=2"]
+
+SMALL = {
+    "clip_forest": {"network": {"trees": 12}},
+    "autoencoder": {
+        "network": {"frames": 8, "channels": [4], "grid": [2, 2], "latent_channels": 2},
+        "training": {"epochs": 2, "precision": "float32"},
+    },
+    "vgg_small": {
+        "network": {"channels": [4], "dense": 0},
+        "training": {"epochs": 1, "batch_size": 16, "precision": "float32"},
+    },
+}
+
+MakeRun = Callable[..., Run]
+
+
+def toy_table(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """A folds table of 75 clips, three classes, five folds, 40 % verified, a third of the others wrong; the truth."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(N) % 3
+    verified = rng.random(N) < 0.4
+    wrong = ~verified & (rng.random(N) < 1 / 3)
+    given = np.where(wrong, (truth + 1) % 3, truth)
+    ids = [f"{i:03d}.wav" for i in range(N)]
+    fold = (np.arange(N) // 3) % 5
+    label = np.array(CLASSES)[given]
+    return pd.DataFrame({"clip_id": ids, "label": label, "verified": verified, "group": "", "fold": fold}), truth
+
+
+def write_features(run: Run, truth: np.ndarray, test_ids: list[str]) -> None:
+    """A feature store whose clips are noise around their class's own shape."""
+    rng = np.random.default_rng(5)
+    every = [*(f"{i:03d}.wav" for i in range(N)), *test_ids]
+    shape = rng.normal(0, 6, (3, BANDS))[np.concatenate([truth, np.arange(len(test_ids)) % 3])]
+    features = np.repeat(shape, FRAMES, axis=0) + rng.normal(0, 4, (len(every) * FRAMES, BANDS))
+    clips = pd.DataFrame({"clip_id": every, "offset": np.arange(len(every)) * FRAMES, "frames": FRAMES})
+    meta = {"mean": [0.0] * BANDS, "std": [1.0] * BANDS, "frame_rate": 10.0, "fingerprint": "toy"}
+    for model in SMALL:
+        folder = store._folder(run.experiment(model).config.frontend, AudioParams(), run.cache)
+        write_array(folder / "features.npy", features.astype(np.float16))
+        write_parquet(folder / "clips.parquet", clips)
+        write_json(folder / "meta.json", meta)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
+    """A run on the toy competition with its labels as given, or as `table` says."""
+
+    def make(*words: str, home: str = "home", table: pd.DataFrame | None = None) -> Run:
+        monkeypatch.setenv("TONESTACK_HOME", str(tmp_path / home))
+        own, truth = toy_table()
+        table = own if table is None else table
+        test_ids = [f"t{i}.wav" for i in range(TEST)]
+        test = pd.DataFrame({"clip_id": test_ids, "path": test_ids, "group": ""})
+        competition = Competition(tmp_path, table.assign(path=table["clip_id"]), test, CLASSES, None)
+        monkeypatch.setattr(Run, "competition", lambda self: competition)
+        preset = config.load_preset("smoke").model_copy(update={"data": {}, "all": {}, "each": SMALL})
+        monkeypatch.setattr(config, "load_preset", lambda name: preset)
+        run = Run.from_arguments(["data=demo", *TOY, *words])
+        if not run.cache.exists():
+            folds.write(run.folds, table, {})
+            write_features(run, truth, test_ids)
+        return run
+
+    return make
+
+
+def shuffled(fold: int) -> pd.DataFrame:
+    """The toy table with the labels of one fold changed at random."""
+    table, _ = toy_table()
+    rows = (table["fold"] == fold).to_numpy()
+    new = table["label"].to_numpy().copy()
+    new[rows] = np.random.default_rng(7).choice(CLASSES, rows.sum())
+    assert (new[rows] != table["label"].to_numpy()[rows]).any()
+    return table.assign(label=new)
+
+
+def rows_of(run: Run, revision: str, holdout: int) -> str:
+    rows = labels.read_revision(run.folds, revision)
+    return rows[rows["holdout"] == holdout].to_csv(index=False)
+
+
+# --- fold safety ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["agree", "confident", "label_spreading", "self_verification"])
+def test_labels_of_a_fold_do_not_move_what_its_holdout_trains_on(make_run: MakeRun, method: str) -> None:
+    words = ["clean.settings.self_verification.threshold=0.6", "clean.settings.agree.relabel=0.6"]
+    words += ["clean.rounds=2"] if method == "self_verification" else []
+    last = method + ("2" if method == "self_verification" else "")
+    run = make_run(*words)
+    assert clean.clean(run, method) == last
+    other = make_run(*words, home="other", table=shuffled(3))
+    clean.clean(other, method)
+    assert rows_of(run, last, 3) == rows_of(other, last, 3)
+    assert any(rows_of(run, last, k) != rows_of(other, last, k) for k in (0, 1, 2, 4))  # the change is felt elsewhere
+
+
+def test_labels_of_a_fold_do_not_move_its_holdouts_pseudo_labels(make_run: MakeRun) -> None:
+    words = ["pseudo.train=replace", "pseudo.lower=[0.3,0.4]", "pseudo.upper=[1,1]", "pseudo.soft=true"]
+    run = make_run(*words)
+    assert pseudo_rounds.run_rounds(run, clean.clean(run, "self_verification")) == ["pseudo1", "pseudo2"]
+    other = make_run(*words, home="other", table=shuffled(2))
+    pseudo_rounds.run_rounds(other, clean.clean(other, "self_verification"))
+    for revision in ("pseudo1", "pseudo2"):
+        assert rows_of(run, revision, 2) == rows_of(other, revision, 2)
+        assert any(rows_of(run, revision, k) != rows_of(other, revision, k) for k in (0, 1, 3, 4))
+        used = labels.read_revision(run.folds, revision)
+        own = dict(zip(*[toy_table()[0][c] for c in ("clip_id", "fold")], strict=True))
+        assert not any(own.get(row.clip_id) == row.holdout for row in used.itertuples())
+
+
+def test_judges_never_saw_the_clip_or_the_holdout(make_run: MakeRun) -> None:
+    run = make_run()
+    table = folds.read(run.folds)
+    fold = dict(zip(table["clip_id"], table["fold"], strict=True))
+    for revision, count in (("r0", 10), (clean.clean(run, "agree"), 20)):
+        made = judges.build(run, clean.judge_models(run, revision)[0])
+        assert len(made) == count
+        for job in made:
+            holdout = int(str(job.experiment.variant).rpartition("without")[2])
+            learnt = {fold[name] for name in job.labels.clip_ids}
+            assert not learnt & {job.fold, holdout}
+            allowed = {job.fold, holdout} if revision == "r0" else {job.fold}
+            assert {fold[name] for name in job.held_out} == allowed
+
+
+def test_every_clip_outside_a_holdout_is_judged_for_it(make_run: MakeRun) -> None:
+    run = make_run()
+    p = judges.judge(run, clean.judge_models(run, "r0"))
+    place = Partition.of(folds.read(run.folds))
+    assert p.shape == (5, N, 3)
+    for k in range(5):
+        assert np.isnan(p[k, place.fold == k]).all()
+        assert p[k, place.fold != k].sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert judges.judge(run, clean.judge_models(run, "r0")).tobytes() == p.tobytes()  # up to date: read, not trained
+
+
+def test_two_folds_and_a_fixed_split_are_cut_into_inner_parts(make_run: MakeRun) -> None:
+    table, _ = toy_table()
+    two = table.assign(fold=np.arange(N) % 2)
+    place = Partition.of(two)
+    assert not place.plain
+    assert (pd.Series(place.fold).groupby(place.part).nunique() == 1).all()
+    run = make_run(home="two", table=two)
+    p = judges.judge(run, clean.judge_models(run, "r0"))
+    assert p.shape == (2, N, 3)
+    assert (np.isnan(p[0]).any(axis=1) == (place.fold == 0)).all()
+    fixed = Partition.of(table.assign(fold=np.where(np.arange(N) < 60, -1, 0)))
+    assert fixed.holdouts == [0]
+    assert len(fixed.parts(0)) == judges.INNER
+
+
+# --- the stages ----------------------------------------------------------------------------------------------------
+
+
+def test_cleaning_leaves_decisions_and_is_up_to_date(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run()
+    truth = toy_table()[1]
+    for method in ("agree", "confident"):
+        clean.clean(run, method)
+    decided = revisions.publish(run.folds, "agree")
+    assert decided is not None
+    assert list(decided.columns) == [*revisions.SHOWN, "agree", "confident"]
+    assert decided["clip_id"].tolist() == toy_table()[0]["clip_id"].tolist()
+    doubtful = decided["verified"] == 0
+    right = decided["given_label"] == np.array(CLASSES)[truth]
+    kept = decided["decision"] == KEEP
+    assert kept[doubtful & right].mean() > 0.8
+    assert kept[doubtful & ~right].mean() < 0.2
+    assert kept[~doubtful].all()
+    capsys.readouterr()
+    clean.clean(run, "agree")
+    assert "agree up to date" in capsys.readouterr().out
+
+
+def test_rounds_leave_a_table_and_a_plot(make_run: MakeRun) -> None:
+    run = make_run(
+        "pseudo.train=keep",
+        "pseudo.lower=[0.3,0.6]",
+    )
+    made = pseudo_rounds.run_rounds(run, "r0")
+    table = pd.read_csv(run.reports / "pseudo.csv")
+    assert table["round"].tolist() == [0, 1, 2]
+    assert table["revision"].tolist() == ["r0", *made]
+    assert table["lower"].tolist()[1:] == [0.3, 0.6]
+    assert (table["pseudo test"][1:] > 0).all()
+    assert table["train"].between(0.5, 1).all()
+    assert table["validation"].between(0.5, 1).all()
+    assert (run.reports / "pseudo.png").stat().st_size > 1000
+    rows = labels.read_revision(run.folds, "pseudo1")
+    pseudo_rows = rows[rows["source"] == "pseudo"]
+    given = dict(zip(*[toy_table()[0][c] for c in ("clip_id", "label")], strict=True))
+    assert all(given[row.clip_id] == row.label for row in pseudo_rows.itertuples())  # keep: the given label only
+    assert set(rows["source"]) == {"verified", "pseudo", "pseudo_test"}
+
+
+def test_a_warm_round_starts_from_the_weights_of_the_round_before(make_run: MakeRun) -> None:
+    words = ["pseudo.models=[vgg_small]", "pseudo.start=warm", "pseudo.epochs=2"]
+    run = make_run(*words, "pseudo.lower=[0,0]", "pseudo.upper=[1,1]")
+    assert pseudo_rounds.run_rounds(run, "r0") == ["pseudo1", "pseudo2"]
+    first, second = (read_json(run.oof / f"vgg_small-rounds@{r}/fold2.json") for r in ("r0", "pseudo1"))
+    assert second["inputs"]["initial"] == file_hash(run.oof / "vgg_small-rounds@r0/fold2.safetensors")
+    assert "initial" not in first["inputs"]
+    assert (first["epochs"], second["epochs"]) == (2, 2)
+    rows = labels.read_revision(run.folds, "pseudo1")
+    assert (rows["source"] == "pseudo_test").sum() == 5 * TEST
+
+
+def test_embeddings_of_every_kind(make_run: MakeRun) -> None:
+    plain = embeddings.by_holdout(make_run(), "r0")
+    assert plain.shape[:2] == (5, N)
+    assert (plain[0] == plain[4]).all()
+    latent = embeddings.by_holdout(make_run("clean.embedding=autoencoder"), "r0")
+    assert latent.shape == (5, N, 8)
+    deep = embeddings.by_holdout(make_run("clean.embedding=penultimate", "clean.embedder=vgg_small"), "r0")
+    assert deep.shape == (5, N, 4)
+    assert np.isfinite(deep).all()
+    assert not np.allclose(deep[0], deep[1])  # another network a holdout
+    with pytest.raises(UserError, match="no network"):
+        embeddings.by_holdout(make_run("clean.embedding=penultimate"), "r0")
+    with pytest.raises(UserError, match="statistics"):
+        embeddings.by_holdout(make_run("clean.embedding=statistic"), "r0")
+
+
+def test_the_loop_takes_the_best_revision(make_run: MakeRun) -> None:
+    run = make_run()
+    assert label_loop.wanted(run)
+    assert not label_loop.wanted(make_run("clean.method=none"))
+    names = ["r0", clean.clean(run, "agree")]
+    chosen = label_loop.choose(run, names)
+    table = pd.read_csv(run.reports / "label_loop.csv")
+    assert chosen == table.loc[table["cv"].idxmax(), "revision"]
+    assert (run.folds / "decisions.csv").is_file() == (chosen != "r0")
+
+
+def test_nested_choice_scores_each_part_by_what_wins_on_the_others() -> None:
+    from tonestack.metrics import resolve
+
+    targets, part = np.array([0, 0, 0, 0]), np.array([0, 0, 1, 1])
+    good, bad = [0.9, 0.1], [0.1, 0.9]
+    first = label_loop.Candidate("first", np.array([good, good, bad, bad]), 0, 0)
+    second = label_loop.Candidate("second", np.array([bad, bad, good, good]), 0, 0)
+    scores = label_loop.nested([first, second], resolve("accuracy"), targets, part)
+    assert scores.tolist() == [bad, bad, bad, bad]  # the other part always speaks for the wrong one
+
+
+def test_mistakes_are_named(make_run: MakeRun) -> None:
+    with pytest.raises(UserError, match="no such scheme"):
+        clean.scheme(make_run("clean.groups=9"))
+    with pytest.raises(UserError, match="agre"):
+        clean.params_of(make_run("clean.settings.agre.keep=1"), "agree")
+    with pytest.raises(UserError, match=r"agree.*kep"):
+        clean.params_of(make_run("clean.settings.agree.kep=1"), "agree")
+    with pytest.raises(UserError, match="round 1"):
+        pseudo.check(PseudoParams(lower=(0.9, 0.2), upper=(0.8, 0.8)))
+    with pytest.raises(UserError, match="fine_then_few"):
+        pseudo.resolved(PseudoParams(regime="fine_then_fwe"))
+
+
+# --- schedules and soft labels -------------------------------------------------------------------------------------
+
+
+def test_bounds_move_linearly() -> None:
+    assert [pseudo.bound((0.35, 0.65), n, 4) for n in (1, 2, 3, 4)] == pytest.approx([0.35, 0.45, 0.55, 0.65])
+    falling = pseudo.resolved(PseudoParams(regime="falling"))
+    assert [pseudo.bound(falling.lower, n, 30) for n in (1, 2, 30)] == pytest.approx([0.65, 0.64, 0.36])
+    assert pseudo.bound((0.35, 0.65), 1, 1) == 0.35
+    mine = pseudo.resolved(PseudoParams(regime="coarse_then_many", epochs=3))
+    assert (mine.rounds, mine.epochs, mine.start) == (30, 3, "warm")
+
+
+def test_clips_are_chosen_between_the_bounds() -> None:
+    p = np.array([[0.5, 0.5], [0.7, 0.3], [0.995, 0.005], [0.2, 0.8]])
+    assert pseudo.chosen(p, 0.6, 0.99).tolist() == [False, True, False, True]
+    assert pseudo.chosen(p, 0.6, 0.99, np.array([0, 0, 0, 0])).tolist() == [False, True, False, False]
+
+
+def test_soft_labels_reach_the_loss() -> None:
+    import torch
+
+    hard = pd.DataFrame([["x", 0, "dog", 1.0, "verified"]], columns=revisions.COLUMNS)
+    soft = pseudo.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES)
+    rows = pseudo.hardened(pd.concat([hard, soft], ignore_index=True), CLASSES, soft=True)
+    task = parts.find("tasks", "classify")
+    learnt = labels.for_holdout(rows, 0, CLASSES, task.targets, TrainingParams())
+    assert learnt.targets.tolist() == [[0, 1, 0], [0.25, 0.75, 0]]
+    assert learnt.weights.tolist() == [1, 0.5]
+    logits = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    for name in ("cross_entropy", "generalised_cross_entropy", "masked", "bce"):
+        module = parts.find("losses", name)
+        loss = module.build(module.Params())(logits, torch.from_numpy(learnt.targets), torch.from_numpy(learnt.weights))
+        assert loss.isfinite()
+    by_hand = -(logits.log_softmax(1) * torch.from_numpy(learnt.targets)).sum(1)
+    found = parts.find("losses", "cross_entropy").build(parts.find("losses", "cross_entropy").Params())
+    value = found(logits, torch.from_numpy(learnt.targets), torch.from_numpy(learnt.weights))
+    assert float(value) == pytest.approx(float((by_hand[0] + 0.5 * by_hand[1]) / 1.5))
+    assert set(pseudo.hardened(rows, CLASSES, soft=False).columns) == set(revisions.COLUMNS)
+
+
+def test_a_revision_survives_its_file(tmp_path: Path) -> None:
+    rows = pseudo.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES)
+    write_csv(tmp_path / "p.csv", rows)
+    assert labels.read_revision(tmp_path, "p").equals(rows)
