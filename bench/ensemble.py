@@ -41,7 +41,9 @@ def competition(home: Path, models: int, clips: int, test: int, classes: int, se
     rng = np.random.default_rng(seed)
     names = np.array([f"class_{c:02d}" for c in range(classes)])
     y = rng.permutation(np.arange(clips + test) % classes)
-    near = rng.normal(size=(classes, classes)) * 0.3 + 2.2 * (np.arange(classes)[:, None] // 4 == np.arange(classes) // 4)
+    near = rng.normal(size=(classes, classes)) * 0.3 + 2.2 * (
+        np.arange(classes)[:, None] // 4 == np.arange(classes) // 4
+    )
     hard = rng.gamma(2.0, 0.6, size=(clips + test, 1))
     shared = near[y] + hard * rng.normal(size=(clips + test, classes))
     verified = rng.random(clips) < 0.39
@@ -66,8 +68,13 @@ def competition(home: Path, models: int, clips: int, test: int, classes: int, se
         for k in range(FOLDS):
             rows = np.r_[np.flatnonzero(fold == k), np.arange(clips, clips + test)]
             noise = 0.4 * rng.normal(size=(len(rows), classes))
-            logits = shared[rows] + own[rows] + noise + strength[y[rows]][:, None] * (np.arange(classes) == y[rows][:, None])
-            ids, part = [train[i] for i in rows if i < clips] + tests, ["oof"] * int((fold == k).sum()) + ["test"] * test
+            logits = (
+                shared[rows] + own[rows] + noise + strength[y[rows]][:, None] * (np.arange(classes) == y[rows][:, None])
+            )
+            ids, part = (
+                [train[i] for i in rows if i < clips] + tests,
+                ["oof"] * int((fold == k).sum()) + ["test"] * test,
+            )
             values = row_normal(np.exp(0.9 * logits)).astype(np.float32)
             write_fold(home / "oof" / "toy" / f"net{m}@r0", k, ids, part, values, names.tolist(), {"seconds": 1.0})
 

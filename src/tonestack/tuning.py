@@ -28,7 +28,6 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from tonestack import config, folds, jobs, metrics
-from tonestack.config import CONFIGS
 from tonestack.errors import UserError
 from tonestack.files import fingerprint, write_csv, write_text
 from tonestack.jobs import FoldJob
@@ -172,7 +171,9 @@ def work(tuning: Tuning, trials: int) -> optuna.Study:
         number = len(study.get_trials(deepcopy=False))
         study.sampler = sampler(tuning.run.seed, number)
         for start in tuning.settings.start if number == 0 else ():
-            study.enqueue_trial({key: value for key, value in (defaults(tuning) | start).items() if key in tuning.space})
+            study.enqueue_trial(
+                {key: value for key, value in (defaults(tuning) | start).items() if key in tuning.space}
+            )
         trial = study.ask(tuning.space)
         with locked(tuning.lock(trial.params)) as mine:
             if mine:
@@ -364,7 +365,11 @@ def table(study: optuna.Study, tuning: Tuning) -> pd.DataFrame:
     """One row a trial: number, state, cv, settings, scores by fold; the best first."""
     rows = []
     for trial in finished(study):
-        value = tuning.metric.sign * trial.value if trial.state == TrialState.COMPLETE and trial.value else np.nan
+        value = (
+            tuning.metric.sign * trial.value
+            if trial.state == TrialState.COMPLETE and trial.value is not None
+            else np.nan
+        )
         folds_ = {key: score for key, (score, _) in fold_scores(trial).items()}
         rows.append({"trial": trial.number, "state": trial.state.name.lower(), "cv": value, **trial.params, **folds_})
     frame = pd.DataFrame(rows)
@@ -379,11 +384,12 @@ def report(study: optuna.Study, tuning: Tuning) -> list[Path]:
     write_csv(path, table(study, tuning))
     if not complete:
         return [path]
-    best = max(complete, key=lambda t: (t.value, -t.number))
+    best = max(complete, key=lambda t: (t.value or 0.0, -t.number))
     nested = nested_score(complete, tuning.metric.sign)
+    shown_best = f"CV {tuning.metric.sign * (best.value or 0.0):.4f}"
     lines = [
         f"# {tuning.model} on {tuning.run.name}: trial {best.number}, the best of {len(complete)} complete trials",
-        f"# ({len(finished(study))} in all). CV {tuning.metric.sign * best.value:.4f} is flattered by the choice;",
+        f"# ({len(finished(study))} in all). {shown_best} is flattered by the choice;",
         f"# nested (each fold scored by the trial that the other folds choose): {nested:.4f}.",
         "# As words: " + " ".join(f"'{key}={value}'" for key, value in best.params.items()) + " variant=tuned",
         str(yaml.safe_dump(merged({}, best.params), sort_keys=False)).rstrip(),
