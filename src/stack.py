@@ -1,6 +1,6 @@
 """Stack prediction tables: LightGBM and, as the bar it must beat, multinomial logistic regression.
 
-Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, and prepared spectrograms' statistics if there are any.
+Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, prepared spectrograms' statistics if there are any.
 Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other, and submissions/<name>/stack.csv.
 """
 

@@ -1,7 +1,7 @@
 """Rerun a document's tables: ./run.sh study name=seed_tables data=NAME. Here `name=` names the study.
 
 Takes  configs/study/<study>.yaml and what train takes.
-Leaves oof/<data>-<study>/, tables like any other, and reports/<data>/study-<study>.md, our numbers beside the document's.
+Leaves oof/<data>-<study>/, tables like any other, and reports/<data>/study-<study>.md: our numbers, the document's.
 """
 
 import environment  # noqa: F401  # isort: skip

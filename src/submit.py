@@ -65,7 +65,8 @@ def upload(run: Run, path: Path) -> None:
     last = submission.read_log(run.submissions / "log.csv").iloc[-1].to_dict()
     message = run.data.submit.message or f"{last['table']} cv {last['cv']}"
     answer = kaggle.submit(competition, path, message)
-    submission.log(run.submissions / "log.csv", {k: v for k, v in last.items() if k != "when"} | {"uploaded": answer})
+    kept = {str(k): v for k, v in last.items() if k != "when"}
+    submission.log(run.submissions / "log.csv", kept | {"uploaded": answer})
     print(f"{path}: uploaded to {competition} ({answer})")
 
 

@@ -10,12 +10,15 @@ from tonestack.ensemble import diversity, judge, searches, stackers
 from tonestack.ensemble.blends import Blend, BlendParams, equal, from_sum, row_normal, row_ranks, tempered, to_summand
 from tonestack.ensemble.judge import nesting
 from tonestack.ensemble.problem import Problem, targets_of
+from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.searches.log_loss import loss_and_slope
 from tonestack.ensemble.stackers import Inputs, Rows, StackParams
 from tonestack.errors import UserError
 from tonestack.metrics import indicator, resolve
 
 PARAMS = BlendParams(trials=200, batch=50)
+SAMPLED = ("tpe", "cmaes")
+SLOW = (*SAMPLED, "log_loss", "per_class", "tempered")
 TUNED = ("log_loss", "greedy", "tpe", "cmaes", "tempered")
 
 
@@ -114,6 +117,14 @@ def test_the_other_searches_come_as_near() -> None:
     assert max(score.values()) - min(score.values()) < 0.001, score
 
 
+@pytest.mark.parametrize("name", SAMPLED)
+def test_sampling_needs_no_start_from_the_least_log_loss(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_optuna, "_starts", lambda problem, params: [np.ones(problem.count)])
+    problem = planted(np.array([0.5, 0.3, 0.2]), 20_000, 0.0)
+    reference = problem.score(searches.find("log_loss").fit(problem, PARAMS, 0, None))
+    assert problem.score(searches.find(name).fit(problem, PARAMS, 0, None)) > reference - 0.001
+
+
 @pytest.mark.parametrize("name", TUNED)
 def test_noise_gets_no_weight(name: str) -> None:
     problem = toy(clips=2000)
@@ -183,13 +194,17 @@ def test_nested_blends_never_see_their_fold() -> None:
     assert not np.array_equal(first.by_fold[0].weights, second.by_fold[0].weights)
 
 
-def test_the_nested_score_does_not_flatter() -> None:
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long) if n in SLOW else n for n in searches.names()]
+)
+def test_the_nested_score_does_not_flatter(name: str) -> None:
     """Over 20 draws it is not above a fresh test set's score by more than two standard errors."""
+    params = BlendParams(trials=40, batch=20)
     gaps = []
     for seed in range(20):
         problem = toy(models=6, clips=1200, seed=seed)
         tuned, fresh = problem.rows(np.arange(200)), problem.rows(np.arange(200, 1200))
-        found = judge.judge(tuned, np.arange(200) % 4, ["greedy"], PARAMS, 0, None)[0]
+        found = judge.judge(tuned, np.arange(200) % 4, [name], params, 0, None)[0]
         gaps.append(found.cv - fresh.score(found.blend))
     assert np.mean(gaps) < 2 * np.std(gaps) / np.sqrt(len(gaps))
 
@@ -253,3 +268,23 @@ def test_from_sum_inverts_to_summand() -> None:
     row = np.array([[0.2, 0.3, 0.5]])
     for power in (-1.0, 0.0, 0.5, 1.0):
         np.testing.assert_allclose(from_sum(to_summand(row, power), power, True), row, rtol=1e-6)
+
+
+def test_greedy_by_margins_equals_greedy_by_weights() -> None:
+    problem = toy(models=5)
+    margins = problem.margins(0.0)
+    taken = np.array([2, 0, 1, 0, 3])
+    candidates = (taken + np.eye(5)) / (taken.sum() + 1)
+    added = margins.evaluate_added((taken[:, None] * margins.values).sum(axis=0))
+    np.testing.assert_allclose(added, problem.evaluate(candidates, 0.0), atol=1e-9)
+
+
+def test_stackers_know_when_there_is_nothing_to_learn() -> None:
+    """Labels drawn from a pool of the tables: no stacker is far below that pool."""
+    problem = planted(np.array([0.5, 0.3, 0.2]), 3000, 0.0, classes=6)
+    fold = np.arange(3000) % 4
+    rows = Rows(Inputs.of(problem.tables), problem.targets, np.ones(3000), fold, 6)
+    best = problem.score(Blend(np.array([0.5, 0.3, 0.2]), 0.0))
+    for name in ("logistic", "lightgbm"):
+        found = stackers.nested(name, rows, rows.inputs, fold, StackParams(rounds=20), 0)
+        assert float(problem.metric(found, problem.targets)) > best - 0.01, name

@@ -204,7 +204,7 @@ HARM = {
 def test_archives_that_mean_harm(tmp_path: Path, kind: str) -> None:
     path, root = tmp_path / "a", tmp_path / "box" / "root"
     path.write_bytes(HARM[kind])
-    with pytest.raises(UserError, match="not unpacked|damaged"):
+    with pytest.raises(UserError, match=r"not unpacked|damaged"):
         unpack(path, root)
     assert not list(root.iterdir())
     assert [p.name for p in tmp_path.iterdir()] == ["a", "box"] or [p.name for p in tmp_path.iterdir()] == ["box", "a"]

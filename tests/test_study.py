@@ -24,12 +24,8 @@ def test_join_by_hand() -> None:
     other = np.array([[0.0, 0.9, 0.1, 0.0]])  # says nothing within its group: even
     joined = gate.join(by_gate, {"music": music, "other": other}, GROUPS, CLASSES)
     np.testing.assert_allclose(joined, [[0.1, 0.2, 0.6, 0.1]], atol=1e-6)
-    deep = gate.join(
-        np.stack([by_gate] * 3),
-        {g: np.stack([t] * 3) for g, t in (("music", music), ("other", other))},
-        GROUPS,
-        CLASSES,
-    )
+    tables = {"music": np.stack([music] * 3), "other": np.stack([other] * 3)}
+    deep = gate.join(np.stack([by_gate] * 3), tables, GROUPS, CLASSES)
     np.testing.assert_allclose(deep, np.stack([joined] * 3))
 
 
@@ -123,12 +119,11 @@ def test_group_revisions_hold_their_group_alone(toy: Run) -> None:
 
 def test_a_study_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert studies.available() == ["seed_tables"]
-    rows: list[dict[str, Any]] = [{"id": "b", "row": "b", "mean": {"of": ["a"]}}]
-    for wrong, message in ((rows, "needs 'a'"), ([{"id": "c", "row": "c"}], "exactly one of")):
-        monkeypatch.setattr(
-            studies.config, "layer", lambda *_, r=wrong: ("x", {"title": "", "tables": [{"title": "", "rows": r}]})
-        )
-        with pytest.raises(UserError, match=message):
-            studies.load("x")
     with pytest.raises(UserError, match="name=seed_tables"):
         study.run(Run.from_arguments(["data=demo"]))
+    rows: list[dict[str, Any]] = [{"id": "b", "row": "b", "mean": {"of": ["a"]}}]
+    for wrong, message in ((rows, "needs 'a'"), ([{"id": "c", "row": "c"}], "exactly one of")):
+        found = ("x", {"title": "", "tables": [{"title": "", "rows": wrong}]})
+        monkeypatch.setattr(studies.config, "layer", lambda *_, found=found: found)
+        with pytest.raises(UserError, match=message):
+            studies.load("x")

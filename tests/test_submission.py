@@ -1,5 +1,8 @@
 """Submissions, scores, leaderboard and the verbs that make them, on a toy competition of text files."""
 
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import leaderboard as leaderboard_verb
 import score
 import stack
 import submit
+from test_fetch import fake_client
 from tonestack import leaderboard, scoring, submission
 from tonestack.competition import SubmissionFormat
 from tonestack.errors import UserError
@@ -226,3 +230,74 @@ def test_an_unfinished_table_is_named_or_left_out(toy: Run) -> None:
     assert "net0@r0" not in leaderboard.update(toy)["experiment"].tolist()
     with pytest.raises(UserError, match="no folds yet"):
         blend.run(words(toy.home, name="other"))
+
+
+def test_nothing_changed_is_said_at_once(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    def again(verb: Callable[[Run], None], *more: str) -> tuple[bool, float]:
+        capsys.readouterr()
+        started = time.perf_counter()
+        verb(words(toy.home, *more))
+        return "up to date" in capsys.readouterr().out, time.perf_counter() - started
+
+    for verb in (blend.run, stack.run, submit.run):
+        verb(toy)
+        known, seconds = again(verb)
+        assert known
+        assert seconds < 0.5
+    assert len(pd.read_csv(toy.submissions / "log.csv")) == 1
+    (toy.submissions / "blend.csv").unlink()
+    assert not again(blend.run)[0]  # an output is gone
+    assert not again(blend.run, "blend.power=1.0")[0]  # another setting
+    assert again(blend.run, "blend.power=1.0")[0]
+    path = toy.oof / "net0@r0" / "fold0.json"
+    path.write_text(path.read_text().replace('"seconds": 2.0', '"seconds": 3.0'))
+    assert not again(blend.run, "blend.power=1.0")[0]  # another table
+    shutil.rmtree(toy.cache)
+    assert not again(blend.run, "blend.power=1.0")[0]
+
+
+def test_a_table_of_ones_own_choice(toy: Run) -> None:
+    submit.run(words(toy.home, "submit.table=net0@r0"))
+    log = pd.read_csv(toy.submissions / "log.csv")
+    assert log["table"].tolist() == ["net0@r0"]
+    with pytest.raises(UserError, match=r"did you mean 'net0@r0'"):
+        submit.run(words(toy.home, "submit.table=net0@r1"))
+
+
+def test_upload(toy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only on request; the client is asked once, and the log says what it answered."""
+    asked = fake_client(toy.home)
+    monkeypatch.setenv("PATH", f"{toy.home / 'bin'}:/usr/bin:/bin")
+    submit.run(toy)
+    assert not asked.exists()
+    submit.run(words(toy.home, "submit.upload=true"))
+    path = toy.submissions / "submission.csv"
+    expected = f"competitions submit -c freesound-audio-tagging -f {path} -m net2@r0 cv "
+    assert asked.read_text().startswith(expected)
+    log = pd.read_csv(toy.submissions / "log.csv", keep_default_na=False)
+    assert log["uploaded"].tolist() == ["", "Successfully submitted"]
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="not on the PATH"):
+        submit.run(words(toy.home, "submit.upload=true"))
+
+
+def test_foreign_tables_of_ten_folds_join_in(toy: Run) -> None:
+    """Ten fold models of somebody else's split: their OOF rows in ten files, their test rows one file each."""
+    rng = np.random.default_rng(2)
+    train = pd.read_csv(toy.root / "train.csv")
+    y = train["label"].map({c: i for i, c in enumerate(CLASSES)}).to_numpy()
+    folder = toy.oof / "theirs"
+    folder.mkdir()
+    order = rng.permutation(160)
+    for k in range(10):
+        mine = order[k::10]
+        rows = np.exp(rng.normal(size=(len(mine), 4)) + 3 * np.eye(4)[y[mine]])
+        table = pd.DataFrame(rows / rows.sum(axis=1, keepdims=True), columns=list(CLASSES))
+        table = table.assign(clip_id=train["fname"][mine].to_numpy(), part="oof")
+        test = pd.DataFrame(rng.dirichlet(np.ones(4), 40), columns=list(CLASSES)).assign(clip_id=TEST, part="test")
+        pd.concat([table, test]).to_csv(folder / f"m{k}.csv", index=False)
+    for verb in (blend, stack, submit, score):
+        verb.run(toy)
+    weights = pd.read_json(toy.submissions / "blend.json", typ="series")["weights"]
+    assert weights["theirs"] > 0
+    assert leaderboard.recorded_scores(toy)["theirs"]["private"] is not None

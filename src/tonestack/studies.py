@@ -205,10 +205,8 @@ class Study:
         """The study as markdown."""
         metric = self.run.data.metric
         lines = [f"# {self.settings.title}", "", self.settings.about.strip(), ""]
-        lines += [
-            f"Data: {self.run.name}, preset {self.run.data.preset}, {metric}; CV on verified clips ± its standard error.",
-            "",
-        ]
+        data = f"Data: {self.run.name}, preset {self.run.data.preset}, {metric}"
+        lines += [f"{data}; CV on verified clips ± its standard error.", ""]
         for table in self.settings.tables:
             lines += [f"## {table.title}", "", "| | document | CV | Public | Private |", "|---|---|---|---|---|"]
             for row in (row for row in table.rows if row.row):

@@ -365,7 +365,11 @@ def table(study: optuna.Study, tuning: Tuning) -> pd.DataFrame:
     """One row a trial: number, state, cv, settings, scores by fold; the best first."""
     rows = []
     for trial in finished(study):
-        value = tuning.metric.sign * trial.value if trial.state == TrialState.COMPLETE and trial.value else np.nan
+        value = (
+            tuning.metric.sign * trial.value
+            if trial.state == TrialState.COMPLETE and trial.value is not None
+            else np.nan
+        )
         folds_ = {key: score for key, (score, _) in fold_scores(trial).items()}
         rows.append({"trial": trial.number, "state": trial.state.name.lower(), "cv": value, **trial.params, **folds_})
     frame = pd.DataFrame(rows)
@@ -380,11 +384,12 @@ def report(study: optuna.Study, tuning: Tuning) -> list[Path]:
     write_csv(path, table(study, tuning))
     if not complete:
         return [path]
-    best = max(complete, key=lambda t: (t.value, -t.number))
+    best = max(complete, key=lambda t: (t.value or 0.0, -t.number))
     nested = nested_score(complete, tuning.metric.sign)
+    shown_best = f"CV {tuning.metric.sign * (best.value or 0.0):.4f}"
     lines = [
         f"# {tuning.model} on {tuning.run.name}: trial {best.number}, the best of {len(complete)} complete trials",
-        f"# ({len(finished(study))} in all). CV {tuning.metric.sign * best.value:.4f} is flattered by the choice;",
+        f"# ({len(finished(study))} in all). {shown_best} is flattered by the choice;",
         f"# nested (each fold scored by the trial that the other folds choose): {nested:.4f}.",
         "# As words: " + " ".join(f"'{key}={value}'" for key, value in best.params.items()) + " variant=tuned",
         str(yaml.safe_dump(merged({}, best.params), sort_keys=False)).rstrip(),

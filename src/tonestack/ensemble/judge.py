@@ -13,6 +13,8 @@ from tonestack.ensemble.problem import Problem
 from tonestack.files import fingerprint
 from tonestack.metrics import Metric
 
+LARGE = 256 << 20  # bytes of tables whose margins are not kept from search to search
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -76,13 +78,20 @@ def _judged(
     scores = np.empty(problem.tables.shape[1:], dtype=np.float32)
     by_fold = {}
     for k in np.unique(part):
-        learn = problem.rows(part != k)
-        by_fold[int(k)] = search.fit(learn, params, seed, _journal(journals, name, learn, params, seed))
+        by_fold[int(k)] = _fitted(problem.rows(part != k), name, params, seed, journals)
         scores[part == k] = by_fold[int(k)](problem.tables[:, part == k])
-    blend = search.fit(problem, params, seed, _journal(journals, name, problem, params, seed))
+    blend = _fitted(problem, name, params, seed, journals)
     cv, se = score(problem.metric, scores, problem.targets, params.bootstrap)
     gain = paired(problem.metric, scores, best, problem.targets, params.bootstrap)
     return Candidate(name, search.COMPLEXITY, blend, by_fold, scores, cv, se, gain)
+
+
+def _fitted(problem: Problem, name: str, params: BlendParams, seed: int, journals: Path | None) -> Blend:
+    """One fit; what it keeps in memory, as large as the tables, goes when it is done."""
+    blend: Blend = searches.find(name).fit(problem, params, seed, _journal(journals, name, problem, params, seed))
+    if problem.tables.nbytes > LARGE:
+        problem.forget()
+    return blend
 
 
 class Judged(Protocol):

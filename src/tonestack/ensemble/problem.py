@@ -8,7 +8,7 @@ contested pairs scores all candidates of a batch, without exponentials and witho
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -103,6 +103,17 @@ class Problem:
             self._margins[power] = Margins.of(self, power)
         return self._margins[power]
 
+    def summands(self, power: float) -> np.ndarray:
+        """What a power mean adds up, for all tables (M, N, C), without a second copy on the way."""
+        result = np.empty(self.tables.shape, dtype=np.float32)
+        for m in range(self.count):
+            result[m] = to_summand(self.tables[m], power)
+        return result
+
+    def forget(self) -> None:
+        """Free what was kept for the next search."""
+        self._margins.clear()
+
     def _score_blends(self, weights: np.ndarray, power: float, metric: Metric) -> np.ndarray:
         n, c = self.tables.shape[1:]
         step = max(1, BLOCK // (n * c))
@@ -163,7 +174,11 @@ class Margins:
         """Metric (larger is better) of B weightings (B, M) -> (B,)."""
         blocks = [weights[start : start + CANDIDATES] for start in range(0, len(weights), CANDIDATES)]
         with BLAS.limit(limits=1, user_api="blas"):
-            return np.concatenate([self._score(len(b), lambda part, b=b: b @ self.values[:, part]) for b in blocks])
+            return np.concatenate([self._score(len(b), partial(self._products, b)) for b in blocks])
+
+    def _products(self, weights: np.ndarray, part: slice) -> np.ndarray:
+        product: np.ndarray = weights @ self.values[:, part]
+        return product
 
     def evaluate_added(self, total: np.ndarray | float) -> np.ndarray:
         """Metric of the M sums (P,) that adding one table to `total` (P,) gives -> (M,)."""

@@ -15,6 +15,7 @@ from pydantic import Field
 from scipy.optimize import minimize
 
 from tonestack.ensemble.blends import row_normal
+from tonestack.ensemble.problem import BLAS
 from tonestack.ensemble.searches.log_loss import loss_and_slope
 from tonestack.oof import FLOOR
 from tonestack.section import Section
@@ -49,7 +50,7 @@ class Inputs:
 
     @classmethod
     def of(cls, tables: np.ndarray, statistics: np.ndarray | None = None) -> "Inputs":
-        """From tables (M, N, C); the columns: entropies, top-two margins, agreement and, if given, statistics (N, S)."""
+        """From tables (M, N, C); further columns: entropies, top-two margins, agreement, statistics (N, S) if given."""
         p = np.maximum(row_normal(tables), np.float32(FLOOR))
         entropy = -(p * np.log(p)).sum(axis=2)  # (M, N), nats
         two = np.partition(p, -2, axis=2)[:, :, -2:] if p.shape[2] > 1 else np.concatenate([1 - p, p], axis=2)
@@ -147,7 +148,8 @@ def nested(name: str, rows: Rows, inputs: Inputs, fold: np.ndarray, params: Stac
         return fit(name, rows.where(rows.fold != k), params, seed)(inputs.where(fold == k))
 
     folds = np.unique(fold[fold >= 0])
-    parts = Parallel(n_jobs=params.jobs, prefer="threads")(delayed(one)(k) for k in folds)
+    with BLAS.limit(limits=1, user_api="blas"):  # the folds share the cores already
+        parts = Parallel(n_jobs=params.jobs, prefer="threads")(delayed(one)(k) for k in folds)
     for k, part in zip(folds, parts, strict=True):
         result[fold == k] = part
     return result

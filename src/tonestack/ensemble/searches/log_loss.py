@@ -10,18 +10,19 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from tonestack.ensemble.blends import Blend, BlendParams, from_sum, to_summand
-from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.blends import Blend, BlendParams, from_sum
+from tonestack.ensemble.problem import BLAS, Problem
 from tonestack.metrics import indicator
 
 COMPLEXITY = 10
+SMALL = 64 << 20  # bytes of tables below which a second BLAS thread costs more than it brings
 CHUNK = 1 << 21  # values at a time: temporaries stay in the cache
 
 
 def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend:
     """Weights of least log loss. Independent labels use p = 1, where the classes need no common norm."""
     power = params.power if problem.normalise else 1.0
-    summands = np.stack([to_summand(t, power) for t in problem.tables])  # (M, N, C)
+    summands = problem.summands(power)  # (M, N, C)
     return Blend(minimise(summands, problem, power), power, normalise=problem.normalise)
 
 
@@ -35,7 +36,9 @@ def minimise(summands: np.ndarray, problem: Problem, power: float) -> np.ndarray
         return loss, weights * (slope - weights @ slope)
 
     start = np.zeros(len(summands))
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-10})
+    one_thread = 1 if summands.nbytes < SMALL else None
+    with BLAS.limit(limits=one_thread, user_api="blas"):
+        found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-10})
     weights = softmax(found.x)
     weights[weights < 1e-6] = 0.0  # a softmax only approaches zero
     return weights / weights.sum()

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from tonestack.ensemble.blends import Blend, BlendParams, from_sum, to_summand
+from tonestack.ensemble.blends import Blend, BlendParams, from_sum
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches.log_loss import _sigmoid_part, _softmax_part
 from tonestack.metrics import indicator
@@ -20,7 +20,7 @@ COMPLEXITY = 40
 def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend:
     """Weights (M, C), every column on the simplex."""
     power = 0.0 if problem.normalise else 1.0
-    summands = np.stack([to_summand(t, power) for t in problem.tables])  # (M, N, C)
+    summands = problem.summands(power)  # (M, N, C)
     models, clips, classes = summands.shape
     truth = indicator(problem.targets, classes)
 

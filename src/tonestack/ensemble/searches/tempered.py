@@ -31,7 +31,7 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
 
 def _free_pool(problem: Problem) -> Blend:
     """Minimise over non-negative weights v of any sum; the common temperature is 1 / sum(v)."""
-    summands = np.stack([to_summand(t, 0.0) for t in problem.tables])
+    summands = problem.summands(0.0)
     truth = indicator(problem.targets, summands.shape[2])
 
     def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
