@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tonestack import cli, leaderboard, submission
+import make_folds
+import train
+from tonestack import cli, leaderboard, oof, submission
 from tonestack.ensemble import diversity, judge
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.judge import Candidate
@@ -26,6 +28,7 @@ from tonestack.stage import Stage
 def run(run: Run) -> None:
     """Judge every search, ship the one nested CV chooses."""
     started = time.monotonic()
+    upstream(run)
     tables = Tables.of(run, run.data.blend.tables, run.data.blend.made)
     stage = Stage(run, "blend", tables.names, run.data.blend.model_dump())
     if stage.up_to_date():
@@ -53,6 +56,13 @@ def run(run: Run) -> None:
         "power": whole.power,
     }
     stage.finish(ship(run, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
+
+
+def upstream(run: Run) -> None:
+    """Make what blend and stack read where it is missing: the folds, and tables where there is none at all."""
+    make_folds.run(run, quiet=True)
+    if not oof.experiments(run.oof):
+        train.run(run)
 
 
 def search(run: Run, tables: Tables, stage: Stage) -> tuple[Candidate, np.ndarray]:

@@ -16,8 +16,13 @@ from tonestack.files import fingerprint
 from tonestack.run import Run
 
 
-def run(run: Run) -> pd.DataFrame:
-    """Return the fold table, made anew only when the clips, labels or settings have changed."""
+def run(run: Run, quiet: bool = False) -> pd.DataFrame:
+    """Return the fold table, made anew only when the clips, labels or settings have changed.
+
+    quiet: nothing is said where the table stands; for stages that only need it.
+    """
+    if folds.is_given(run.folds):
+        return _given(run, quiet)
     train, settings = run.competition().train, run.data.folds.model_dump()
     clips = fingerprint(train[folds.COLUMNS].astype(str).to_numpy().tolist())
     hashes = store.audio_hashes(run.cache, train["clip_id"])
@@ -26,13 +31,28 @@ def run(run: Run) -> pd.DataFrame:
     known = folds.receipt(run.folds)
     same = known.get("settings") == settings and known.get("clips") == clips
     if same and (hashes is None or known.get("groups") == groups):  # no recordings here: the table stands
-        print(f"folds: up to date ({len(train)} clips)")
+        if not quiet:
+            print(f"folds: up to date ({len(train)} clips)")
         return folds.read(run.folds)
     refuse_changed_meaning(run, known, settings)
     table = folds.assign(joined, run.data.folds, f"configs/data/{run.words.data}.yaml: folds")
     folds.write(run.folds, table, {"settings": settings, "clips": clips, "groups": groups})
     sizes = table.groupby("fold").size()
     print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")
+    return table
+
+
+def _given(run: Run, quiet: bool) -> pd.DataFrame:
+    """A fold table that somebody put there (it has no r0.json) is kept, if it is of these clips."""
+    table = folds.read(run.folds)
+    unknown = set(table["clip_id"]) ^ set(run.competition().train["clip_id"])
+    if unknown:
+        raise UserError(
+            f"{run.folds / 'r0.csv'}: not of this competition: clip '{min(unknown)}' is in one of them only; "
+            "mend the table, or delete it to have it made"
+        )
+    if not quiet:
+        print(f"folds: r0.csv as it was put there ({len(table)} clips)")
     return table
 
 

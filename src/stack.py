@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import blend
 from tonestack import cli, leaderboard, submission
 from tonestack.ensemble import clip_statistics, judge, stackers
 from tonestack.ensemble.stackers import Inputs, Rows
@@ -23,6 +24,7 @@ from tonestack.stage import Stage
 
 def run(run: Run) -> None:
     """Fit every stacker fold by fold, judge it, write its table; the better one becomes stack.csv."""
+    blend.upstream(run)
     tables = Tables.of(run, run.data.stack.tables)
     if run.data.task == "multilabel":
         raise UserError("stack: a clip with several labels cannot be stacked yet; use blend")

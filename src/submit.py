@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import blend
 from tonestack import cli, kaggle, leaderboard, oof, submission
 from tonestack.ensemble import judge
 from tonestack.ensemble.choice import Choice, best_single, made_tables
@@ -25,6 +26,8 @@ from tonestack.stage import Stage
 
 def run(run: Run) -> None:
     """The simplest of single table, blend and stack that is as good as the best, or the one asked for."""
+    if not oof.experiments(run.oof):
+        blend.run(run)
     names = tuple(oof.experiments(run.oof, made=True))
     stage = Stage(run, "submit", names, [run.data.submit.table, run.data.blend.model_dump()])
     path = run.submissions / "submission.csv"

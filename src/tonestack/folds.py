@@ -129,6 +129,11 @@ def read(folder: Path) -> pd.DataFrame:
     return table.assign(verified=table["verified"].astype(int).astype(bool))
 
 
+def is_given(folder: Path) -> bool:
+    """Whether r0.csv was put there by somebody else: it has no receipt."""
+    return (folder / "r0.csv").is_file() and not (folder / "r0.json").is_file()
+
+
 def receipt(folder: Path) -> dict[str, object]:
     """The settings and inputs that r0.csv was made from; empty where there is none."""
     path = folder / "r0.json"
