@@ -30,7 +30,7 @@ def main(model: str = "clip_forest", seeds: str = "3", n_train: str = "480", n_t
     rows = [row for seed in range(int(seeds)) for row in one_demo(model, seed, n_train, n_test)]
     table = pd.DataFrame(rows).groupby("method", sort=False).agg(["mean", "sem"])
     shown = {
-        column: [f"{mean:.4f} ± {sem:.4f}" for mean, sem in table[column].fillna(0).to_numpy()]
+        column: ["" if np.isnan(mean) else f"{mean:.4f} ± {sem:.4f}" for mean, sem in table[column].to_numpy()]
         for column in table.columns.get_level_values(0).unique()
     }
     print(f"{model}, {n_train} clips, {n_test} test clips, {seeds} seeds")

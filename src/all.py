@@ -37,6 +37,7 @@ def loop(run: Run) -> str:
     """The label revision to train on: of every cleaning method, then of the rounds, the best by honest CV."""
     if not label_loop.wanted(run):
         return run.words.revision or "r0"
+    run = run.plain()
     names = ["r0", *clean_labels.run(run)]
     best = label_loop.choose(run, names)
     rounds = pseudo_label.run(run, best)

@@ -33,7 +33,7 @@ from tonestack.run import Run
 
 CLASSES = ("cat", "dog", "owl")
 N, TEST, FRAMES, BANDS = 75, 12, 4, 6
-TOY = ["clean.pictures=false", "jobs=1", "preset=smoke", "pseudo.rounds=2"]
+TOY = ["clean.pictures=false", "jobs=1", "preset=smoke"]
 
 SMALL = {
     "clip_forest": {"network": {"trees": 12}},
@@ -144,6 +144,23 @@ def test_labels_of_a_fold_do_not_move_its_holdouts_pseudo_labels(make_run: MakeR
         used = labels.read_revision(run.folds, revision)
         own = dict(zip(*[toy_table()[0][c] for c in ("clip_id", "fold")], strict=True))
         assert not any(own.get(row.clip_id) == row.holdout for row in used.itertuples())
+
+
+def test_soft_cleaning_gives_every_clip_a_row_of_probabilities(make_run: MakeRun) -> None:
+    run = make_run("clean.settings.agree.soft=true")
+    rows = labels.read_revision(run.folds, clean.clean(run, "agree"))
+    assert len(rows) == 4 * N
+    assert rows[list(CLASSES)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    verified = rows[rows["source"] == "verified"]
+    assert (verified[list(CLASSES)].max(axis=1) == 1).all()
+    assert (rows[list(CLASSES)].max(axis=1) < 0.999).any()
+
+
+def test_rounds_on_test_clips_alone_leave_the_training_clips_as_they_are(make_run: MakeRun) -> None:
+    run = make_run("pseudo.rounds=1")
+    pseudo_rounds.run_rounds(run, "r0")
+    rows = labels.read_revision(run.folds, "pseudo1")
+    assert rows[rows["source"] != "pseudo_test"].reset_index(drop=True).equals(labels.read_revision(run.folds, "r0"))
 
 
 def test_judges_never_saw_the_clip_or_the_holdout(make_run: MakeRun) -> None:

@@ -16,7 +16,7 @@ from tonestack.run import Experiment, Run
 
 @dataclass(frozen=True)
 class Candidate:
-    """One revision's judges, their tables averaged: scores (n, C) of the verified clips."""
+    """One revision's scouts, their tables averaged: scores (n, C) of the verified clips."""
 
     revision: str
     scores: np.ndarray
@@ -31,20 +31,25 @@ def wanted(run: Run) -> bool:
     return not named and run.data.task == "classify" and bool(verified.any()) and not bool(verified.all())
 
 
-def train_judges(run: Run, names: list[str]) -> list[list[Experiment]]:
-    """Train the judges on each revision, where that has not been done."""
+def scouts(run: Run) -> tuple[str, ...]:
+    """The models that compare revisions; they should be of the kind that is trained in the end."""
+    return run.data.clean.scouts or run.data.clean.judge
+
+
+def train_scouts(run: Run, names: list[str]) -> list[list[Experiment]]:
+    """Train the scouts on each revision, where that has not been done."""
     free = run.but(fold=None, revision=None)
-    every = [[free.experiment(model, name) for model in run.data.clean.judge] for name in names]
+    every = [[free.experiment(model, name) for model in scouts(run)] for name in names]
     jobs.run_all(free, jobs.pending(free, [experiment for group in every for experiment in group]))
     return every
 
 
 def choose(run: Run, names: list[str]) -> str:
-    """The revision on which the judges score best; prints all, with the nested score of the choice itself.
+    """The revision on which the scouts score best; prints all, with the nested score of the choice itself.
 
     Nested: for each fold the best of the other folds is taken and scored on this one.
     """
-    every = train_judges(run, names)
+    every = train_scouts(run, names)
     candidates = [_candidate(run, name, group) for name, group in zip(names, every, strict=True)]
     tables = Tables.of(run, [experiment.name for experiment in every[0]])
     problem = tables.problem()
@@ -57,7 +62,7 @@ def choose(run: Run, names: list[str]) -> str:
             "cv ± se": [f"{c.cv:.4f} ± {c.se:.4f}" for c in candidates],
         }
     )
-    print(f"label loop: {', '.join(run.data.clean.judge)} on each revision, {problem.metric.name}, verified clips")
+    print(f"label loop: {', '.join(scouts(run))} on each revision, {problem.metric.name}, verified clips")
     print(aligned(lines))
     print(f"label loop: {best.revision}; the choice itself, nested: {honest:.4f}")
     plain = pd.DataFrame([{"revision": c.revision, "cv": c.cv, "se": c.se, "chosen": c is best} for c in candidates])

@@ -48,7 +48,7 @@ def settings(run: Run) -> PseudoParams:
 def experiments(run: Run, params: PseudoParams, revision: str) -> list[Experiment]:
     """The models of a round; under a name of their own (`-rounds`) where the rounds change how they train."""
     free = run.but(revision=None)
-    names = params.models or run.data.clean.judge
+    names = params.models or run.data.clean.scouts or run.data.clean.judge
     plain = [free.experiment(name, revision) for name in dict.fromkeys(names)]
     return [_changed(experiment, params) for experiment in plain] if params.changes_models else plain
 
@@ -183,7 +183,8 @@ def select(
     """The revision's rows: the base's trusted ones and what passes this round's bounds, holdout by holdout."""
     competition, place = run.competition(), Partition.of(table)
     trusted = labels.read_revision(run.folds, base)
-    trusted = trusted[trusted["source"].isin(pseudo.TRUSTED)]
+    if params.train != "off":  # the others are judged anew
+        trusted = trusted[trusted["source"].isin(pseudo.TRUSTED)]
     low, high = (pseudo.bound(b, number, params.rounds) for b in (params.lower, params.upper))
     given = pd.Index(list(competition.classes)).get_indexer(pd.Index(table["label"]))
     pieces = [trusted]

@@ -24,7 +24,10 @@ SHOWN = ["clip_id", "given_label", "verified", "proposed_label", "decision", "re
 def rows_of(
     table: pd.DataFrame, holdout: int, asked: np.ndarray, made: Verdict, classes: Sequence[str], params: CleanParams
 ) -> pd.DataFrame:
-    """One holdout's rows. table: the folds table; asked: indices (n,) of the clips that `made` decides on."""
+    """One holdout's rows. table: the folds table; asked: indices (n,) of the clips that `made` decides on.
+
+    Soft verdicts give class columns, and every clip a row of full weight: the probabilities say what is doubtful.
+    """
     clips = table.iloc[asked]
     verified = clips["verified"].to_numpy()
     kinds = {KEEP: "promoted", RELABEL: "relabelled", LEAVE: "given"}
@@ -39,6 +42,10 @@ def rows_of(
             "source": np.where(verified, "verified", decision.map(kinds)),
         }
     )
+    if made.soft is not None:
+        shares = pd.DataFrame(made.soft.round(6), columns=list(classes))
+        every = rows.assign(weight=1.0, source=rows["source"].fillna("given")).reset_index(drop=True)
+        return pd.concat([every, shares], axis=1)
     return rows[decision.isin(kinds).to_numpy()].reset_index(drop=True)
 
 

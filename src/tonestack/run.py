@@ -133,3 +133,8 @@ class Run:
         changed = Words.parse(self.words.model_dump() | words, "command line")
         data, preset = config.load_data(changed)
         return replace(self, words=changed, data=data, preset=preset)
+
+    def plain(self) -> "Run":
+        """The same call without what was typed for its own models: other models (judges) run as configured."""
+        own, _ = config.split_overrides(self.words)
+        return self.but(model=None, fold=None, variant=None, overrides=own)

@@ -51,11 +51,15 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Decisions on n clips: decision (n,) text, proposed (n,) classes, confidence (n,) in the given label, 0..1."""
+    """Decisions on n clips: decision (n,) text, proposed (n,) classes, confidence (n,) in the given label, 0..1.
+
+    soft: class probabilities (n, C) to train on instead of one label, or None.
+    """
 
     decision: np.ndarray
     proposed: np.ndarray
     confidence: np.ndarray
+    soft: np.ndarray | None = None
 
 
 def verdict(

@@ -6,6 +6,7 @@ its group or of the rest. The three rates are estimated from the unverified clip
 (Dawid & Skene 1979, one annotator), and the clip's confidence is the posterior of its given label.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ class Params(Section):
     keep: float = Field(0.6, ge=0, le=1)
     relabel: float | None = Field(0.7, ge=0, le=1, description="least posterior of the new label; none: never")
     rest: Literal["drop", "leave"] = "leave"
+    soft: bool = Field(False, description="train on the posterior of all clips, not on decisions")
     calibrate: bool = True
     posterior: bool = Field(True, description="weigh the given label as a witness; false: the judges alone")
 
@@ -43,7 +45,11 @@ def decide(evidence: Evidence, params: Params) -> Verdict:
     others[rows, evidence.given] = -1
     proposed = others.argmax(axis=1)
     relabel = np.zeros(len(p), bool) if params.relabel is None else others[rows, proposed] >= params.relabel
-    return verdict(evidence, confidence >= params.keep, proposed, confidence, relabel, params.rest)
+    made = verdict(evidence, confidence >= params.keep, proposed, confidence, relabel, params.rest)
+    if not params.soft:
+        return made
+    certain = np.eye(p.shape[1])[evidence.given]
+    return replace(made, soft=np.where(evidence.verified[:, None], certain, p))
 
 
 def sharpen(p: np.ndarray, temperature: float) -> np.ndarray:
