@@ -6,6 +6,7 @@
 #   ./run.sh fold=0..4 model=a,b          train only
 #   ./run.sh STAGE key=value ...          one stage, and what it needs before it:
 #
+#     download     the competition's files, checked           input/
 #     prepare      decode every clip once, store features     cache/
 #     make_folds   split the training clips                   folds/
 #     clean_labels decide on unverified labels                folds/METHOD.csv
@@ -16,6 +17,8 @@
 #     submit       choose by nested CV, check, write          submissions/submission.csv
 #     score        Public and Private scores of everything    oof/NAME/leaderboard.csv
 #     leaderboard  the table of all experiments
+#     tune         search a model's settings, trials=N        reports/NAME/tune/
+#     study        name=STUDY: a document's tables, rerun    reports/NAME/
 #     models       every model config with its size
 #     bench        measured ratios against the usual way      bench/results/
 #     test         lint, types and tests (long=true: the long ones too)

@@ -90,6 +90,8 @@ def test_a_study_finds_the_best_and_says_so(one: Tuning, capsys: pytest.CaptureF
 
 def test_a_dead_workers_trial_is_started_again(one: Tuning) -> None:
     study = one.study()
+    for value in (0.3, 0.6):
+        study.enqueue_trial({"augment.mixup": value})
     dead, living = study.ask(one.space), study.ask(one.space)
     with tuning.locked(one.lock(living.params)) as mine:
         assert mine

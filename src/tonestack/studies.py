@@ -211,7 +211,7 @@ class Study:
             lines += [f"## {table.title}", "", "| | document | CV | Public | Private |", "|---|---|---|---|---|"]
             for row in (row for row in table.rows if row.row):
                 key = row.same or row.id
-                lines.append(f"| {row.row} | {_number(row.document)} | {_cells(key, scores, lacking)} |")
+                lines.append(f"| {row.row} | {_number(row.document, 3)} | {_cells(key, scores, lacking)} |")
             lines.append("")
         return "\n".join(lines)
 
@@ -223,8 +223,8 @@ def _cells(key: str, scores: dict[str, dict[str, float]], lacking: dict[str, str
     return f"{found['cv']:.4f} ± {found['se']:.4f} | {_number(found.get('public'))} | {_number(found.get('private'))}"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None or pd.isna(value) else f"{value:.4f}".rstrip("0").ljust(5, "0")
+def _number(value: float | None, digits: int = 4) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.{digits}f}"
 
 
 def write(study: Study, text: str) -> Path:
