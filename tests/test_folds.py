@@ -178,6 +178,11 @@ def test_official_folds_are_kept() -> None:
     assert made["fold"].tolist() == official
 
 
+def test_a_fixed_split_is_a_single_fold() -> None:
+    made = folds.assign(table("aabb", fold=[0, -1, -1, 0]), FoldParams(n=5), "here")
+    assert made["fold"].tolist() == [0, -1, -1, 0]
+
+
 def test_half_given_official_folds_are_refused() -> None:
     with pytest.raises(UserError, match=r"here: 2 clips have no official fold, first 1\.wav"):
         folds.assign(table("aaaa", fold=[0, -1, 1, -1]), FoldParams(n=2), "here")

@@ -40,6 +40,12 @@ def revision(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
 # ----------------------------------------------------------------------------------------------------- the given labels
 
 
+def test_clips_without_a_fold_are_always_learnt_from(tmp_path: Path) -> None:
+    rows = given_revision(tmp_path, fold_table([0, -1, -1, 0]))
+    assert rows["holdout"].unique().tolist() == [0]
+    assert pick(rows).clip_ids == ["1.wav", "2.wav"]
+
+
 @given(fold=st.lists(st.integers(0, 3), min_size=1, max_size=20))
 @settings(max_examples=30, deadline=None)
 def test_a_holdout_learns_from_all_clips_but_its_own(tmp_path_factory: pytest.TempPathFactory, fold: list[int]) -> None:

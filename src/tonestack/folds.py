@@ -26,6 +26,8 @@ def assign(train: pd.DataFrame, params: FoldParams, place: str) -> pd.DataFrame:
     official = table["fold"].to_numpy() >= 0
     if official.all():
         return table
+    if official.any() and set(table.loc[official, "fold"]) == {0}:
+        return table  # a fixed split: fold 0 validates, the others (-1) are only ever trained on
     if official.any():
         raise UserError(
             f"{place}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"

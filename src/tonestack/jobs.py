@@ -108,7 +108,7 @@ def threads_and_jobs(run: Run) -> tuple[int, int]:
 def build(run: Run, experiments: list[Experiment]) -> list[FoldJob]:
     """All jobs of this call, finished or not."""
     competition, table = run.competition(), folds.read(run.folds)
-    chosen = parse_folds(run.words.fold, sorted(int(fold) for fold in table["fold"].unique()))
+    chosen = parse_folds(run.words.fold, sorted(int(fold) for fold in table["fold"].unique() if fold >= 0))
     return [job for experiment in experiments for job in _jobs_of(run, experiment, table, chosen, competition)]
 
 

@@ -47,7 +47,7 @@ def read_revision(folder: Path, revision: str) -> pd.DataFrame:
 def _given(table: pd.DataFrame) -> pd.DataFrame:
     source = np.where(table["verified"], "verified", "given")
     given = table[["clip_id", "label"]].assign(weight=1.0, source=source)
-    rows = [given[table["fold"] != k].assign(holdout=k) for k in sorted(table["fold"].unique())]
+    rows = [given[table["fold"] != k].assign(holdout=k) for k in sorted(table["fold"].unique()) if k >= 0]
     return pd.concat(rows, ignore_index=True)
 
 
