@@ -19,6 +19,7 @@ EVERY = {
     "device": ("cuda:1", "cuda:1"),
     "engine": ("local", "local"),
     "jobs": ("2", 2),
+    "trials": ("5", 5),
 }
 
 
@@ -93,3 +94,9 @@ def test_the_nearest_right_word_is_offered_or_all_of_them() -> None:
     assert nearest("trian", ["train", "test"]) == "; did you mean 'train'?"
     assert nearest("zzz", ["b", "a"]) == "; there is: a, b"
     assert nearest("zzz", []) == ""
+
+
+def test_the_data_configs_own_keys_need_no_section() -> None:
+    assert parse(["fold_mean=arithmetic", "metric=top@5"]).overrides == {"fold_mean": "arithmetic", "metric": "top@5"}
+    with pytest.raises(UserError, match="did you mean 'metric'"):
+        parse(["metrik=top@5"])

@@ -9,13 +9,15 @@ from pydantic import Field
 from tonestack.errors import UserError, nearest
 from tonestack.section import Section
 
+DATA_KEYS = ("task", "metric", "fold_mean")  # of the data config's own, no section before them
+
 
 class Words(Section):
     """Every word but the dotted overrides; the text after each is what `--help` prints."""
 
     data: str = Field("demo", description="data config: configs/data/<data>.yaml")
     model: tuple[str, ...] | None = Field(None, description="model configs, by comma; left out: the preset's models")
-    preset: str | None = Field(None, description="smoke, fast or full; left out: the data config's own")
+    preset: str | None = Field(None, description="smoke, quick, fast or full; left out: the data config's own")
     fold: str | None = Field(None, description="folds: 0..4, 0,2 or 3; left out: all")
     name: str | None = Field(None, description="folder name below folds/, oof/, submissions/; left out: the data name")
     root: str | None = Field(None, description="folder of the competition's files; left out: the data config's")
@@ -27,7 +29,9 @@ class Words(Section):
     engine: Literal["local"] = Field("local", description="local: this machine's cores")
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores")
     trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
-    overrides: dict[str, Any] = Field(default_factory=dict, description="SECTION.KEY=VALUE, any key of a config")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="any key of a config; task=, metric= and fold_mean= need no section"
+    )
 
 
 def parse(arguments: list[str]) -> Words:
@@ -38,7 +42,7 @@ def parse(arguments: list[str]) -> Words:
         key, equals, text = argument.partition("=")
         if not equals or not key:
             raise UserError(f"'{argument}' is not key=value{_suggest(key)}")
-        if "." in key:
+        if "." in key or key in DATA_KEYS:
             _put(overrides, key.split("."), _value(argument, text))
         elif key in values:
             raise UserError(f"'{key}=' is given twice; give it once, values separated by commas")
@@ -50,7 +54,7 @@ def parse(arguments: list[str]) -> Words:
 
 
 def _suggest(key: str) -> str:
-    return nearest(key, set(Words.model_fields) - {"overrides"})
+    return nearest(key, {*Words.model_fields, *DATA_KEYS} - {"overrides"})
 
 
 def _word(key: str, text: str) -> Any:
