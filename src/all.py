@@ -4,7 +4,7 @@ prepare -> make_folds -> clean_labels -> pseudo_label -> train -> blend -> stack
 up to date say so; a run that was killed goes on where it stopped.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import time
 

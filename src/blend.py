@@ -5,7 +5,7 @@ Leaves submissions/<name>/blend.csv, blend.json (weights, scores), diversity.csv
        oof/<name>/blend@<revision>/: a prediction table like any other, its OOF part nested.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import time
 from pathlib import Path

@@ -5,7 +5,7 @@ one method (agree, confident, label_spreading, self_verification), auto all cand
 Leaves folds/<name>/<method>.csv and .json: a label revision; decisions.csv; reports/<name>/clean-<method>.csv, tsne-*.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import make_folds
 import prepare

@@ -4,7 +4,7 @@ Takes  the `download:` section of configs/data/<data>.yaml (download.source=kagg
 Leaves the competition's files below root. A call that was cut off goes on; a second one has nothing to do.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 from tonestack import cli, fetch
 from tonestack.errors import UserError

@@ -4,7 +4,7 @@ Takes  oof/<name>/ and, if there is one, configs/published/<data>.csv (system, p
 Leaves oof/<name>/leaderboard.csv.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import pandas as pd
 

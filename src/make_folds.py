@@ -4,7 +4,7 @@ Takes the clip table and, where recordings have been decoded, which clips hold t
 Leaves folds/<name>/r0.csv (clip_id, label, verified, group, fold) and r0.json.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 from typing import Any
 

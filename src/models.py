@@ -3,7 +3,7 @@
 Takes configs/model/*.yaml and the words (preset=, overrides); data= gives the number of classes.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import pandas as pd
 import torch

@@ -4,7 +4,7 @@ Takes the competition's csv files and recordings.
 Leaves cache/<name>/<frontend>-<key>/ (always safe to delete) and names the files that cannot be used.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 from typing import Any
 

@@ -5,7 +5,7 @@ of configs/pseudo/, other `pseudo.` keys go before it.
 Leaves folds/<name>/pseudo<round>.csv and .json, the rounds' models, reports/<name>/pseudo.csv and pseudo.png.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import make_folds
 import prepare

@@ -4,7 +4,7 @@ Takes  scoring=FILE (fname or clip_id, label, usage: Public, Private or Ignored)
 Leaves the scores in oof/<name>/scores.json and oof/<name>/leaderboard.csv, and prints both.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import pandas as pd
 

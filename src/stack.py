@@ -4,7 +4,7 @@ Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, prepared sp
 Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other, and submissions/<name>/stack.csv.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import time
 from pathlib import Path

@@ -4,7 +4,7 @@ Takes  configs/study/<study>.yaml and what train takes.
 Leaves oof/<data>-<study>/, tables like any other, and reports/<data>/study-<study>.md: our numbers, the document's.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import make_folds
 import prepare

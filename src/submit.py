@@ -5,7 +5,7 @@ Leaves submissions/<name>/submission.csv in exactly the competition's format, an
 submit.table=NAME submits that table; submit.upload=true sends the file to Kaggle by the official client.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import hashlib
 import json

@@ -5,7 +5,7 @@ Leaves oof/<name>/<experiment>/fold<k>.{parquet,json,safetensors,jsonl}: finishe
 a killed fold goes on from its last epoch.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import make_folds
 import prepare

@@ -5,7 +5,7 @@ Leaves reports/<name>/tune/<model>.csv, one row a trial, and <model>.yaml, the b
 Any number of calls may work on one study at once (jobs=N starts N here); one that was killed goes on.
 """
 
-import environment  # noqa: F401  # isort: skip
+from tonestack import environment  # noqa: F401  # isort: skip
 
 import joblib
 
