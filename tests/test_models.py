@@ -47,7 +47,8 @@ def crops(name: str, length: int, bands: int = 32) -> Tensor:
 
 
 def test_every_network_is_tried_here() -> None:
-    assert set(SMALL) == {name for name in parts.names("models") if hasattr(parts.find("models", name), "build")}
+    built = {name for name in parts.names("models") if hasattr(parts.find("models", name), "build")}
+    assert set(SMALL) == built - {"autoencoder"}  # it gives pictures, not logits
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 100])

@@ -73,7 +73,7 @@ def _train_scores(job: FoldJob, fitted: Fitted) -> dict[str, float]:
     task = parts.find("tasks", job.task)
     logs = fitted.log_probabilities(job.labels.clip_ids)
     heard = ~np.isnan(logs).any(axis=1)
-    probabilities, truth = task.normalise(np.exp(logs[heard])), task.truth(job.labels.targets[heard])
+    probabilities, truth = task.probabilities(logs[heard]), task.truth(job.labels.targets[heard])
     return {job.metric: float(metrics.resolve(job.metric)(probabilities, truth))}
 
 

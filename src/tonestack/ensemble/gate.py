@@ -21,14 +21,15 @@ GATE = "gate"  # revision of the network that tells the groups
 
 
 def checked(groups: dict[str, Groups], name: str, classes: tuple[str, ...]) -> Groups:
-    """The grouping called `name`; every class must be in exactly one group."""
+    """The grouping called `name`, without classes that this data set lacks; each of its own must be in one group."""
     if name not in groups:
         raise UserError(f"the data config has no grouping '{name}' below groups:{nearest(name, groups)}")
-    named = [c for members in groups[name].values() for c in members]
-    wrong = [c for c in named if c not in classes or named.count(c) > 1] + [c for c in classes if c not in named]
+    present = {group: [c for c in members if c in classes] for group, members in groups[name].items()}
+    named = [c for members in present.values() for c in members]
+    wrong = [c for c in named if named.count(c) > 1] + [c for c in classes if c not in named]
     if wrong:
-        raise UserError(f"groups.{name}: class '{wrong[0]}' is unknown, doubled or in no group")
-    return groups[name]
+        raise UserError(f"groups.{name}: class '{wrong[0]}' is in two groups or in none")
+    return {group: members for group, members in present.items() if members}
 
 
 def write_revisions(folder: Path, name: str, groups: Groups, classes: tuple[str, ...], parent: str = "r0") -> None:
