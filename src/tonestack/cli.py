@@ -1,5 +1,6 @@
 """Every verb's door: words in, exit status out (0 done, 2 the user's mistake, 1 a defect)."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ def main(stage: Callable[[Run], Any], doc: str | None, arguments: list[str] | No
     """Run one stage on the command line's words and exit; a user's mistake is one line on stderr."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if any(word in ("-h", "--help", "help") for word in arguments):
-        print(help_text(doc or ""))
+        show(help_text(doc or ""))
         sys.exit(0)
     try:
         stage(Run.from_arguments(arguments))
@@ -22,6 +23,14 @@ def main(stage: Callable[[Run], Any], doc: str | None, arguments: list[str] | No
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def show(text: str) -> None:
+    """Print a long text; a reader that closes the pipe early (`head`) is no fault."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
 
 
 def refuse(error: UserError) -> int:
