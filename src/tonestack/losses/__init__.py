@@ -10,3 +10,8 @@ class Loss(Protocol):
 
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Take logits (B, C), targets (B, C) of probabilities and weights (B,); return a scalar."""
+
+
+def weighted_mean(each: Tensor, weights: Tensor) -> Tensor:
+    """Mean of the clips' losses (B,) by their weights (B,); 0 where no clip has any."""
+    return (each * weights).sum() / weights.sum().clamp_min(1e-8)

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from tonestack.losses import weighted_mean
 from tonestack.section import Section
 
 
@@ -23,7 +24,7 @@ class Loss:
         """logits, targets: (B, C); weights: (B,). Returns a scalar."""
         smooth = targets * (1 - self.smoothing) + 0.5 * self.smoothing
         each = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none").mean(dim=1)
-        return (each * weights).sum() / weights.sum().clamp_min(1e-8)
+        return weighted_mean(each, weights)
 
 
 def build(params: Params) -> Loss:

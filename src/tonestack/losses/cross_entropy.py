@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from tonestack.losses import weighted_mean
 from tonestack.section import Section
 
 
@@ -22,7 +23,7 @@ class Loss:
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """logits, targets: (B, C); weights: (B,). Returns a scalar."""
         each = F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
-        return (each * weights).sum() / weights.sum().clamp_min(1e-8)
+        return weighted_mean(each, weights)
 
 
 def build(params: Params) -> Loss:

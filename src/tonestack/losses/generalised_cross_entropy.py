@@ -3,6 +3,7 @@
 from pydantic import Field
 from torch import Tensor
 
+from tonestack.losses import weighted_mean
 from tonestack.section import Section
 
 
@@ -22,7 +23,7 @@ class Loss:
         """logits, targets: (B, C); weights: (B,). Returns a scalar."""
         power = (self.q * logits.log_softmax(dim=1)).exp()  # p^q without a power of zero
         each = (targets * (1 - power)).sum(dim=1) / self.q
-        return (each * weights).sum() / weights.sum().clamp_min(1e-8)
+        return weighted_mean(each, weights)
 
 
 def build(params: Params) -> Loss:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from tonestack.losses import weighted_mean
 from tonestack.section import Section
 
 
@@ -33,7 +34,7 @@ class Loss:
         doubtful = weights < self.trusted - 1e-6
         masked = doubtful & (each.detach() > self.share * each.detach().max())
         kept = torch.where(masked, torch.zeros_like(weights), weights)
-        return (each * kept).sum() / kept.sum().clamp_min(1e-8)
+        return weighted_mean(each, kept)
 
 
 def build(params: Params) -> Loss:
