@@ -7,6 +7,7 @@ and goes on from its last epoch makes the same numbers as one that was not.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -31,6 +32,11 @@ class TrainingSet:
     targets: Tensor
     weights: Tensor
     frame_rate: float
+
+    @cached_property
+    def frames(self) -> Tensor:
+        """Lengths (n,) on the CPU, copied once: asking the device for them in every step would make it wait."""
+        return self.clips.frames.cpu()[self.rows]
 
 
 def seed_of(*parts: int | str) -> int:
@@ -92,7 +98,7 @@ def make_batch(data: TrainingSet, picked: Tensor, config: ModelConfig, generator
     length = round(config.crop.seconds * data.frame_rate)
     rate = 1 + (torch.rand(len(picked), generator=generator) * 2 - 1) * config.augment.stretch
     rows = data.rows[picked]
-    starts = random_starts(data.clips.frames.cpu()[rows], (length * rate).ceil().long(), generator)
+    starts = random_starts(data.frames[picked], (length * rate).ceil().long(), generator)
     device = data.clips.features.device
     return data.clips.crops(rows.to(device), starts.to(device), length, config.crop.short, rate.to(device))
 
