@@ -15,7 +15,7 @@ import score
 import stack
 import submit
 import train
-from tonestack import cli, label_loop
+from tonestack import cli, label_loop, revisions
 from tonestack.run import Run
 
 
@@ -23,6 +23,7 @@ def run(run: Run) -> None:
     """Run every stage in order."""
     started = time.monotonic()
     run = run.but(revision=loop(run))
+    revisions.choose(run.folds, run.words.revision or "r0")
     train.run(run)
     blend.run(run)
     stack.run(run)

@@ -16,6 +16,14 @@ from tonestack.run import Run
 
 def run(run: Run) -> list[str]:
     """Write a revision for every method of this call that is not up to date; return their names."""
+    made = make(run)
+    if made:
+        revisions.publish(run.folds, made[0])
+    return made
+
+
+def make(run: Run) -> list[str]:
+    """The same, decisions.csv left as it is."""
     methods = clean.methods(run)
     if not methods:
         print("clean: clean.method=none, nothing to do")
@@ -24,9 +32,7 @@ def run(run: Run) -> list[str]:
         raise UserError(f"clean: task {run.data.task}: only clips of one label each can be cleaned")
     prepare.run(run, clean.frontends(run))
     make_folds.run(run)
-    made = [clean.clean(run, method, run.words.revision or "r0") for method in methods]
-    revisions.publish(run.folds, made[0])
-    return made
+    return [clean.clean(run, method, run.words.revision or "r0") for method in methods]
 
 
 if __name__ == "__main__":

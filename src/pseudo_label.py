@@ -16,16 +16,20 @@ from tonestack.run import Run
 
 def run(run: Run, base: str | None = None) -> list[str]:
     """Run all rounds that are not up to date; return the revisions made."""
-    if run.data.task != "classify":
-        raise UserError(f"pseudo: task {run.data.task}: only clips of one label each get pseudo-labels")
-    base = base or run.words.revision or "r0"
-    models = pseudo_rounds.experiments(run, pseudo_rounds.settings(run), base)
-    prepare.run(run, [experiment.config.frontend for experiment in models])
-    make_folds.run(run)
-    made = pseudo_rounds.run_rounds(run, base)
+    made = make(run, base or run.words.revision or "r0")
     if made:
         revisions.publish(run.folds, made[-1])
     return made
+
+
+def make(run: Run, base: str) -> list[str]:
+    """The same, decisions.csv left as it is."""
+    if run.data.task != "classify":
+        raise UserError(f"pseudo: task {run.data.task}: only clips of one label each get pseudo-labels")
+    models = pseudo_rounds.experiments(run, pseudo_rounds.settings(run), base)
+    prepare.run(run, [experiment.config.frontend for experiment in models])
+    make_folds.run(run)
+    return pseudo_rounds.run_rounds(run, base)
 
 
 if __name__ == "__main__":

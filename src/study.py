@@ -6,9 +6,11 @@ Leaves oof/<data>-<study>/, tables like any other, and reports/<data>/study-<stu
 
 from tonestack import environment  # noqa: F401  # isort: skip
 
+import clean_labels
 import make_folds
 import prepare
-from tonestack import cli, jobs, studies
+import pseudo_label
+from tonestack import cli, jobs, label_loop, studies
 from tonestack.errors import UserError
 from tonestack.run import Run
 
@@ -21,6 +23,8 @@ def run(run: Run) -> None:
     study = studies.Study(run.but(name=None), name, studies.load(name))
     competition = study.run
     make_folds.run(competition)
+    for step in study.settings.labels:
+        make_labels(study.changed(step.set, revision=step.parent), step.stage)
     experiments = study.experiments()
     prepare.run(competition, [experiment.config.frontend for experiment in experiments.values()])
     todo = study.jobs(experiments)
@@ -30,6 +34,16 @@ def run(run: Run) -> None:
     text = study.render(made, lacking, study.scores(made))
     print(text)
     print(studies.write(study, text))
+
+
+def make_labels(run: Run, stage: str) -> None:
+    """Write the label revisions of a step; where all clips are verified, or none is, there is nothing to decide."""
+    if not label_loop.undecided(run):
+        return
+    if stage == "clean_labels":
+        clean_labels.make(run)
+    else:
+        pseudo_label.make(run, run.words.revision or "r0")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Train experiments: model configs × folds, on one label revision.
 
-Takes the clip table, folds/<name>/ and the prepared features; runs what they need first.
+Takes the clip table, folds/<name>/ and the prepared features; runs what they need first. `revision=` left out: the
+one that `all` chose last, r0 where it has not.
 Leaves oof/<name>/<experiment>/fold<k>.{parquet,json,safetensors,jsonl}: finished folds are not made again,
 a killed fold goes on from its last epoch.
 """
@@ -9,13 +10,13 @@ from tonestack import environment  # noqa: F401  # isort: skip
 
 import make_folds
 import prepare
-from tonestack import cli, jobs, leaderboard
+from tonestack import cli, jobs, leaderboard, revisions
 from tonestack.run import Experiment, Run
 
 
 def run(run: Run) -> list[Experiment]:
     """Train all folds of this call that are not up to date; return the experiments."""
-    experiments = run.experiments()
+    experiments = run.experiments(revisions.chosen(run.folds))
     prepare.run(run, [experiment.config.frontend for experiment in experiments])
     make_folds.run(run)
     jobs.run_all(run, jobs.pending(run, experiments))

@@ -225,7 +225,7 @@ def test_shuffled_labels_give_chance_though_the_models_learn_them_by_heart(tiny_
         table = pd.read_parquet(job.folder / f"fold{job.fold}.parquet").set_index("clip_id")
         values += (table.loc[job.held_out, list(job.classes)].to_numpy().argmax(1) == job.truth.argmax(1)).tolist()
         by_heart.append(json.loads((job.folder / f"fold{job.fold}.jsonl").read_text().splitlines()[-1])["loss"])
-    assert max(by_heart) < 0.3  # chance is 1.39: a leak would be seen
+    assert max(by_heart) < 0.7  # half of chance, 1.39: learnt well enough that a leak would be seen
     assert abs(np.mean(values) - 0.25) < 3.5 * (0.25 * 0.75 / 40) ** 0.5
 
 

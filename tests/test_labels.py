@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tonestack import folds, labels
+from tonestack import folds, jobs, labels, revisions
 from tonestack.config import TrainingParams
 from tonestack.errors import UserError
 from tonestack.labels import Labels
@@ -136,3 +136,18 @@ def test_the_fingerprint_tells_clips_targets_and_weights_apart() -> None:
     same = Labels(["x", "y"], base.targets.copy(), base.weights.copy())
     assert same.fingerprint == base.fingerprint
     assert len({made.fingerprint for made in [base, *others]}) == 4
+
+
+def test_the_chosen_revision_is_remembered_while_it_is_there(tmp_path: Path) -> None:
+    given_revision(tmp_path, fold_table([0, 1, 0]))
+    assert revisions.chosen(tmp_path) == "r0"
+    revisions.choose(tmp_path, "agree")
+    assert revisions.chosen(tmp_path) == "r0"  # its rows are not there
+    (tmp_path / "agree.csv").write_text("clip_id,holdout,label,weight,source\n")
+    assert revisions.chosen(tmp_path) == "agree"
+
+
+def test_a_revision_made_for_other_folds_is_refused() -> None:
+    jobs.refuse_leak("agree", 0, ["a", "b"], ["c"])
+    with pytest.raises(UserError, match=r"'agree': holdout 1 would train on clips .*\(b; 1 in all\)"):
+        jobs.refuse_leak("agree", 1, ["a", "b"], ["b", "c"])

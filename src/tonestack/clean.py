@@ -26,6 +26,8 @@ def methods(run: Run) -> tuple[str, ...]:
     if params.method == "none":
         return ()
     names = params.candidates if params.method == "auto" else (params.method,)
+    if params.name and len(names) > 1:
+        raise UserError(f"clean.name={params.name}: {len(names)} methods cannot share it; give one by clean.method=")
     for name in names:
         parts.find("cleaning", name)
     return names
@@ -61,9 +63,9 @@ def frontends(run: Run) -> list[dict[str, Any]]:
 
 def clean(run: Run, method: str, parent: str = "r0") -> str:
     """Write the revision of one method, round after round; return the last one's name."""
-    rounds = run.data.clean.rounds
+    rounds, called = run.data.clean.rounds, run.data.clean.name or method
     for number in range(1, rounds + 1):
-        name = method if rounds == 1 else f"{method}{number}"
+        name = called if rounds == 1 else f"{called}{number}"
         _round(run, method, name, parent)
         parent = name
     return parent

@@ -137,12 +137,23 @@ def _jobs_of(
         held_out = table[table["fold"] == fold]
         learnt = labels.for_holdout(revision, fold, competition.classes, task.targets, experiment.config.training)
         ids = held_out["clip_id"].tolist()
+        refuse_leak(experiment.revision, fold, learnt.clip_ids, ids)
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, test])}
         truth, scored = task.targets(held_out["label"], competition.classes), held_out["verified"].to_numpy()
         jobs.append(
             FoldJob(fold=fold, labels=learnt, held_out=ids, truth=truth, scored=scored, inputs=inputs, **shared)
         )
     return jobs
+
+
+def refuse_leak(revision: str, fold: int, learnt: list[str], held_out: list[str]) -> None:
+    """Refuse a revision that shows a holdout its own clips: it was made for other folds."""
+    seen = sorted(set(learnt) & set(held_out))
+    if seen:
+        raise UserError(
+            f"label revision '{revision}': holdout {fold} would train on clips that it is scored on ({seen[0]}; "
+            f"{len(seen)} in all); it was made for other folds: make it anew"
+        )
 
 
 def pending(run: Run, experiments: list[Experiment]) -> list[FoldJob]:

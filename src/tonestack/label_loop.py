@@ -25,10 +25,15 @@ class Candidate:
 
 
 def wanted(run: Run) -> bool:
-    """Whether this call cleans: a method is set, some clips are unverified and some verified, one label a clip."""
-    verified = run.competition().train["verified"].to_numpy(bool)
+    """Whether this call cleans: a method is set, no revision is named, and there are labels to decide on."""
     named = run.words.revision is not None or run.data.clean.method == "none"
-    return not named and run.data.task == "classify" and bool(verified.any()) and not bool(verified.all())
+    return not named and undecided(run)
+
+
+def undecided(run: Run) -> bool:
+    """Whether there are labels to decide on: one a clip, some verified, some not."""
+    verified = run.competition().train["verified"].to_numpy(bool)
+    return run.data.task == "classify" and bool(verified.any()) and not bool(verified.all())
 
 
 def scouts(run: Run) -> tuple[str, ...]:

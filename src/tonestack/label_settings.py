@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 from tonestack.section import Section
 
 Bounds = tuple[float, float]
+NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 
 
 class CleanParams(Section):
@@ -18,6 +19,7 @@ class CleanParams(Section):
     groups: Annotated[str, BeforeValidator(str)] = Field("2", description="scheme of the data config's groups, or 1")
     judge: tuple[str, ...] = Field(("clip_forest",), min_length=1, description="model configs that judge clips")
     scouts: tuple[str, ...] = Field((), description="models that compare revisions; none named: the judges")
+    name: str | None = Field(None, pattern=NAME, description="of the revision; left out: the method's")
     rounds: int = Field(1, ge=1, description="of one method; each is judged by models of the round before")
     embedding: str = Field("statistics", description="statistics, penultimate or autoencoder")
     embedder: str = Field("clip_forest", description="model whose frontend (and network) the embedding uses")
@@ -30,6 +32,7 @@ class PseudoParams(Section):
     """Settings of the `pseudo_label` stage. Bounds are (first round, last round), linear in between."""
 
     regime: str | None = Field(None, description="configs/pseudo/<regime>.yaml; keys given here go before it")
+    name: str = Field("pseudo", pattern=NAME, description="of the revisions, before the round's number")
     rounds: int = Field(2, ge=0, description="0: none")
     lower: Bounds = (0.35, 0.65)
     upper: Bounds = (0.99, 0.99)

@@ -70,7 +70,7 @@ def run_rounds(run: Run, base: str) -> list[str]:
     finished = [_train(run, params, base, 0, None)]
     made = []
     for number in range(1, params.rounds + 1):
-        name = f"pseudo{number}"
+        name = f"{params.name}{number}"
         before = finished[-1]
         _write_revision(run, params, base, before, name, number)
         finished.append(_train(run, params, name, number, before))
@@ -139,7 +139,7 @@ def validation(run: Run, names: list[str]) -> float:
 
 
 def _write_revision(run: Run, params: PseudoParams, base: str, before: Round, name: str, number: int) -> None:
-    """Write `pseudo<number>` from what the models of the round before say."""
+    """Write the round's revision from what the models of the round before say."""
     table = folds.read(run.folds)
     tests = test_probabilities(run, before, table) if params.test else None
     trains = judges.judge(run, before.experiments) if params.train != "off" else None

@@ -4,6 +4,7 @@ folds/<name>/<revision>.csv             clip_id, holdout, label, weight, source 
 folds/<name>/<revision>.decisions.csv   one row a clip, the majority over its holdouts
 folds/<name>/<revision>.json            parent, method, settings, inputs; written last
 folds/<name>/decisions.csv              the decisions of the chosen revision, a confidence column a method
+folds/<name>/chosen.json                the revision that `all` trained on last, and that `train` goes on with
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from tonestack.files import file_hash, read_json, write_csv, write_json
 from tonestack.label_settings import CleanParams
 
 COLUMNS = ["clip_id", "holdout", "label", "weight", "source"]
+CHOSEN = "chosen.json"
 SHOWN = ["clip_id", "given_label", "verified", "proposed_label", "decision", "revision"]
 
 
@@ -95,6 +97,18 @@ def write(folder: Path, revision: str, rows: pd.DataFrame, decided: pd.DataFrame
     write_csv(folder / f"{revision}.csv", rows)
     write_csv(folder / f"{revision}.decisions.csv", decided)
     write_json(path, {"revision": revision} | receipt)
+
+
+def choose(folder: Path, revision: str) -> None:
+    """Note which revision `train` uses where none is named."""
+    write_json(folder / CHOSEN, {"revision": revision})
+
+
+def chosen(folder: Path) -> str:
+    """The revision that the pipeline chose last; r0 where it has not, or where its file is gone."""
+    path = folder / CHOSEN
+    name = str(read_json(path).get("revision", "r0")) if path.is_file() else "r0"
+    return name if (folder / f"{name}.csv").is_file() else "r0"
 
 
 def content(folder: Path, revision: str) -> str:

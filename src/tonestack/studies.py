@@ -66,11 +66,20 @@ class TableConfig(Section):
     rows: tuple[Row, ...]
 
 
+class LabelStep(Section):
+    """Label revisions that rows need: made by a stage, from the parent revision, before anything is trained."""
+
+    stage: Literal["clean_labels", "pseudo_label"]
+    parent: str = "r0"
+    set: dict[str, Any] = {}
+
+
 class StudyConfig(Section):
     """configs/study/<name>.yaml."""
 
     title: str
     about: str = ""
+    labels: tuple[LabelStep, ...] = ()
     tables: tuple[TableConfig, ...]
 
 
@@ -111,6 +120,11 @@ class Study:
         """All rows that make something, by id."""
         return {row.id: row for table in self.settings.tables for row in table.rows if row.id}
 
+    def changed(self, settings: dict[str, Any], **words: Any) -> Run:
+        """The study's run with a row's settings under what was typed."""
+        overrides = config.merge([("", merged({}, settings)), ("", self.run.words.overrides)])
+        return self.run.but(overrides=overrides, **words)
+
     def experiments(self) -> dict[str, Experiment]:
         """The experiments of all rows whose label revision is there; group revisions are written on the way."""
         found = {}
@@ -126,8 +140,8 @@ class Study:
         return found
 
     def _experiment(self, row: Row, model: str) -> Experiment:
-        changed = self.run.but(overrides=config.merge([("", merged({}, row.set)), ("", self.run.words.overrides)]))
-        return replace(changed.experiment(model, row.revision or "r0"), variant=row.id, revision=row.revision or "r0")
+        revision = row.revision or "r0"
+        return replace(self.changed(row.set).experiment(model, revision), variant=row.id, revision=revision)
 
     def missing_revision(self, row: Row) -> str | None:
         """The revision that a row needs and that is not there."""

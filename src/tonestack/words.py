@@ -22,7 +22,7 @@ class Words(Section):
     name: str | None = Field(None, description="folder name below folds/, oof/, submissions/; left out: the data name")
     root: str | None = Field(None, description="folder of the competition's files; left out: the data config's")
     scoring: str | None = Field(None, description="csv of test labels with a 'usage' column, read by score alone")
-    revision: str | None = Field(None, description="label revision; left out: r0, in `all` what the label loop chose")
+    revision: str | None = Field(None, description="label revision; left out: what `all` chose last, otherwise r0")
     variant: str | None = Field(None, description="name for changed settings: <model>-<variant>")
     seed: int = Field(0, ge=0, description="seed of the networks; not 0: <model>-s<seed>")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
