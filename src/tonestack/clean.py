@@ -64,17 +64,19 @@ def frontends(run: Run) -> list[dict[str, Any]]:
 def clean(run: Run, method: str, parent: str = "r0") -> str:
     """Write the revision of one method, round after round; return the last one's name."""
     rounds, called = run.data.clean.rounds, run.data.clean.name or method
+    parents = [parent]
     for number in range(1, rounds + 1):
-        name = called if rounds == 1 else f"{called}{number}"
-        _round(run, method, name, parent)
-        parent = name
-    return parent
+        parents.append(called if rounds == 1 else f"{called}{number}")
+        _round(run, method, parents[-1], parents[:-1])
+    return parents[-1]
 
 
-def _round(run: Run, method: str, name: str, parent: str) -> None:
-    params, table = params_of(run, method), folds.read(run.folds)
+def _round(run: Run, method: str, name: str, parents: list[str]) -> None:
+    """One round: it is judged by models of all the revisions before it, and replaces the last."""
+    params, table, parent = params_of(run, method), folds.read(run.folds), parents[-1]
     needs = parts.find("cleaning", method).NEEDS
-    probabilities = judges.judge(run, judge_models(run, parent)) if needs == "probabilities" else None
+    experiments = [one for revision in parents for one in judge_models(run, revision)]
+    probabilities = judges.judge(run, experiments) if needs == "probabilities" else None
     vectors = embeddings.by_holdout(run, parent) if needs == "embedding" else None
     inputs = _inputs(run, method, params, table, probabilities, vectors)
     if revisions.up_to_date(run.folds, name, inputs):

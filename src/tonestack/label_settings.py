@@ -20,7 +20,7 @@ class CleanParams(Section):
     judge: tuple[str, ...] = Field(("clip_forest",), min_length=1, description="model configs that judge clips")
     scouts: tuple[str, ...] = Field((), description="models that compare revisions; none named: the judges")
     name: str | None = Field(None, pattern=NAME, description="of the revision; left out: the method's")
-    rounds: int = Field(1, ge=1, description="of one method; each is judged by models of the round before")
+    rounds: int = Field(1, ge=1, description="of one method; each is judged by models of all rounds before")
     embedding: str = Field("statistics", description="statistics, penultimate or autoencoder")
     embedder: str = Field("clip_forest", description="model whose frontend (and network) the embedding uses")
     leave_weight: float = Field(0.0, ge=0, description="weight of clips that stay unverified; 0: not trained on")

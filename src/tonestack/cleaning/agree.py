@@ -24,7 +24,7 @@ FLOOR = 1e-12
 class Params(Section):
     """Thresholds on the confidence in the given label and in the best other one."""
 
-    keep: float = Field(0.6, ge=0, le=1)
+    keep: float = Field(0.8, ge=0, le=1)
     relabel: float | None = Field(0.7, ge=0, le=1, description="least posterior of the new label; none: never")
     rest: Literal["drop", "leave"] = "leave"
     soft: bool = Field(False, description="train on the posterior of all clips, not on decisions")
