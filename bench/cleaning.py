@@ -2,8 +2,8 @@
 
 `cleaning.py [model=vgg_small] [seeds=3] [train=480] [test=1500] [key=value ...]`. Every method, then the losses that
 resist noise on the labels as given, then two pseudo-label rounds from `agree`; always the same network and epochs. The
-gap closed is (row - all given labels) / (all true labels - all given labels) in test MAP@3, the mean over the
-folds' models. Further words, such as `fold=0..2`, go to every training.
+gap closed is (row - all given labels) / (all true labels - all given labels) in test MAP@3. Further words go to every
+training.
 Writes bench/results/cleaning.json.
 """
 
@@ -23,6 +23,7 @@ import pseudo_label
 import train
 from tonestack import config, folds, labels, parts, revisions, scoring
 from tonestack.cleaning import KEEP, RELABEL
+from tonestack.ensemble.tables import Tables
 from tonestack.files import write_json
 from tonestack.leaderboard import aligned
 from tonestack.metrics import resolve
@@ -109,20 +110,16 @@ def judged(run: Run, revision: str, truth: pd.Series) -> dict[str, float]:
 
 
 def test_score(run: Run, revision: str, variant: str | None = None, changed: dict[str, Any] | None = None) -> float:
-    """Test metric of the models trained on a revision, one a fold: the mean of their scores."""
+    """Test metric of the models trained on a revision, folds combined."""
     overrides = config.merge([("", run.words.overrides), ("", changed or {})])
     chosen = run.but(revision=revision, variant=variant, overrides=overrides)
-    experiment = train.run(chosen)[0]
+    name = train.run(chosen)[0].name
     if run.scoring is None:
         raise ValueError("the demo has no scoring table")
-    competition = run.competition()
-    wanted = scoring.read(run.scoring, competition.classes, run.data.task).assign(usage="Private")
-    metric, scores = resolve(run.data.metric), []
-    for path in sorted((run.oof / experiment.name).glob("fold*.parquet")):
-        rows = pd.read_parquet(path).query("part == 'test'")
-        ids, values = rows["clip_id"].tolist(), rows[list(competition.classes)].to_numpy()
-        scores.append(scoring.score(metric, values, ids, wanted, competition.classes, run.data.task)["private"])
-    return float(np.mean(scores))
+    tables = Tables.of(run, [name])
+    wanted = scoring.read(run.scoring, tables.classes, tables.task).assign(usage="Private")
+    metric = resolve(tables.metric)
+    return scoring.score(metric, tables.test(name), tables.test_ids, wanted, tables.classes, tables.task)["private"]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from tonestack import (
     config,
     embeddings,
     folds,
+    jobs,
     judges,
     label_loop,
     labels,
@@ -163,6 +164,35 @@ def test_rounds_on_test_clips_alone_leave_the_training_clips_as_they_are(make_ru
     assert rows[rows["source"] != "pseudo_test"].reset_index(drop=True).equals(labels.read_revision(run.folds, "r0"))
 
 
+def test_test_clips_are_predicted_by_models_that_they_have_not_taught(make_run: MakeRun) -> None:
+    run = make_run("pseudo.lower=[0,0]", "pseudo.upper=[1,1]")  # every clip is sure enough
+    made = pseudo_rounds.run_rounds(run, "r0")
+    taught = []
+    for revision in made:
+        rows = labels.read_revision(run.folds, revision).query("source == 'pseudo_test'")
+        taught.append({int(k): set(part["clip_id"]) for k, part in rows.groupby("holdout")})
+        for job in jobs.build(run, pseudo_rounds.experiments(run, pseudo_rounds.settings(run), revision)):
+            assert set(job.test) == {f"t{i}.wav" for i in range(TEST)} - taught[-1][job.fold]
+            assert job.taught == len(taught[-1][job.fold]) > 0
+    assert all(taught[0][k].isdisjoint(taught[1][k]) for k in taught[0])  # round two is taught by what round one left
+
+
+def test_every_test_clip_is_predicted_by_some_model() -> None:
+    names = [f"{i}.wav" for i in range(200)]
+    for holdouts in (1, 2, 3, 5, 10):
+        for number in (1, 2, 3):
+            teach = np.array([pseudo.teaching(names, i, holdouts, number) for i in range(holdouts)])
+            assert not teach.all(axis=0).any()
+            assert holdouts == 1 or teach.any(axis=0).all()
+
+
+def test_without_cross_fitting_all_clips_teach_and_all_are_predicted(make_run: MakeRun) -> None:
+    run = make_run("pseudo.cross_fit=false", "pseudo.rounds=1", "pseudo.lower=[0,0]", "pseudo.upper=[1,1]")
+    (made,) = pseudo_rounds.run_rounds(run, "r0")
+    for job in jobs.build(run, pseudo_rounds.experiments(run, pseudo_rounds.settings(run), made)):
+        assert len(set(job.labels.clip_ids) & set(job.test)) == TEST == len(job.test)
+
+
 def test_judges_never_saw_the_clip_or_the_holdout(make_run: MakeRun) -> None:
     run = make_run()
     table = folds.read(run.folds)
@@ -249,7 +279,7 @@ def test_rounds_leave_a_table_and_a_plot(make_run: MakeRun) -> None:
 
 
 def test_a_warm_round_starts_from_the_weights_of_the_round_before(make_run: MakeRun) -> None:
-    words = ["pseudo.models=[vgg_small]", "pseudo.start=warm", "pseudo.epochs=2"]
+    words = ["pseudo.models=[vgg_small]", "pseudo.start=warm", "pseudo.epochs=2", "pseudo.cross_fit=false"]
     run = make_run(*words, "pseudo.lower=[0,0]", "pseudo.upper=[1,1]")
     assert pseudo_rounds.run_rounds(run, "r0") == ["pseudo1", "pseudo2"]
     first, second = (read_json(run.oof / f"vgg_small-rounds@{r}/fold2.json") for r in ("r0", "pseudo1"))
@@ -258,6 +288,8 @@ def test_a_warm_round_starts_from_the_weights_of_the_round_before(make_run: Make
     assert (first["epochs"], second["epochs"]) == (2, 2)
     rows = labels.read_revision(run.folds, "pseudo1")
     assert (rows["source"] == "pseudo_test").sum() == 5 * TEST
+    with pytest.raises(UserError, match=r"pseudo\.cross_fit=false"):
+        pseudo_rounds.run_rounds(make_run("pseudo.start=warm"), "r0")
 
 
 def test_embeddings_of_every_kind(make_run: MakeRun) -> None:

@@ -35,6 +35,7 @@ def run(job: FoldJob) -> dict[str, Any]:
         "config": settings.model_dump(mode="json"),
         "config_fingerprint": config_fingerprint(job.experiment),
         "inputs": job.inputs,
+        "taught": job.taught,
         "seed": job.experiment.seed,
         "params": fitted.params,
         "epochs": fitted.epochs,

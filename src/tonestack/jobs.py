@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from tonestack import folds, labels, parts
+from tonestack import folds, labels, parts, revisions
 from tonestack.audio import AudioParams
 from tonestack.errors import UserError
 from tonestack.files import fingerprint, read_json
@@ -35,6 +35,7 @@ class FoldJob:
 
     truth, scored: r0 targets (H, C) of the held-out clips and which of them count (the verified ones).
     groups: clip to group, for an inner split. inputs: fingerprints that make a finished fold stale.
+    test: the test clips that it predicts; taught: how many others it has learnt a pseudo-label of, which it does not.
     initial: weights from which a network starts. train_score: also score the model on what it has trained on.
     """
 
@@ -51,6 +52,7 @@ class FoldJob:
     truth: np.ndarray
     scored: np.ndarray
     test: list[str]
+    taught: int = 0
     groups: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
@@ -119,6 +121,7 @@ def _jobs_of(
     store = Store.open(run.cache, experiment.config.frontend, run.data.audio)
     revision = labels.read_revision(run.folds, experiment.revision)
     test = competition.test["clip_id"].tolist()
+    cross_fitted = revisions.cross_fitted(run.folds, experiment.revision)
     shared: dict[str, Any] = {
         "experiment": experiment,
         "task": run.data.task,
@@ -127,7 +130,6 @@ def _jobs_of(
         "cache": run.cache,
         "folder": run.oof / experiment.name,
         "audio": run.data.audio,
-        "test": test,
         "groups": dict(zip(table["clip_id"], table["group"], strict=True)),
         "device": run.words.device,
         "threads": threads_and_jobs(run)[0],
@@ -138,10 +140,22 @@ def _jobs_of(
         learnt = labels.for_holdout(revision, fold, competition.classes, task.targets, experiment.config.training)
         ids = held_out["clip_id"].tolist()
         refuse_leak(experiment.revision, fold, learnt.clip_ids, ids)
-        inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, test])}
+        taught = set(learnt.clip_ids) if cross_fitted else set()
+        asked = [name for name in test if name not in taught]  # a model repeats what it was taught
+        inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, asked])}
         truth, scored = task.targets(held_out["label"], competition.classes), held_out["verified"].to_numpy()
         jobs.append(
-            FoldJob(fold=fold, labels=learnt, held_out=ids, truth=truth, scored=scored, inputs=inputs, **shared)
+            FoldJob(
+                fold=fold,
+                labels=learnt,
+                held_out=ids,
+                truth=truth,
+                scored=scored,
+                inputs=inputs,
+                test=asked,
+                taught=len(test) - len(asked),
+                **shared,
+            )
         )
     return jobs
 

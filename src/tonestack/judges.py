@@ -108,6 +108,7 @@ def _pair(run: Run, base: FoldJob, table: pd.DataFrame, place: Partition, part: 
         truth=parts.find("tasks", base.task).targets(held_out["label"], base.classes),
         scored=held_out["verified"].to_numpy(),
         test=[],
+        taught=0,
         inputs=inputs,
     )
 

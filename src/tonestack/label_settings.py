@@ -40,6 +40,7 @@ class PseudoParams(Section):
         "off", description="unverified clips: off, keep (where the given label is the prediction), replace it"
     )
     test: bool = True
+    cross_fit: bool = Field(True, description="test clips are predicted by models that they have not taught alone")
     weight: float = Field(1.0, gt=0, description="of pseudo-labelled training clips")
     test_weight: float = Field(0.5, gt=0)
     soft: bool = Field(False, description="labels are probabilities, not the likeliest class")

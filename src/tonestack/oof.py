@@ -113,13 +113,15 @@ def load(
     *,
     parts: Iterable[str] = ("oof", "test"),
     nonnegative: bool = True,
+    fill: bool = True,
 ) -> Predictions:
     """Read a native or foreign table and align it; see `Predictions` for shapes.
 
     folds: the folds table (`clip_id, verified, fold`; fold -1 is never predicted). test_ids: M names, may be
-    empty. parts: what to read. nonnegative: whether rows are probabilities. Everything wrong with a table
-    (a missing fold, a missing, repeated or non-finite row, an unknown class, another fold's clip, a damaged
-    file) is a `UserError` naming file and row.
+    empty. parts: what to read. nonnegative: whether rows are probabilities. fill: test clips that a fold's model
+    has learnt, and does not predict, get the geometric mean of the other folds there; otherwise NaN. Everything
+    wrong with a table (a missing fold, a missing, repeated or non-finite row, an unknown class, another fold's clip,
+    a damaged file) is a `UserError` naming file and row.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such prediction table{nearest(folder.name, experiments(folder.parent, True))}")
@@ -129,7 +131,17 @@ def load(
         reader.native(native)
     else:
         reader.foreign()
-    return reader.finish()
+    table = reader.finish()
+    if fill and table.test is not None:
+        fill_taught(table.test)
+    return table
+
+
+def fill_taught(test: np.ndarray) -> None:
+    """Fill NaN rows of test folds (K, M, C) with the geometric mean of the clip's other folds, in place."""
+    for clip in np.flatnonzero(np.isnan(test[:, :, 0]).any(axis=0)):
+        absent = np.isnan(test[:, clip, 0])
+        test[absent, clip] = np.exp(np.log(np.maximum(test[~absent, clip], FLOOR)).mean(axis=0))
 
 
 def combine_folds(test: np.ndarray, how: str, normalise: bool = True) -> np.ndarray:
@@ -181,7 +193,7 @@ class _Reader:
                 )
             self.kind = str(meta.get("kind", "train"))
             self.meta.append(meta)
-            self._add(_read_table(path), path, fold)
+            self._add(_read_table(path), path, fold, int(meta.get("taught", 0)))
 
     def foreign(self) -> None:
         """Read every parquet and csv, or what `table.yaml` names."""
@@ -204,6 +216,9 @@ class _Reader:
         if self.oof is not None:
             self._check_complete(self.oof)
         test = np.stack(self.test) if self.test else None
+        if test is not None:
+            absent = np.isnan(test[:, :, 0]).all(axis=0)
+            _refuse(pd.Series(self.index["test"]), absent, f"{self.folder}: clip", "(test) has no row in any fold")
         fold_count = len(set(self.fold[self.fold >= 0]))
         if self.kind != "foreign" and self.test and len(self.test) < fold_count:
             raise UserError(
@@ -213,7 +228,7 @@ class _Reader:
             self.notes.append(f"{self.folder.name}: no OOF part, so it cannot be judged; only equal weights can use it")
         return Predictions(self.folder.name, self.kind, self.classes, self.oof, test, self.fold, self.meta, self.notes)
 
-    def _add(self, table: pd.DataFrame, path: Path, fold: int | None) -> None:
+    def _add(self, table: pd.DataFrame, path: Path, fold: int | None, taught: int = 0) -> None:
         table = self._with_part(table, path)
         unknown = [c for c in table.columns if c not in ("clip_id", "part", *self.classes)]
         missing = [c for c in self.classes if c not in table.columns]
@@ -225,9 +240,13 @@ class _Reader:
             raise UserError(f"{path}: no column for class '{missing[0]}'; give one column for each of the classes")
         for part in ("oof", "test"):
             rows = table[table["part"] == part]
-            if len(rows) and part in self.parts:
+            expected = len(rows) or (part == "test" and taught)  # a model may have learnt all test clips
+            if expected and part in self.parts:
                 where, values = self._aligned(rows, path, part)
-                self._place_oof(where, values, path, fold) if part == "oof" else self._place_test(where, values, path)
+                if part == "oof":
+                    self._place_oof(where, values, path, fold)
+                else:
+                    self._place_test(where, values, path, taught)
 
     def _with_part(self, table: pd.DataFrame, path: Path) -> pd.DataFrame:
         """Check the key columns; a table without `part` gets it from where its clips are known."""
@@ -275,11 +294,13 @@ class _Reader:
         _refuse(ids, taken, f"{path}: clip", "(oof) was given by another file of this table too; keep one row a clip")
         self.oof[where] = values
 
-    def _place_test(self, where: np.ndarray, values: np.ndarray, path: Path) -> None:
+    def _place_test(self, where: np.ndarray, values: np.ndarray, path: Path, taught: int) -> None:
+        """Rows may be absent of as many clips as the receipt says the model was taught."""
         ids = pd.Series(self.index["test"])
         absent = ~np.isin(np.arange(len(ids)), where)
-        _refuse(ids, absent, f"{path}: clip", "(test) has no row; every test clip needs one in every fold's file")
-        table = np.empty((len(ids), len(self.classes)), dtype=np.float32)
+        if absent.sum() != taught:
+            _refuse(ids, absent, f"{path}: clip", "(test) has no row; every test clip needs one in every fold's file")
+        table = np.full((len(ids), len(self.classes)), np.nan, dtype=np.float32)
         table[where] = values
         self.test.append(table)
 

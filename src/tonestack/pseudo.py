@@ -5,8 +5,13 @@ Round r trains on revision `pseudo<r>` (`pseudo.name`): the trusted rows of the 
 between two bounds.
 A test clip of holdout k is labelled by models that never saw fold k; an unverified training clip by judges that saw
 neither its own fold nor k. Clips of fold k get no label in holdout k.
+
+A model that has learnt a test clip's pseudo-label repeats it, right or wrong, and no cross-validation sees that:
+held-out clips teach nothing. So test clips are cross-fitted (`pseudo.cross_fit`): in every holdout about half of them
+teach, the other half in the next round, and a test clip is predicted only by the models that it has not taught.
 """
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,10 +40,25 @@ def bound(schedule: Bounds, number: int, rounds: int) -> float:
 
 
 def chosen(p: np.ndarray, lower: float, upper: float, given: np.ndarray | None = None) -> np.ndarray:
-    """Rows (n,) whose largest probability lies within the bounds; with `given` (n,) also the class must be it."""
+    """Rows (n,) whose largest probability lies within the bounds; with `given` (n,) also the class must be it.
+
+    Rows of NaN, clips that nobody predicted, are never chosen.
+    """
     best = p.max(axis=1)
     inside: np.ndarray = (best >= lower) & (best <= upper)
     return inside if given is None else inside & (p.argmax(axis=1) == given)
+
+
+def teaching(clip_ids: Sequence[str], position: int, holdouts: int, number: int) -> np.ndarray:
+    """Which test clips (n,) teach the model of a holdout (the `position`-th of `holdouts`) in round `number`.
+
+    A clip teaches in about half of the holdouts, in the next round in the others, never in all: with one holdout none.
+    """
+    if holdouts == 1:
+        return np.zeros(len(clip_ids), bool)
+    part = np.array([int(hashlib.blake2b(name.encode()).hexdigest()[:8], 16) for name in clip_ids]) % holdouts
+    early: np.ndarray = (part - position) % holdouts < holdouts // 2
+    return early if number % 2 else ~early
 
 
 def rows_of(
@@ -69,7 +89,12 @@ def hardened(rows: pd.DataFrame, classes: Sequence[str], soft: bool) -> pd.DataF
 
 
 def check(params: PseudoParams) -> PseudoParams:
-    """Refuse bounds that no clip can meet."""
+    """Refuse bounds that no clip can meet, and warm starts that would undo cross-fitting."""
+    if params.start == "warm" and params.cross_fit and params.test:
+        raise UserError(
+            "pseudo: a warm start carries what test clips have taught into the next round; "
+            "give pseudo.start=scratch or pseudo.cross_fit=false"
+        )
     for number in range(1, params.rounds + 1):
         low, high = bound(params.lower, number, params.rounds), bound(params.upper, number, params.rounds)
         if not 0 <= low < high <= 1:

@@ -158,12 +158,16 @@ def _write_revision(run: Run, params: PseudoParams, base: str, before: Round, na
 
 
 def test_probabilities(run: Run, before: Round, table: pd.DataFrame) -> np.ndarray | None:
-    """Test clips by the round's models of every holdout, geometric mean over the models, (K, M, C)."""
+    """Test clips by the round's models of every holdout, geometric mean over the models, (K, M, C).
+
+    NaN rows where a clip has taught its holdout's model: the others have seen that holdout's labels.
+    """
     competition = run.competition()
     ids = competition.test["clip_id"].tolist()
     if not ids:
         return None
-    loaded = [oof.load(run.oof / e.name, table, ids, competition.classes, parts=("test",)) for e in before.experiments]
+    folders = [run.oof / experiment.name for experiment in before.experiments]
+    loaded = [oof.load(f, table, ids, competition.classes, parts=("test",), fill=False) for f in folders]
     return np.stack([_mean(each) for each in zip(*(t.test for t in loaded if t.test is not None), strict=True)])
 
 
@@ -197,6 +201,8 @@ def select(
             pieces.append(pseudo.rows_of(ids, p, k, "pseudo", params.weight, competition.classes))
         if tests is not None:
             fit = pseudo.chosen(tests[i], low, high)
+            if params.cross_fit:
+                fit &= pseudo.teaching(competition.test["clip_id"], i, len(place.holdouts), number)
             ids = competition.test["clip_id"][fit].tolist()
             pieces.append(pseudo.rows_of(ids, tests[i, fit], k, "pseudo_test", params.test_weight, competition.classes))
     return pseudo.hardened(pd.concat(pieces, ignore_index=True), competition.classes, params.soft)

@@ -111,6 +111,12 @@ def chosen(folder: Path) -> str:
     return name if (folder / f"{name}.csv").is_file() else "r0"
 
 
+def cross_fitted(folder: Path, revision: str) -> bool:
+    """Whether the revision's test clips are to be predicted by the models alone that they have not taught."""
+    path = folder / f"{revision}.json"
+    return path.is_file() and bool(read_json(path).get("settings", {}).get("cross_fit", False))
+
+
 def content(folder: Path, revision: str) -> str:
     """Content hash of a revision's rows."""
     return file_hash(folder / f"{revision}.csv")
