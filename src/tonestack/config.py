@@ -19,6 +19,7 @@ from tonestack.ensemble.stackers import StackParams
 from tonestack.errors import UserError, nearest
 from tonestack.label_settings import CleanParams, PseudoParams
 from tonestack.section import Place, Section
+from tonestack.trials import VerifyParams
 from tonestack.words import Words
 
 PROJECT = Path(__file__).parents[2]
@@ -46,6 +47,7 @@ class DownloadParams(Section):
     source: Literal["zenodo", "kaggle", "urls"] | None = None  # none: the first of these that is given
     zenodo: int | None = Field(None, description="number of the record")
     files: tuple[str, ...] = Field((), description="files of the record; none named: all")
+    notice: str = Field("", description="what the owners ask of everybody who uses the files")
     kaggle: str | None = Field(None, description="the competition's name in Kaggle's addresses")
     urls: dict[str, Checksum] = Field(default_factory=dict, description="address: checksum, such as md5:0123...")
     server: str = "https://zenodo.org"
@@ -69,6 +71,7 @@ class DataConfig(Section):
     root: str
     task: str = "classify"
     metric: str = "map@3"
+    more_metrics: tuple[str, ...] = Field((), description="said beside the metric of every fold and table")
     preset: str = "fast"
     presets: str | None = Field(None, description="folder of presets of its own: configs/preset/<presets>/")
     groups: dict[str, dict[str, list[str]]] = {}
@@ -81,6 +84,7 @@ class DataConfig(Section):
     download: DownloadParams | None = None
     clean: CleanParams = CleanParams()
     pseudo: PseudoParams = PseudoParams()
+    verify: VerifyParams = VerifyParams()
 
 
 class CropParams(Section):
@@ -155,8 +159,17 @@ class InferenceParams(Section):
     batch_size: int = Field(64, ge=1)
 
 
+class PublishedParams(Section):
+    """What a document says of a network: its number of classes and of parameters."""
+
+    classes: int = Field(ge=1)
+    parameters: int = Field(ge=1)
+
+
 class ModelConfig(Section):
     """What one experiment is: its frontend, network, loss and how it is trained and used."""
+
+    published: PublishedParams | None = None
 
     frontend: dict[str, Any]
     network: dict[str, Any]
@@ -264,16 +277,29 @@ def load_preset(words: Words) -> tuple[str, Preset]:
     return place, Preset.parse(values, place)
 
 
+def of_task(words: Words) -> Words:
+    """`data=NAME task=TASK` means the data config NAME_TASK where there is one: its folders are its own."""
+    name = f"{words.data}_{words.overrides.get('task')}"
+    if name not in available("data"):
+        return words
+    rest = {key: value for key, value in words.overrides.items() if key != "task"}
+    return words.model_copy(update={"data": name, "overrides": rest})
+
+
 def load_data(words: Words) -> tuple[DataConfig, Preset]:
     """Resolve the data config: its YAML, the preset's `data`, the words and overrides."""
     place, preset = load_preset(words)
     own, _ = split_overrides(words)
     typed = {"preset": Path(place).stem} | ({"root": words.root} if words.root else {})
     layers = [layer("data", words.data), (place, preset.data), ("command line", typed | own)]
+    task = parts.find("tasks", merge(layers).get("task", DataConfig.model_fields["task"].default))
+    layers = [(f"task {task.__name__.rpartition('.')[2]}", getattr(task, "DEFAULTS", {})), *layers]
     config = DataConfig.parse(merge(layers), lambda loc: _place_of(layers, loc))
     part_params("data", config.reader, _places(layers, "reader"))
-    parts.find("tasks", config.task)
-    metrics.resolve(config.metric)  # refused here, not after a fold has been trained
+    for name in (config.metric, *config.more_metrics):
+        metrics.resolve(name)  # refused here, not after a fold has been trained
+    if hasattr(task, "check"):
+        task.check(config)
     return config, preset
 
 

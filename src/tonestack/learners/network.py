@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tonestack import config, parts
 from tonestack.crops import Clips
 from tonestack.files import write_text
-from tonestack.inference import predict
+from tonestack.inference import ToLogProbabilities, predict
 from tonestack.jobs import FoldJob
 from tonestack.layers import Network, Normalise, Tagger, count_parameters
 from tonestack.losses import AnyLoss, EmbeddingLoss, Loss
@@ -42,6 +43,14 @@ class FittedNetwork:
         task = parts.find("tasks", self.job.task)
         clips = Clips.load(self.store, clip_ids, self.device)
         return predict(self.model, clips, self.job.experiment.config, self.store.frame_rate, task.log_probabilities)
+
+    def unit_embeddings(self, clip_ids: list[str]) -> np.ndarray:
+        """Mean over test-time crops of embeddings of length one (N, D) float32; NaN rows without audio.
+
+        The product of two of them is the mean cosine over all pairs of crops.
+        """
+        clips = Clips.load(self.store, clip_ids, self.device)
+        return _embedded(self.model, clips, self.job.experiment.config, self.store.frame_rate, F.normalize)
 
     def done(self) -> None:
         """Remove the state from which a killed run would have gone on."""
@@ -108,13 +117,24 @@ class _Embedder(Tagger):
 def embeddings(job: FoldJob, store: Store, clip_ids: list[str]) -> np.ndarray:
     """Penultimate layer (N, D) of a finished fold's network, mean over test-time crops; NaN rows without audio."""
     device = choose_device(job.device)
-    model = load(job, store, device)
-    settings = job.experiment.config
-    plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,)})  # the plain mean of outputs
-    embedder = _Embedder(model.normalise, model.network)
     clips = Clips.load(store, clip_ids, device)
+    return _embedded(load(job, store, device), clips, job.experiment.config, store.frame_rate, lambda x: x)
+
+
+def unit_embeddings(job: FoldJob, store: Store, clips: Clips) -> np.ndarray:
+    """The same as `FittedNetwork.unit_embeddings` by a finished fold's network."""
+    model = load(job, store, clips.features.device)
+    return _embedded(model, clips, job.experiment.config, store.frame_rate, F.normalize)
+
+
+def _embedded(
+    model: Tagger, clips: Clips, settings: config.ModelConfig, frame_rate: float, finish: ToLogProbabilities
+) -> np.ndarray:
+    """Plain mean over test-time crops of `finish(embedding)` (N, D); NaN rows without audio."""
+    plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,)})
+    embedder = _Embedder(model.normalise, model.network)
     settings = settings.model_copy(update={"inference": plain})
-    return predict(embedder, clips, settings, store.frame_rate, lambda x: x).astype(np.float32)
+    return predict(embedder, clips, settings, frame_rate, finish).astype(np.float32)
 
 
 def _state_path(job: FoldJob) -> Path:
