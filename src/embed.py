@@ -22,13 +22,12 @@ from tonestack.store import Store
 
 def run(run: Run) -> None:
     """Write one table a fold."""
-    chosen = run.experiments()
-    for experiment in chosen:
+    for experiment in run.experiments():
         refuse_others(experiment)
-    train.run(run)
+    experiments = train.run(run)
     competition = run.competition()
     clips = list(dict.fromkeys([*competition.train["clip_id"], *competition.test["clip_id"]]))
-    for job in jobs.build(run, chosen):
+    for job in jobs.build(run, experiments):
         table = embedded(run, job, clips)
         path = run.reports / "embeddings" / f"{job.experiment.name}-fold{job.fold}.parquet"
         write_parquet(path, table)

@@ -35,7 +35,8 @@ class FoldJob:
 
     held_out, test: ids of the rows to predict: clips, or what the task's rows are. truth, scored: r0 targets (H, C) of
     the held-out rows and which of them count (the verified ones). outputs: columns of the table where they are not the
-    classes that the network learns. options: the data config's section of the task's name.
+    classes that the network learns. options: the data config's section of the task's name;
+    its `settings()` are what predictions depend on.
     groups: clip to group, for an inner split. inputs: fingerprints that make a finished fold stale.
     initial: weights from which a network starts. train_score: also score the model on what it has trained on.
     """
@@ -147,7 +148,7 @@ def _jobs_of(
         ids = held_out["clip_id"].tolist()
         refuse_leak(experiment.revision, fold, learnt.clip_ids, table.loc[table["fold"] == fold, "clip_id"].tolist())
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, test])}
-        inputs |= {"options": fingerprint(options.model_dump(mode="json"))} if options else {}
+        inputs |= {"options": fingerprint(options.settings())} if options else {}
         truth_of = getattr(task, "row_targets", task.targets)
         truth, scored = truth_of(held_out["label"], predicted.labels), held_out["verified"].to_numpy()
         own: dict[str, Any] = {"labels": learnt, "classes": classes, "held_out": ids, "inputs": inputs}

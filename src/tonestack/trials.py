@@ -30,6 +30,10 @@ class VerifyParams(Section):
     top: int = Field(300, ge=2, description="s-norm looks at so many of the cohort's best scores")
     prior: float = Field(0.5, gt=0, lt=1, description="how likely one speaker is before anything is heard")
 
+    def settings(self) -> dict[str, object]:
+        """Return what the tables depend on, beside their rows."""
+        return self.model_dump(include={"seed", "cohort", "cohort_size", "top"})
+
 
 def read_list(path: Path) -> pd.DataFrame:
     """Read a trial list: `clip_id, label, enrol, test`; a line that says nothing new is left out."""
