@@ -18,6 +18,8 @@
 #     score        Public and Private scores of everything    oof/NAME/leaderboard.csv
 #     leaderboard  the table of all experiments
 #     tune         search a model's settings, trials=N        reports/NAME/tune/
+#     embed        embeddings of all clips, a table a fold    reports/NAME/embeddings/
+#     verify       a.wav b.wav: does one person speak?
 #     study        name=STUDY: a document's tables, rerun    reports/NAME/
 #     models       every model config with its size
 #     bench        measured ratios against the usual way      bench/results/

@@ -3,6 +3,7 @@
 Takes  oof/<name>/<experiment>/, of ours or of any other framework, folds/<name>/r0.csv and the competition's csv.
 Leaves submissions/<name>/blend.csv, blend.json (weights, scores), diversity.csv and error_correlation.csv, and
        oof/<name>/blend@<revision>/: a prediction table like any other, its OOF part nested.
+       Scores of trials are fused by logistic regression; reports/<name>/det.png has their error rates.
 """
 
 from tonestack import environment  # noqa: F401  # isort: skip
@@ -15,9 +16,10 @@ import pandas as pd
 
 import make_folds
 import train
-from tonestack import cli, leaderboard, oof, submission
+from tonestack import cli, det, leaderboard, oof, submission
 from tonestack.ensemble import diversity, judge
 from tonestack.ensemble.blends import Blend, equal
+from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.judge import Candidate
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.files import write_csv, write_json
@@ -33,15 +35,15 @@ def run(run: Run) -> None:
     stage = Stage(run, "blend", tables.names, run.data.blend.model_dump())
     if stage.up_to_date():
         return
+    whole: Blend | Fusion
+    by_fold: dict[int, Blend | Fusion] | None
     unjudged = tables.without_oof()
     for name in tables.names:
         for note in tables.facts(name).notes:
             stage.say(f"note: {note}")
     if unjudged:
         stage.say(f"equal weights only, no CV score: {', '.join(unjudged)} came without OOF predictions")
-        power = 0.0 if run.data.fold_mean == "geometric" else 1.0
-        whole = Blend(equal(len(tables.names)), power, normalise=tables.normalise)
-        by_fold: dict[int, Blend] | None = None
+        whole, by_fold = equal_mean(run, tables), None
         found: dict[str, object] = {"search": "equal", "complexity": 0}
         part = tables.fold
     else:
@@ -54,8 +56,17 @@ def run(run: Run) -> None:
         "tables": list(tables.names),
         "weights": dict(zip(tables.names, whole.weights.tolist(), strict=True)),
         "power": whole.power,
+        **({"bias": whole.bias} if isinstance(whole, Fusion) else {}),
     }
     stage.finish(ship(run, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
+
+
+def equal_mean(run: Run, tables: Tables) -> Blend | Fusion:
+    """The blend of tables that nothing can judge."""
+    if not tables.probabilities:
+        return Fusion(equal(len(tables.names)))
+    power = 0.0 if run.data.fold_mean == "geometric" else 1.0
+    return Blend(equal(len(tables.names)), power, normalise=tables.normalise)
 
 
 def upstream(run: Run) -> None:
@@ -69,19 +80,23 @@ def search(run: Run, tables: Tables, stage: Stage) -> tuple[Candidate, np.ndarra
     """Nested candidates of all searches as a printed table; the choice, and the parts (N,) it was nested over."""
     problem, params = tables.problem(), run.data.blend
     part = judge.nesting(tables.fold)
-    names = params.searches if problem.count > 1 else ("single",)
+    names = params.searches if problem.count > 1 or not tables.probabilities else ("single",)
     candidates = judge.judge(problem, part[tables.judged], names, params, run.seed, run.cache / "blend")
     chosen = judge.choose(candidates, problem.metric, problem.targets)
-    clips = f"{len(problem.targets)} verified clips"
+    clips = f"{len(problem.targets)} {'verified clips' if tables.probabilities else 'trials'}"
     if len(problem.targets) < judgeable(tables):
         clips = f"a random {len(problem.targets):,} of {judgeable(tables):,} verified clips (memory)"
     stage.say(f"{problem.count} tables, {clips}, {problem.metric.name}, nested CV:")
     stage.say(leaderboard.aligned(pd.DataFrame([line(c, c is chosen) for c in candidates])))
     if chosen.name != "single" and chosen.gain.low <= 0:
         stage.say(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")
-    write_csv(run.submissions / "diversity.csv", diversity.per_model(problem, chosen.blend.weights))
-    correlation = diversity.error_correlation(problem).rename_axis("experiment").reset_index()
-    write_csv(run.submissions / "error_correlation.csv", correlation)
+    if tables.probabilities:
+        write_csv(run.submissions / "diversity.csv", diversity.per_model(problem, chosen.blend.weights))
+        correlation = diversity.error_correlation(problem).rename_axis("experiment").reset_index()
+        write_csv(run.submissions / "error_correlation.csv", correlation)
+    else:
+        scores = dict(zip(problem.names, problem.tables, strict=True)) | {chosen.name: chosen.scores}
+        stage.say(str(det.draw(run.reports / "det.png", scores, problem.targets)))
     return chosen, part
 
 
@@ -130,10 +145,11 @@ def ship(
         tables.write(folder.name, rows, test, receipt)
         outputs.append(folder)
     write_json(run.submissions / "blend.json", receipt)
-    form = run.competition().submission
-    if test is not None and form is not None:
+    form = tables.form
+    if form is not None and (test is not None or tables.whole):
         outputs.append(run.submissions / "blend.csv")
-        submission.write(outputs[-1], form, tables.test_ids, tables.classes, tables.combine(test))
+        ids, values = tables.submitted(rows, test)
+        submission.write(outputs[-1], form, ids, tables.classes, values)
     stage.say(", ".join(map(str, outputs[1:])))
     return outputs
 

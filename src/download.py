@@ -15,6 +15,10 @@ def run(run: Run) -> None:
     """Fetch, check, unpack; say what is there."""
     if run.data.download is None:
         raise UserError(f"configs/data/{run.words.data}.yaml has no 'download:' section; put the files into {run.root}")
+    if run.data.download.notice:
+        print(run.data.download.notice.strip() + "\n")
+    if not (run.data.download.zenodo or run.data.download.kaggle or run.data.download.urls):
+        raise UserError(f"download: its owners hand the files out themselves; put them into {run.root}")
     for line in fetch.fetch(run.data.download, run.root):
         print(f"download: {line}")
     print(run.root)

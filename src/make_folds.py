@@ -1,7 +1,7 @@
 """Split the training clips into folds: stratified by label × verified, grouped, official folds honoured.
 
 Takes the clip table and, where recordings have been decoded, which clips hold the same audio.
-Leaves folds/<name>/r0.csv (clip_id, label, verified, group, fold) and r0.json.
+Leaves folds/<name>/r0.csv (clip_id, label, verified, group, fold) and r0.json; for verification also trials.csv.
 """
 
 from tonestack import environment  # noqa: F401  # isort: skip
@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from tonestack import cli, folds, jobs, oof, store
+from tonestack import cli, folds, jobs, oof, parts, store
 from tonestack.errors import UserError
 from tonestack.files import fingerprint
 from tonestack.run import Run
@@ -19,8 +19,18 @@ from tonestack.run import Run
 def run(run: Run, quiet: bool = False) -> pd.DataFrame:
     """Return the fold table, made anew only when the clips, labels or settings have changed.
 
-    quiet: nothing is said where the table stands; for stages that only need it.
+    quiet: nothing is said where the table stands; for stages that only need it. A task whose rows are not clips
+    (`write_rows(run, table)`) writes them beside it.
     """
+    table = split(run, quiet)
+    write_rows = getattr(parts.find("tasks", run.data.task), "write_rows", None)
+    if write_rows:
+        write_rows(run, table)
+    return table
+
+
+def split(run: Run, quiet: bool) -> pd.DataFrame:
+    """The fold table. A task that splits by something else than clips has `assign` like `folds.assign`."""
     if folds.is_given(run.folds):
         return _given(run, quiet)
     train, settings = run.competition().train, run.data.folds.model_dump()
@@ -35,7 +45,8 @@ def run(run: Run, quiet: bool = False) -> pd.DataFrame:
             print(f"folds: up to date ({len(train)} clips)")
         return folds.read(run.folds)
     refuse_changed_meaning(run, known, settings)
-    table = folds.assign(joined, run.data.folds, f"configs/data/{run.words.data}.yaml: folds")
+    assign = getattr(parts.find("tasks", run.data.task), "assign", folds.assign)
+    table = assign(joined, run.data.folds, f"configs/data/{run.words.data}.yaml: folds")
     folds.write(run.folds, table, {"settings": settings, "clips": clips, "groups": groups})
     sizes = table.groupby("fold").size()
     print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")

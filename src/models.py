@@ -20,7 +20,7 @@ def run(run: Run) -> pd.DataFrame:
     """Print the table; `model=` narrows it."""
     names = run.words.model or tuple(config.available("model"))
     table = pd.DataFrame([describe(run, name) for name in names])
-    print(f"{CLASSES} classes; preset {run.data.preset}")
+    print(f"{CLASSES} classes where no document says how many; preset {run.data.preset}")
     print(aligned(table.fillna("")))
     return table
 
@@ -33,7 +33,9 @@ def describe(run: Run, name: str) -> dict[str, str]:
     module = parts.find("models", settings.network["name"])
     if not hasattr(module, "build"):  # not a network: its size depends on the clips
         return {"model": name, "frontend": settings.frontend["name"], "input": f"statistics of {frontend.width} bands"}
-    network = module.build(config.part_params("models", settings.network, "network"), frontend.width, CLASSES)
+    published = settings.published
+    classes = published.classes if published else CLASSES
+    network = module.build(config.part_params("models", settings.network, "network"), frontend.width, classes)
     frames = round(settings.crop.seconds * frontend.frame_rate)
     shape = (1, frontend.width, frames)
     work = count_multiply_adds(network, torch.zeros(1, *shape))
@@ -41,7 +43,9 @@ def describe(run: Run, name: str) -> dict[str, str]:
         "model": name,
         "frontend": settings.frontend["name"],
         "input": " x ".join(map(str, shape)),
+        "classes": f"{classes:,}",
         "parameters": f"{count_parameters(network):,}",
+        **({"document": f"{published.parameters:,}"} if published else {}),
         "multiply-adds": f"{work / 1e6:,.1f} M",
         "seconds a crop": f"{settings.crop.seconds:g}",
     }

@@ -8,7 +8,7 @@ from tonestack import environment  # noqa: F401  # isort: skip
 
 import pandas as pd
 
-from tonestack import cli, leaderboard, oof, scoring, submission
+from tonestack import cli, leaderboard, oof, rows, scoring, submission
 from tonestack.ensemble.tables import Tables
 from tonestack.errors import UserError
 from tonestack.metrics import resolve
@@ -17,13 +17,13 @@ from tonestack.run import Run
 
 def run(run: Run) -> None:
     """Print and record Public and Private of all there is."""
-    competition = run.competition()
-    if competition.test.empty:
+    of = rows.of(run)
+    if not of.test_ids:
         print("no test set: the scores are those of cross-validation")
     elif run.scoring is None:
         raise UserError("score: no test labels known; give scoring=FILE (columns fname, label, usage)")
     else:
-        labels = scoring.read(run.scoring, competition.classes, run.data.task)
+        labels = scoring.read(run.scoring, of.labels, run.data.task)
         found = score_tables(run, labels) | score_files(run, labels)
         leaderboard.record(run, found)
         files = [{"file": n, **{k: f"{v:.4f}" for k, v in s.items()}} for n, s in found.items() if n.endswith(".csv")]
@@ -38,25 +38,25 @@ def score_tables(run: Run, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
     for name in oof.experiments(run.oof, made=True):
         tables = Tables.of(run, [name])
         try:
-            rows = tables.test(name)
+            values = tables.test(name)
         except UserError as error:
             print(f"not scored: {error}")
             continue
         metric = resolve(tables.metric)
-        found[name] = scoring.score(metric, rows, tables.test_ids, labels, tables.classes, tables.task)
+        found[name] = scoring.score(metric, values, tables.test_ids, labels, tables.labels, tables.task)
     return found
 
 
 def score_files(run: Run, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Scores of the csv files themselves, as the competition's server would read them."""
-    competition = run.competition()
-    form = competition.submission
+    of = rows.of(run)
+    form = of.form
     paths = [run.submissions / f"{n}.csv" for n in ("blend", "stack", "submission")]
     if form is None:
         return {}
-    metric, task, classes = resolve(run.data.metric), run.data.task, competition.classes
+    metric, task = resolve(run.data.metric), run.data.task
     return {
-        p.name: scoring.score(metric, submission.read(p, form, classes), form.ids, labels, classes, task)
+        p.name: scoring.score(metric, submission.read(p, form, of.columns), form.ids, labels, of.labels, task)
         for p in paths
         if p.is_file()
     }

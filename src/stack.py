@@ -26,6 +26,9 @@ def run(run: Run) -> None:
     """Fit every stacker fold by fold, judge it, write its table; the better one becomes stack.csv."""
     blend.upstream(run)
     tables = Tables.of(run, run.data.stack.tables)
+    if not tables.probabilities:
+        print("stack: scores of trials have no classes to stack; blend fuses them")
+        return
     if run.data.task == "multilabel":
         raise UserError("stack: a clip with several labels cannot be stacked yet; use blend")
     params = run.data.stack
@@ -76,7 +79,7 @@ def stack(
 
 def ship(run: Run, tables: Tables, test: np.ndarray | None, stage: Stage) -> list[Path]:
     """Write stack.csv where there is a test set; return it."""
-    form = run.competition().submission
+    form = tables.form
     if test is None or form is None:
         return []
     path = run.submissions / "stack.csv"

@@ -34,11 +34,12 @@ def run(run: Run) -> None:
     if not stage.up_to_date():
         tables = Tables.of(run, made=True)
         chosen = asked_for(run, tables) if run.data.submit.table else choose(run, tables, stage)
-        form = run.competition().submission
+        form, table = tables.form, tables.read(chosen.name)
         if form is None:
             print(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
             return
-        submission.write(path, form, tables.test_ids, tables.classes, tables.test(chosen.name))
+        ids, values = tables.submitted(table.oof, table.test)
+        submission.write(path, form, ids, tables.classes, values)
         submission.log(run.submissions / "log.csv", entry(path, chosen))
         stage.say(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
         stage.finish([path])

@@ -144,7 +144,7 @@ def test_order_of_models_and_clips_changes_nothing(name: str) -> None:
     np.testing.assert_allclose(moved.weights, search.fit(problem, PARAMS, 0, None).weights[order], atol=5e-3)
 
 
-@pytest.mark.parametrize("name", searches.names())
+@pytest.mark.parametrize("name", searches.names("probabilities"))
 def test_every_search_gives_weights_on_the_simplex(name: str) -> None:
     for problem in (toy(clips=100), toy(models=1, clips=50)):
         weights = searches.find(name).fit(problem, BlendParams(trials=60), 0, None).weights
@@ -195,7 +195,7 @@ def test_nested_blends_never_see_their_fold() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.long) if n in SLOW else n for n in searches.names()]
+    "name", [pytest.param(n, marks=pytest.mark.long) if n in SLOW else n for n in searches.names("probabilities")]
 )
 def test_the_nested_score_does_not_flatter(name: str) -> None:
     """Over 20 draws it is not above a fresh test set's score by more than two standard errors."""

@@ -10,14 +10,17 @@ from tonestack.run import Run
 from tonestack.words import Words
 
 
-def main(stage: Callable[[Run], Any], doc: str | None, arguments: list[str] | None = None) -> None:
-    """Run one stage on the command line's words and exit; a user's mistake is one line on stderr."""
+def main(stage: Callable[[Run], Any], doc: str | None, arguments: list[str] | None = None, files: bool = False) -> None:
+    """Run one stage on the command line's words and exit; a user's mistake is one line on stderr.
+
+    files: whether the stage takes names of files beside the words.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if any(word in ("-h", "--help", "help") for word in arguments):
         show(help_text(doc or ""))
         sys.exit(0)
     try:
-        stage(Run.from_arguments(arguments))
+        stage(Run.from_arguments(arguments, files))
     except UserError as error:
         sys.exit(refuse(error))
     except KeyboardInterrupt:
@@ -43,6 +46,8 @@ def help_text(doc: str) -> str:
     """A verb's purpose, then every word with its default."""
     lines = [doc.strip(), "", "Words (key=value):"]
     for name, field in Words.model_fields.items():
+        if name == "files":
+            continue
         shown = "SECTION.KEY" if name == "overrides" else name
         default = "" if field.default is None or name == "overrides" else f" [{field.default}]"
         lines.append(f"  {shown + '=':13} {field.description}{default}")

@@ -11,8 +11,9 @@ import pandas as pd
 class SubmissionFormat:
     """The competition's own submission format.
 
-    style: `labels` (one column of the k best labels, separated by blanks), `label` (the best one) or
-    `scores` (one column a class). `columns` are the file's header in order, `ids` its rows in order.
+    style: `labels` (one column of the k best labels, separated by blanks), `label` (the best one), `scores` (one
+    column a class, probabilities) or `raw` (values of any size). `columns` are the file's header in order, `ids` its
+    rows in order.
     """
 
     columns: tuple[str, ...]

@@ -19,6 +19,7 @@ from tonestack.ensemble.stackers import StackParams
 from tonestack.errors import UserError, nearest
 from tonestack.label_settings import CleanParams, PseudoParams
 from tonestack.section import Place, Section
+from tonestack.trials import VerifyParams
 from tonestack.words import Words
 
 PROJECT = Path(__file__).parents[2]
@@ -46,6 +47,7 @@ class DownloadParams(Section):
     source: Literal["zenodo", "kaggle", "urls"] | None = None  # none: the first of these that is given
     zenodo: int | None = Field(None, description="number of the record")
     files: tuple[str, ...] = Field((), description="files of the record; none named: all")
+    notice: str = Field("", description="what the owners ask of everybody who uses the files")
     kaggle: str | None = Field(None, description="the competition's name in Kaggle's addresses")
     urls: dict[str, Checksum] = Field(default_factory=dict, description="address: checksum, such as md5:0123...")
     server: str = "https://zenodo.org"
@@ -69,7 +71,9 @@ class DataConfig(Section):
     root: str
     task: str = "classify"
     metric: str = "map@3"
+    more_metrics: tuple[str, ...] = Field((), description="said beside the metric of every fold and table")
     preset: str = "fast"
+    presets: str | None = Field(None, description="folder of presets of its own: configs/preset/<presets>/")
     groups: dict[str, dict[str, list[str]]] = {}
     audio: AudioParams = AudioParams()
     folds: FoldParams = FoldParams()
@@ -80,6 +84,7 @@ class DataConfig(Section):
     download: DownloadParams | None = None
     clean: CleanParams = CleanParams()
     pseudo: PseudoParams = PseudoParams()
+    verify: VerifyParams = VerifyParams()
 
 
 class CropParams(Section):
@@ -87,6 +92,9 @@ class CropParams(Section):
 
     seconds: float = Field(2.56, gt=0)
     short: Literal["tile", "pad"] = "tile"
+    normalise: Literal["dataset", "minmax", "band", "frame", "none"] = Field(
+        "dataset", description="by the train clips' mean and deviation a band, or by the crop's own values"
+    )
 
 
 class AugmentParams(Section):
@@ -112,11 +120,15 @@ class TrainingParams(Section):
     epochs: int = Field(40, ge=1)
     min_steps: int = Field(0, ge=0, description="small sets train longer: at least so many steps")
     batch_size: int = Field(32, ge=2)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
+    betas: tuple[float, float] = Field((0.9, 0.999), description="of Adam and AdamW")
+    eps: float = Field(1e-8, gt=0, description="of Adam and AdamW")
+    schedule: Literal["onecycle", "cosine", "constant", "step"] = "onecycle"
+    step_epochs: int = Field(7, ge=1, description="schedule step: epochs between two falls of the rate")
+    gamma: float = Field(0.1, gt=0, le=1, description="schedule step: factor of each fall")
     warmup: float = Field(0.15, ge=0, lt=1, description="share of the steps in which the rate rises")
     grad_clip: float = Field(5.0, ge=0, description="largest gradient norm; 0: none")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
@@ -147,8 +159,17 @@ class InferenceParams(Section):
     batch_size: int = Field(64, ge=1)
 
 
+class PublishedParams(Section):
+    """What a document says of a network: its number of classes and of parameters."""
+
+    classes: int = Field(ge=1)
+    parameters: int = Field(ge=1)
+
+
 class ModelConfig(Section):
     """What one experiment is: its frontend, network, loss and how it is trained and used."""
+
+    published: PublishedParams | None = None
 
     frontend: dict[str, Any]
     network: dict[str, Any]
@@ -248,36 +269,44 @@ def _places(layers: list[Layer], section: str) -> Callable[[tuple[str, ...]], st
     return lambda loc: f"{_place_of(layers, (section, *loc))}: {section}"
 
 
-def load_preset(name: str) -> Preset:
-    """Read one preset."""
-    place, values = layer("preset", name)
-    return Preset.parse(values, place)
+def load_preset(words: Words) -> tuple[str, Preset]:
+    """Place and content of the preset of a call: the word's, else the data config's own."""
+    given = merge([layer("data", words.data), ("command line", words.overrides)])
+    name = words.preset or str(given.get("preset", DataConfig.model_fields["preset"].default))
+    place, values = layer("/".join(["preset", *filter(None, [given.get("presets")])]), name)
+    return place, Preset.parse(values, place)
 
 
-def preset_of(words: Words) -> str:
-    """Name of the preset of a call: the word, else the data config's own."""
-    default = DataConfig.model_fields["preset"].default
-    return words.preset or str(layer("data", words.data)[1].get("preset", default))
+def of_task(words: Words) -> Words:
+    """`data=NAME task=TASK` means the data config NAME_TASK where there is one: its folders are its own."""
+    name = f"{words.data}_{words.overrides.get('task')}"
+    if name not in available("data"):
+        return words
+    rest = {key: value for key, value in words.overrides.items() if key != "task"}
+    return words.model_copy(update={"data": name, "overrides": rest})
 
 
 def load_data(words: Words) -> tuple[DataConfig, Preset]:
     """Resolve the data config: its YAML, the preset's `data`, the words and overrides."""
-    name = preset_of(words)
-    preset = load_preset(name)
+    place, preset = load_preset(words)
     own, _ = split_overrides(words)
-    typed = {"preset": name} | ({"root": words.root} if words.root else {})
-    layers = [layer("data", words.data), (f"configs/preset/{name}.yaml", preset.data), ("command line", typed | own)]
+    typed = {"preset": Path(place).stem} | ({"root": words.root} if words.root else {})
+    layers = [layer("data", words.data), (place, preset.data), ("command line", typed | own)]
+    task = parts.find("tasks", merge(layers).get("task", DataConfig.model_fields["task"].default))
+    layers = [(f"task {task.__name__.rpartition('.')[2]}", getattr(task, "DEFAULTS", {})), *layers]
     config = DataConfig.parse(merge(layers), lambda loc: _place_of(layers, loc))
     part_params("data", config.reader, _places(layers, "reader"))
-    parts.find("tasks", config.task)
-    metrics.resolve(config.metric)  # refused here, not after a fold has been trained
+    for name in (config.metric, *config.more_metrics):
+        metrics.resolve(name)  # refused here, not after a fold has been trained
+    if hasattr(task, "check"):
+        task.check(config)
     return config, preset
 
 
 def load_model(name: str, preset: Preset, words: Words) -> ModelConfig:
     """Resolve one model config: its YAML, the preset's `all` and `each`, the overrides."""
     _, own = split_overrides(words)
-    place = f"configs/preset/{preset_of(words)}.yaml"
+    place, _ = load_preset(words)
     layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
     config = ModelConfig.parse(merge([("", {"loss": LOSS}), *layers]), lambda loc: _place_of(layers, loc))
     return config.model_copy(update=_with_defaults(config, layers))

@@ -34,6 +34,14 @@ class Clips:
         fill = torch.zeros(1) if features.dtype == torch.int16 else torch.from_numpy(store.mean)
         return cls(features, table[0], table[1], fill.to(device))
 
+    @classmethod
+    def of(cls, features: list[np.ndarray], store: Store, device: torch.device) -> "Clips":
+        """Clips (T, F) that the store does not hold, by its frontend."""
+        frames = torch.tensor([len(one) for one in features])
+        fill = torch.zeros(1) if store.width == 1 else torch.from_numpy(store.mean)
+        whole = torch.from_numpy(np.concatenate(features))
+        return cls(*(tensor.to(device) for tensor in (whole, frames.cumsum(0) - frames, frames, fill)))
+
     def crops(self, rows: Tensor, starts: Tensor, length: int, short: Literal["tile", "pad"], rate: Tensor) -> Tensor:
         """Cut one crop a row: (B, 1, F, length), float32.
 

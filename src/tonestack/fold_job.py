@@ -1,7 +1,12 @@
-"""One experiment × one fold, from label table and feature store to its three files; runs in any process."""
+"""One experiment × one fold, from label table and feature store to its three files; runs in any process.
+
+A task whose rows are not clips has `tables(job, fitted) -> {suffix: values}`: what it predicts for held-out then test
+rows. The suffix "" is the experiment's own table; others (score normalisation) lie beside it, as a variant.
+"""
 
 import platform
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,11 +31,10 @@ def run(job: FoldJob) -> dict[str, Any]:
     weights = job.folder / f"fold{job.fold}.safetensors"
     with atomic(weights) as temporary:
         save_file(fitted.tensors(), temporary)
-    probabilities = _predict(job, fitted)
+    tables = getattr(parts.find("tasks", job.task), "tables", _tables)(job, fitted)
     receipt = {
         "experiment": job.experiment.name,
         "fold": job.fold,
-        "metrics": _scores(job, probabilities[: len(job.held_out)]),
         **({"train_metrics": _train_scores(job, fitted)} if job.train_score else {}),
         "config": settings.model_dump(mode="json"),
         "config_fingerprint": config_fingerprint(job.experiment),
@@ -43,10 +47,25 @@ def run(job: FoldJob) -> dict[str, Any]:
         "checksums": {weights.name: file_hash(weights)},
         "seconds": round(time.perf_counter() - started, 2),
     }
-    part = ["oof"] * len(job.held_out) + ["test"] * len(job.test)
-    oof.write_fold(job.folder, job.fold, job.held_out + job.test, part, probabilities, job.classes, receipt)
+    for suffix in sorted(tables, reverse=True):  # the experiment's own comes last: it marks the fold as finished
+        receipt |= {"metrics": _scores(job, tables[suffix][: len(job.held_out)])}
+        _write(job, suffix, tables[suffix], receipt)
     fitted.done()
     return receipt
+
+
+def _write(job: FoldJob, suffix: str, values: np.ndarray, receipt: dict[str, Any]) -> None:
+    """Write one table; one with a suffix has no weights of its own."""
+    part = ["oof"] * len(job.held_out) + ["test"] * len(job.test)
+    folder = job.folder
+    if suffix:
+        name = replace(job.experiment, variant="-".join(filter(None, [job.experiment.variant, suffix]))).name
+        folder, receipt = folder.with_name(name), receipt | {"experiment": name, "checksums": {}}
+    oof.write_fold(folder, job.fold, job.held_out + job.test, part, values, job.outputs or job.classes, receipt)
+
+
+def _tables(job: FoldJob, fitted: Fitted) -> dict[str, np.ndarray]:
+    return {"": _predict(job, fitted)}
 
 
 def _predict(job: FoldJob, fitted: Fitted) -> np.ndarray:
@@ -65,7 +84,7 @@ def _scores(job: FoldJob, held_out: np.ndarray) -> dict[str, float]:
         return {}
     task = parts.find("tasks", job.task)
     truth = task.truth(job.truth[job.scored])
-    names = dict.fromkeys([job.metric, *task.METRICS])
+    names = dict.fromkeys([job.metric, *job.more_metrics, *task.METRICS])
     return {name: float(metrics.resolve(name)(held_out[job.scored], truth)) for name in names}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from tonestack import folds, labels, parts, revisions
+from tonestack import folds, labels, parts, revisions, rows
 from tonestack.audio import AudioParams
 from tonestack.errors import UserError
 from tonestack.files import fingerprint, read_json
@@ -33,7 +33,10 @@ from tonestack.words import parse_folds
 class FoldJob:
     """Everything one process needs to make one fold; plain data, so that it can travel.
 
-    truth, scored: r0 targets (H, C) of the held-out clips and which of them count (the verified ones).
+    held_out, test: ids of the rows to predict: clips, or what the task's rows are. truth, scored: r0 targets (H, C) of
+    the held-out rows and which of them count (the verified ones). outputs: columns of the table where they are not the
+    classes that the network learns. options: the data config's section of the task's name;
+    its `settings()` are what predictions depend on.
     groups: clip to group, for an inner split. inputs: fingerprints that make a finished fold stale.
     test: the test clips that it predicts; taught: how many others it has learnt a pseudo-label of, which it does not.
     initial: weights from which a network starts. train_score: also score the model on what it has trained on.
@@ -53,6 +56,9 @@ class FoldJob:
     scored: np.ndarray
     test: list[str]
     taught: int = 0
+    outputs: tuple[str, ...] = ()
+    more_metrics: tuple[str, ...] = ()
+    options: Any = None
     groups: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
@@ -117,16 +123,18 @@ def build(run: Run, experiments: list[Experiment]) -> list[FoldJob]:
 def _jobs_of(
     run: Run, experiment: Experiment, table: pd.DataFrame, chosen: list[int], competition: Any
 ) -> list[FoldJob]:
-    task = parts.find("tasks", run.data.task)
+    task, predicted = parts.find("tasks", run.data.task), rows.of(run)
     store = Store.open(run.cache, experiment.config.frontend, run.data.audio)
     revision = labels.read_revision(run.folds, experiment.revision)
-    test = competition.test["clip_id"].tolist()
     cross_fitted = revisions.cross_fitted(run.folds, experiment.revision)
+    test, options = list(predicted.test_ids), getattr(run.data, run.data.task, None)
     shared: dict[str, Any] = {
         "experiment": experiment,
         "task": run.data.task,
         "metric": run.data.metric,
-        "classes": competition.classes,
+        "outputs": predicted.columns,
+        "more_metrics": run.data.more_metrics,
+        "options": options,
         "cache": run.cache,
         "folder": run.oof / experiment.name,
         "audio": run.data.audio,
@@ -136,28 +144,29 @@ def _jobs_of(
     }
     jobs = []
     for fold in chosen:
-        held_out = table[table["fold"] == fold]
-        learnt = labels.for_holdout(revision, fold, competition.classes, task.targets, experiment.config.training)
+        held_out = predicted.oof[predicted.oof["fold"] == fold]
+        classes = learnt_classes(task, revision[revision["holdout"] == fold], competition.classes)
+        learnt = labels.for_holdout(revision, fold, classes, task.targets, experiment.config.training)
         ids = held_out["clip_id"].tolist()
-        refuse_leak(experiment.revision, fold, learnt.clip_ids, ids)
+        refuse_leak(experiment.revision, fold, learnt.clip_ids, table.loc[table["fold"] == fold, "clip_id"].tolist())
         taught = set(learnt.clip_ids) if cross_fitted else set()
         asked = [name for name in test if name not in taught]  # a model repeats what it was taught
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, asked])}
-        truth, scored = task.targets(held_out["label"], competition.classes), held_out["verified"].to_numpy()
-        jobs.append(
-            FoldJob(
-                fold=fold,
-                labels=learnt,
-                held_out=ids,
-                truth=truth,
-                scored=scored,
-                inputs=inputs,
-                test=asked,
-                taught=len(test) - len(asked),
-                **shared,
-            )
-        )
+        inputs |= {"options": fingerprint(options.settings())} if options else {}
+        truth_of = getattr(task, "row_targets", task.targets)
+        truth, scored = truth_of(held_out["label"], predicted.labels), held_out["verified"].to_numpy()
+        own: dict[str, Any] = {"labels": learnt, "classes": classes, "held_out": ids, "inputs": inputs}
+        own |= {"test": asked, "taught": len(test) - len(asked)}
+        jobs.append(FoldJob(fold=fold, truth=truth, scored=scored, **own, **shared))
     return jobs
+
+
+def learnt_classes(task: Any, learnt: pd.DataFrame, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes that a holdout's network tells apart: all, or (task `OPEN_SET`) those of its training clips."""
+    if not getattr(task, "OPEN_SET", False):
+        return classes
+    present = set(learnt["label"])
+    return tuple(name for name in classes if name in present)
 
 
 def refuse_leak(revision: str, fold: int, learnt: list[str], held_out: list[str]) -> None:

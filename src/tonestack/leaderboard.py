@@ -24,7 +24,8 @@ def update(run: Run) -> pd.DataFrame:
     if not names:
         return pd.DataFrame(columns=COLUMNS)
     recorded = recorded_scores(run)
-    table = pd.DataFrame([r for n in names if (r := _row(run, n, recorded)) is not None], columns=COLUMNS)
+    columns = [*COLUMNS[:3], *run.data.more_metrics, *COLUMNS[3:]]
+    table = pd.DataFrame([r for n in names if (r := _row(run, n, recorded)) is not None], columns=columns)
     metric_up = resolve(run.data.metric).greater_is_better
     table = table.sort_values(["cv", "experiment"], ascending=[not metric_up, True], na_position="last")
     table = table.reset_index(drop=True)
@@ -39,10 +40,11 @@ def _row(run: Run, name: str, recorded: dict[str, Any]) -> dict[str, Any] | None
         predictions = tables.read(name)
     except UserError:
         return None
-    cv, cv_se = np.nan, np.nan
+    cv, cv_se, more = np.nan, np.nan, dict.fromkeys(run.data.more_metrics, np.nan)
     if predictions.oof is not None:
         problem = tables.problem()
         cv, cv_se = judge.score(problem.metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
+        more = {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in more}
     seconds = [float(m["seconds"]) for m in predictions.meta if isinstance(m.get("seconds"), int | float)]
     params = [m["params"] for m in predictions.meta if isinstance(m.get("params"), int)]
     known = recorded.get(name, {})
@@ -51,6 +53,7 @@ def _row(run: Run, name: str, recorded: dict[str, Any]) -> dict[str, Any] | None
         "experiment": name,
         "cv": cv,
         "cv_se": cv_se,
+        **more,
         "public": found.get("public"),
         "private": found.get("private"),
         "seconds": sum(seconds) if seconds else None,
@@ -86,7 +89,7 @@ def render(table: pd.DataFrame) -> str:
         return "no finished experiment yet"
     shown = pd.DataFrame({"experiment": table["experiment"]})
     shown["cv ± se"] = [_pm(c, s) for c, s in zip(table["cv"], table["cv_se"], strict=True)]
-    for column in ("public", "private"):
+    for column in [c for c in table.columns if c not in ("experiment", "cv", "cv_se", "seconds", "params")]:
         shown[column] = [_number(v) for v in table[column]]
     shown["seconds"] = ["" if pd.isna(v) else f"{v:,.0f}" for v in table["seconds"]]
     shown["params"] = ["" if pd.isna(v) else f"{int(v):,}" for v in table["params"]]

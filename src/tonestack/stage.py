@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tonestack import oof
+from tonestack import oof, rows
 from tonestack.files import file_hash, fingerprint, read_json, write_json
 from tonestack.run import Run
 
@@ -24,13 +24,13 @@ class Stage:
         self.before: dict[str, Any] = dict(read_json(self.path)) if self.path.is_file() else {}
         self.hashes: dict[str, list[Any]] = {}
         self.said: list[str] = []
-        competition = run.competition()
-        test, form = competition.test["clip_id"].tolist(), competition.submission
+        of = rows.of(run)
+        form = of.form
         self.key = fingerprint(
             [
-                [self._hash(f) for f in (run.folds / "r0.csv", *more)],
+                [self._hash(f) for f in (run.folds / "r0.csv", of.file, *more)],
                 [[name, [self._hash(f) for f in _files(run.oof / name)]] for name in tables],
-                [competition.classes, test, None if form is None else [form.columns, form.ids, form.style, form.k]],
+                [of.columns, of.test_ids, None if form is None else [form.columns, form.ids, form.style, form.k]],
                 [run.data.task, run.data.metric, run.data.fold_mean, run.seed, settings],
                 [self._hash(f) for f in sorted([CODE / "oof.py", *(CODE / "ensemble").rglob("*.py")])],
             ]

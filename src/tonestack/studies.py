@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from tonestack import config, jobs, scoring
+from tonestack import config, jobs, rows, scoring
 from tonestack.config import CONFIGS
 from tonestack.ensemble import gate, judge
 from tonestack.ensemble.blends import Blend, equal
@@ -49,7 +49,7 @@ class Row(Section):
 
     id: str = ""
     row: str = ""
-    document: float | None = None
+    document: float | tuple[float, ...] | None = None
     model: str | None = None
     set: dict[str, Any] = {}
     revision: str | None = None  # {group} revisions are written from data.groups: <grouping>-<group>, <grouping>-gate
@@ -203,38 +203,48 @@ class Study:
         metric = resolve(self.run.data.metric)
         labels = None
         if self.run.scoring is not None:
-            labels = scoring.read(self.run.scoring, self.run.competition().classes, self.run.data.task)
+            labels = scoring.read(self.run.scoring, rows.of(self.run).labels, self.run.data.task)
         found = {}
         for key, name in made.items():
             tables = self.tables([name])
             problem = tables.problem()
             cv, se = judge.score(metric, problem.tables[0], problem.targets, self.run.data.blend.bootstrap)
+            more = self.run.data.more_metrics
             found[key] = {"cv": cv, "se": se}
+            found[key] |= {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in more}
             if labels is not None and tables.test_folds():
-                ids, classes = tables.test_ids, tables.classes
+                ids, classes = tables.test_ids, tables.labels
                 found[key] |= scoring.score(metric, tables.test(name), ids, labels, classes, tables.task)
         return found
 
     def render(self, made: dict[str, str], lacking: dict[str, str], scores: dict[str, dict[str, float]]) -> str:
         """The study as markdown."""
-        metric = self.run.data.metric
+        metric, more = self.run.data.metric, self.run.data.more_metrics
         lines = [f"# {self.settings.title}", "", self.settings.about.strip(), ""]
         data = f"Data: {self.run.name}, preset {self.run.data.preset}, {metric}"
         lines += [f"{data}; CV on verified clips ± its standard error.", ""]
         for table in self.settings.tables:
-            lines += [f"## {table.title}", "", "| | document | CV | Public | Private |", "|---|---|---|---|---|"]
+            header = ["document", "CV", *(f"CV {m}" for m in more), "Public", "Private"]
+            lines += [f"## {table.title}", "", f"| | {' | '.join(header)} |", "|---" * (len(header) + 1) + "|"]
             for row in (row for row in table.rows if row.row):
                 key = row.same or row.id
-                lines.append(f"| {row.row} | {_number(row.document, 3)} | {_cells(key, scores, lacking)} |")
+                lines.append(f"| {row.row} | {_document(row.document)} | {_cells(key, scores, lacking, more)} |")
             lines.append("")
         return "\n".join(lines)
 
 
-def _cells(key: str, scores: dict[str, dict[str, float]], lacking: dict[str, str]) -> str:
+def _cells(key: str, scores: dict[str, dict[str, float]], lacking: dict[str, str], more: tuple[str, ...]) -> str:
     if key in lacking:
-        return f"not run: {lacking[key]} | |"
+        return f"not run: {lacking[key]} |" + " |" * (1 + len(more))
     found = scores[key]
-    return f"{found['cv']:.4f} ± {found['se']:.4f} | {_number(found.get('public'))} | {_number(found.get('private'))}"
+    others = [_number(found.get(name)) for name in (*more, "public", "private")]
+    return " | ".join([f"{found['cv']:.4f} ± {found['se']:.4f}", *others])
+
+
+def _document(value: float | tuple[float, ...] | None) -> str:
+    """The document's number, or its numbers of the metric and of the further ones."""
+    values = value if isinstance(value, tuple) else (value,)
+    return " / ".join(_number(v, 3 if len(values) == 1 else 4) for v in values)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -16,16 +16,16 @@ from tonestack.files import write_csv
 def render(
     form: SubmissionFormat, test_ids: Sequence[str], classes: Sequence[str], probabilities: np.ndarray
 ) -> pd.DataFrame:
-    """The submission table for probabilities (M, C): every row of the sample, in its order.
+    """The submission table for probabilities or scores (M, C): every row of the sample, in its order.
 
     A row that is missing, a matrix of zeros, constants or NaN, or a label the format cannot hold is a `UserError`.
     """
-    check_matrix(probabilities)
+    check_matrix(probabilities, form.style != "raw")
     where = pd.Index(list(test_ids)).get_indexer(pd.Index(form.ids))
     if (where < 0).any():
         raise UserError(f"sample submission: clip '{form.ids[int((where < 0).argmax())]}' is not in the test set")
     rows = probabilities[where]
-    if form.style == "scores":
+    if form.style in ("scores", "raw"):
         return _score_columns(form, classes, rows)
     key, column = form.columns[0], form.columns[1]
     best = np.argsort(-rows, axis=1, kind="stable")[:, : form.k if form.style == "labels" else 1]
@@ -44,13 +44,13 @@ def _score_columns(form: SubmissionFormat, classes: Sequence[str], rows: np.ndar
     return table[list(form.columns)]
 
 
-def check_matrix(probabilities: np.ndarray) -> None:
-    """Refuse what no model meant to say: NaN, all zeros, every row the same."""
+def check_matrix(probabilities: np.ndarray, positive: bool = True) -> None:
+    """Refuse what no model meant to say: NaN, all zeros (where values must be positive), every row the same."""
     if not len(probabilities):
         raise UserError("no test clip to submit")
     if not np.isfinite(probabilities).all():
         raise UserError("the predictions hold NaN or infinite values; nothing written")
-    if not (probabilities > 0).any(axis=1).all():
+    if positive and not (probabilities > 0).any(axis=1).all():
         raise UserError("the predictions hold a row of zeros; nothing written")
     if len(probabilities) > 1 and (probabilities == probabilities[0]).all():
         raise UserError("the predictions are the same for every clip; nothing written")
@@ -62,8 +62,8 @@ def check(table: pd.DataFrame, form: SubmissionFormat, classes: Sequence[str]) -
         raise UserError(f"submission: columns {list(table.columns)} instead of {list(form.columns)}")
     if table.iloc[:, 0].tolist() != list(form.ids):
         raise UserError("submission: rows are missing, doubled or not in the sample's order")
-    if form.style == "scores":
-        check_matrix(table.iloc[:, 1:].to_numpy(dtype=float))
+    if form.style in ("scores", "raw"):
+        check_matrix(table.iloc[:, 1:].to_numpy(dtype=float), form.style == "scores")
         return
     expected = min(form.k, len(classes)) if form.style == "labels" else 1
     known = set(classes)
@@ -90,13 +90,13 @@ def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarr
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    if form.style == "scores":
+    if form.style in ("scores", "raw"):
         table = table.astype(dict.fromkeys(form.columns[1:], float))
     try:
         check(table, form, classes)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    if form.style == "scores":
+    if form.style in ("scores", "raw"):
         return table[list(classes)].to_numpy(dtype=np.float64)
     position = {c: i for i, c in enumerate(classes)}
     scores = np.zeros((len(table), len(classes)))

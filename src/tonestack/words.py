@@ -9,7 +9,9 @@ from pydantic import Field
 from tonestack.errors import UserError, nearest
 from tonestack.section import Section
 
-DATA_KEYS = ("task", "metric", "fold_mean")  # of the data config's own, no section before them
+DATA_KEYS = ("task", "metric", "fold_mean", "presets")  # of the data config's own, no section before them
+
+UNTYPED = {"overrides", "files"}  # words that no key is typed for
 
 
 class Words(Section):
@@ -28,15 +30,21 @@ class Words(Section):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     engine: Literal["local"] = Field("local", description="local: this machine's cores")
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores")
+    files: tuple[str, ...] = Field((), description="recordings, where the verb takes them; given without a key")
     trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="any key of a config; task=, metric= and fold_mean= need no section"
     )
 
 
-def parse(arguments: list[str]) -> Words:
-    """Parse `key=value` words; dotted keys become nested overrides. Unknown words are refused."""
-    values: dict[str, Any] = {}
+def parse(arguments: list[str], files: bool = False) -> Words:
+    """Parse `key=value` words; dotted keys become nested overrides. Unknown words are refused.
+
+    files: whether words without `=` name files.
+    """
+    named = [word for word in arguments if files and "=" not in word]
+    arguments = [word for word in arguments if word not in named]
+    values: dict[str, Any] = {"files": tuple(named)} if named else {}
     overrides: dict[str, Any] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
@@ -46,7 +54,7 @@ def parse(arguments: list[str]) -> Words:
             _put(overrides, key.split("."), _value(argument, text))
         elif key in values:
             raise UserError(f"'{key}=' is given twice; give it once, values separated by commas")
-        elif key in Words.model_fields and key != "overrides":
+        elif key in Words.model_fields and key not in UNTYPED:
             values[key] = _word(key, text)
         else:
             raise UserError(f"unknown word '{key}='{_suggest(key)} (a config's key is written section.key=value)")
@@ -54,7 +62,7 @@ def parse(arguments: list[str]) -> Words:
 
 
 def _suggest(key: str) -> str:
-    return nearest(key, {*Words.model_fields, *DATA_KEYS} - {"overrides"})
+    return nearest(key, {*Words.model_fields, *DATA_KEYS} - UNTYPED)
 
 
 def _word(key: str, text: str) -> Any:

@@ -7,6 +7,7 @@ many large tables needs the memory of two.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -67,10 +68,24 @@ class Blend:
         return to_summand(table, self.power)
 
 
+class Summable(Protocol):
+    """What is fitted to join tables: a sum of what each adds, and the way back from the sum."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(M,) or (M, C)."""
+
+    def summand(self, m: int, table: np.ndarray) -> Any:
+        """What table m adds to the sum, its weight included."""
+
+    def mean(self, total: np.ndarray) -> np.ndarray:
+        """The joined table from the sum over all tables."""
+
+
 class Sum:
     """A blend under way: tables are added as they come, so that many blends share one pass over the tables."""
 
-    def __init__(self, blend: Blend) -> None:
+    def __init__(self, blend: Summable) -> None:
         self.blend = blend
         self.total: np.ndarray | None = None
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tonestack.ensemble import searches
 from tonestack.ensemble.blends import Blend, BlendParams
+from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.problem import Problem
 from tonestack.files import fingerprint
 from tonestack.metrics import Metric
@@ -37,8 +38,8 @@ class Candidate:
 
     name: str
     complexity: int
-    blend: Blend
-    by_fold: dict[int, Blend]
+    blend: Blend | Fusion
+    by_fold: dict[int, Blend | Fusion]
     scores: np.ndarray
     cv: float
     se: float
@@ -61,6 +62,8 @@ def judge(
     problem: N clips; part (N,): what to nest over. The single table that blends are compared with is the best
     on all clips, which flatters it: a gain over it is a gain.
     """
+    for name in names:
+        searches.find(name, "probabilities" if problem.probabilities else "scores")
     best = searches.find("single").fit(problem, params, seed, None)(problem.tables)
     return [_judged(problem, part, name, params, seed, journals, best) for name in dict.fromkeys(names)]
 
@@ -86,9 +89,11 @@ def _judged(
     return Candidate(name, search.COMPLEXITY, blend, by_fold, scores, cv, se, gain)
 
 
-def _fitted(problem: Problem, name: str, params: BlendParams, seed: int, journals: Path | None) -> Blend:
+def _fitted(problem: Problem, name: str, params: BlendParams, seed: int, journals: Path | None) -> Blend | Fusion:
     """One fit; what it keeps in memory, as large as the tables, goes when it is done."""
-    blend: Blend = searches.find(name).fit(problem, params, seed, _journal(journals, name, problem, params, seed))
+    blend: Blend | Fusion = searches.find(name).fit(
+        problem, params, seed, _journal(journals, name, problem, params, seed)
+    )
     if problem.tables.nbytes > LARGE:
         problem.forget()
     return blend

@@ -7,7 +7,7 @@ contested pairs scores all candidates of a batch, without exponentials and witho
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -40,13 +40,17 @@ def targets_of(labels: Sequence[str], classes: Sequence[str], task: str) -> np.n
 
 @dataclass
 class Problem:
-    """Tables (M, N, C) float32 of probabilities (rows normalised), their clips' targets, and the metric to optimise."""
+    """Tables (M, N, C) float32 of probabilities (rows normalised), their clips' targets, and the metric to optimise.
+
+    probabilities: False for tables (M, N, 1) of trial scores, targets (N,) 1 where a trial is of one speaker.
+    """
 
     tables: np.ndarray
     targets: np.ndarray
     metric: Metric
     names: tuple[str, ...]
     normalise: bool = True
+    probabilities: bool = True
     _margins: dict[float, "Margins"] = field(default_factory=dict, repr=False)
 
     @property
@@ -56,13 +60,13 @@ class Problem:
 
     def rows(self, keep: np.ndarray) -> "Problem":
         """The same question on some of the clips; `keep` is a mask or indices."""
-        return Problem(self.tables[:, keep], self.targets[keep], self.metric, self.names, self.normalise)
+        return replace(self, tables=self.tables[:, keep], targets=self.targets[keep], _margins={})
 
     def models(self, keep: Sequence[int]) -> "Problem":
         """The same question with some of the tables."""
         chosen = list(keep)
         names = tuple(self.names[m] for m in chosen)
-        return Problem(self.tables[chosen], self.targets, self.metric, names, self.normalise)
+        return replace(self, tables=self.tables[chosen], names=names, _margins={})
 
     @cached_property
     def log_loss_metric(self) -> Metric:
@@ -88,7 +92,7 @@ class Problem:
     def of_least_loss(self, values: np.ndarray, weights: np.ndarray, power: float) -> tuple[int, float]:
         """The best of weightings whose metric values (B,) are known; among equals the one of least log loss."""
         tied = np.flatnonzero(values >= values.max() - 1e-12)
-        if len(tied) > 1:
+        if len(tied) > 1 and self.probabilities:
             tied = tied[[int(np.argmin(self.log_loss(weights[tied], power)))]]
         return int(tied[0]), float(values[tied[0]])
 

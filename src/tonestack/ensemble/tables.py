@@ -1,6 +1,6 @@
 """The tables of one competition, gathered for blend, stack, submit and score."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tonestack import oof
-from tonestack.ensemble.blends import Blend, Sum
+from tonestack import oof, rows
+from tonestack.competition import SubmissionFormat
+from tonestack.ensemble.blends import Sum, Summable
 from tonestack.ensemble.problem import Problem, targets_of
 from tonestack.errors import UserError
 from tonestack.metrics import resolve
@@ -36,6 +37,7 @@ class Facts:
 class Tables:
     """Aligned prediction tables of one competition, read one at a time and kept while they are small.
 
+    What the rows are (clips, or trials), their labels and columns are those of `rows.Rows`.
     judged (N,): the clips that scores count: verified, folded, with their r0 labels; of very large tables a
     random part that fits into `SEARCHED` bytes.
     """
@@ -48,6 +50,10 @@ class Tables:
     task: str
     metric: str
     fold_mean: str
+    labels: tuple[str, ...] = ()
+    probabilities: bool = True
+    form: SubmissionFormat | None = None
+    whole: bool = False
     _kept: dict[str, Predictions] = field(default_factory=dict, repr=False)
     _facts: dict[str, Facts] = field(default_factory=dict, repr=False)
     _stack: np.ndarray | None = field(default=None, repr=False)
@@ -55,22 +61,20 @@ class Tables:
     @classmethod
     def of(cls, run: Run, names: Sequence[str] = (), made: bool = False) -> "Tables":
         """The tables named, or all; `made`: blends and stacks too. No table at all is a `UserError`."""
-        competition, folds_path = run.competition(), run.folds / "r0.csv"
+        folds_path = run.folds / "r0.csv"
         if not folds_path.is_file():
             raise UserError(f"{folds_path}: no folds yet; run make_folds with the same words first")
-        text: Any = {"clip_id": str, "label": str, "group": str}
-        folds = pd.read_csv(folds_path, dtype=text, keep_default_na=False)
+        of = rows.of(run)
         chosen = tuple(names) or tuple(oof.experiments(run.oof, made))
         if not chosen:
             raise UserError(f"{run.oof}: no prediction table yet; train, or put a table into a folder there")
-        test_ids = tuple(competition.test["clip_id"])
-        data = run.data
-        return cls(run.oof, chosen, folds, test_ids, competition.classes, data.task, data.metric, data.fold_mean)
+        data, extra = run.data, (of.labels, of.probabilities, of.form, of.whole)
+        return cls(run.oof, chosen, of.oof, of.test_ids, of.columns, data.task, data.metric, data.fold_mean, *extra)
 
     @property
     def normalise(self) -> bool:
-        """Whether a clip has exactly one label."""
-        return self.task != "multilabel"
+        """Whether a clip has exactly one label, its row summing to one."""
+        return self.probabilities and self.task != "multilabel"
 
     @property
     def fold(self) -> np.ndarray:
@@ -92,12 +96,13 @@ class Tables:
     @property
     def targets(self) -> np.ndarray:
         """Targets of all training clips."""
-        return targets_of(self.folds["label"].tolist(), self.classes, self.task)
+        return targets_of(self.folds["label"].tolist(), self.labels or self.classes, self.task)
 
     def read(self, name: str) -> Predictions:
         """One table, aligned."""
         if name not in self._kept:
-            table = oof.load(self.folder / name, self.folds, self.test_ids, self.classes)
+            ids, folder = self.test_ids, self.folder / name
+            table = oof.load(folder, self.folds, ids, self.classes, nonnegative=self.probabilities)
             folds = 0 if table.test is None else len(table.test)
             self._facts[name] = Facts(table.kind, table.meta, table.notes, table.oof is not None, folds)
             if self._size(table) * len(self.names) > IN_MEMORY:
@@ -119,7 +124,8 @@ class Tables:
         keep = self.judged
         for name in self.without_oof():
             self.oof(name)  # raises
-        return Problem(self._gather(), self.targets[keep], resolve(self.metric), self.names, self.normalise)
+        metric, targets = resolve(self.metric), self.targets[keep]
+        return Problem(self._gather(), targets, metric, self.names, self.normalise, self.probabilities)
 
     def _gather(self) -> np.ndarray:
         """One pass over all tables: the judged rows (tables, n, C), and the facts on the way."""
@@ -158,6 +164,14 @@ class Tables:
         """Test folds (K, M, C) combined as the config says, (M, C)."""
         return oof.combine_folds(test, self.fold_mean, self.normalise)
 
+    def submitted(self, rows: np.ndarray | None, test: np.ndarray | None) -> tuple[list[str], np.ndarray]:
+        """Ids and values (R, C) of what a submission may hold: test folds combined, and the OOF rows where it asks."""
+        ids, values = ([], []) if test is None else (list(self.test_ids), [self.combine(test)])
+        if self.whole and rows is not None:
+            there = np.isfinite(rows).all(axis=1)
+            ids, values = ids + self.folds["clip_id"][there].tolist(), [*values, rows[there]]
+        return ids, np.concatenate(values)
+
     def test_stacks(self) -> Iterator[np.ndarray]:
         """All tables of one test fold after the other, each (tables, M, C)."""
         folds = self.test_folds()
@@ -171,7 +185,7 @@ class Tables:
         return counts.pop() if len(counts) == 1 else 1
 
     def blend(
-        self, whole: Blend, by_part: dict[int, Blend] | None, part: np.ndarray
+        self, whole: Summable, by_part: Mapping[int, Summable] | None, part: np.ndarray
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The blend of all tables, every one read once: OOF rows (N, C) and test rows (K, M, C).
 

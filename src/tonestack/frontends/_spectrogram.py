@@ -75,15 +75,20 @@ def window(params: FrameParams) -> np.ndarray:
 
 def power_chunks(wave: np.ndarray, n_fft: int, hop: int, taper: np.ndarray) -> Chunks:
     """Yield (which frames, their power spectra) of float32 (n,): power float32 (t, 1 + n_fft // 2)."""
+    for where, frames in frame_chunks(wave, n_fft, hop):
+        spectrum = scipy.fft.rfft(frames * taper, overwrite_x=True)  # (t, 1 + n_fft // 2) complex64
+        power = spectrum.real**2
+        power += spectrum.imag**2
+        yield where, power
+
+
+def frame_chunks(wave: np.ndarray, n_fft: int, hop: int) -> Chunks:
+    """Yield (which frames, their samples) of float32 (n,): a view (t, n_fft) of overlapping stretches."""
     frames = frame_count(len(wave), n_fft, hop)
     for start in range(0, frames, CHUNK):
         stop = min(start + CHUNK, frames)
         segment = _padded(wave, start * hop - n_fft // 2, (stop - 1) * hop - n_fft // 2 + n_fft)
-        view = np.lib.stride_tricks.sliding_window_view(segment, n_fft)[::hop]  # (t, n_fft), no copy
-        spectrum = scipy.fft.rfft(view * taper, overwrite_x=True)  # (t, 1 + n_fft // 2) complex64
-        power = spectrum.real**2
-        power += spectrum.imag**2
-        yield slice(start, stop), power
+        yield slice(start, stop), np.lib.stride_tricks.sliding_window_view(segment, n_fft)[::hop]
 
 
 def _padded(wave: np.ndarray, start: int, stop: int) -> np.ndarray:

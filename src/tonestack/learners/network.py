@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tonestack import config, parts
 from tonestack.crops import Clips
 from tonestack.files import write_text
-from tonestack.inference import predict
+from tonestack.inference import ToLogProbabilities, predict
 from tonestack.jobs import FoldJob
-from tonestack.layers import Normalise, Tagger, count_parameters
-from tonestack.losses import Loss
+from tonestack.layers import Network, Normalise, Tagger, count_parameters
+from tonestack.losses import AnyLoss, EmbeddingLoss, Loss
 from tonestack.store import Store
-from tonestack.training import TrainingSet, seed_of
+from tonestack.training import TrainingSet, loss_on, seed_of
 from tonestack.training import fit as train
 
 
@@ -43,6 +44,14 @@ class FittedNetwork:
         clips = Clips.load(self.store, clip_ids, self.device)
         return predict(self.model, clips, self.job.experiment.config, self.store.frame_rate, task.log_probabilities)
 
+    def unit_embeddings(self, clip_ids: list[str]) -> np.ndarray:
+        """Mean over test-time crops of embeddings of length one (N, D) float32; NaN rows without audio.
+
+        The product of two of them is the mean cosine over all pairs of crops.
+        """
+        clips = Clips.load(self.store, clip_ids, self.device)
+        return _embedded(self.model, clips, self.job.experiment.config, self.store.frame_rate, F.normalize)
+
     def done(self) -> None:
         """Remove the state from which a killed run would have gone on."""
         _state_path(self.job).unlink(missing_ok=True)
@@ -56,6 +65,8 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     model = build_model(settings, store, len(job.classes)).to(device)
     if job.initial is not None:
         model.load_state_dict(load_file(job.initial))
+    else:
+        start_from_published(model, settings)
     if settings.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = _train(job, model, store, device)
@@ -76,12 +87,17 @@ def build_model(settings: config.ModelConfig, store: Store, n_classes: int) -> T
     """Build the network behind its input normalisation (waveforms are only scaled)."""
     module = parts.find("models", settings.network["name"])
     params = config.part_params("models", settings.network, "network")
-    normalise = (
-        Normalise(torch.zeros(1), torch.ones(1))
-        if store.width == 1
-        else Normalise(torch.from_numpy(store.mean), torch.from_numpy(store.std))
-    )
+    wave = store.width == 1
+    mean, std = (np.zeros(1), np.ones(1)) if wave else (store.mean, store.std)
+    normalise = Normalise(torch.from_numpy(mean), torch.from_numpy(std), settings.crop.normalise)
     return Tagger(normalise, module.build(params, store.width, n_classes))
+
+
+def start_from_published(model: Tagger, settings: config.ModelConfig) -> None:
+    """Fill in published weights where the model knows of any (`pretrain(network, params)` in its module)."""
+    pretrain = getattr(parts.find("models", settings.network["name"]), "pretrain", None)
+    if pretrain:
+        pretrain(model.network, config.part_params("models", settings.network, "network"))
 
 
 def load(job: FoldJob, store: Store, device: torch.device) -> Tagger:
@@ -101,13 +117,24 @@ class _Embedder(Tagger):
 def embeddings(job: FoldJob, store: Store, clip_ids: list[str]) -> np.ndarray:
     """Penultimate layer (N, D) of a finished fold's network, mean over test-time crops; NaN rows without audio."""
     device = choose_device(job.device)
-    model = load(job, store, device)
-    settings = job.experiment.config
-    plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,)})  # the plain mean of outputs
-    embedder = _Embedder(model.normalise, model.network)
     clips = Clips.load(store, clip_ids, device)
+    return _embedded(load(job, store, device), clips, job.experiment.config, store.frame_rate, lambda x: x)
+
+
+def unit_embeddings(job: FoldJob, store: Store, clips: Clips) -> np.ndarray:
+    """The same as `FittedNetwork.unit_embeddings` by a finished fold's network."""
+    model = load(job, store, clips.features.device)
+    return _embedded(model, clips, job.experiment.config, store.frame_rate, F.normalize)
+
+
+def _embedded(
+    model: Tagger, clips: Clips, settings: config.ModelConfig, frame_rate: float, finish: ToLogProbabilities
+) -> np.ndarray:
+    """Plain mean over test-time crops of `finish(embedding)` (N, D); NaN rows without audio."""
+    plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,)})
+    embedder = _Embedder(model.normalise, model.network)
     settings = settings.model_copy(update={"inference": plain})
-    return predict(embedder, clips, settings, store.frame_rate, lambda x: x).astype(np.float32)
+    return predict(embedder, clips, settings, frame_rate, finish).astype(np.float32)
 
 
 def _state_path(job: FoldJob) -> Path:
@@ -125,7 +152,8 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
         torch.from_numpy(job.labels.weights)[usable],
         store.frame_rate,
     )
-    loss = parts.find("losses", settings.loss["name"]).build(config.part_params("losses", settings.loss, "loss"))
+    torch.manual_seed(seed_of(job.experiment.seed, job.fold, "loss"))
+    loss = build_loss(settings, model.network, len(job.classes), device)
     inner = None
     if settings.training.stop == "early":
         data, inner_part = split_inner(data, job)
@@ -138,6 +166,17 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
 
     seed = seed_of(job.experiment.seed, job.fold, "training")
     return train(model, loss, data, settings, seed, _state_path(job), inner, report).epochs
+
+
+def build_loss(settings: config.ModelConfig, network: Network, n_classes: int, device: torch.device) -> AnyLoss:
+    """Build the loss; one with parameters of its own fits the network's embedding and lies on its device."""
+    module = parts.find("losses", settings.loss["name"])
+    params = config.part_params("losses", settings.loss, "loss")
+    if not getattr(module, "ON_EMBEDDING", False):
+        loss: Loss = module.build(params)
+        return loss
+    own: EmbeddingLoss = module.build(params, network.width, n_classes)
+    return own.to(device)
 
 
 def split_inner(data: TrainingSet, job: FoldJob) -> tuple[TrainingSet, TrainingSet]:
@@ -155,7 +194,7 @@ def _part(data: TrainingSet, chosen: torch.Tensor) -> TrainingSet:
     return replace(data, rows=data.rows[chosen], targets=data.targets[chosen], weights=data.weights[chosen])
 
 
-def _inner_loss(inner: TrainingSet, loss: Loss, settings: config.ModelConfig) -> Callable[[Tagger], float]:
+def _inner_loss(inner: TrainingSet, loss: AnyLoss, settings: config.ModelConfig) -> Callable[[Tagger], float]:
     """The training loss on one centred crop of every inner clip."""
 
     def measure(model: Tagger) -> float:
@@ -168,7 +207,8 @@ def _inner_loss(inner: TrainingSet, loss: Loss, settings: config.ModelConfig) ->
                 starts = (clips.frames[rows] - length).clamp_min(0) // 2
                 x = clips.crops(rows, starts, length, settings.crop.short, torch.ones(len(rows), device=rows.device))
                 targets, weights = inner.targets[picked].to(x.device), inner.weights[picked].to(x.device)
-                total += float(loss(model(x).float(), targets, weights)) * len(picked)
+                value = loss_on(model.network, loss, model.normalise(x), targets, weights)
+                total += float(value) * len(picked)
         return total / len(inner.rows)
 
     return measure

@@ -1,7 +1,8 @@
 """Searches for a blend, one file each, found by name.
 
 A search file says `COMPLEXITY` (how much it chooses: ties go to the smaller) and defines
-`fit(problem, params, seed, journal) -> Blend`; `journal` is a file it may resume from, or None.
+`fit(problem, params, seed, journal) -> Blend`; `journal` is a file it may resume from, or None. `ROWS` says what it
+can join: `probabilities` (left out: these alone), `scores` of trials, or both.
 """
 
 import importlib
@@ -11,13 +12,21 @@ from types import ModuleType
 from tonestack.errors import UserError, nearest
 
 
-def names() -> list[str]:
-    """Names of all searches."""
-    return sorted(f.stem for f in Path(__file__).parent.glob("[!_]*.py"))
+def names(rows: str | None = None) -> list[str]:
+    """Names of all searches, or of those that can join `rows`."""
+    found = sorted(f.stem for f in Path(__file__).parent.glob("[!_]*.py"))
+    return [name for name in found if rows is None or rows in _rows(find(name))]
 
 
-def find(name: str) -> ModuleType:
-    """Import one search; a name that does not exist is refused with what there is."""
+def find(name: str, rows: str | None = None) -> ModuleType:
+    """Import one search; a name that does not exist, or that cannot join `rows`, is refused with what there is."""
     if name not in names():
         raise UserError(f"no blend search is called '{name}'{nearest(name, names())}")
-    return importlib.import_module(f"tonestack.ensemble.searches.{name}")
+    module = importlib.import_module(f"tonestack.ensemble.searches.{name}")
+    if rows and rows not in _rows(module):
+        raise UserError(f"blend.searches: '{name}' cannot join {rows}; there is: {', '.join(names(rows))}")
+    return module
+
+
+def _rows(module: ModuleType) -> tuple[str, ...]:
+    return getattr(module, "ROWS", ("probabilities",))

@@ -1,0 +1,54 @@
+"""Export embeddings: one vector a clip by every fold's network of the models of this call.
+
+Takes  what train takes; folds that are not finished are trained first.
+Leaves reports/<name>/embeddings/<experiment>-fold<k>.parquet: clip_id, d0, d1, ... of all clips, blank without audio.
+Vectors of one fold can be compared, by their product: the mean cosine over all pairs of test-time crops.
+"""
+
+from tonestack import environment  # noqa: F401  # isort: skip
+
+import pandas as pd
+
+import train
+from tonestack import cli, jobs, parts
+from tonestack.crops import Clips
+from tonestack.errors import UserError
+from tonestack.files import write_parquet
+from tonestack.jobs import FoldJob
+from tonestack.learners import network
+from tonestack.run import Experiment, Run
+from tonestack.store import Store
+
+
+def run(run: Run) -> None:
+    """Write one table a fold."""
+    for experiment in run.experiments():
+        refuse_others(experiment)
+    experiments = train.run(run)
+    competition = run.competition()
+    clips = list(dict.fromkeys([*competition.train["clip_id"], *competition.test["clip_id"]]))
+    for job in jobs.build(run, experiments):
+        table = embedded(run, job, clips)
+        path = run.reports / "embeddings" / f"{job.experiment.name}-fold{job.fold}.parquet"
+        write_parquet(path, table)
+        print(f"{path}: {len(table)} clips, {table.shape[1] - 1} numbers each")
+
+
+def refuse_others(experiment: Experiment) -> None:
+    """Only networks have an embedding."""
+    if getattr(parts.find("models", experiment.config.network["name"]), "LEARNER", "network") != "network":
+        raise UserError(f"{experiment.model} is no network and has no embedding; name others with model=")
+
+
+def embedded(run: Run, job: FoldJob, clip_ids: list[str]) -> pd.DataFrame:
+    """The embeddings of one fold's network."""
+    store = Store.open(run.cache, job.experiment.config.frontend, run.data.audio)
+    clips = Clips.load(store, clip_ids, network.choose_device(job.device))
+    vectors = network.unit_embeddings(job, store, clips)
+    table = pd.DataFrame(vectors, columns=[f"d{i}" for i in range(vectors.shape[1])])
+    table.insert(0, "clip_id", clip_ids)
+    return table
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

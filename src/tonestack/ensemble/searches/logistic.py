@@ -1,0 +1,16 @@
+"""Logistic regression on trial scores; a single table is calibrated by it, its order kept."""
+
+from pathlib import Path
+
+from tonestack.ensemble import fusion
+from tonestack.ensemble.blends import BlendParams
+from tonestack.ensemble.fusion import Fusion
+from tonestack.ensemble.problem import Problem
+
+COMPLEXITY = 10
+ROWS = ("scores",)
+
+
+def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Fusion:
+    """Weights and bias of least balanced log loss."""
+    return fusion.fitted(problem.tables, problem.targets)

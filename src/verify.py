@@ -1,0 +1,85 @@
+"""Tell whether one person speaks in two recordings: ./run.sh verify a.wav b.wav [data=NAME] [model=a,b].
+
+Takes  two recordings, the finished folds of the models (trained first where they are not) and their OOF trials.
+Leaves nothing: prints every model's score (mean over folds of the cosine of embeddings), and from all of them the
+probability, calibrated by logistic regression on the trials of strangers. Without data= the demo's models are used.
+"""
+
+from tonestack import environment  # noqa: F401  # isort: skip
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+import train
+from tonestack import cli, config, jobs, parts
+from tonestack.audio import BadAudio, decode, resample
+from tonestack.crops import Clips
+from tonestack.ensemble import fusion
+from tonestack.ensemble.tables import Tables
+from tonestack.errors import UserError
+from tonestack.leaderboard import aligned
+from tonestack.learners import network
+from tonestack.run import Experiment, Run
+from tonestack.store import Store
+from tonestack.words import Words
+
+DEMO = "demo_trials"
+
+
+def run(run: Run) -> float:
+    """Print the scores and the probability; return it."""
+    if run.data.task != "verify":
+        run = instead(run)
+    files = [Path(name).expanduser() for name in run.words.files]
+    if len(files) != 2:
+        raise UserError(f"verify: give two recordings, such as ./run.sh verify a.wav b.wav (given: {len(files)})")
+    experiments = train.run(run)
+    scores = [score(run, experiment, files) for experiment in experiments]
+    names = [experiment.name for experiment in experiments]
+    print(aligned(pd.DataFrame({"model": names, "score": [f"{value:.4f}" for value in scores]})))
+    probability, count = calibrated(run, names, scores)
+    prior = run.data.verify.prior
+    print(f"one person: probability {probability:.3f} (prior {prior:g}; calibrated on {count} trials of strangers)")
+    return probability
+
+
+def instead(run: Run) -> Run:
+    """The demo's call, where no data were named."""
+    if run.words.data != Words.model_fields["data"].default:
+        raise UserError(f"verify: data={run.words.data} is no verification task; give task=verify or other data=")
+    return run.but(data=DEMO)
+
+
+def score(run: Run, experiment: Experiment, files: list[Path]) -> float:
+    """Mean over the folds' networks of the cosine of two recordings: embeddings of two folds have no common space."""
+    spec = experiment.config.frontend
+    store = Store.open(run.cache, spec, run.data.audio)
+    frontend = parts.find("frontends", spec["name"]).Frontend(config.part_params("frontends", spec, "frontend"))
+    features = [frontend(heard(run, path, frontend.sample_rate)) for path in files]
+    clips = Clips.of(features, store, network.choose_device(run.words.device))
+    made = [network.unit_embeddings(job, store, clips) for job in jobs.build(run, [experiment])]
+    return float(np.mean([one @ two for one, two in made]))
+
+
+def heard(run: Run, path: Path, rate: int) -> np.ndarray:
+    """One recording's samples (n,) at `rate`."""
+    try:
+        wave, native = decode(path, run.data.audio)
+    except BadAudio as error:
+        raise UserError(f"{path}: {error}") from None
+    return resample(wave, native, rate)
+
+
+def calibrated(run: Run, names: list[str], scores: list[float]) -> tuple[float, int]:
+    """The probability that one person speaks, and the number of trials that say so."""
+    problem = Tables.of(run, names).problem()
+    fused = fusion.fitted(problem.tables, problem.targets)
+    ratio = float(fused(np.array(scores)[:, None, None])[0, 0])
+    return float(expit(ratio + logit(run.data.verify.prior))), len(problem.targets)
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__, files=True)
