@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tonestack import config, embeddings, folds, judges, label_pictures, labels, parts, revisions
+from tonestack import config, corrections, embeddings, folds, judges, label_pictures, labels, parts, revisions
 from tonestack.cleaning import Evidence, Verdict, group_index
 from tonestack.errors import UserError, nearest
 from tonestack.files import fingerprint, write_csv
@@ -72,7 +72,7 @@ def clean(run: Run, method: str, parent: str = "r0") -> str:
 
 
 def _round(run: Run, method: str, name: str, parent: str) -> None:
-    params, table = params_of(run, method), folds.read(run.folds)
+    params, table = params_of(run, method), corrections.on_table(folds.read(run.folds), corrections.read(run.folds))
     needs = parts.find("cleaning", method).NEEDS
     probabilities = judges.judge(run, judge_models(run, parent)) if needs == "probabilities" else None
     vectors = embeddings.by_holdout(run, parent) if needs == "embedding" else None

@@ -1,5 +1,6 @@
-"""One experiment × one fold, from label table and feature store to its three files; runs in any process."""
+"""One experiment × one fold, from label table and feature store to its files; runs in any process."""
 
+import json
 import platform
 import time
 from typing import Any
@@ -9,14 +10,14 @@ import torch
 from safetensors.torch import save_file
 
 from tonestack import __version__, metrics, oof, parts
-from tonestack.files import atomic, file_hash
+from tonestack.files import atomic, file_hash, write_text
 from tonestack.jobs import FoldJob, config_fingerprint
 from tonestack.learners import Fitted
 from tonestack.store import Store
 
 
 def run(job: FoldJob) -> dict[str, Any]:
-    """Train, predict held-out and test clips, write the three files; return the receipt."""
+    """Train, predict held-out and test clips, write the files; return the receipt."""
     started = time.perf_counter()
     torch.set_num_threads(job.threads)
     settings = job.experiment.config
@@ -42,10 +43,24 @@ def run(job: FoldJob) -> dict[str, Any]:
         "checksums": {weights.name: file_hash(weights)},
         "seconds": round(time.perf_counter() - started, 2),
     }
+    track(job, receipt)
     part = ["oof"] * len(job.held_out) + ["test"] * len(job.test)
     oof.write_fold(job.folder, job.fold, job.held_out + job.test, part, probabilities, job.classes, receipt)
     fitted.done()
     return receipt
+
+
+def track(job: FoldJob, receipt: dict[str, Any]) -> None:
+    """Put what the finished fold came to into the last epoch's line of its history (the only line, if none is there).
+
+    Keys: the metrics by name, those on the training clips as `train_<name>`, `seconds` and `params`.
+    """
+    lines = job.history_path.read_text().splitlines() if job.history_path.is_file() else []
+    last = {"experiment": job.experiment.name, "fold": job.fold, "epoch": receipt["epochs"]}
+    last |= json.loads(lines.pop()) if lines else {}
+    last |= receipt["metrics"] | {f"train_{name}": v for name, v in receipt.get("train_metrics", {}).items()}
+    last |= {"seconds": receipt["seconds"], "params": receipt["params"]}
+    write_text(job.history_path, "\n".join([*lines, json.dumps(last)]) + "\n")
 
 
 def _predict(job: FoldJob, fitted: Fitted) -> np.ndarray:
