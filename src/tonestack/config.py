@@ -18,6 +18,7 @@ from tonestack.ensemble.blends import BlendParams
 from tonestack.ensemble.stackers import StackParams
 from tonestack.errors import UserError, nearest
 from tonestack.label_settings import CleanParams, PseudoParams
+from tonestack.report.settings import ReportParams
 from tonestack.section import Place, Section
 from tonestack.words import Words
 
@@ -80,6 +81,7 @@ class DataConfig(Section):
     download: DownloadParams | None = None
     clean: CleanParams = CleanParams()
     pseudo: PseudoParams = PseudoParams()
+    report: ReportParams = ReportParams()
 
 
 class CropParams(Section):
