@@ -16,6 +16,8 @@
 #     stack        LightGBM and logistic regression on them   submissions/stack.csv
 #     submit       choose by nested CV, check, write          submissions/submission.csv
 #     score        Public and Private scores of everything    oof/NAME/leaderboard.csv
+#     report       pages to look at and to listen to        reports/NAME/index.html, audit.html
+#     corrections  take in a person's labels: merge=FILE      folds/corrections.csv
 #     leaderboard  the table of all experiments
 #     tune         search a model's settings, trials=N        reports/NAME/tune/
 #     embed        embeddings of all clips, a table a fold    reports/NAME/embeddings/

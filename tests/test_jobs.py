@@ -78,10 +78,28 @@ def test_a_fold_leaves_its_files_and_no_state(tiny_run: TinyRun, tiny_home: Path
     assert {"map@3", "log_loss"} <= set(receipt["metrics"])
     history = [json.loads(line) for line in (folder / "fold0.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in history] == [1, 2]
+    tracked = pd.read_json(folder / "fold0.jsonl", lines=True)
+    assert tracked[["experiment", "fold"]].drop_duplicates().to_numpy().tolist() == [["vgg_small@r0", 0]]
+    assert tracked["loss"].notna().all()
+    assert tracked.iloc[-1][list(receipt["metrics"])].to_dict() == pytest.approx(receipt["metrics"])
+    assert tracked.iloc[-1][["params", "seconds"]].tolist() == [receipt["params"], receipt["seconds"]]
+    assert tracked.iloc[0][list(receipt["metrics"])].isna().all()
     table = pd.read_parquet(folder / "fold0.parquet")
     assert table["clip_id"].tolist() == job.held_out + job.test
     assert table["part"].tolist() == ["oof"] * len(job.held_out) + ["test"] * 24
     assert np.allclose(table.iloc[:, 2:].sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_learner_without_epochs_tracks_its_metrics_too(tiny_run: TinyRun) -> None:
+    (job,) = jobs.build(tiny_run("fold=1"), tiny_run().experiments())
+    receipt = {"epochs": 1, "metrics": {"map@3": 0.5}, "train_metrics": {"map@3": 0.9}, "seconds": 2.5, "params": 7}
+    for _ in range(2):  # a fold that is made again says the same
+        fold_job.track(job, receipt)
+        (line,) = pd.read_json(job.history_path, lines=True).to_dict("records")
+        assert line == {"experiment": "vgg_small@r0", "fold": 1, "epoch": 1, "map@3": 0.5, "train_map@3": 0.9} | {
+            "seconds": 2.5,
+            "params": 7,
+        }
 
 
 def test_an_empty_test_clip_gets_the_prior_of_the_training_labels(tiny_run: TinyRun) -> None:

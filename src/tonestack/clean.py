@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tonestack import config, embeddings, folds, judges, label_pictures, labels, parts, revisions
+from tonestack import config, corrections, embeddings, folds, judges, label_pictures, labels, parts, revisions
 from tonestack.cleaning import Evidence, Verdict, group_index
 from tonestack.errors import UserError, nearest
 from tonestack.files import fingerprint, write_csv
@@ -73,7 +73,8 @@ def clean(run: Run, method: str, parent: str = "r0") -> str:
 
 def _round(run: Run, method: str, name: str, parents: list[str]) -> None:
     """One round: it is judged by models of all the revisions before it, and replaces the last."""
-    params, table, parent = params_of(run, method), folds.read(run.folds), parents[-1]
+    params, parent = params_of(run, method), parents[-1]
+    table = corrections.on_table(folds.read(run.folds), corrections.read(run.folds))
     needs = parts.find("cleaning", method).NEEDS
     experiments = [one for revision in parents for one in judge_models(run, revision)]
     probabilities = judges.judge(run, experiments) if needs == "probabilities" else None

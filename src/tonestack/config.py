@@ -18,6 +18,7 @@ from tonestack.ensemble.blends import BlendParams
 from tonestack.ensemble.stackers import StackParams
 from tonestack.errors import UserError, nearest
 from tonestack.label_settings import CleanParams, PseudoParams
+from tonestack.report.settings import ReportParams
 from tonestack.section import Place, Section
 from tonestack.trials import VerifyParams
 from tonestack.words import Words
@@ -85,6 +86,7 @@ class DataConfig(Section):
     clean: CleanParams = CleanParams()
     pseudo: PseudoParams = PseudoParams()
     verify: VerifyParams = VerifyParams()
+    report: ReportParams = ReportParams()
 
 
 class CropParams(Section):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,6 +16,8 @@ from tonestack.errors import UserError
 
 UMASK = os.umask(0)
 os.umask(UMASK)
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how a cell starts that is run as a formula, guarded or not
 
 
 @contextmanager
@@ -67,6 +70,16 @@ def write_array(path: Path, array: np.ndarray) -> None:
     """Write one numpy array atomically (npy, no pickle)."""
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         np.save(handle, array, allow_pickle=False)
+
+
+def inert(text: str) -> str:
+    """Guard a csv cell that a spreadsheet would take for a formula with an apostrophe; `uninert` takes it off."""
+    return "'" + text if FORMULA.match(text) else text
+
+
+def uninert(text: str) -> str:
+    """Take the apostrophe off again: `uninert(inert(text)) == text` whatever the text."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ A task whose rows are not clips has `tables(job, fitted) -> {suffix: values}`: w
 rows. The suffix "" is the experiment's own table; others (score normalisation) lie beside it, as a variant.
 """
 
+import json
 import platform
 import time
 from dataclasses import replace
@@ -14,14 +15,14 @@ import torch
 from safetensors.torch import save_file
 
 from tonestack import __version__, metrics, oof, parts
-from tonestack.files import atomic, file_hash
+from tonestack.files import atomic, file_hash, write_text
 from tonestack.jobs import FoldJob, config_fingerprint
 from tonestack.learners import Fitted
 from tonestack.store import Store
 
 
 def run(job: FoldJob) -> dict[str, Any]:
-    """Train, predict held-out and test clips, write the three files; return the receipt."""
+    """Train, predict held-out and test clips, write the files; return the receipt."""
     started = time.perf_counter()
     torch.set_num_threads(job.threads)
     settings = job.experiment.config
@@ -49,6 +50,8 @@ def run(job: FoldJob) -> dict[str, Any]:
     }
     for suffix in sorted(tables, reverse=True):  # the experiment's own comes last: it marks the fold as finished
         receipt |= {"metrics": _scores(job, tables[suffix][: len(job.held_out)])}
+        if not suffix:
+            track(job, receipt)
         _write(job, suffix, tables[suffix], receipt)
     fitted.done()
     return receipt
@@ -66,6 +69,19 @@ def _write(job: FoldJob, suffix: str, values: np.ndarray, receipt: dict[str, Any
 
 def _tables(job: FoldJob, fitted: Fitted) -> dict[str, np.ndarray]:
     return {"": _predict(job, fitted)}
+
+
+def track(job: FoldJob, receipt: dict[str, Any]) -> None:
+    """Put what the finished fold came to into the last epoch's line of its history (the only line, if none is there).
+
+    Keys: the metrics by name, those on the training clips as `train_<name>`, `seconds` and `params`.
+    """
+    lines = job.history_path.read_text().splitlines() if job.history_path.is_file() else []
+    last = {"experiment": job.experiment.name, "fold": job.fold, "epoch": receipt["epochs"]}
+    last |= json.loads(lines.pop()) if lines else {}
+    last |= receipt["metrics"] | {f"train_{name}": v for name, v in receipt.get("train_metrics", {}).items()}
+    last |= {"seconds": receipt["seconds"], "params": receipt["params"]}
+    write_text(job.history_path, "\n".join([*lines, json.dumps(last)]) + "\n")
 
 
 def _predict(job: FoldJob, fitted: Fitted) -> np.ndarray:

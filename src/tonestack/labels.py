@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tonestack import folds
+from tonestack import corrections, folds
 from tonestack.config import TrainingParams
 from tonestack.errors import UserError
 from tonestack.files import fingerprint
@@ -33,8 +33,16 @@ class Labels:
 def read_revision(folder: Path, revision: str) -> pd.DataFrame:
     """Read a revision: `clip_id, holdout, label, weight, source` (+ class columns).
 
-    `r0` is the given labels: each holdout trains on all other folds, sources `verified` and `given`.
+    `r0` is the given labels: each holdout trains on all other folds, sources `verified` and `given`. Whatever the
+    revision says, a person's corrections (`corrections.csv`) are laid over it.
     """
+    rows = _rows(folder, revision)
+    corrected = corrections.read(folder)
+    return rows if corrected.empty else corrections.on_rows(rows, folds.read(folder), corrected)
+
+
+def _rows(folder: Path, revision: str) -> pd.DataFrame:
+    """The rows as the revision's method left them."""
     if revision == "r0":
         return _given(folds.read(folder))
     path = folder / f"{revision}.csv"
@@ -61,7 +69,7 @@ def for_holdout(
     rows = revision[revision["holdout"] == holdout]
     factor = rows["source"].map(lambda source: params.source_weights.get(source, 1.0)).astype(float)
     if params.verified_only:
-        factor = factor.where(rows["source"] == "verified", 0.0)
+        factor = factor.where(rows["source"].isin(["verified", corrections.SOURCE]), 0.0)
     weights = rows["weight"].astype(float) * factor
     rows, weights = rows[weights > 0], weights[weights > 0]
     if rows.empty:

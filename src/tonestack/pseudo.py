@@ -1,8 +1,8 @@
 """Pseudo-label rounds with scheduled thresholds: models label clips, the next models learn from them.
 
 Round r trains on revision `pseudo<r>` (`pseudo.name`): the trusted rows of the revision the rounds started from
-(verified, promoted, relabelled) and, of the other clips, those that the round before predicted with a probability
-between two bounds.
+(verified, corrected, promoted, relabelled) and, of the other clips, those that the round before predicted with a
+probability between two bounds.
 A test clip of holdout k is labelled by models that never saw fold k; an unverified training clip by judges that saw
 neither its own fold nor k. Clips of fold k get no label in holdout k.
 
@@ -17,11 +17,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tonestack import config
+from tonestack import config, corrections
 from tonestack.errors import UserError
 from tonestack.label_settings import Bounds, PseudoParams
 
-TRUSTED = ("verified", "promoted", "relabelled")
+TRUSTED = ("verified", corrections.SOURCE, "promoted", "relabelled")
 
 
 def resolved(params: PseudoParams) -> PseudoParams:

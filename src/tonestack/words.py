@@ -32,6 +32,8 @@ class Words(Section):
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores")
     files: tuple[str, ...] = Field((), description="recordings, where the verb takes them; given without a key")
     trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
+    merge: str | None = Field(None, description="corrections.csv of the audit page, taken in by corrections")
+    prefer: Literal["mine", "theirs"] | None = Field(None, description="whose correction counts where two differ")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="any key of a config; task=, metric= and fold_mean= need no section"
     )

@@ -34,12 +34,23 @@ def read(run: Run, train: list[str], test: list[str]) -> tuple[np.ndarray | None
     store = store_of(run)
     if store is None:
         return None, None
-    path = run.cache / "stages" / f"statistics-{store.fingerprint}.npy"
-    known = _known(path, len(train) + len(test))
-    if known is None:
-        known = components(statistics.table(store, train + test))
-        write_array(path, known)
-    return known[: len(train)], known[len(train) :]
+    found = known(run, len(train) + len(test))
+    if found is None:
+        found = components(statistics.table(store, train + test))
+        write_array(_path(run, store), found)
+    return found[: len(train)], found[len(train) :]
+
+
+def known(run: Run, rows: int) -> np.ndarray | None:
+    """What an earlier `read` has left of `rows` clips, training clips first; None where it has not."""
+    store = store_of(run)
+    path = _path(run, store) if store else None
+    found = np.load(path, allow_pickle=False) if path and path.is_file() else None
+    return found if found is not None and len(found) == rows else None
+
+
+def _path(run: Run, store: Store) -> Path:
+    return run.cache / "stages" / f"statistics-{store.fingerprint}.npy"
 
 
 def components(table: np.ndarray) -> np.ndarray:
@@ -51,8 +62,3 @@ def components(table: np.ndarray) -> np.ndarray:
     result = np.zeros((len(table), min(DIMENSIONS, rows.shape[1])), dtype=np.float32)
     result[there] = rows @ axes[:, ::-1][:, : result.shape[1]]
     return result
-
-
-def _known(path: Path, rows: int) -> np.ndarray | None:
-    found = np.load(path, allow_pickle=False) if path.is_file() else None
-    return found if found is not None and len(found) == rows else None

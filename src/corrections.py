@@ -1,0 +1,61 @@
+"""Take in what a person said on the audit page: merge=FILE joins a corrections.csv with those that are there.
+
+Takes  a file downloaded from `reports/<name>/audit.html`, and folds/<name>/corrections.csv if there is one.
+Leaves folds/<name>/corrections.csv; whatever trains next learns from it. Where two people differ on a clip, both are
+shown and nothing is written until prefer=mine or prefer=theirs is given. Without merge= it says what there is.
+"""
+
+from tonestack import environment  # noqa: F401  # isort: skip
+
+from pathlib import Path
+
+import pandas as pd
+
+import make_folds
+from tonestack import cli, corrections
+from tonestack.errors import UserError
+from tonestack.leaderboard import aligned
+from tonestack.run import Run
+
+
+def run(run: Run) -> pd.DataFrame:
+    """Merge, write and count; return the corrections."""
+    table = make_folds.run(run, quiet=True)
+    mine = corrections.read(run.folds)
+    if run.words.merge is None:
+        print(f"corrections: {counts(mine)} in {run.folds / corrections.FILE}")
+        return mine
+    path = Path(run.words.merge).expanduser()
+    if not path.is_file():
+        raise UserError(f"merge={run.words.merge}: no such file")
+    theirs = corrections.read_file(path, table)
+    joined, conflicts = corrections.merge(mine, theirs, run.words.prefer)
+    if len(conflicts):
+        print(aligned(shown(conflicts)))
+    if len(conflicts) and run.words.prefer is None:
+        raise UserError(
+            f"{path}: differs from yours on {len(conflicts)} clips, listed above; give prefer=mine or prefer=theirs"
+        )
+    written = corrections.write(run.folds, joined)
+    print(f"corrections: {len(joined) - len(mine)} new, {len(conflicts)} differ; {counts(joined)} in {written}")
+    return joined
+
+
+def counts(corrected: pd.DataFrame) -> str:
+    """How many there are, by decision."""
+    found = corrected["decision"].value_counts()
+    return ", ".join(f"{int(found.get(name, 0))} {name}" for name in corrections.DECISIONS)
+
+
+def shown(conflicts: pd.DataFrame) -> pd.DataFrame:
+    """The conflicts, a line a clip: what each person said, who and when."""
+    sides = {}
+    for side in ("mine", "theirs"):
+        said = conflicts[f"decision {side}"].str.cat(conflicts[f"label {side}"], sep=" ").str.strip()
+        who = conflicts[f"by {side}"].str.cat(conflicts[f"when {side}"], sep=" ").str.strip()
+        sides[side] = [f"{what} ({name})" if name else what for what, name in zip(said, who, strict=True)]
+    return pd.DataFrame({"clip": conflicts["clip_id"], **sides})
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

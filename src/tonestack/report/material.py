@@ -1,0 +1,169 @@
+"""What the report is made from: tables, receipts and pictures that other stages have left; all read lazily."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tonestack import corrections, folds, leaderboard, oof, submission
+from tonestack.ensemble.problem import targets_of
+from tonestack.ensemble.tables import Tables
+from tonestack.errors import UserError
+from tonestack.files import read_json
+from tonestack.metrics import Metric, resolve
+from tonestack.report.settings import ReportParams
+from tonestack.run import Run
+
+HEARD = ["status", "reason", "seconds", "audio_hash"]  # what the feature store knows of a clip
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One table: OOF rows (N, C) float32 of the training clips, NaN where it has none; test rows (M, C) or None."""
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray | None
+
+    @property
+    def every(self) -> np.ndarray:
+        """Rows (N + M, C) of all clips, NaN where there are none; without a test part (N, C)."""
+        return self.train if self.test is None else np.concatenate([self.train, self.test])
+
+
+@dataclass(frozen=True)
+class Material:
+    """One competition's files, and the clips by number: training clips in the order of r0.csv, then test clips."""
+
+    run: Run
+
+    @property
+    def params(self) -> ReportParams:
+        """The report's settings."""
+        return self.run.data.report
+
+    @property
+    def folder(self) -> Path:
+        """The report's folder."""
+        return self.run.reports
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels' own spelling."""
+        return self.run.competition().classes
+
+    @property
+    def one_label(self) -> bool:
+        """Whether every clip has exactly one label, so that it can be right or wrong."""
+        return self.run.data.task == "classify"
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The competition's metric."""
+        return resolve(self.run.data.metric)
+
+    # ------------------------------------------------------------------------------------------------------- the clips
+
+    @cached_property
+    def folds(self) -> pd.DataFrame:
+        """The folds table: `clip_id, label, verified, group, fold`, N rows."""
+        return folds.read(self.run.folds)
+
+    @cached_property
+    def clips(self) -> pd.DataFrame:
+        """All clips: `clip_id, part, path, label, verified, fold` and, once decoded, `status, reason, seconds,
+        audio_hash`; a test clip's label is ''."""
+        competition = self.run.competition()
+        paths = competition.train.set_index("clip_id")["path"]
+        train = self.folds.assign(part="train", path=self.folds["clip_id"].map(paths).fillna(""))
+        test = competition.test[["clip_id", "path"]].assign(part="test", label="", verified=False, fold=-1)
+        clips = pd.concat([train, test], ignore_index=True)[["clip_id", "part", "path", "label", "verified", "fold"]]
+        known = self.decoded.set_index("clip_id")[HEARD]
+        clips = clips.join(known, on="clip_id")
+        text = {name: clips[name].fillna("") for name in ("status", "reason", "audio_hash")}
+        return clips.assign(**text)
+
+    @cached_property
+    def decoded(self) -> pd.DataFrame:
+        """The newest feature store's table of clips; empty where nothing has been decoded."""
+        tables = sorted(self.run.cache.glob("*/clips.parquet"), key=lambda path: path.stat().st_mtime)
+        if not tables:
+            return pd.DataFrame(columns=["clip_id", "part", *HEARD])
+        return pd.read_parquet(tables[-1]).drop_duplicates("clip_id")
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """Class indices (N,) of the given labels; (N, C) of 0/1 where a clip has several."""
+        return targets_of(self.folds["label"].tolist(), self.classes, self.run.data.task)
+
+    # ------------------------------------------------------------------------------------------------------ the tables
+
+    @cached_property
+    def board(self) -> pd.DataFrame:
+        """The leaderboard, best first, with each table's `kind`."""
+        board = leaderboard.update(self.run)
+        return board.assign(kind=[oof.kind_of(self.run.oof / name) for name in board["experiment"]])
+
+    @cached_property
+    def submitted(self) -> str | None:
+        """The table that was submitted last, if it is still there."""
+        path = self.run.submissions / "log.csv"
+        if not path.is_file():
+            return None
+        log = submission.read_log(path)
+        names = log.loc[log["file"] == "submission.csv", "table"]
+        return str(names.iloc[-1]) if len(names) and names.iloc[-1] in set(self.board["experiment"]) else None
+
+    @cached_property
+    def best(self) -> Predictions | None:
+        """The table that the pages look into: the one submitted, else the best by cross-validation."""
+        ranked = self.board.loc[self.board["cv"].notna(), "experiment"].tolist()
+        names = [self.submitted, *ranked] if self.submitted else ranked
+        return next((found for name in names if (found := self.predictions(str(name))) is not None), None)
+
+    def predictions(self, name: str) -> Predictions | None:
+        """A table of the leaderboard, its rows summing to one where a clip has one label; None without an OOF part."""
+        tables = Tables.of(self.run, [name])
+        try:
+            found = tables.read(name)
+        except UserError:  # damaged since the leaderboard was made
+            return None
+        if found.oof is None:
+            return None
+        train = found.oof / found.oof.sum(axis=1, keepdims=True) if tables.normalise else found.oof
+        return Predictions(name, train, None if found.test is None else tables.combine(found.test))
+
+    def judged(self, predictions: Predictions) -> np.ndarray:
+        """Numbers (n,) of the clips that scores count and the table has a row for."""
+        there = np.isfinite(predictions.train).all(axis=1)
+        verified = self.folds["verified"].to_numpy(bool) & (self.folds["fold"].to_numpy(int) >= 0)
+        return np.flatnonzero(there & verified)
+
+    # ------------------------------------------------------------------------------------------------------- the files
+
+    @cached_property
+    def receipts(self) -> dict[str, list[dict[str, Any]]]:
+        """The receipts of every trained experiment's finished folds."""
+        names = [n for n in oof.experiments(self.run.oof) if oof.receipts(self.run.oof / n)]
+        return {n: [dict(read_json(path)) for path in oof.receipts(self.run.oof / n).values()] for n in names}
+
+    @cached_property
+    def corrections(self) -> pd.DataFrame:
+        """What people have said on the audit page."""
+        return corrections.read(self.run.folds)
+
+    def csv(self, path: Path) -> pd.DataFrame | None:
+        """A csv that a stage has left, names as text; None where it is absent or empty."""
+        if not path.is_file():
+            return None
+        text: Any = dict.fromkeys(("experiment", "clip_id", "given_label", "proposed_label", "group", "revision"), str)
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+        return table if len(table) else None
+
+    def pictures(self, *patterns: str) -> list[Path]:
+        """Pictures below the report's folder, in order of name; links that leave it are left out."""
+        found = {path for pattern in patterns for path in self.folder.glob(pattern)}
+        return sorted(path for path in found if path.resolve().is_relative_to(self.folder.resolve()))

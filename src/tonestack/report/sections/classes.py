@@ -1,0 +1,50 @@
+"""Which classes fail: the metric class by class."""
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score
+
+from tonestack.metrics import indicator
+from tonestack.report import plots
+from tonestack.report.blocks import Block, Chart, More, Table
+from tonestack.report.material import Material, Predictions
+
+TITLE, PLACE = "Classes", 40
+
+
+def blocks(material: Material) -> list[Block]:
+    """A bar a class, the worst at the top, and the same as a table."""
+    found = material.best
+    if found is None or found.train.shape[1] < 2 or not len(rows := material.judged(found)):
+        return []
+    name, values = scores(material, found, rows)
+    positive = indicator(material.targets[rows], len(material.classes))
+    frame = pd.DataFrame({"Class": material.classes, name: values, "Verified clips": positive.sum(axis=0)})
+    frame = frame[frame["Verified clips"] > 0].sort_values([name, "Class"]).reset_index(drop=True)
+    if frame.empty:
+        return []
+    return [chart(frame, name, found.name), More("The same as a table", [Table.of(f"{name} by class", frame)])]
+
+
+def scores(material: Material, found: Predictions, rows: np.ndarray) -> tuple[str, np.ndarray]:
+    """The measure's name and its values (C,): the competition's metric where it is a mean over clips of one label."""
+    p, targets = found.train[rows], material.targets[rows]
+    if material.one_label and material.metric.decomposes:
+        values = pd.Series(material.metric.per_clip(p, targets)).groupby(targets).mean()
+        return material.metric.name, values.reindex(range(len(material.classes))).to_numpy()
+    positive = indicator(targets, p.shape[1])
+    each = [average_precision_score(y, s) if y.any() else np.nan for y, s in zip(positive.T, p.T, strict=True)]
+    return "average precision", np.array(each)
+
+
+def chart(frame: pd.DataFrame, name: str, table: str) -> Chart:
+    """A bar a class."""
+    made = plots.figure(plots.rows_height(len(frame), 18), yaxis={"autorange": "reversed"}, xaxis={"range": [0, 1]})
+    made.add_bar(x=frame[name], y=list(range(len(frame))), orientation="h", marker={"color": plots.COLOURS[0]})
+    names = [plots.text(c) for c in frame["Class"]]
+    made.data[-1].update(text=names, textposition="none", customdata=None, showlegend=False)
+    made.data[-1].hovertemplate = "%{text}: %{x:.4f}<extra></extra>"
+    made.update_xaxes(title=name)
+    made.update_yaxes(tickvals=list(range(len(frame))), ticktext=[plots.short(c) for c in frame["Class"]])
+    worst = ", ".join(f"{row.Class} {row[2]:.2f}" for row in frame.head(3).itertuples())
+    return Chart(made, f"{name} of {len(frame)} classes; the worst are {worst}.", f"{name} by class, {table}.")

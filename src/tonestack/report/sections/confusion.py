@@ -1,0 +1,79 @@
+"""Which classes are taken for which: the confusion matrix, its clips to be heard."""
+
+import numpy as np
+import pandas as pd
+
+from tonestack.report import plots
+from tonestack.report.blocks import Block, Cell, Chart, Table
+from tonestack.report.material import Material
+
+TITLE, PLACE = "Confusion", 50
+
+MOST = 60  # classes in the matrix: those with the most errors
+NAMED, HEARD = 6, 12  # clips named when a cell is hovered, played when it is clicked
+LISTED = 15  # mistakes in the table
+
+
+def blocks(material: Material) -> list[Block]:
+    """The matrix and the most frequent mistakes."""
+    found = material.best
+    if found is None or not material.one_label or not len(rows := material.judged(found)):
+        return []
+    predicted = found.train[rows].argmax(axis=1)
+    pairs = pd.DataFrame({"clip": rows, "given": material.targets[rows], "predicted": predicted})
+    pairs["p"] = found.train[rows, predicted]
+    cells = pairs.sort_values("p", ascending=False).groupby(["given", "predicted"])["clip"].agg(list)
+    wrong = cells[[given != predicted for given, predicted in cells.index]]
+    share = float((pairs["given"] == pairs["predicted"]).mean())
+    shown: list[Block] = [chart(material, cells, f"{found.name}: {share:.1%} of {len(rows):,} verified clips right.")]
+    return shown + ([mistakes(material, wrong)] if len(wrong) else [])
+
+
+def chart(material: Material, cells: "pd.Series[list[int]]", said: str) -> Chart:
+    """Rows are given labels, columns predictions; colours are shares of a row."""
+    kept = classes_shown(cells, len(material.classes))
+    names = [material.classes[i] for i in kept]
+    place = {number: i for i, number in enumerate(kept)}
+    count = np.zeros((len(kept), len(kept)))
+    hover = np.full(count.shape, "", dtype=object)
+    numbers: list[list[list[int]]] = [[[] for _ in kept] for _ in kept]
+    for (given, predicted), clips in cells.items():  # type: ignore[misc]
+        if given in place and predicted in place:
+            i, j = place[given], place[predicted]
+            count[i, j], numbers[i][j] = len(clips), clips[:HEARD]
+            hover[i, j] = _hover(material, names[i], names[j], clips)
+    share = count / np.maximum(count.sum(axis=1, keepdims=True), 1)
+    made = plots.heat(np.where(count > 0, share, np.nan), names, names, plots.SEQUENTIAL, hoverinfo="text", zmin=0)
+    made.data[0].update(zmax=1, hovertext=hover, customdata=numbers, xgap=1, ygap=1, showscale=len(kept) > 1)
+    made.data[0].update(colorbar={"title": "share", "thickness": 12})
+    made.update_xaxes(title={"text": "predicted", "standoff": 12})
+    made.update_yaxes(title={"text": "given", "standoff": 12})
+    left = f" The {len(kept)} classes with the most mistakes." if len(kept) < len(material.classes) else ""
+    return Chart(made, f"Confusion matrix. {said} The table below lists the most frequent mistakes.{left}", said + left)
+
+
+def classes_shown(cells: "pd.Series[list[int]]", count: int) -> list[int]:
+    """All classes, or the `MOST` with the most mistakes, in order."""
+    if count <= MOST:
+        return list(range(count))
+    errors = np.zeros(count)
+    for (given, predicted), clips in cells.items():  # type: ignore[misc]
+        errors[[given, predicted]] += len(clips) * (given != predicted)
+    return sorted(np.argsort(-errors, kind="stable")[:MOST].tolist())
+
+
+def mistakes(material: Material, wrong: "pd.Series[list[int]]") -> Table:
+    """The most frequent mistakes, the surest clips of each to be heard."""
+    order = wrong.map(len).sort_values(ascending=False, kind="stable").index[:LISTED]
+    lines = []
+    for given, predicted in order:
+        clips = wrong[(given, predicted)]
+        names = material.classes[given], material.classes[predicted]
+        lines.append([*map(Cell.of, names), Cell.of(len(clips)), Cell("", clips=tuple(clips[:5]))])
+    return Table("The most frequent mistakes", ("Given", "Predicted", "Clips", "Listen"), lines)
+
+
+def _hover(material: Material, given: str, predicted: str, clips: list[int]) -> str:
+    names = [plots.text(name) for name in material.clips["clip_id"].iloc[clips[:NAMED]]]
+    more = f"<br>and {len(clips) - NAMED} more" if len(clips) > NAMED else ""
+    return f"{plots.text(given)} → {plots.text(predicted)}: {len(clips)}<br>" + "<br>".join(names) + more

@@ -1,0 +1,119 @@
+"""What the first layer of a trained network makes of some clips: its feature maps (32 filters at the most)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tonestack import parts
+from tonestack.config import ModelConfig
+from tonestack.errors import UserError
+from tonestack.files import atomic, file_hash
+from tonestack.report.blocks import Block, Picture
+from tonestack.report.material import Material
+from tonestack.store import Store
+
+TITLE, PLACE = "First layer", 105
+
+FILTERS, CLIPS = 32, 3
+FOLDER = "layers"  # of the report
+
+
+def blocks(material: Material) -> list[Block]:
+    """One picture of the best network whose weights and features are there, log-mel spectrograms before others."""
+    trained = material.board.loc[material.board["kind"] == "train", "experiment"].astype(str)
+    first = [(name, material.receipts[name][0]) for name in trained if material.receipts.get(name)]
+    for name, receipt in sorted(first, key=lambda one: frontend(one[1]) != "logmel"):
+        path = picture(material, name, receipt)
+        if path is not None:
+            alt = f"Input of the network {name} for some clips, and beside each the feature maps of its first layer."
+            said = f"{name}, fold {receipt['fold']}: input ({frontend(receipt)}) and feature maps"
+            return [Picture.of(material.folder, path, alt, said)]
+    return []
+
+
+def frontend(receipt: dict[str, Any]) -> str:
+    """The name of an experiment's features."""
+    return str(receipt.get("config", {}).get("frontend", {}).get("name", ""))
+
+
+def picture(material: Material, name: str, receipt: dict[str, Any]) -> Path | None:
+    """Draw the maps of one fold's network, unless they are drawn; None where it is no network on spectrograms."""
+    weights = material.run.oof / name / f"fold{receipt['fold']}.safetensors"
+    known = str(receipt.get("checksums", {}).get(weights.name))
+    path = material.folder / FOLDER / f"{known[:16]}.png"
+    if path.is_file():
+        return path
+    if not weights.is_file() or file_hash(weights) != known:
+        return None
+    found = feature_maps(material, receipt, weights)
+    if found is None:
+        return None
+    for old in path.parent.glob("*.png"):
+        old.unlink()
+    draw(*found, path)
+    return path
+
+
+def feature_maps(
+    material: Material, receipt: dict[str, Any], weights: Path
+) -> tuple[list[str], np.ndarray, np.ndarray] | None:
+    """Labels of some clips, their crops (n, F, T) and the first convolution's maps (n, C, F', T')."""
+    import torch
+    from safetensors.torch import load_file
+
+    from tonestack.crops import Clips
+    from tonestack.learners import network
+
+    try:
+        config = ModelConfig.parse(receipt["config"], str(weights))
+        store = Store.open(material.run.cache, config.frontend, material.run.data.audio)
+        module = parts.find("models", config.network["name"])
+    except UserError:  # of another version, or its features are gone
+        return None
+    if store.width == 1 or getattr(module, "LEARNER", "network") != "network":
+        return None
+    model = network.build_model(config, store, len(material.classes))
+    model.load_state_dict(load_file(weights))
+    first = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
+    chosen = some_clips(material)
+    if first is None or not len(chosen):
+        return None
+    kept: list[torch.Tensor] = []
+    first.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    clips = Clips.load(store, material.clips["clip_id"].iloc[chosen].tolist(), torch.device("cpu"))
+    length, rows = round(config.crop.seconds * store.frame_rate), torch.arange(len(chosen))
+    x = clips.crops(rows, torch.zeros_like(rows), length, config.crop.short, torch.ones(len(rows)))
+    with torch.inference_mode():
+        model.eval()(x)
+    maps = kept[0][:, :FILTERS].float().numpy()
+    return material.clips["label"].iloc[chosen].tolist(), x[:, 0].numpy(), maps
+
+
+def some_clips(material: Material) -> np.ndarray:
+    """A verified, usable clip of each of some classes."""
+    clips = material.clips
+    usable = clips[(clips["part"] == "train") & clips["verified"].astype(bool) & clips["status"].isin(["ok"])]
+    return usable.drop_duplicates("label").index.to_numpy()[:CLIPS]
+
+
+def draw(labels: list[str], crops: np.ndarray, maps: np.ndarray, path: Path) -> None:
+    """A row a clip: its spectrogram, then the maps in two lines."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    half = -(-maps.shape[1] // 2)
+    figure = Figure(figsize=(13, 2.1 * len(labels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2 * len(labels), half + 3)
+    for row, label in enumerate(labels):
+        whole = figure.add_subplot(grid[2 * row : 2 * row + 2, :3])
+        whole.imshow(crops[row], origin="lower", aspect="auto", cmap="magma")
+        whole.set_title(label.replace("$", r"\$"), fontsize=9)
+        whole.set(xticks=[], yticks=[])
+        for number, one in enumerate(maps[row]):
+            axis = figure.add_subplot(grid[2 * row + number // half, 3 + number % half])
+            axis.imshow(one, origin="lower", aspect="auto", cmap="magma")
+            axis.set(xticks=[], yticks=[])
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

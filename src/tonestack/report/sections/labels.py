@@ -1,0 +1,51 @@
+"""What was decided on the labels: by method, by group of classes, by people; pictures of before and after."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from tonestack import corrections
+from tonestack.report.blocks import Block, Cell, Picture, Table, Text
+from tonestack.report.material import Material
+
+TITLE, PLACE = "Labels", 90
+
+
+def blocks(material: Material) -> list[Block]:
+    """Corrections, decisions, a table a method, t-SNE pictures."""
+    folder, shown = material.folder, list[Block]()
+    if len(material.corrections):
+        shown.append(Text(people(material.corrections)))
+    decided = material.csv(material.run.folds / "decisions.csv")
+    if decided is not None:
+        shown.append(decisions(decided))
+    for path in sorted(folder.glob("clean-*.csv")):
+        table = material.csv(path)
+        if table is not None:
+            name = path.stem.removeprefix("clean-")
+            shown.append(Table.of(f"Cleaning method {name}: clips by group of their given label", table))
+    return shown + [tsne(folder, path) for path in material.pictures("tsne-*.png")]
+
+
+def people(corrected: pd.DataFrame) -> str:
+    """How many labels people have corrected."""
+    count = corrected["decision"].value_counts()
+    said = ", ".join(f"{int(count.get(name, 0))} {name}" for name in corrections.DECISIONS)
+    return f"Labels corrected by people ({said}) stand above every method's decision."
+
+
+def decisions(decided: pd.DataFrame) -> Table:
+    """The chosen revision's decisions on unverified clips, by class."""
+    unverified = decided[decided["verified"].astype(int) == 0]
+    count = pd.crosstab(unverified["given_label"], unverified["decision"].fillna(""))
+    frame = count.rename_axis("Given label").reset_index()
+    frame["Given label"] = [Cell.of(name) for name in frame["Given label"]]
+    name = decided["revision"].iloc[0]
+    return Table.of(f"Decisions of the chosen revision {name} on unverified clips", frame)
+
+
+def tsne(folder: Path, path: Path) -> Picture:
+    """A picture that cleaning has drawn."""
+    method, _, group = path.stem.removeprefix("tsne-").partition("-")
+    alt = f"t-SNE of the clips of group {group}: left by given label, right the clips that {method} keeps or relabels."
+    return Picture.of(folder, path, alt, f"{method}, {group}: given labels, and what was kept")

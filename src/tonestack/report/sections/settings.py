@@ -1,0 +1,34 @@
+"""What was run: the data config, every experiment's resolved config, versions."""
+
+import pandas as pd
+import yaml
+
+from tonestack.report.blocks import Block, Code, More, Table
+from tonestack.report.material import Material
+
+TITLE, PLACE = "Settings and versions", 140
+
+
+def blocks(material: Material) -> list[Block]:
+    """Configs folded away, versions as a table."""
+    run = material.run
+    configs: list[Block] = [More("Data config", [Code(dump(run.data.model_dump(mode="json")))])]
+    for name, receipts in material.receipts.items():
+        first = {"seed": receipts[0].get("seed"), **receipts[0].get("config", {})}
+        configs.append(More(name, [Code(dump(first))]))
+    found = versions(material)
+    return ([found] if found else []) + [More(f"Configs ({len(configs)})", configs)]
+
+
+def versions(material: Material) -> Table | None:
+    """The versions that experiments were trained with, a row a combination."""
+    rows = [r["versions"] for receipts in material.receipts.values() for r in receipts if r.get("versions")]
+    if not rows:
+        return None
+    count = pd.DataFrame(rows).fillna("").value_counts().rename("Folds").reset_index()
+    return Table.of("Versions that the folds were trained with", count)
+
+
+def dump(config: object) -> str:
+    """A config as YAML."""
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,28 @@
+"""Pictures of speaker tasks: detection error trade-off (`det*.png`) and votes (`votes*.png`), in any folder below.
+
+A text file of the same name (`det-ecapa.txt`) says in words what a picture shows.
+"""
+
+from pathlib import Path
+
+from tonestack.report.blocks import Block, Picture
+from tonestack.report.material import Material
+
+TITLE, PLACE = "Speakers", 120
+
+
+def blocks(material: Material) -> list[Block]:
+    """All of them, in order of place."""
+    found = material.pictures("**/det*.png", "**/votes*.png")
+    return [Picture.of(material.folder, path, said(path), name(material.folder, path)) for path in found]
+
+
+def said(path: Path) -> str:
+    """What a picture shows, where nobody has said it better."""
+    det = path.name.startswith("det")
+    return "Detection error trade-off: misses against false alarms." if det else "Votes for each candidate voice."
+
+
+def name(folder: Path, path: Path) -> str:
+    """The picture's place in words."""
+    return " · ".join([*path.relative_to(folder).parent.parts, path.stem.replace("-", " ").replace("_", " ")])

@@ -1,0 +1,140 @@
+"""What can be heard and seen of a clip: a short excerpt around its loudest part, and the excerpt's spectrogram.
+
+Files are named by what they hold (`audio/<hash of the recording>-<milliseconds>.flac`), so that a rerun makes only what
+is new; those that no page names any more are removed. FLAC is written in a few milliseconds and every browser plays it.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import joblib
+import numpy as np
+import soundfile
+
+from tonestack import audio, jobs
+from tonestack.audio import AudioParams, BadAudio
+from tonestack.files import atomic, file_hash
+from tonestack.frontends import logmel
+from tonestack.progress import bar
+from tonestack.report.material import Material
+
+AUDIO, PICTURES = "audio", "spectrograms"  # folders of the report
+RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # what every browser plays
+RATE = 32_000  # Hz, of the others
+BANDS, COLUMNS, RANGE_DB = 96, 640, 70.0  # of a spectrogram picture; its range below the loudest
+
+
+@dataclass(frozen=True)
+class Sound:
+    """An excerpt's file below the report's folder, its spectrogram's ('' without), its start, length and the clip's."""
+
+    audio: str
+    picture: str
+    start: float
+    seconds: float
+    whole: float
+
+
+def make(material: Material, numbers: Sequence[int], seconds: float, pictures: bool = False) -> dict[int, Sound]:
+    """Excerpts of some clips, in parallel; clips that cannot be decoded are left out."""
+    clips, root, folder = material.clips, material.run.root, material.folder
+    usable = [n for n in numbers if clips["status"].iloc[n] != "bad" and clips["path"].iloc[n]]
+    paths = [root / clips["path"].iloc[n] for n in usable]
+    hashes = [clips["audio_hash"].iloc[n] or _hash(path) for n, path in zip(usable, paths, strict=True)]
+    once = dict(zip(hashes, paths, strict=True))  # the same recording may be there under two names
+    calls = (joblib.delayed(_one)(root, path, name, folder, seconds, pictures) for name, path in once.items())
+    found: dict[str, Sound | None] = {}
+    with bar(len(once), "report", "clips") as progress:
+        done = joblib.Parallel(jobs.cores(), prefer="threads", return_as="generator")(calls)
+        for name, sound in zip(once, done, strict=True):
+            found[name] = sound
+            progress.update()
+    return {n: sound for n, name in zip(usable, hashes, strict=True) if (sound := found[name]) is not None}
+
+
+def _hash(path: Path) -> str:
+    """Content hash of a file, '' where it cannot be read."""
+    try:
+        return file_hash(path)
+    except OSError:
+        return ""
+
+
+def sweep(folder: Path, kept: Iterable[Sound]) -> None:
+    """Remove what no page names."""
+    named = set(itertools.chain.from_iterable((s.audio, s.picture) for s in kept))
+    for path in [*(folder / AUDIO).glob("*.flac"), *(folder / PICTURES).glob("*.png")]:
+        if path.relative_to(folder).as_posix() not in named:
+            path.unlink()
+
+
+def _one(root: Path, path: Path, name: str, folder: Path, seconds: float, picture: bool) -> Sound | None:
+    """One recording's files; None where it cannot be decoded. name: its content hash."""
+    stem = f"{name}-{round(seconds * 1000)}"
+    flac, png = folder / AUDIO / f"{stem}.flac", folder / PICTURES / f"{stem}.png"
+    try:
+        if not (flac.is_file() and (png.is_file() or not picture)):
+            write(audio.decode_clip(path, AudioParams(), root), seconds, flac, png if picture else None)
+        with soundfile.SoundFile(flac) as sound:
+            length, said = sound.frames / sound.samplerate, sound.comment
+    except BadAudio:
+        return None
+    start, whole = (float(part) for part in said.split())
+    names = [f"{AUDIO}/{flac.name}", f"{PICTURES}/{png.name}" if picture else ""]
+    return Sound(*names, start=start, seconds=length, whole=whole)
+
+
+def write(clip: audio.Clip, seconds: float, flac: Path, png: Path | None) -> None:
+    """Write the excerpt, its start and the clip's length as its comment, and its spectrogram if asked for."""
+    first, last = loudest(clip.wave, round(seconds * clip.rate))
+    wave, rate = np.asarray(clip.wave[first:last]), clip.rate
+    if rate not in RATES:
+        wave, rate = audio.resample(wave, rate, RATE), RATE
+    wave = wave / max(1.0, audio.peak(wave))
+    if png is not None:
+        write_spectrogram(wave, rate, png)
+    with atomic(flac) as temporary, soundfile.SoundFile(temporary, "w", rate, 1, "PCM_16", format="FLAC") as sound:
+        sound.comment = f"{first / clip.rate:.3f} {len(clip.wave) / clip.rate:.3f}"
+        sound.write(wave)
+
+
+def loudest(wave: np.ndarray, length: int) -> tuple[int, int]:
+    """First and last sample of the piece of `length` samples with the most energy, to a tenth of its length."""
+    if len(wave) <= length:
+        return 0, len(wave)
+    hop = max(1, length // 10)
+    count = len(wave) // hop
+    energy = np.add.reduceat(np.square(wave[: count * hop], dtype=np.float64), np.arange(0, count * hop, hop))
+    total = np.concatenate([[0], np.cumsum(energy)])
+    first = int((total[10:] - total[:-10]).argmax()) * hop if count >= 10 else 0
+    return min(first, len(wave) - length), min(first, len(wave) - length) + length
+
+
+@cache
+def _frontend(rate: int, hop: int) -> logmel.Frontend:
+    fft = 1 << max(9, (rate // 25).bit_length() - 1)
+    hop = min(hop, fft)
+    return logmel.Frontend(logmel.Params(sample_rate=rate, n_fft=fft, hop_length=hop, n_mels=BANDS, fmin=20))
+
+
+@cache
+def _palette() -> list[int]:
+    from matplotlib import colormaps
+
+    colours = (colormaps["magma"](np.arange(256))[:, :3] * 255).round().astype(int)
+    return [int(value) for value in colours.ravel()]
+
+
+def write_spectrogram(wave: np.ndarray, rate: int, path: Path) -> None:
+    """A log-mel spectrogram as a picture of 256 colours, low frequencies at the bottom."""
+    from PIL import Image
+
+    x = _frontend(rate, max(64, -(-len(wave) // COLUMNS))).exact(wave).T[::-1]  # (BANDS, T)
+    level = np.clip((x - x.max()) / RANGE_DB + 1, 0, 1)
+    picture = Image.fromarray((level * 255).astype(np.uint8), mode="L")
+    picture.putpalette(_palette())
+    with atomic(path) as temporary:
+        picture.save(temporary, format="PNG")
