@@ -43,6 +43,7 @@ class Run:
     def from_arguments(cls, arguments: list[str]) -> "Run":
         """Parse and resolve `key=value` words; all mistakes are `UserError`."""
         words = parse(arguments)
+        parts.find("engines", words.engine)  # refused here, not after the features have been made
         data, preset = config.load_data(words)
         return cls(words, data, preset)
 
@@ -59,7 +60,7 @@ class Run:
     @cached_property
     def home(self) -> Path:
         """Folder that holds cache/, folds/, oof/, submissions/ and reports/."""
-        return Path(os.environ.get("TONESTACK_HOME", PROJECT))
+        return Path(os.environ.get("TONESTACK_HOME", PROJECT)).absolute()
 
     @property
     def cache(self) -> Path:

@@ -121,8 +121,8 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
     data = TrainingSet(
         clips,
         usable,
-        torch.from_numpy(job.labels.targets)[usable],
-        torch.from_numpy(job.labels.weights)[usable],
+        torch.tensor(job.labels.targets)[usable],  # a copy: an engine may hand arrays over that cannot be written
+        torch.tensor(job.labels.weights)[usable],
         store.frame_rate,
     )
     loss = parts.find("losses", settings.loss["name"]).build(config.part_params("losses", settings.loss, "loss"))
