@@ -136,7 +136,7 @@ class Store:
             raise UserError(f"{folder}: the features of '{spec['name']}' are not prepared; run the prepare stage first")
         meta = read_json(folder / "meta.json")
         return cls(
-            features=np.load(folder / "features.npy", mmap_mode="c"),
+            features=np.load(folder / "features.npy", mmap_mode="r"),  # others would count as memory of this process
             clips=pd.read_parquet(folder / "clips.parquet").set_index("clip_id"),
             mean=np.array(meta["mean"], np.float32),
             std=np.array(meta["std"], np.float32),

@@ -164,7 +164,7 @@ def _inner_loss(inner: TrainingSet, loss: Loss, settings: config.ModelConfig) ->
         length = round(settings.crop.seconds * inner.frame_rate)
         with torch.inference_mode():
             for picked in torch.arange(len(inner.rows)).split(settings.inference.batch_size):
-                rows = inner.rows[picked].to(clips.features.device)
+                rows = inner.rows[picked].to(clips.home)
                 starts = (clips.frames[rows] - length).clamp_min(0) // 2
                 x = clips.crops(rows, starts, length, settings.crop.short, torch.ones(len(rows), device=rows.device))
                 targets, weights = inner.targets[picked].to(x.device), inner.weights[picked].to(x.device)
