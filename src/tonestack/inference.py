@@ -53,7 +53,7 @@ def _mean_over_crops(
         x = x.to(memory_format=torch.channels_last) if config.training.channels_last else x
         with autocast(x.device, config.training):
             logits = model(x)
-        # added up on the CPU: a GPU adds in any order; batch by batch: all crops' outputs could be larger than the store
+        # added up on the CPU, as a GPU adds in any order, and at once: all crops' outputs may be larger than the store
         each = to_log(logits.float()).cpu().double()  # (B, C)
         sums = sums if len(sums) else each.new_zeros(len(frames), each.shape[1])
         sums.index_add_(0, torch.from_numpy(row[piece]), each if geometric else each.exp())
