@@ -16,11 +16,21 @@ def run(run: Run, frontends: list[dict[str, Any]] | None = None) -> store.Prepar
     """Make the features of `frontends`, or of all models of this call, that are not up to date."""
     specs = frontends or [experiment.config.frontend for experiment in run.experiments()]
     unique = [spec for index, spec in enumerate(specs) if spec not in specs[:index]]
-    report = store.prepare(run.competition(), unique, run.data.audio, run.cache, jobs.cores())
+    report = store.prepare(run.competition(), unique, run.data.audio, run.cache, jobs.cores(), device=gpu(run))
     print(f"prepare: {report}")
     for row in report.bad.itertuples():
         print(f"  unusable {row.part} clip {row.clip_id}: {row.reason}")
     return report
+
+
+def gpu(run: Run) -> Any:
+    """The GPU that `device=cuda` asks for, to make the features that one can make; None otherwise."""
+    if not run.words.device.startswith("cuda"):
+        return None
+    from tonestack.learners.network import choose_device  # torch: only here, preparing does without it
+
+    device = choose_device(run.words.device)
+    return device if device.type == "cuda" else None
 
 
 if __name__ == "__main__":

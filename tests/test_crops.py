@@ -1,5 +1,6 @@
 """Crops: one gather says the same as a plain loop, and every start lies inside its clip."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tonestack.crops import Clips, even_starts, random_starts
+from tonestack import crops
+from tonestack.crops import Clips, ahead, even_starts, random_starts
 
 LENGTHS = [7, 3, 12, 1]
 FILL = [-1.0, -2.0]
@@ -57,6 +59,46 @@ def test_samples_of_16_bits_become_full_scale_floats() -> None:
     data = Clips(torch.tensor([[-32768], [16384]], dtype=torch.int16), *torch.tensor([[0], [2]]), torch.zeros(1))
     x = data.crops(torch.tensor([0]), torch.tensor([0]), 3, "pad", torch.ones(1))
     assert x.tolist() == [[[[-1.0, 0.5, 0.0]]]]
+
+
+# ------------------------------------------------------------------------------------------------- larger than memory
+
+
+@pytest.mark.parametrize("short", ["tile", "pad"])
+def test_streamed_batches_are_the_same_crops_in_the_same_order(
+    monkeypatch: pytest.MonkeyPatch, short: Literal["tile", "pad"]
+) -> None:
+    data, generator = clips(), torch.Generator().manual_seed(0)
+    rows = torch.randint(0, 4, (9, 5), generator=generator)
+    places = [(r, torch.randint(0, 3, (5,), generator=generator), torch.full((5,), 1.25)) for r in rows]
+    whole = [data.crops(r, s, 6, short, rate) for r, s, rate in places]
+    assert not data.streamed
+    monkeypatch.setattr(crops, "_memory", lambda: 100)  # bytes; the store has 92
+    assert data.streamed
+    streamed = list(data.stream(places, 6, short))
+    assert all(torch.equal(a, b) for a, b in zip(whole, streamed, strict=True))
+
+
+def test_work_ahead_keeps_its_order_and_its_distance() -> None:
+    done: list[int] = []
+    results = ahead((partial(lambda i: done.append(i) or i, i) for i in range(20)), depth=3)
+    for i, result in enumerate(results):
+        assert result == i
+        assert len(done) <= i + 4
+    assert done == list(range(20))
+
+
+def test_an_error_of_the_thread_is_the_callers() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(ahead([lambda: 1 // 1, lambda: 1 // 0], depth=1))
+
+
+def test_features_that_do_not_fit_stay_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    assert crops.fits(500, gpu)
+    assert not crops.fits(501, gpu)
+    assert crops.fits(10**15, torch.device("cpu"))
 
 
 # -------------------------------------------------------------------------------------------------------------- starts

@@ -17,8 +17,9 @@ EVERY = {
     "variant": ("music", "music"),
     "seed": ("3", 3),
     "device": ("cuda:1", "cuda:1"),
-    "engine": ("local", "local"),
+    "engine": ("ray", "ray"),
     "jobs": ("2", 2),
+    "gpu": ("0.25", 0.25),
     "trials": ("5", 5),
 }
 
@@ -66,7 +67,7 @@ def test_dotted_words_become_a_tree_of_typed_values() -> None:
         (["variant=s3"], "'variant=s3' would read as a seed"),
         (["seed=-1"], "command line: 'seed': input should be greater than or equal to 0 (given: '-1')"),
         (["seed=one"], "command line: 'seed': input should be a valid integer"),
-        (["engine=rya"], "command line: 'engine': input should be 'local'"),
+        (["gpu=2"], "command line: 'gpu': input should be less than or equal to 1"),
         (["jobs=0"], "command line: 'jobs': input should be greater than or equal to 1"),
     ],
 )

@@ -48,10 +48,11 @@ def latents(run: Run, experiment: Experiment, store: Store, clip_ids: list[str])
 
 def pictures(clips: Clips, rows: Tensor, frames: int) -> Tensor:
     """Whole clips as pictures (B, 1, F, frames) in 0..1: nearest frames, one gather."""
+    rows = rows.to(clips.home)
     length = clips.frames[rows, None]
     steps = torch.arange(frames, device=rows.device)
     index = clips.offsets[rows, None] + ((2 * steps + 1) * length) // (2 * frames)
-    x = clips.features[index].float() / DECIBELS  # (B, T, F)
+    x = clips.features[index].to(clips.device).float() / DECIBELS  # (B, T, F)
     return x.transpose(1, 2).unsqueeze(1)
 
 
@@ -65,7 +66,7 @@ def train(
     params = settings.training
     sizes = config.part_params("models", settings.network, "network")
     torch.manual_seed(seed_of(seed, "autoencoder"))
-    model = Autoencoder(sizes, bands).to(clips.features.device)  # type: ignore[arg-type]
+    model = Autoencoder(sizes, bands).to(clips.device)  # type: ignore[arg-type]
     optimizer = make_optimizer(model, params)
     keeper = State(state, model, optimizer, Average(model, 0.0), fingerprint([settings.model_dump(mode="json"), seed]))
     history = keeper.load()
@@ -100,9 +101,9 @@ def _epoch(
 ) -> float:
     """One pass; returns the mean squared error."""
     model.train()
-    total = torch.zeros((), device=clips.features.device)
+    total = torch.zeros((), device=clips.device)
     for picked in order.split(batch):
-        x = pictures(clips, picked.to(total.device), frames)
+        x = pictures(clips, picked, frames)
         loss = F.mse_loss(model(x), x)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -117,7 +118,7 @@ def measure(model: Autoencoder, clips: Clips, rows: Tensor, frames: int, batch: 
     model.eval()
     total = 0.0
     for picked in rows.split(batch):
-        x = pictures(clips, picked.to(clips.features.device), frames)
+        x = pictures(clips, picked, frames)
         total += float(F.mse_loss(model(x), x)) * len(picked)
     return total / len(rows)
 
@@ -127,7 +128,7 @@ def encode(model: Autoencoder, clips: Clips, frames: int, batch: int = 32) -> np
     """Latents (N, latent); NaN rows for clips without audio."""
     model.eval()
     usable = torch.as_tensor(np.flatnonzero(clips.frames.cpu().numpy() > 0))
-    pieces = [model.encode(pictures(clips, r.to(clips.features.device), frames)).cpu() for r in usable.split(batch)]
+    pieces = [model.encode(pictures(clips, r, frames)).cpu() for r in usable.split(batch)]
     found = torch.cat(pieces).float().numpy()
     x = np.full((len(clips.frames), found.shape[1]), np.nan, np.float32)
     x[usable.numpy()] = found
@@ -144,7 +145,7 @@ def _keep(run: Run, folder: Path, model: Autoencoder, clips: Clips, history: lis
     write_array(folder / "latents.npy", x)
     rows = torch.as_tensor(np.flatnonzero(~np.isnan(x[:, 0]))[:SHOWN])
     with torch.inference_mode():
-        originals = pictures(clips, rows.to(clips.features.device), frames)
+        originals = pictures(clips, rows, frames)
         made = model(originals)
     label_pictures.reconstructions(originals.cpu().numpy(), made.cpu().numpy(), run.reports / "autoencoder.png")
     label_pictures.loss_curve(losses, run.reports / "autoencoder-loss.png")

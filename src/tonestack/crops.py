@@ -1,7 +1,17 @@
-"""Crops of many clips by one gather: features stay in one array, a batch is one vectorised index."""
+"""Crops of many clips by one gather: features stay in one array, a batch is one vectorised index.
 
+The array lies on the training device where it fits there. Otherwise it stays in its file, mapped: crops are then
+gathered on the CPU by a thread that works ahead, so that memory stays flat whatever the size of the store.
+"""
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -10,14 +20,20 @@ from torch import Tensor
 from tonestack.store import Store
 
 FULL_SCALE = 32768.0  # int16 samples become floats in [-1, 1)
+DEVICE_SHARE = 0.5  # of a GPU's free memory that features may take; networks need the rest
+RAM_SHARE = 0.5  # of the machine's memory; a larger store is read from its file while training goes on
+AHEAD = 3  # batches gathered before they are asked for
+
+T = TypeVar("T")
+Place = tuple[Tensor, Tensor, Tensor]  # rows, starts and rates of a batch's crops, (B,) each
 
 
 @dataclass
 class Clips:
-    """A feature store on a device.
+    """A feature store for one device.
 
-    features: (T_total, F) float16 or int16; offsets, frames: (N,) int64, one a clip, in the order of the
-    ids given to `load`; fill: (F,) what padding holds.
+    features: (T_total, F) float16 or int16, on the device or, mapped, on the CPU; offsets, frames: (N,) int64, beside
+    the features, one a clip, in the order of the ids given to `load`; fill: (F,) what padding holds, on the device.
     """
 
     features: Tensor
@@ -27,10 +43,12 @@ class Clips:
 
     @classmethod
     def load(cls, store: Store, clip_ids: list[str], device: torch.device) -> "Clips":
-        """Put a store's features on `device`; on the CPU they stay memory-mapped."""
+        """Put a store's features on `device` if they fit; on the CPU, and where they do not, they stay mapped."""
         offsets, frames = store.rows(clip_ids)
-        features = torch.from_numpy(np.asarray(store.features)).to(device)
-        table = torch.as_tensor(np.stack([offsets, frames]), device=device)
+        features = _mapped(np.asarray(store.features))
+        if fits(features.nbytes, device):
+            features = features.to(device)
+        table = torch.as_tensor(np.stack([offsets, frames]), device=features.device)
         fill = torch.zeros(1) if features.dtype == torch.int16 else torch.from_numpy(store.mean)
         return cls(features, table[0], table[1], fill.to(device))
 
@@ -42,22 +60,85 @@ class Clips:
         whole = torch.from_numpy(np.concatenate(features))
         return cls(*(tensor.to(device) for tensor in (whole, frames.cumsum(0) - frames, frames, fill)))
 
+    @property
+    def device(self) -> torch.device:
+        """Where crops come out."""
+        return self.fill.device
+
+    @property
+    def home(self) -> torch.device:
+        """Where the features lie and indices are wanted; indices from elsewhere would make the host wait."""
+        return self.features.device
+
+    @property
+    def streamed(self) -> bool:
+        """Whether crops come from a file that the training device or this machine's memory is too small for."""
+        return self.home != self.device or self.features.nbytes > RAM_SHARE * _memory()
+
     def crops(self, rows: Tensor, starts: Tensor, length: int, short: Literal["tile", "pad"], rate: Tensor) -> Tensor:
         """Cut one crop a row: (B, 1, F, length), float32.
 
         rows, starts, rate: (B,) clip, first frame and playing speed (1: as it is, 2: twice as fast; nearest
         frames). A clip shorter than its crop is repeated (`tile`) or followed by `fill` (`pad`).
         """
+        return self._finish(*self._gather(rows, starts, length, rate), short)
+
+    def stream(self, places: Iterable[Place], length: int, short: Literal["tile", "pad"]) -> Iterator[Tensor]:
+        """Cut one batch of crops after the other, ahead of time where they come from a file."""
+        calls = (partial(self._gather, rows, starts, length, rate) for rows, starts, rate in places)
+        gathered = ahead(calls, AHEAD) if self.streamed else (call() for call in calls)
+        return (self._finish(raw, inside, short) for raw, inside in gathered)
+
+    def _gather(self, rows: Tensor, starts: Tensor, length: int, rate: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, F) as they are stored, and which of them lie inside their clip (B, T)."""
         steps = torch.arange(length, device=rows.device)
         position = starts[:, None] + (steps * rate[:, None]).long()  # (B, T)
         frames = self.frames[rows, None]
-        index = self.offsets[rows, None] + position % frames
-        x = self.features[index].float()  # (B, T, F)
-        if self.features.dtype == torch.int16:
+        raw = self.features[self.offsets[rows, None] + position % frames]  # (B, T, F)
+        inside = position < frames
+        if self.home != self.device:  # only pinned memory is copied while the host goes on
+            raw, inside = raw.pin_memory(), inside.pin_memory()
+        return raw, inside
+
+    def _finish(self, raw: Tensor, inside: Tensor, short: Literal["tile", "pad"]) -> Tensor:
+        x = raw.to(self.device, non_blocking=True).float()
+        if raw.dtype == torch.int16:
             x = x / FULL_SCALE
         if short == "pad":
-            x = torch.where((position < frames)[..., None], x, self.fill)
+            x = torch.where(inside.to(self.device, non_blocking=True)[..., None], x, self.fill)
         return x.transpose(1, 2).unsqueeze(1)  # (B, 1, F, T)
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether so many bytes of features may lie on the device; on the CPU they are mapped in any case."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return size <= DEVICE_SHARE * free
+
+
+def ahead(calls: Iterable[Callable[[], T]], depth: int) -> Iterator[T]:
+    """Yield the calls' results in order; a thread works up to `depth` of them ahead."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+        for call in calls:
+            waiting.append(thread.submit(call))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _mapped(array: np.ndarray) -> Tensor:
+    """A tensor on a mapped file's own pages; they are read-only, and nothing writes to features."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
 
 
 def random_starts(frames: Tensor, span: Tensor, generator: torch.Generator) -> Tensor:

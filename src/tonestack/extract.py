@@ -41,15 +41,34 @@ class Source:
     crashed: frozenset[str] = frozenset()
 
 
-def run_chunk(chunk: Chunk, frontends: dict[Path, FrontendProtocol], source: Source) -> int:
-    """Write one part for every frontend (folder -> frontend) and return how many clips it holds."""
+def run_chunk(chunk: Chunk, frontends: dict[Path, FrontendProtocol], source: Source) -> Chunk:
+    """Write one part for every frontend (folder -> frontend); return the chunk."""
     with ExitStack() as stack:
         mark = stack.enter_context(_marker(source.scratch / f"{chunk.key}.doing"))
         parts = [stack.enter_context(_Part(folder, chunk.key, f)) for folder, f in frontends.items()]
         for clip_id, path, train in zip(chunk.ids, chunk.paths, chunk.train, strict=True):
             mark(path)
             _run_clip(clip_id, path, train, parts, source)
-    return len(chunk.ids)
+    return chunk
+
+
+def finish_chunk(chunk: Chunk, folder: Path, frontend: FrontendProtocol, maker: Any) -> None:
+    """Write a chunk's part from the samples that a worker has left in `folder`/samples, which are then removed.
+
+    maker: what the frontend's module has for a device; see `device_logmel`.
+    """
+    left = folder / "samples" / f"{chunk.key}.bin"
+    rows = json.loads(left.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
+    lengths = [row["frames"] for row in rows]
+    samples = np.memmap(left, np.float32, "r") if sum(lengths) else np.zeros(0, np.float32)
+    with _Part(folder, chunk.key, frontend) as part:
+        counts = maker.counts(lengths)
+        part.rows = [row | {"frames": n} for row, n in zip(rows, counts, strict=True)]
+        part.count = sum(n for n, train in zip(counts, chunk.train, strict=True) if train)
+        for frames, sums in maker(np.split(samples, np.cumsum(lengths)[:-1]), chunk.train):
+            part.write(frames)
+            part.sums += sums
+    left.unlink()
 
 
 @contextmanager
@@ -111,8 +130,8 @@ class _Part:
         self.rows: list[dict[str, Any]] = []
         self._final = folder / key
         self._temporary = folder / f".{key}.{os.getpid()}.tmp"
-        self._sums = np.zeros((2, frontend.width))  # of values and of their squares, train clips only
-        self._count = 0
+        self.sums = np.zeros((2, frontend.width))  # of values and of their squares, train clips only
+        self.count = 0
         self._handle: BinaryIO
 
     def __enter__(self) -> "_Part":
@@ -121,19 +140,23 @@ class _Part:
 
     def add(self, features: np.ndarray, row: dict[str, Any], train: bool) -> None:
         """Append one clip's (T, F)."""
-        self._handle.write(np.ascontiguousarray(features).data)
+        self.write(features)
         self.rows.append(row | {"frames": len(features)})
         if train:
-            self._count += len(features)
+            self.count += len(features)
             for start in range(0, len(features), SUM_ROWS):
                 values = features[start : start + SUM_ROWS].astype(np.float64)
-                self._sums += values.sum(axis=0), np.square(values).sum(axis=0)
+                self.sums += values.sum(axis=0), np.square(values).sum(axis=0)
+
+    def write(self, features: np.ndarray) -> None:
+        """Append frames (t, F)."""
+        self._handle.write(np.ascontiguousarray(features).data)
 
     def __exit__(self, kind: object, *error: object) -> None:
         self._handle.close()
         if kind is None:
             os.replace(self._temporary, self._final.with_suffix(".bin"))
-            meta = {"rows": self.rows, "count": self._count, "sums": self._sums.tolist()}
+            meta = {"rows": self.rows, "count": self.count, "sums": self.sums.tolist()}
             self._temporary.write_text(json.dumps(meta), encoding="utf-8")
             os.replace(self._temporary, self._final.with_suffix(".json"))
         self._temporary.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ def predict(
         length = max(1, round(config.crop.seconds * factor * frame_rate))
         total = total + _mean_over_crops(model, clips, usable, frames[usable], length, config, to_log)
     result = np.full((len(frames), 0 if isinstance(total, float) else total.shape[1]), np.nan)
-    result[usable] = (total / len(config.inference.lengths)).cpu().numpy()  # type: ignore[union-attr]
+    result[usable] = (total / len(config.inference.lengths)).numpy()  # type: ignore[union-attr]
     return result
 
 
@@ -43,25 +43,19 @@ def _mean_over_crops(
     """Mean over one length's crops of log-probabilities (`geometric`) or the log of the mean (`arithmetic`)."""
     params = config.inference
     row, start = even_starts(frames, length, params.overlap, params.crops)
-    outputs = []
-    for first in range(0, len(row), params.batch_size):
-        piece = slice(first, first + params.batch_size)
-        x = _crops(clips, usable[row[piece]], start[piece], length, config)
+    clip, first = torch.from_numpy(usable[row]).to(clips.home), torch.from_numpy(start).to(clips.home)
+    rate = torch.ones(params.batch_size, device=clips.home)
+    pieces = [slice(i, i + params.batch_size) for i in range(0, len(row), params.batch_size)]
+    places = ((clip[piece], first[piece], rate[: len(clip[piece])]) for piece in pieces)
+    geometric = params.mean == "geometric"
+    sums = torch.zeros(0)
+    for piece, x in zip(pieces, clips.stream(places, length, config.crop.short), strict=True):
+        x = x.to(memory_format=torch.channels_last) if config.training.channels_last else x
         with autocast(x.device, config.training):
             logits = model(x)
-        outputs.append(to_log(logits.float()).double())
-    each = torch.cat(outputs)  # (crops, C)
-    geometric = params.mean == "geometric"
-    index = torch.from_numpy(row).to(each.device)
-    sums = torch.zeros(len(frames), each.shape[1], dtype=each.dtype, device=each.device)
-    sums.index_add_(0, index, each if geometric else each.exp())
-    mean = sums / torch.bincount(index, minlength=len(frames))[:, None]
+        # added up on the CPU, as a GPU adds in any order, and at once: all crops' outputs may be larger than the store
+        each = to_log(logits.float()).cpu().double()  # (B, C)
+        sums = sums if len(sums) else each.new_zeros(len(frames), each.shape[1])
+        sums.index_add_(0, torch.from_numpy(row[piece]), each if geometric else each.exp())
+    mean = sums / torch.from_numpy(np.bincount(row, minlength=len(frames)))[:, None]
     return mean if geometric else mean.clamp_min(1e-12).log()
-
-
-def _crops(clips: Clips, rows: np.ndarray, starts: np.ndarray, length: int, config: ModelConfig) -> Tensor:
-    device = clips.features.device
-    rate = torch.ones(len(rows), device=device)
-    index, first = torch.from_numpy(rows).to(device), torch.from_numpy(starts).to(device)
-    x = clips.crops(index, first, length, config.crop.short, rate)
-    return x.to(memory_format=torch.channels_last) if config.training.channels_last else x

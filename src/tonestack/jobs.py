@@ -3,13 +3,10 @@
 Nothing here imports torch, so that a call with nothing to do starts at once.
 """
 
-import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -211,42 +208,14 @@ def differences(then: Any, now: Any, place: str = "") -> list[str]:
 
 
 def run_all(run: Run, todo: list[FoldJob]) -> None:
-    """Run jobs side by side, longest first; a bar counts epochs, every finished fold is a line."""
+    """Run jobs on the call's engine, longest first; a bar counts epochs, every finished fold is a line."""
     if not todo:
         return
-    threads, at_once = threads_and_jobs(run)
+    engine = parts.find("engines", run.words.engine)
     order = sorted(todo, key=lambda job: (-_cost(job), job.experiment.name, job.fold))
-    at_once = min(at_once, len(todo)) if not _on_gpu(run) else run.words.jobs or 1
-    with progress_of(order) as done, joblib.parallel_config("loky", inner_max_num_threads=threads):
-        work = (joblib.delayed(_work)(job, os.getpid()) for job in order)
-        for receipt in joblib.Parallel(at_once, batch_size=1, return_as="generator_unordered")(work):
+    with progress_of(order) as done:
+        for receipt in engine.run(run, order):
             done(receipt)
-
-
-def _work(job: FoldJob, caller: int) -> dict[str, Any]:
-    from tonestack import fold_job  # torch is imported where training happens
-
-    if os.getpid() != caller:
-        _end_with(caller)
-    return fold_job.run(job)
-
-
-@cache
-def _end_with(caller: int) -> None:
-    """End this worker soon after the process that started it: a killed run must not train on beside the next one."""
-
-    def watch() -> None:
-        while os.getppid() == caller:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _on_gpu(run: Run) -> bool:
-    import torch
-
-    return run.words.device != "cpu" and torch.cuda.is_available()
 
 
 def _cost(job: FoldJob) -> float:

@@ -45,6 +45,7 @@ class Run:
     def from_arguments(cls, arguments: list[str], files: bool = False) -> "Run":
         """Parse and resolve `key=value` words, and names of files if the verb takes them; mistakes are `UserError`."""
         words = config.of_task(parse(arguments, files))
+        parts.find("engines", words.engine)  # refused here, not after the features have been made
         data, preset = config.load_data(words)
         return cls(words, data, preset)
 
@@ -61,7 +62,7 @@ class Run:
     @cached_property
     def home(self) -> Path:
         """Folder that holds cache/, folds/, oof/, submissions/ and reports/."""
-        return Path(os.environ.get("TONESTACK_HOME", PROJECT))
+        return Path(os.environ.get("TONESTACK_HOME", PROJECT)).absolute()
 
     @property
     def cache(self) -> Path:

@@ -33,9 +33,9 @@ from tonestack import parts
 from tonestack.audio import AudioParams
 from tonestack.competition import Competition
 from tonestack.errors import UserError
-from tonestack.extract import Chunk, Source, run_chunk, try_decoding
+from tonestack.extract import Chunk, Source, finish_chunk, run_chunk, try_decoding
 from tonestack.files import file_hash, fingerprint, read_json, write_json, write_parquet
-from tonestack.frontends import FrontendProtocol
+from tonestack.frontends import FrontendProtocol, Samples
 from tonestack.progress import bar
 
 FORMAT = 1  # raise it when the same settings would give other features
@@ -80,10 +80,12 @@ def prepare(
     cache: Path,
     n_jobs: int = 1,
     progress: bool = True,
+    device: Any = None,
 ) -> PrepareReport:
     """Make the features of all train and test clips for every frontend `{name: ..., **params}` not yet up to date.
 
     Files are decoded once for all frontends together, in parallel. A second call only stats the files.
+    device: torch device that makes the features of those frontends that can be made by one.
     Raises `UserError` listing the unusable train clips when `audio.bad_files` is `error`.
     """
     begin = time.monotonic()
@@ -98,7 +100,7 @@ def prepare(
         with _locked(cache):
             stale = [job for job in stale if not job.up_to_date(content)]  # another process may have made it meanwhile
             if stale:
-                _make(stale, clips, content, Source(root, audio, cache / ".parts"), n_jobs, progress)
+                _make(stale, clips, content, Source(root, audio, cache / ".parts"), n_jobs, progress, device)
     made = [job.folder.name for job in stale]
     table = pd.read_parquet(next(iter(jobs.values())).folder / "clips.parquet") if jobs else clips
     report = PrepareReport(made, [n for n in jobs if n not in made], table, time.monotonic() - begin)
@@ -136,7 +138,7 @@ class Store:
             raise UserError(f"{folder}: the features of '{spec['name']}' are not prepared; run the prepare stage first")
         meta = read_json(folder / "meta.json")
         return cls(
-            features=np.load(folder / "features.npy", mmap_mode="c"),
+            features=np.load(folder / "features.npy", mmap_mode="r"),  # others would count as memory of this process
             clips=pd.read_parquet(folder / "clips.parquet").set_index("clip_id"),
             mean=np.array(meta["mean"], np.float32),
             std=np.array(meta["std"], np.float32),
@@ -250,6 +252,11 @@ class _Job:
     def frontend(self) -> FrontendProtocol:
         return parts.find("frontends", self.name).Frontend(self.params)
 
+    def maker(self, device: Any) -> Any:
+        """What makes the features on a device, None where the workers make them."""
+        on_device = getattr(parts.find("frontends", self.name), "on_device", None)
+        return on_device(self.frontend(), device) if on_device and device is not None else None
+
 
 @contextmanager
 def _locked(cache: Path) -> Iterator[None]:
@@ -266,25 +273,29 @@ def _locked(cache: Path) -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------- the decoding pass
 
 
-def _make(jobs: list[_Job], clips: pd.DataFrame, content: str, source: Source, n_jobs: int, progress: bool) -> None:
+def _make(
+    jobs: list[_Job], clips: pd.DataFrame, content: str, source: Source, n_jobs: int, progress: bool, device: Any
+) -> None:
     """Decode what is not yet in part files, then join them; the caller holds the cache's lock."""
     chunks = _chunks(clips, source.root)
     for job in jobs:
         job.parts.mkdir(parents=True, exist_ok=True)
-    _decode_all(jobs, chunks, source, n_jobs, progress)
+    _decode_all(jobs, chunks, source, n_jobs, progress, device)
     for job in jobs:
         _join(job, chunks, clips, content)
         shutil.rmtree(job.parts)
 
 
-def _decode_all(jobs: list[_Job], chunks: list[Chunk], source: Source, n_jobs: int, progress: bool) -> None:
+def _decode_all(
+    jobs: list[_Job], chunks: list[Chunk], source: Source, n_jobs: int, progress: bool, device: Any
+) -> None:
     """Decode until every part is there; a clip that kills the process decoding it is found and left out as bad."""
     retries = 3
     while True:
         crashing = _crashing(source)
         source = replace(source, crashed=source.crashed | crashing)
         try:
-            return _decode(jobs, chunks, source, n_jobs, progress)
+            return _decode(jobs, chunks, source, n_jobs, progress, device)
         except TerminatedWorkerError:
             retries -= not crashing
             if retries == 0:  # no clip is to blame: out of memory, most likely
@@ -309,19 +320,38 @@ def _chunk(table: pd.DataFrame) -> Chunk:
     return Chunk(key, table.clip_id.tolist(), table.path.tolist(), (table.part == "train").tolist())
 
 
-def _decode(jobs: list[_Job], chunks: list[Chunk], source: Source, n_jobs: int, progress: bool) -> None:
-    """Run the chunks that lack a part, in parallel; frontends are pickled with their tables, so workers start fast."""
+def _decode(jobs: list[_Job], chunks: list[Chunk], source: Source, n_jobs: int, progress: bool, device: Any) -> None:
+    """Run the chunks that lack a part, in parallel; frontends are pickled with their tables, so workers start fast.
+
+    Where a device makes the features, workers leave the samples and this process finishes the parts.
+    """
     frontends = {job.parts: job.frontend() for job in jobs}
+    makers = {job.parts: maker for job in jobs if (maker := job.maker(device))}
+    by_worker = {folder: _left_by_worker(folder, frontends[folder], folder in makers) for folder in frontends}
     todo = [(chunk, [f for f in frontends if _read_part(f, chunk, frontends[f]) is None]) for chunk in chunks]
-    todo = [(chunk, lacking) for chunk, lacking in todo if lacking]
-    calls = (joblib.delayed(run_chunk)(chunk, {f: frontends[f] for f in lacking}, source) for chunk, lacking in todo)
+    lacking = {chunk.key: folders for chunk, folders in todo if folders}
+    calls = (
+        joblib.delayed(run_chunk)(chunk, dict(by_worker[f] for f in lacking[chunk.key]), source)
+        for chunk in chunks
+        if chunk.key in lacking
+    )
     # a second BLAS thread gains nothing on such small products and stalls when the cores are busy (n_jobs=1)
     with (
         threadpool_limits(1),
-        bar(sum(len(chunk.ids) for chunk, _ in todo), "features", "clips", enabled=progress) as shown,
+        bar(sum(len(chunk.ids) for chunk in chunks if chunk.key in lacking), "features", "clips", progress) as shown,
     ):
-        for done in joblib.Parallel(n_jobs, return_as="generator_unordered")(calls):
-            shown.update(done)
+        for chunk in joblib.Parallel(n_jobs, return_as="generator_unordered")(calls):
+            for folder in makers.keys() & lacking[chunk.key]:
+                finish_chunk(chunk, folder, frontends[folder], makers[folder])
+            shown.update(len(chunk.ids))
+
+
+def _left_by_worker(folder: Path, frontend: FrontendProtocol, on_device: bool) -> tuple[Path, FrontendProtocol]:
+    """What a worker makes for a frontend, and where: its features, or the samples for a device to make them of."""
+    if not on_device:
+        return folder, frontend
+    (folder / "samples").mkdir(exist_ok=True)
+    return folder / "samples", Samples(frontend.sample_rate)
 
 
 def _crashing(source: Source) -> frozenset[str]:

@@ -102,8 +102,8 @@ def make_batch(data: TrainingSet, picked: Tensor, config: ModelConfig, generator
     rate = 1 + (torch.rand(len(picked), generator=generator) * 2 - 1) * config.augment.stretch
     rows = data.rows[picked]
     starts = random_starts(data.frames[picked], (length * rate).ceil().long(), generator)
-    device = data.clips.features.device
-    return data.clips.crops(rows.to(device), starts.to(device), length, config.crop.short, rate.to(device))
+    home = data.clips.home
+    return data.clips.crops(rows.to(home), starts.to(home), length, config.crop.short, rate.to(home))
 
 
 def loss_on(network: Network, loss_of: AnyLoss, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ def fit(
         generator = torch.Generator().manual_seed(seed_of(seed, epoch, "data"))
         torch.manual_seed(seed_of(seed, epoch, "network"))
         order = epoch_order(data.targets, params.balanced, generator)
-        losses = torch.zeros(steps, device=data.clips.features.device)
+        losses = torch.zeros(steps, device=data.clips.device)
         model.train()
         for step in range(steps):
             picked = order[step * params.batch_size : (step + 1) * params.batch_size]

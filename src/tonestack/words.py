@@ -1,7 +1,7 @@
 """The words a user types: `key=value`, the same for `run.sh` and for every script."""
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field
@@ -28,8 +28,9 @@ class Words(Section):
     variant: str | None = Field(None, description="name for changed settings: <model>-<variant>")
     seed: int = Field(0, ge=0, description="seed of the networks; not 0: <model>-s<seed>")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    engine: Literal["local"] = Field("local", description="local: this machine's cores")
-    jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores")
+    engine: str = Field("local", description="local: this machine; ray: a Ray cluster (docs/scale.md)")
+    jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores or GPUs")
+    gpu: float | None = Field(None, gt=0, le=1, description="share of a GPU for one job: 0.5 puts two on each [1]")
     files: tuple[str, ...] = Field((), description="recordings, where the verb takes them; given without a key")
     trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
     merge: str | None = Field(None, description="corrections.csv of the audit page, taken in by corrections")

@@ -1,6 +1,7 @@
 """Frontends: one file each turns a wave into an array of frames; no torch, so that worker processes start fast.
 
-A module defines `Params` (a `Section`) and a class `Frontend` that follows the protocol below.
+A module defines `Params` (a `Section`) and a class `Frontend` that follows the protocol below. One that also has
+`on_device(frontend, device)` can be computed by a GPU, for many clips at once (see `device_logmel`).
 """
 
 from typing import Any, Protocol
@@ -29,3 +30,19 @@ class FrontendProtocol(Protocol):
 
     def exact(self, wave: np.ndarray) -> np.ndarray:
         """Return the same as float32 (T, F), before the rounding."""
+
+
+class Samples:
+    """What workers keep of a clip whose features a GPU makes: the wave at a frontend's rate, float32 (n, 1)."""
+
+    width, dtype = 1, np.float32
+
+    def __init__(self, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self.frame_rate = float(sample_rate)
+
+    def __call__(self, wave: np.ndarray) -> np.ndarray:
+        """Return the wave as it is."""
+        return wave[:, None]
+
+    exact = __call__

@@ -1,5 +1,7 @@
 """Log-mel spectrogram in dB: librosa.power_to_db(librosa.feature.melspectrogram(...), top_db=None)."""
 
+from typing import Any
+
 import numpy as np
 
 from tonestack.frontends import _spectrogram as sg
@@ -18,9 +20,9 @@ class Frontend:
         self.sample_rate = params.sample_rate
         self.width = params.n_mels
         self.frame_rate = params.sample_rate / params.hop_length
-        self._n_fft, self._hop = params.n_fft, params.hop_length
-        self._window = sg.window(params)
-        self._basis = np.ascontiguousarray(sg.mel_basis(params).T)  # (bins, n_mels)
+        self.n_fft, self.hop = params.n_fft, params.hop_length
+        self.window = sg.window(params)
+        self.basis = np.ascontiguousarray(sg.mel_basis(params).T)  # (bins, n_mels)
 
     def __call__(self, wave: np.ndarray) -> np.ndarray:
         return self._run(wave, np.float16)
@@ -30,7 +32,14 @@ class Frontend:
         return self._run(wave, np.float32)
 
     def _run(self, wave: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
-        out = np.empty((sg.frame_count(len(wave), self._n_fft, self._hop), self.width), dtype)
-        for where, power in sg.power_chunks(wave, self._n_fft, self._hop, self._window):
-            out[where] = sg.decibels(power @ self._basis)  # |dB| < 400: far inside float16
+        out = np.empty((sg.frame_count(len(wave), self.n_fft, self.hop), self.width), dtype)
+        for where, power in sg.power_chunks(wave, self.n_fft, self.hop, self.window):
+            out[where] = sg.decibels(power @ self.basis)  # |dB| < 400: far inside float16
         return out
+
+
+def on_device(frontend: Frontend, device: Any) -> Any:
+    """Return what computes the same for many clips at once on a torch device."""
+    from tonestack.device_logmel import DeviceLogmel  # torch: never imported where clips are decoded
+
+    return DeviceLogmel(frontend, device)

@@ -148,8 +148,8 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
     data = TrainingSet(
         clips,
         usable,
-        torch.from_numpy(job.labels.targets)[usable],
-        torch.from_numpy(job.labels.weights)[usable],
+        torch.tensor(job.labels.targets)[usable],  # a copy: an engine may hand arrays over that cannot be written
+        torch.tensor(job.labels.weights)[usable],
         store.frame_rate,
     )
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "loss"))
@@ -203,7 +203,7 @@ def _inner_loss(inner: TrainingSet, loss: AnyLoss, settings: config.ModelConfig)
         length = round(settings.crop.seconds * inner.frame_rate)
         with torch.inference_mode():
             for picked in torch.arange(len(inner.rows)).split(settings.inference.batch_size):
-                rows = inner.rows[picked].to(clips.features.device)
+                rows = inner.rows[picked].to(clips.home)
                 starts = (clips.frames[rows] - length).clamp_min(0) // 2
                 x = clips.crops(rows, starts, length, settings.crop.short, torch.ones(len(rows), device=rows.device))
                 targets, weights = inner.targets[picked].to(x.device), inner.weights[picked].to(x.device)
