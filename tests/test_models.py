@@ -22,7 +22,7 @@ from tonestack.layers import (
     count_parameters,
     dense_head,
 )
-from tonestack.models import timm_backbone
+from tonestack.models import resnet18, timm_backbone
 
 SMALL: dict[str, dict[str, Any]] = {
     "vgg": {"channels": (4, 8, 8), "dense": 16},
@@ -30,6 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "crnn": {"channels": (4, 8), "hidden": 6},
     "cnn1d": {"filters": 8, "kernel": 64, "stride": 32, "channels": (8, 8)},
     "timm_backbone": {"backbone": "test_resnet"},
+    "resnet18": {"width": 4, "size": 32},
 }
 WAVES = {"cnn1d"}
 
@@ -121,6 +122,15 @@ def test_a_small_resnet_and_crnn_counted_by_hand() -> None:
     attention, classifier = 12 * 12 + 12, 12 * 3 + 3
     made = build("crnn", classes=3, channels=(4,), hidden=6)
     assert count_parameters(made) == (9 * 4 + 8) + gru + attention + classifier
+
+
+def test_resnet18_has_its_documents_parameters() -> None:
+    module = parts.find("models", "resnet18")
+    speakers = module.build(module.Params(), 40, 200)
+    assert count_parameters(speakers) == 11_279_112
+    assert speakers.embed(torch.zeros(1, 1, 40, 9)).shape == (1, 512)
+    stories = module.Params(in_channels=1, conv_bias=True, shortcut_norm=False, init="xavier")
+    assert count_parameters(module.build(stories, 40, 2)) == 11_174_274
 
 
 def test_multiply_adds_counted_by_hand() -> None:
@@ -246,6 +256,50 @@ def test_pretrained_weights_without_a_network_are_one_clear_line(
     assert str(error.value).startswith("network.pretrained: the weights of 'test_resnet' cannot be had (")
     assert "network.weights=FILE.safetensors" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# ----------------------------------------------------------------------------------------------------- resnet18
+
+
+def test_resnet18_is_torchvisions_network_on_a_resized_picture(tmp_path: Path) -> None:
+    from torchvision.models import resnet18 as reference
+
+    torch.manual_seed(3)
+    theirs, path = reference().eval(), tmp_path / "published.safetensors"
+    save_file(theirs.state_dict(), path)
+    params = resnet18.Params(size=64, weights=str(path))
+    network = resnet18.build(params, 40, 5).eval()
+    resnet18.pretrain(network, params)
+    x = crops("resnet18", 50, 40)
+    picture = nn.functional.interpolate(x, (64, 64), mode="bilinear").expand(-1, 3, -1, -1)
+    theirs.fc = nn.Identity()  # type: ignore[assignment]
+    with torch.inference_mode():
+        assert torch.allclose(network.embed(x), theirs(picture), atol=1e-5)
+
+
+def test_published_weights_are_refused_where_they_cannot_fit() -> None:
+    with pytest.raises(UserError, match="published weights fit width 64"):
+        resnet18.Params.parse({"width": 8, "pretrained": "try"}, "here")
+
+
+def test_resnet18_starts_from_scratch_where_its_weights_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import huggingface_hub.constants as hub
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(resnet18.urllib.request, "urlopen", refuse)
+    params = resnet18.Params(pretrained="try", size=32)
+    network = resnet18.build(params, 40, 5)
+    before = network.state_dict()["classifier.1.weight"].clone()
+    resnet18.pretrain(network, params)
+    assert "from scratch, as its ImageNet weights cannot be had (no network)" in capsys.readouterr().out
+    assert torch.equal(network.state_dict()["classifier.1.weight"], before)
+    with pytest.raises(UserError, match=r"network\.weights=FILE\.safetensors"):
+        resnet18.pretrain(network, resnet18.Params(pretrained="must"))
 
 
 # ------------------------------------------------------------------------------------------------------- losses

@@ -56,6 +56,8 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     model = build_model(settings, store, len(job.classes)).to(device)
     if job.initial is not None:
         model.load_state_dict(load_file(job.initial))
+    else:
+        start_from_published(model, settings)
     if settings.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = _train(job, model, store, device)
@@ -82,6 +84,13 @@ def build_model(settings: config.ModelConfig, store: Store, n_classes: int) -> T
         else Normalise(torch.from_numpy(store.mean), torch.from_numpy(store.std))
     )
     return Tagger(normalise, module.build(params, store.width, n_classes))
+
+
+def start_from_published(model: Tagger, settings: config.ModelConfig) -> None:
+    """Fill in published weights where the model knows of any (`pretrain(network, params)` in its module)."""
+    pretrain = getattr(parts.find("models", settings.network["name"]), "pretrain", None)
+    if pretrain:
+        pretrain(model.network, config.part_params("models", settings.network, "network"))
 
 
 def load(job: FoldJob, store: Store, device: torch.device) -> Tagger:

@@ -78,7 +78,7 @@ def _try(backbone: Any, params: Params, bands: int) -> None:
         )
 
 
-def _load(backbone: nn.Module, path: Path, name: str) -> None:
+def load_weights(backbone: nn.Module, path: Path, name: str) -> None:
     """Load a backbone's weights; three-channel stems are summed to one, a classifier is left out."""
     if not path.is_file():
         raise UserError(f"network.weights: {path}: no such file")
@@ -104,7 +104,7 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
     backbone = _create(params, bands)
     _try(backbone, params, bands)
     if params.weights:
-        _load(backbone, Path(params.weights), params.backbone)
+        load_weights(backbone, Path(params.weights), params.backbone)
     width = int(backbone.num_features)
     head = dense_head(width, n_classes, 0, "relu", params.dropout)
     return Network(Maps(backbone), Pool(params.pool, width), head)
