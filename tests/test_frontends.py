@@ -13,7 +13,7 @@ from tonestack.frontends import _spectrogram as sg
 
 RATE = 16_000
 pytestmark = pytest.mark.filterwarnings("ignore:n_fft=.* is too large:UserWarning")  # librosa on the shortest clips
-NAMES = ("logmel", "stft", "mfcc", "cqt", "waveform")
+NAMES = ("logmel", "lnmel", "stft", "mfcc", "cqt", "waveform")
 DB = 0.01
 
 
@@ -67,6 +67,35 @@ def test_mfcc_is_librosas(deltas: int, n: int) -> None:
     mfcc = librosa.feature.mfcc(y=wave, sr=RATE, n_mfcc=13, n_mels=40, fmin=20, **window)
     orders = [librosa.feature.delta(mfcc, order=o, mode="nearest") for o in range(1, deltas + 1)]
     np.testing.assert_allclose(ours, np.concatenate([mfcc, *orders]).T, atol=DB)
+
+
+def test_lnmel_is_librosas_mel_in_natural_logarithms() -> None:
+    wave = recording()
+    ours = frontend("lnmel").exact(wave)
+    mel = librosa.feature.melspectrogram(y=wave, sr=RATE, n_fft=512, hop_length=160, n_mels=40)
+    np.testing.assert_allclose(ours, np.log(mel + 1e-9).T, atol=2e-3)
+    root = librosa.feature.melspectrogram(y=wave, sr=RATE, n_fft=512, hop_length=160, n_mels=40, power=1)
+    np.testing.assert_allclose(frontend("lnmel", spectrum="magnitude").exact(wave), np.log(root + 1e-9).T, atol=2e-3)
+
+
+def test_lnmel_has_the_documents_defects_as_settings() -> None:
+    """Filters for 22.05 kHz on the complex spectrum of a 16 kHz wave; the real part of the complex logarithm."""
+    wave = recording()
+    spectrum = librosa.stft(wave, n_fft=512, hop_length=160)
+    mel = librosa.filters.mel(sr=22_050, n_fft=512, n_mels=40) @ spectrum
+    ours = frontend("lnmel", spectrum="complex", filter_rate=22_050).exact(wave)
+    np.testing.assert_allclose(ours, np.log(mel + 1e-9).real.T, atol=0.05)
+    assert np.abs(ours - frontend("lnmel").exact(wave)).mean() > 1
+
+
+def test_mfcc_may_have_empty_bands_where_that_is_asked_for() -> None:
+    window: dict[str, Any] = {"n_fft": 400, "hop_length": 200}
+    ours = frontend("mfcc", n_mfcc=80, n_mels=128, fmin=0.0, empty_bands=True, **window).exact(recording())
+    with pytest.warns(UserWarning, match="Empty filters"):
+        mfcc = librosa.feature.mfcc(y=recording(), sr=RATE, n_mfcc=80, n_mels=128, **window)
+    np.testing.assert_allclose(ours, mfcc.T, atol=DB)
+    with pytest.raises(UserError, match="empty"):
+        frontend("mfcc", n_mfcc=80, n_mels=128, **window)
 
 
 def test_cqt_is_librosas() -> None:

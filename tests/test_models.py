@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from tonestack import parts
 from tonestack.errors import UserError
 from tonestack.layers import (
+    CosineClassifier,
     Network,
     Normalise,
     Pool,
@@ -31,7 +33,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "cnn1d": {"filters": 8, "kernel": 64, "stride": 32, "channels": (8, 8)},
     "timm_backbone": {"backbone": "test_resnet"},
     "resnet18": {"width": 4, "size": 32},
+    "ecapa": {"channels": 8, "attention": 6, "embedding": 7, "squeeze": 4},
 }
+OWN_POOL = {"ecapa"}  # pools as its paper says
 WAVES = {"cnn1d"}
 
 
@@ -62,17 +66,17 @@ def test_any_length_gives_one_row_of_logits_a_crop(name: str, length: int) -> No
 
 
 @pytest.mark.parametrize("pool", ["avg", "max", "avgmax", "attention"])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in OWN_POOL])
 def test_logits_are_the_classifier_of_the_embedding(name: str, pool: str) -> None:
     network, x = build(name, pool=pool), crops(name, 20)
     with torch.inference_mode():
         assert torch.allclose(network.classifier(network.embed(x)), network(x), atol=1e-6)
-        assert network.embed(x).dim() == 2
+        assert network.embed(x).shape == (3, network.width)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_learns(name: str) -> None:
-    network = build(name, pool="attention").train()
+    network = build(name, **({} if name in OWN_POOL else {"pool": "attention"})).train()
     network(crops(name, 20)).square().sum().backward()
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
@@ -133,6 +137,14 @@ def test_resnet18_has_its_documents_parameters() -> None:
     assert count_parameters(module.build(stories, 40, 2)) == 11_174_274
 
 
+def test_ecapa_has_its_documents_parameters_and_none_that_nothing_reads() -> None:
+    module = parts.find("models", "ecapa")
+    document = {"dilations": (1, 1, 1), "mask": False, "unused": True}
+    assert count_parameters(module.build(module.Params(**document), 80, 1211)) == 1_329_039 == 1_096_527 + 192 * 1211
+    dead = 3 * (20 * 20 * 3 + 2 * 20)
+    assert count_parameters(module.build(module.Params(), 80, 1211)) == 1_329_039 - dead
+
+
 def test_multiply_adds_counted_by_hand() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 5 * 6, 7))
     assert count_multiply_adds(network, torch.zeros(1, 1, 5, 6)) == 5 * 6 * 9 * 4 + 120 * 7
@@ -179,6 +191,24 @@ def test_the_tagger_normalises_each_band_and_saves_how() -> None:
     tagger(torch.tensor([[[[3.0], [2.0]]]]))
     assert seen[0].tolist() == [[[[1.0], [0.0]]]]  # a constant band does not divide by zero
     assert set(tagger.state_dict()) == {"normalise.mean", "normalise.std"}
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("minmax", [[0.0, 0.5], [0.25, 1.0]]),
+        ("band", [[-1.0, 1.0], [-1.0, 1.0]]),
+        ("frame", [[-1.0, -1.0], [1.0, 1.0]]),
+        ("none", [[1.0, 3.0], [2.0, 5.0]]),
+    ],
+)
+def test_a_crop_is_normalised_by_its_own_values(how: Any, expected: list[list[float]]) -> None:
+    crop = torch.tensor([[[[1.0, 3.0], [2.0, 5.0]]]])
+    normalise = Normalise(torch.tensor([9.0, 9.0]), torch.tensor([2.0, 2.0]), how)
+    made = normalise(torch.cat([crop, 7 * crop]))
+    assert torch.allclose(made[0, 0], torch.tensor(expected), atol=1e-5)
+    assert how == "none" or torch.allclose(made[0], made[1], atol=1e-5)
+    assert normalise(torch.ones(1, 1, 2, 3)).isfinite().all()  # a constant crop
 
 
 # --------------------------------------------------------------------------------------------------------- timm
@@ -258,6 +288,47 @@ def test_pretrained_weights_without_a_network_are_one_clear_line(
     assert "\n" not in str(error.value)
 
 
+# -------------------------------------------------------------------------------------------------------- ecapa
+
+
+def test_an_ecapa_embedding_does_not_depend_on_the_padding_behind_a_clip() -> None:
+    x = crops("ecapa", 20)
+    padded = nn.functional.pad(x, (0, 13))
+    with torch.inference_mode():
+        masked, plain = build("ecapa"), build("ecapa", mask=False)
+        assert (masked.embed(x) - masked.embed(padded)).abs().max() < 1e-6
+        assert (plain.embed(x) - plain.embed(padded)).abs().max() > 3e-4
+        assert masked.embed(torch.zeros(2, 1, 32, 9)).isfinite().all()  # nothing but padding
+
+
+def test_ecapas_dilations_widen_what_a_frame_sees() -> None:
+    """A change in one frame reaches 2 for the stem and, a block, 1 for each of five convolutions' neighbours."""
+
+    def reach(dilations: tuple[int, ...]) -> int:
+        frames = build("ecapa", channels=32, dilations=dilations, mask=False).body
+        x = crops("ecapa", 121)[:1]
+        moved = x.clone()
+        moved[..., 60] += 100
+        # squeeze-excitation looks at the whole clip: its gates are held open
+        for block in frames.blocks:  # type: ignore[union-attr]
+            block.steps[3].gate = nn.Sequential(nn.Identity())  # type: ignore[operator, index, union-attr]
+            block.steps[3].gate.forward = lambda mean: torch.ones_like(mean)  # type: ignore[operator, index, union-attr]
+        with torch.inference_mode():
+            changed = (frames(x) - frames(moved)).abs().amax(dim=(0, 1)) > 0
+        return int((changed.nonzero().max() - 60).item())
+
+    groups = 3  # convolutions in a row in a Res2 unit
+    assert reach((1,)) == 2 + 4 + groups
+    assert reach((3,)) == 2 + 4 + 3 * groups
+
+
+def test_the_cosine_classifier_by_hand() -> None:
+    head = CosineClassifier(2, 2, scale=10)
+    head.weight.data = torch.tensor([[2.0, 0.0], [0.0, 0.5]])
+    assert head(torch.tensor([[3.0, 4.0]])).tolist() == [pytest.approx([6.0, 8.0])]
+    assert Network(nn.Identity(), nn.Identity(), head).width == 2
+
+
 # ----------------------------------------------------------------------------------------------------- resnet18
 
 
@@ -312,6 +383,10 @@ def loss(
     return float(module.build(module.Params(**params))(*map(torch.tensor, (logits, targets, weights))))
 
 
+def on_embedding(name: str) -> bool:
+    return getattr(parts.find("losses", name), "ON_EMBEDDING", False)
+
+
 def test_cross_entropy_by_hand() -> None:
     logits, targets = [[math.log(3), 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.5, 0.5]]
     each = [-math.log(3 / 4), math.log(2)]
@@ -329,8 +404,64 @@ def test_binary_cross_entropy_by_hand() -> None:
     assert loss("bce", logits[:1], targets[:1], [1], smoothing=0.2) == pytest.approx(smoothed)
 
 
-@pytest.mark.parametrize("name", parts.names("losses"))
+@pytest.mark.parametrize("name", [n for n in parts.names("losses") if not on_embedding(n)])
 def test_a_clip_of_weight_0_does_not_count(name: str) -> None:
     logits, targets = [[1.0, 2.0], [-3.0, 0.5]], [[1.0, 0.0], [0.0, 1.0]]
     assert loss(name, logits, targets, [0, 1]) == pytest.approx(loss(name, logits[1:], targets[1:], [1]))
     assert loss(name, logits, targets, [0, 0]) == 0.0
+
+
+def test_aam_softmax_by_hand() -> None:
+    angle, other, margin, scale = 0.5, 0.8, 0.2, 30.0
+    logits = [[scale * math.cos(angle), scale * math.cos(other)]]
+    gap = scale * (math.cos(other) - math.cos(angle + margin))
+    given = {"margin": margin, "scale": scale}
+    assert loss("aam_softmax", logits, [[1.0, 0.0]], [1], **given) == pytest.approx(math.log1p(math.exp(gap)), rel=1e-4)
+    plain = loss("cross_entropy", logits, [[1.0, 0.0]], [1])
+    assert loss("aam_softmax", logits, [[1.0, 0.0]], [1], margin=0, scale=scale) == pytest.approx(plain, abs=1e-6)
+
+
+def test_aam_softmax_keeps_falling_with_the_angle_up_to_pi() -> None:
+    angles = torch.linspace(0, math.pi, 200)
+    module = parts.find("losses", "aam_softmax")
+    of = module.build(module.Params())
+    each = [
+        float(of(torch.tensor([[30 * math.cos(a), 0.0]]), torch.tensor([[1.0, 0.0]]), torch.ones(1))) for a in angles
+    ]
+    assert (np.diff(each) > -1e-4).all()
+
+
+CENTRES = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+EMBEDDING, ONE_HOT = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.eye(3)[[0, 2]]
+INTRA, INTER = [1.0, 4.0], [4.0 + 17.0, 4.0 + 13.0]
+
+
+def center_loss(weights: list[float], **params: Any) -> Tensor:
+    module = parts.find("losses", "contrastive_center")
+    made = module.build(module.Params(delta=0.5, **params), 2, 3)
+    made.centres.data = CENTRES.clone()
+    value: Tensor = made(torch.zeros(2, 3), ONE_HOT, torch.tensor(weights), EMBEDDING)
+    return value
+
+
+def test_the_contrastive_center_loss_by_hand_in_both_forms() -> None:
+    entropy = math.log(3)
+    paper = sum(a / (b + 0.5) for a, b in zip(INTRA, INTER, strict=True)) / 2
+    assert center_loss([1, 1], weight=0.6).item() == pytest.approx(entropy + 0.3 * paper)
+    batch = sum(INTRA) / (sum(INTER) + 0.5)
+    assert center_loss([1, 1], weight=0.6, form="batch").item() == pytest.approx(entropy + 0.3 * batch)
+    assert center_loss([0, 1]).item() == pytest.approx(entropy + 0.5 * INTRA[1] / (INTER[1] + 0.5))
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "adam", "sgd"])
+def test_centres_move_to_their_classes_by_their_own_optimiser(optimizer: str) -> None:
+    module = parts.find("losses", "contrastive_center")
+    torch.manual_seed(0)
+    made = module.build(module.Params(optimizer=optimizer, lr=0.3), 2, 3)
+    own = made.optimizer()
+    before = made.ratio(ONE_HOT, torch.ones(2), EMBEDDING).item()
+    for _ in range(30):
+        own.zero_grad()
+        made(torch.zeros(2, 3), ONE_HOT, torch.ones(2), EMBEDDING).backward()
+        own.step()
+    assert made.ratio(ONE_HOT, torch.ones(2), EMBEDDING).item() < 0.5 * before

@@ -17,7 +17,7 @@ from tonestack.crops import Clips
 from tonestack.errors import UserError
 from tonestack.inference import predict
 from tonestack.layers import Network, Normalise, Pool, Tagger
-from tonestack.losses import Loss
+from tonestack.losses import EmbeddingLoss, Loss, contrastive_center
 from tonestack.losses.cross_entropy import Params, build
 from tonestack.models import vgg
 from tonestack.tasks import classify
@@ -162,6 +162,35 @@ def killed_at(epoch: int, step: int) -> Loss:
     return loss
 
 
+def center_loss(kill: tuple[int, int] | None = None) -> EmbeddingLoss:
+    """A loss with parameters of its own, during whose computation the run may be killed."""
+    torch.manual_seed(11)
+    made = contrastive_center.build(contrastive_center.Params(optimizer="adam", lr=0.1), 8, CLASSES)
+    if kill:
+        forward, count = made.forward, iter(range(10_000))
+
+        def dying(*given: Tensor) -> Tensor:
+            if next(count) == kill[0] * 3 + kill[1]:
+                raise KeyboardInterrupt
+            return forward(*given)
+
+        made.forward = dying  # type: ignore[method-assign]
+    return made
+
+
+def test_a_losss_own_parameters_are_trained_and_resumed(tmp_path: Path) -> None:
+    config, whole, own = settings(ema=0.9), network(dropout=0.2), center_loss()
+    before = own.centres.clone()
+    fit(whole, own, training_set(), config, 0)
+    assert not torch.allclose(before, own.centres)
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), center_loss((2, 1)), training_set(), config, 0, tmp_path / "state")
+    resumed, again = network(), center_loss()
+    fit(resumed, again, training_set(), config, 0, tmp_path / "state")
+    assert same(whole, resumed)
+    assert torch.equal(own.centres, again.centres)
+
+
 def run_killed(config: ModelConfig, state: Path, kill: tuple[int, int], inner: Any = None) -> tuple[Tagger, History]:
     """Train, be killed, and train again by a fresh process's objects."""
     channels_last = config.training.channels_last
@@ -178,6 +207,7 @@ def run_killed(config: ModelConfig, state: Path, kill: tuple[int, int], inner: A
     [
         {"optimizer": "adamw", "ema": 0.9, "weight_decay": 0.1},
         {"optimizer": "adamw", "ema": 0.0, "channels_last": False},
+        {"optimizer": "adam", "betas": (0.9, 0.98), "eps": 1e-9, "schedule": "step", "step_epochs": 2, "warmup": 0.0},
         {"optimizer": "sgd", "ema": 0.9, "balanced": 0.5},
         {"optimizer": "sgd", "ema": 0.0, "momentum": 0.0, "precision": "bfloat16"},
     ],
@@ -349,6 +379,12 @@ def test_the_rate_rises_then_falls_and_stays_in_range(schedule: str, steps: int,
     assert made[: top + 1] == sorted(made[: top + 1])
     assert made[top:] == sorted(made[top:], reverse=True)
     assert all(0 < rate <= 1 for rate in made)
+
+
+def test_the_step_schedule_falls_every_few_epochs() -> None:
+    params = TrainingParams.model_validate({"lr": 1e-4, "schedule": "step", "warmup": 0})
+    made = [learning_rate(epoch, 20, params, epoch) for epoch in range(20)]
+    assert made == pytest.approx([1e-4] * 7 + [1e-5] * 7 + [1e-6] * 6)
 
 
 def test_only_kernels_are_decayed() -> None:

@@ -40,13 +40,28 @@ class Average:
         torch._foreach_lerp_(list(self.values.values()), [now[key] for key in self.values], share)
 
 
+@dataclass(frozen=True)
+class Own:
+    """A loss with parameters, and the optimiser that moves them."""
+
+    loss: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
 class State:
-    """The file from which a killed run goes on: weights, average, optimiser and history, in one safetensors."""
+    """The file from which a killed run goes on: weights, average, optimisers and history, in one safetensors."""
 
     def __init__(
-        self, path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, run: str
+        self,
+        path: Path | None,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: Average,
+        run: str,
+        own: Own | None = None,
     ) -> None:
         self.path, self.model, self.optimizer, self.average, self.run = path, model, optimizer, average, run
+        self.own = own
         self.best: dict[str, Tensor] = {}
 
     def keep_best(self, history: History, inner: float, epoch: int) -> None:
@@ -69,8 +84,10 @@ class State:
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
         tensors |= {f"average.{key}": value for key, value in self.average.values.items()}
         tensors |= {f"best.{key}": value for key, value in self.best.items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in values.items()}
+        tensors |= _moments("optimizer", self.optimizer)
+        if self.own:
+            tensors |= {f"loss.{key}": value for key, value in self.own.loss.state_dict().items()}
+            tensors |= _moments("loss_optimizer", self.own.optimizer)
         tensors["history"] = torch.tensor([list(e.values()) for e in history.epochs], dtype=torch.float64)
         with atomic(self.path) as temporary:
             contiguous = {key: value.contiguous() for key, value in tensors.items()}
@@ -95,7 +112,8 @@ class State:
         return self._restore(load_file(self.path), meta)
 
     def _restore(self, tensors: dict[str, Tensor], meta: dict[str, str]) -> History:
-        parts: dict[str, dict[str, Any]] = {"model": {}, "average": {}, "best": {}, "optimizer": {}}
+        names = ("model", "average", "best", "optimizer", "loss", "loss_optimizer")
+        parts: dict[str, dict[str, Any]] = {name: {} for name in names}
         history = tensors.pop("history")
         for key, value in tensors.items():
             part, _, rest = key.partition(".")
@@ -104,16 +122,29 @@ class State:
         for key, value in parts["average"].items():
             self.average.values[key].copy_(value)
         self.best = parts["best"]
-        state = self.optimizer.state_dict()
-        learnt = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for key, value in parts["optimizer"].items():
-            index, _, name = key.partition(".")
-            state["state"].setdefault(int(index), {})[name] = _laid_out_as(value, learnt[int(index)])
-        self.optimizer.load_state_dict(state)
-        names, best = meta["entries"].split(","), meta["best"].split(",")
-        entries = [dict(zip(names, row, strict=True)) for row in history.tolist()]
+        _restore_moments(self.optimizer, parts["optimizer"])
+        if self.own:
+            self.own.loss.load_state_dict(parts["loss"])
+            _restore_moments(self.own.optimizer, parts["loss_optimizer"])
+        columns, best = meta["entries"].split(","), meta["best"].split(",")
+        entries = [dict(zip(columns, row, strict=True)) for row in history.tolist()]
         self.average.updates = int(meta["updates"])
         return History(entries, float(best[0]), int(best[1]))
+
+
+def _moments(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers, as named tensors."""
+    state = optimizer.state_dict()["state"].items()
+    return {f"{prefix}.{i}.{key}": torch.as_tensor(v) for i, values in state for key, v in values.items()}
+
+
+def _restore_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state = optimizer.state_dict()
+    learnt = [p for group in optimizer.param_groups for p in group["params"]]
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state["state"].setdefault(int(index), {})[name] = _laid_out_as(value, learnt[int(index)])
+    optimizer.load_state_dict(state)
 
 
 def _laid_out_as(value: Tensor, parameter: Tensor) -> Tensor:

@@ -87,6 +87,9 @@ class CropParams(Section):
 
     seconds: float = Field(2.56, gt=0)
     short: Literal["tile", "pad"] = "tile"
+    normalise: Literal["dataset", "minmax", "band", "frame", "none"] = Field(
+        "dataset", description="by the train clips' mean and deviation a band, or by the crop's own values"
+    )
 
 
 class AugmentParams(Section):
@@ -112,11 +115,15 @@ class TrainingParams(Section):
     epochs: int = Field(40, ge=1)
     min_steps: int = Field(0, ge=0, description="small sets train longer: at least so many steps")
     batch_size: int = Field(32, ge=2)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
+    betas: tuple[float, float] = Field((0.9, 0.999), description="of Adam and AdamW")
+    eps: float = Field(1e-8, gt=0, description="of Adam and AdamW")
+    schedule: Literal["onecycle", "cosine", "constant", "step"] = "onecycle"
+    step_epochs: int = Field(7, ge=1, description="schedule step: epochs between two falls of the rate")
+    gamma: float = Field(0.1, gt=0, le=1, description="schedule step: factor of each fall")
     warmup: float = Field(0.15, ge=0, lt=1, description="share of the steps in which the rate rises")
     grad_clip: float = Field(5.0, ge=0, description="largest gradient norm; 0: none")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")

@@ -3,10 +3,12 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 PoolingName = Literal["avg", "max", "avgmax", "attention"]
 ActivationName = Literal["relu", "leaky_relu", "silu", "selu", "gelu"]
+NormaliseName = Literal["dataset", "minmax", "band", "frame", "none"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -29,6 +31,11 @@ class Network(nn.Module):
     def __init__(self, body: nn.Module, pool: nn.Module, classifier: nn.Module) -> None:
         super().__init__()
         self.body, self.pool, self.classifier = body, pool, classifier
+
+    @property
+    def width(self) -> int:
+        """D, the length of an embedding."""
+        return next(int(m.in_features) for m in self.classifier.modules() if hasattr(m, "in_features"))  # type: ignore[arg-type]
 
     def embed(self, x: Tensor) -> Tensor:
         """Map crops (B, 1, F, T) to embeddings (B, D)."""
@@ -74,20 +81,49 @@ def dense_head(width: int, n_classes: int, hidden: int, act: ActivationName, dro
     return nn.Sequential(*layers, nn.Linear(hidden or width, n_classes))
 
 
+class CosineClassifier(nn.Module):
+    """Logits `scale` x cosine between an embedding (B, D) and one learnt direction a class: (B, C), in float32."""
+
+    def __init__(self, width: int, n_classes: int, scale: float) -> None:
+        super().__init__()
+        self.in_features, self.scale = width, scale
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(n_classes, width)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        with torch.autocast(x.device.type, enabled=False):  # three digits are too few for an angle
+            return self.scale * F.linear(F.normalize(x.float()), F.normalize(self.weight.float()))
+
+
 class Normalise(nn.Module):
-    """Subtract a mean and divide by a standard deviation a band; both are saved with the weights."""
+    """Bring crops to a common level; `how` says by what.
+
+    `dataset`: minus the train clips' mean, divided by their standard deviation, a band (both are saved with the
+    weights). By the crop's own values: `minmax` to 0..1; `band`, `frame`: mean 0 and deviation 1 in every band or
+    every frame. `none`: as it is.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, mean: Tensor, std: Tensor, how: NormaliseName = "dataset") -> None:
         super().__init__()
+        self.how = how
         self.register_buffer("mean", mean.float().view(1, 1, -1, 1))
         self.register_buffer("std", std.float().clamp_min(1e-5).view(1, 1, -1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise crops (B, 1, F, T)."""
-        return (x - self.mean) / self.std
+        if self.how == "dataset":
+            return (x - self.mean) / self.std
+        if self.how == "none":
+            return x
+        if self.how == "minmax":
+            low, high = torch.aminmax(x.flatten(1), dim=1)
+            return (x - low.view(-1, 1, 1, 1)) / (high - low).clamp_min(1e-5).view(-1, 1, 1, 1)
+        dim = 3 if self.how == "band" else 2
+        std, mean = torch.std_mean(x, dim=dim, keepdim=True, correction=0)
+        return (x - mean) / std.clamp_min(1e-5)
 
 
 class Tagger(nn.Module):

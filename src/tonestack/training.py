@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from tonestack.augment import augment, mixup
-from tonestack.checkpoint import Average, History, State
+from tonestack.checkpoint import Average, History, Own, State
 from tonestack.config import ModelConfig, TrainingParams
 from tonestack.crops import Clips, random_starts
 from tonestack.errors import UserError
 from tonestack.files import fingerprint
-from tonestack.layers import Tagger
-from tonestack.losses import Loss
+from tonestack.layers import Network, Tagger
+from tonestack.losses import AnyLoss, EmbeddingLoss
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ def seed_of(*parts: int | str) -> int:
     return int(fingerprint(list(parts)), 16) >> 1
 
 
-def learning_rate(step: int, steps: int, params: TrainingParams) -> float:
-    """Rate of a step: a rise over the warm-up, then a cosine to zero (`onecycle`, `cosine`) or level.
+def learning_rate(step: int, steps: int, params: TrainingParams, epoch: int = 0) -> float:
+    """Rate of a step: a rise over the warm-up, then a cosine to zero (`onecycle`, `cosine`), level, or in steps.
 
-    `onecycle` starts its rise from a twenty-fifth of the rate (Smith & Topin 2018), `cosine` from zero.
+    `onecycle` starts its rise from a twenty-fifth of the rate (Smith & Topin 2018), the others from zero.
     """
     warm = max(1, round(params.warmup * steps))
     if step < warm:
@@ -55,12 +55,14 @@ def learning_rate(step: int, steps: int, params: TrainingParams) -> float:
         return params.lr * (floor + (1 - floor) * (step + 1) / warm)
     if params.schedule == "constant":
         return params.lr
+    if params.schedule == "step":
+        return float(params.lr * params.gamma ** (epoch // params.step_epochs))
     done = (step - warm) / max(1, steps - warm)
     return params.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.optim.Optimizer:
-    """AdamW or SGD; biases and normalisation scales are not decayed."""
+    """AdamW, Adam or SGD; biases and normalisation scales are not decayed."""
     learnt = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in learnt if p.dim() > 1], "weight_decay": params.weight_decay},
@@ -68,7 +70,8 @@ def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.opti
     ]
     if params.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=params.lr, momentum=params.momentum, nesterov=params.momentum > 0)
-    return torch.optim.AdamW(groups, lr=params.lr, fused=True)
+    kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=params.lr, betas=params.betas, eps=params.eps, fused=True)
 
 
 def epoch_order(targets: Tensor, balanced: float, generator: torch.Generator) -> Tensor:
@@ -103,9 +106,19 @@ def make_batch(data: TrainingSet, picked: Tensor, config: ModelConfig, generator
     return data.clips.crops(rows.to(device), starts.to(device), length, config.crop.short, rate.to(device))
 
 
+def loss_on(network: Network, loss_of: AnyLoss, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The loss of normalised crops (B, 1, F, T), in float32."""
+    embedding = network.embed(x)
+    logits = network.classifier(embedding).float()
+    if isinstance(loss_of, EmbeddingLoss):
+        value: Tensor = loss_of(logits, targets, weights, embedding.float())
+        return value
+    return loss_of(logits, targets, weights)
+
+
 def train_step(
     model: Tagger,
-    loss_of: Loss,
+    loss_of: AnyLoss,
     batch: Tensor,
     targets: Tensor,
     weights: Tensor,
@@ -122,15 +135,14 @@ def train_step(
     if config.training.channels_last:
         x = x.to(memory_format=torch.channels_last)
     with autocast(device, config.training):
-        logits = model.network(x)
-    loss = loss_of(logits.float(), targets, weights)
+        loss = loss_on(model.network, loss_of, x, targets, weights)
     loss.backward()
     return loss.detach()
 
 
 def fit(
     model: Tagger,
-    loss_of: Loss,
+    loss_of: AnyLoss,
     data: TrainingSet,
     config: ModelConfig,
     seed: int,
@@ -148,7 +160,9 @@ def fit(
     epochs, steps = params.plan(len(data.rows))
     optimizer = make_optimizer(model, params)
     average = Average(model, params.ema)
-    keeper = State(state, model, optimizer, average, fingerprint([config.model_dump(mode="json"), seed, epochs, steps]))
+    own = Own(loss_of, loss_of.optimizer()) if isinstance(loss_of, EmbeddingLoss) else None
+    key = fingerprint([config.model_dump(mode="json"), seed, epochs, steps])
+    keeper = State(state, model, optimizer, average, key, own)
     history = keeper.load()
     for entry in history.epochs:
         report(entry)
@@ -162,7 +176,7 @@ def fit(
         model.train()
         for step in range(steps):
             picked = order[step * params.batch_size : (step + 1) * params.batch_size]
-            rate = learning_rate(epoch * steps + step, epochs * steps, params)
+            rate = learning_rate(epoch * steps + step, epochs * steps, params, epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             batch = make_batch(data, picked, config, generator)
@@ -171,8 +185,9 @@ def fit(
             )
             if params.grad_clip:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), params.grad_clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            for one in (optimizer, own.optimizer) if own else (optimizer,):
+                one.step()
+                one.zero_grad(set_to_none=True)
             average.update()
         entry = {"epoch": epoch + 1, "loss": check_losses(losses, epoch), "lr": rate}
         if inner_loss is not None:

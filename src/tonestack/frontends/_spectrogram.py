@@ -47,6 +47,11 @@ class MelParams(FrameParams):
     fmin: float = Field(50.0, ge=0)
     fmax: float | None = Field(None, gt=0)
 
+    @property
+    def empty_bands_allowed(self) -> bool:
+        """Whether bands may be so narrow that no bin of the spectrum falls into them."""
+        return False
+
     @model_validator(mode="after")
     def _check_bands(self) -> "MelParams":
         top = self.fmax or self.sample_rate / 2
@@ -55,7 +60,7 @@ class MelParams(FrameParams):
         if self.fmin >= top:
             raise ValueError(f"fmin {self.fmin:g} Hz is not below fmax {top:g} Hz")
         empty = int((mel_basis(self).max(axis=1) == 0).sum())
-        if empty:
+        if empty and not self.empty_bands_allowed:
             raise ValueError(f"n_mels {self.n_mels} is more than n_fft {self.n_fft} resolves ({empty} bands are empty)")
         return self
 
@@ -75,15 +80,20 @@ def window(params: FrameParams) -> np.ndarray:
 
 def power_chunks(wave: np.ndarray, n_fft: int, hop: int, taper: np.ndarray) -> Chunks:
     """Yield (which frames, their power spectra) of float32 (n,): power float32 (t, 1 + n_fft // 2)."""
+    for where, frames in frame_chunks(wave, n_fft, hop):
+        spectrum = scipy.fft.rfft(frames * taper, overwrite_x=True)  # (t, 1 + n_fft // 2) complex64
+        power = spectrum.real**2
+        power += spectrum.imag**2
+        yield where, power
+
+
+def frame_chunks(wave: np.ndarray, n_fft: int, hop: int) -> Chunks:
+    """Yield (which frames, their samples) of float32 (n,): a view (t, n_fft) of overlapping stretches."""
     frames = frame_count(len(wave), n_fft, hop)
     for start in range(0, frames, CHUNK):
         stop = min(start + CHUNK, frames)
         segment = _padded(wave, start * hop - n_fft // 2, (stop - 1) * hop - n_fft // 2 + n_fft)
-        view = np.lib.stride_tricks.sliding_window_view(segment, n_fft)[::hop]  # (t, n_fft), no copy
-        spectrum = scipy.fft.rfft(view * taper, overwrite_x=True)  # (t, 1 + n_fft // 2) complex64
-        power = spectrum.real**2
-        power += spectrum.imag**2
-        yield slice(start, stop), power
+        yield slice(start, stop), np.lib.stride_tricks.sliding_window_view(segment, n_fft)[::hop]
 
 
 def _padded(wave: np.ndarray, start: int, stop: int) -> np.ndarray:

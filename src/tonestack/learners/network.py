@@ -15,10 +15,10 @@ from tonestack.crops import Clips
 from tonestack.files import write_text
 from tonestack.inference import predict
 from tonestack.jobs import FoldJob
-from tonestack.layers import Normalise, Tagger, count_parameters
-from tonestack.losses import Loss
+from tonestack.layers import Network, Normalise, Tagger, count_parameters
+from tonestack.losses import AnyLoss, EmbeddingLoss, Loss
 from tonestack.store import Store
-from tonestack.training import TrainingSet, seed_of
+from tonestack.training import TrainingSet, loss_on, seed_of
 from tonestack.training import fit as train
 
 
@@ -78,11 +78,9 @@ def build_model(settings: config.ModelConfig, store: Store, n_classes: int) -> T
     """Build the network behind its input normalisation (waveforms are only scaled)."""
     module = parts.find("models", settings.network["name"])
     params = config.part_params("models", settings.network, "network")
-    normalise = (
-        Normalise(torch.zeros(1), torch.ones(1))
-        if store.width == 1
-        else Normalise(torch.from_numpy(store.mean), torch.from_numpy(store.std))
-    )
+    wave = store.width == 1
+    mean, std = (np.zeros(1), np.ones(1)) if wave else (store.mean, store.std)
+    normalise = Normalise(torch.from_numpy(mean), torch.from_numpy(std), settings.crop.normalise)
     return Tagger(normalise, module.build(params, store.width, n_classes))
 
 
@@ -134,7 +132,8 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
         torch.from_numpy(job.labels.weights)[usable],
         store.frame_rate,
     )
-    loss = parts.find("losses", settings.loss["name"]).build(config.part_params("losses", settings.loss, "loss"))
+    torch.manual_seed(seed_of(job.experiment.seed, job.fold, "loss"))
+    loss = build_loss(settings, model.network, len(job.classes), device)
     inner = None
     if settings.training.stop == "early":
         data, inner_part = split_inner(data, job)
@@ -147,6 +146,17 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
 
     seed = seed_of(job.experiment.seed, job.fold, "training")
     return train(model, loss, data, settings, seed, _state_path(job), inner, report).epochs
+
+
+def build_loss(settings: config.ModelConfig, network: Network, n_classes: int, device: torch.device) -> AnyLoss:
+    """Build the loss; one with parameters of its own fits the network's embedding and lies on its device."""
+    module = parts.find("losses", settings.loss["name"])
+    params = config.part_params("losses", settings.loss, "loss")
+    if not getattr(module, "ON_EMBEDDING", False):
+        loss: Loss = module.build(params)
+        return loss
+    own: EmbeddingLoss = module.build(params, network.width, n_classes)
+    return own.to(device)
 
 
 def split_inner(data: TrainingSet, job: FoldJob) -> tuple[TrainingSet, TrainingSet]:
@@ -164,7 +174,7 @@ def _part(data: TrainingSet, chosen: torch.Tensor) -> TrainingSet:
     return replace(data, rows=data.rows[chosen], targets=data.targets[chosen], weights=data.weights[chosen])
 
 
-def _inner_loss(inner: TrainingSet, loss: Loss, settings: config.ModelConfig) -> Callable[[Tagger], float]:
+def _inner_loss(inner: TrainingSet, loss: AnyLoss, settings: config.ModelConfig) -> Callable[[Tagger], float]:
     """The training loss on one centred crop of every inner clip."""
 
     def measure(model: Tagger) -> float:
@@ -177,7 +187,8 @@ def _inner_loss(inner: TrainingSet, loss: Loss, settings: config.ModelConfig) ->
                 starts = (clips.frames[rows] - length).clamp_min(0) // 2
                 x = clips.crops(rows, starts, length, settings.crop.short, torch.ones(len(rows), device=rows.device))
                 targets, weights = inner.targets[picked].to(x.device), inner.weights[picked].to(x.device)
-                total += float(loss(model(x).float(), targets, weights)) * len(picked)
+                value = loss_on(model.network, loss, model.normalise(x), targets, weights)
+                total += float(value) * len(picked)
         return total / len(inner.rows)
 
     return measure

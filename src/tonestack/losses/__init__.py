@@ -1,8 +1,13 @@
-"""Losses: one file each, with `Params` and `build(params) -> Loss`."""
+"""Losses: one file each, with `Params` and `build(params) -> Loss`.
+
+One with parameters of its own, or that reads the embedding, says `ON_EMBEDDING = True` and has
+`build(params, width, n_classes) -> EmbeddingLoss` instead.
+"""
 
 from typing import Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 class Loss(Protocol):
@@ -10,6 +15,21 @@ class Loss(Protocol):
 
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Take logits (B, C), targets (B, C) of probabilities and weights (B,); return a scalar."""
+
+
+class EmbeddingLoss(nn.Module):
+    """A loss of logits and embedding, with parameters of its own that its own optimiser moves."""
+
+    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor, embedding: Tensor) -> Tensor:
+        """Like `Loss`, with the embedding (B, D) that the logits were made of."""
+        raise NotImplementedError
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A fresh optimiser of the loss's parameters; its rate is constant."""
+        raise NotImplementedError
+
+
+AnyLoss = Loss | EmbeddingLoss
 
 
 def weighted_mean(each: Tensor, weights: Tensor) -> Tensor:
