@@ -16,6 +16,7 @@
 #     stack        LightGBM and logistic regression on them   submissions/stack.csv
 #     submit       choose by nested CV, check, write          submissions/submission.csv
 #     score        Public and Private scores of everything    oof/NAME/leaderboard.csv
+#     repeat       the same on other folds, with intervals    reports/NAME/repeats.csv
 #     leaderboard  the table of all experiments
 #     tune         search a model's settings, trials=N        reports/NAME/tune/
 #     study        name=STUDY: a document's tables, rerun    reports/NAME/

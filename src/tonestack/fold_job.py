@@ -28,6 +28,7 @@ def run(job: FoldJob) -> dict[str, Any]:
         save_file(fitted.tensors(), temporary)
     probabilities = _predict(job, fitted)
     receipt = {
+        "kind": getattr(model, "KIND", "train"),
         "experiment": job.experiment.name,
         "fold": job.fold,
         "metrics": _scores(job, probabilities[: len(job.held_out)]),

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from tonestack import folds, labels, parts
 from tonestack.audio import AudioParams
+from tonestack.competition import Competition
 from tonestack.errors import UserError
 from tonestack.files import fingerprint, read_json
 from tonestack.labels import Labels
@@ -34,7 +35,8 @@ class FoldJob:
     """Everything one process needs to make one fold; plain data, so that it can travel.
 
     truth, scored: r0 targets (H, C) of the held-out clips and which of them count (the verified ones).
-    groups: clip to group, for an inner split. inputs: fingerprints that make a finished fold stale.
+    groups: clip to group, for an inner split. columns: what the model reads of the clip table, each clip to value.
+    inputs: fingerprints that make a finished fold stale.
     initial: weights from which a network starts. train_score: also score the model on what it has trained on.
     """
 
@@ -52,6 +54,7 @@ class FoldJob:
     scored: np.ndarray
     test: list[str]
     groups: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
     threads: int = 1
@@ -113,12 +116,13 @@ def build(run: Run, experiments: list[Experiment]) -> list[FoldJob]:
 
 
 def _jobs_of(
-    run: Run, experiment: Experiment, table: pd.DataFrame, chosen: list[int], competition: Any
+    run: Run, experiment: Experiment, table: pd.DataFrame, chosen: list[int], competition: Competition
 ) -> list[FoldJob]:
     task = parts.find("tasks", run.data.task)
     store = Store.open(run.cache, experiment.config.frontend, run.data.audio)
     revision = labels.read_revision(run.folds, experiment.revision)
     test = competition.test["clip_id"].tolist()
+    columns = columns_of(competition, experiment)
     shared: dict[str, Any] = {
         "experiment": experiment,
         "task": run.data.task,
@@ -129,6 +133,7 @@ def _jobs_of(
         "audio": run.data.audio,
         "test": test,
         "groups": dict(zip(table["clip_id"], table["group"], strict=True)),
+        "columns": columns,
         "device": run.words.device,
         "threads": threads_and_jobs(run)[0],
     }
@@ -139,11 +144,23 @@ def _jobs_of(
         ids = held_out["clip_id"].tolist()
         refuse_leak(experiment.revision, fold, learnt.clip_ids, ids)
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, test])}
+        inputs |= {"columns": fingerprint(columns)} if columns else {}
         truth, scored = task.targets(held_out["label"], competition.classes), held_out["verified"].to_numpy()
         jobs.append(
             FoldJob(fold=fold, labels=learnt, held_out=ids, truth=truth, scored=scored, inputs=inputs, **shared)
         )
     return jobs
+
+
+def columns_of(competition: Competition, experiment: Experiment) -> dict[str, dict[str, str]]:
+    """The columns of the clip table that a model's `columns` names, each clip to value."""
+    wanted = experiment.config.network.get("columns", ())
+    known = competition.extras.get("clips", pd.DataFrame(columns=["clip_id"]))
+    for name in wanted:
+        if name not in known:
+            there = ", ".join(known.columns.drop("clip_id")) or "none"
+            raise UserError(f"{experiment.model}: network.columns: this reader knows no '{name}' of a clip ({there})")
+    return {name: dict(zip(known["clip_id"], known[name], strict=True)) for name in wanted}
 
 
 def refuse_leak(revision: str, fold: int, learnt: list[str], held_out: list[str]) -> None:
