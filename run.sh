@@ -16,7 +16,8 @@
 #     stack        LightGBM and logistic regression on them   submissions/stack.csv
 #     submit       choose by nested CV, check, write          submissions/submission.csv
 #     score        Public and Private scores of everything    oof/NAME/leaderboard.csv
-#     report       pages to look at and to listen to        reports/NAME/index.html, audit.html
+#     repeat       the same on other folds, with intervals    reports/NAME/repeats.csv
+#     report       pages to look at and to listen to          reports/NAME/index.html, audit.html
 #     corrections  take in a person's labels: merge=FILE      folds/corrections.csv
 #     leaderboard  the table of all experiments
 #     tune         search a model's settings, trials=N        reports/NAME/tune/

@@ -1,7 +1,8 @@
 """The whole pipeline: from recordings and a csv to a scored submission.
 
-prepare -> make_folds -> clean_labels -> pseudo_label -> train -> blend -> stack -> submit -> score -> report. Stages
-that are up to date say so; a run that was killed goes on where it stopped.
+prepare -> make_folds -> clean_labels -> pseudo_label -> train -> blend -> stack -> submit -> score -> report, and
+repeat where folds.repeats asks for it. Stages that are up to date say so; a run that was killed goes on where it
+stopped.
 """
 
 from tonestack import environment  # noqa: F401  # isort: skip
@@ -11,6 +12,7 @@ import time
 import blend
 import clean_labels
 import pseudo_label
+import repeat
 import report
 import score
 import stack
@@ -31,6 +33,8 @@ def run(run: Run) -> None:
     submit.run(run)
     if run.scoring is not None:
         score.run(run)
+    if run.data.folds.repeats > 1:
+        repeat.run(run)
     report.run(run)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"all: done in {minutes}:{seconds:02d}")

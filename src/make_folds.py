@@ -31,9 +31,11 @@ def run(run: Run, quiet: bool = False) -> pd.DataFrame:
 
 def split(run: Run, quiet: bool) -> pd.DataFrame:
     """The fold table. A task that splits by something else than clips has `assign` like `folds.assign`."""
+    for note in () if quiet else run.competition().notes:
+        print(f"note: {note}")
     if folds.is_given(run.folds):
         return _given(run, quiet)
-    train, settings = run.competition().train, run.data.folds.model_dump()
+    train, settings = run.competition().train, run.data.folds.model_dump(exclude={"repeats"})
     clips = fingerprint(train[folds.COLUMNS].astype(str).to_numpy().tolist())
     hashes = store.audio_hashes(run.cache, train["clip_id"])
     joined = train if hashes is None else train.assign(group=folds.join_duplicates(train["group"], hashes))

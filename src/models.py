@@ -32,7 +32,8 @@ def describe(run: Run, name: str) -> dict[str, str]:
     frontend = frontend_module.Frontend(config.part_params("frontends", settings.frontend, "frontend"))
     module = parts.find("models", settings.network["name"])
     if not hasattr(module, "build"):  # not a network: its size depends on the clips
-        return {"model": name, "frontend": settings.frontend["name"], "input": f"statistics of {frontend.width} bands"}
+        heard = getattr(module, "INPUT", f"statistics of {frontend.width} bands")
+        return {"model": name, "frontend": settings.frontend["name"], "input": heard}
     published = settings.published
     classes = published.classes if published else CLASSES
     network = module.build(config.part_params("models", settings.network, "network"), frontend.width, classes)

@@ -32,7 +32,8 @@ class Competition:
     test: one row an unlabelled clip: `clip_id, path, group`. May be empty (cross-validation only).
     classes: the labels' own spelling, sorted.
     submission: the format of the sample submission, None where there is no test set.
-    extras: further tables of a task (trial lists, prompts), by name.
+    extras: further tables of a task (trial lists, prompts), by name; `clips` has what else is known of clips.
+    notes: what a user should be told whenever the folds are made or used.
     """
 
     root: Path
@@ -41,3 +42,4 @@ class Competition:
     classes: tuple[str, ...]
     submission: SubmissionFormat | None
     extras: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

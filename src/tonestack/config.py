@@ -36,6 +36,7 @@ class FoldParams(Section):
 
     n: int = Field(5, ge=2, le=100)
     seed: int = Field(0, ge=0)
+    repeats: int = Field(1, ge=1, le=100, description="cross-validations, each on folds of its own (`repeat`)")
     small_classes: Literal["refuse", "warn"] = "refuse"
 
 
@@ -79,6 +80,7 @@ class DataConfig(Section):
     audio: AudioParams = AudioParams()
     folds: FoldParams = FoldParams()
     fold_mean: Literal["geometric", "arithmetic"] = "geometric"
+    baseline: str = Field("", description="model config that the others are compared with (`repeat`)")
     blend: BlendParams = BlendParams()
     stack: StackParams = StackParams()
     submit: SubmitParams = SubmitParams()
@@ -94,8 +96,9 @@ class CropParams(Section):
 
     seconds: float = Field(2.56, gt=0)
     short: Literal["tile", "pad"] = "tile"
-    normalise: Literal["dataset", "minmax", "band", "frame", "none"] = Field(
-        "dataset", description="by the train clips' mean and deviation a band, or by the crop's own values"
+    normalise: Literal["dataset", "training", "minmax", "band", "frame", "none"] = Field(
+        "dataset",
+        description="by the mean and deviation a band of all train clips, of a fold's training part, or of the crop",
     )
 
 

@@ -34,6 +34,7 @@ def run(job: FoldJob) -> dict[str, Any]:
         save_file(fitted.tensors(), temporary)
     tables = getattr(parts.find("tasks", job.task), "tables", _tables)(job, fitted)
     receipt = {
+        "kind": getattr(model, "KIND", "train"),
         "experiment": job.experiment.name,
         "fold": job.fold,
         **({"train_metrics": _train_scores(job, fitted)} if job.train_score else {}),

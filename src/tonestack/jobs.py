@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tonestack import folds, labels, parts, revisions, rows
 from tonestack.audio import AudioParams
+from tonestack.competition import Competition
 from tonestack.errors import UserError
 from tonestack.files import fingerprint, read_json
 from tonestack.labels import Labels
@@ -34,7 +35,8 @@ class FoldJob:
     the held-out rows and which of them count (the verified ones). outputs: columns of the table where they are not the
     classes that the network learns. options: the data config's section of the task's name;
     its `settings()` are what predictions depend on.
-    groups: clip to group, for an inner split. inputs: fingerprints that make a finished fold stale.
+    groups: clip to group, for an inner split. columns: what the model reads of the clip table, each clip to value.
+    inputs: fingerprints that make a finished fold stale.
     test: the test clips that it predicts; taught: how many others it has learnt a pseudo-label of, which it does not.
     initial: weights from which a network starts. train_score: also score the model on what it has trained on.
     """
@@ -57,6 +59,7 @@ class FoldJob:
     more_metrics: tuple[str, ...] = ()
     options: Any = None
     groups: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
     threads: int = 1
@@ -118,13 +121,14 @@ def build(run: Run, experiments: list[Experiment]) -> list[FoldJob]:
 
 
 def _jobs_of(
-    run: Run, experiment: Experiment, table: pd.DataFrame, chosen: list[int], competition: Any
+    run: Run, experiment: Experiment, table: pd.DataFrame, chosen: list[int], competition: Competition
 ) -> list[FoldJob]:
     task, predicted = parts.find("tasks", run.data.task), rows.of(run)
     store = Store.open(run.cache, experiment.config.frontend, run.data.audio)
     revision = labels.read_revision(run.folds, experiment.revision)
     cross_fitted = revisions.cross_fitted(run.folds, experiment.revision)
     test, options = list(predicted.test_ids), getattr(run.data, run.data.task, None)
+    columns = columns_of(competition, experiment)
     shared: dict[str, Any] = {
         "experiment": experiment,
         "task": run.data.task,
@@ -136,6 +140,7 @@ def _jobs_of(
         "folder": run.oof / experiment.name,
         "audio": run.data.audio,
         "groups": dict(zip(table["clip_id"], table["group"], strict=True)),
+        "columns": columns,
         "device": run.words.device,
         "threads": threads_and_jobs(run)[0],
     }
@@ -149,6 +154,7 @@ def _jobs_of(
         taught = set(learnt.clip_ids) if cross_fitted else set()
         asked = [name for name in test if name not in taught]  # a model repeats what it was taught
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, asked])}
+        inputs |= {"columns": fingerprint(columns)} if columns else {}
         inputs |= {"options": fingerprint(options.settings())} if options else {}
         truth_of = getattr(task, "row_targets", task.targets)
         truth, scored = truth_of(held_out["label"], predicted.labels), held_out["verified"].to_numpy()
@@ -164,6 +170,17 @@ def learnt_classes(task: Any, learnt: pd.DataFrame, classes: tuple[str, ...]) ->
         return classes
     present = set(learnt["label"])
     return tuple(name for name in classes if name in present)
+
+
+def columns_of(competition: Competition, experiment: Experiment) -> dict[str, dict[str, str]]:
+    """The columns of the clip table that a model's `columns` names, each clip to value."""
+    wanted = experiment.config.network.get("columns", ())
+    known = competition.extras.get("clips", pd.DataFrame(columns=["clip_id"]))
+    for name in wanted:
+        if name not in known:
+            there = ", ".join(known.columns.drop("clip_id")) or "none"
+            raise UserError(f"{experiment.model}: network.columns: this reader knows no '{name}' of a clip ({there})")
+    return {name: dict(zip(known["clip_id"], known[name], strict=True)) for name in wanted}
 
 
 def refuse_leak(revision: str, fold: int, learnt: list[str], held_out: list[str]) -> None:

@@ -77,3 +77,11 @@ def for_holdout(
     soft = set(classes) <= set(rows.columns)
     targets = rows[list(classes)].to_numpy(np.float32) if soft else targets_of(rows["label"], classes)
     return Labels(rows["clip_id"].tolist(), targets, weights.to_numpy(np.float32))
+
+
+def inner_part(clip_ids: list[str], groups: dict[str, str], share: float, seed: int) -> np.ndarray:
+    """Which of the training clips (n,) to stop early by: whole groups, about `share` of the clips."""
+    group = np.unique([groups.get(name) or name for name in clip_ids], return_inverse=True)[1]
+    order = np.random.default_rng(seed).permutation(group.max() + 1)
+    filled = np.cumsum(np.bincount(group)[order]) / len(group)
+    return np.isin(group, order[: max(1, int((filled <= share).sum()))])

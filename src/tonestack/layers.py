@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 PoolingName = Literal["avg", "max", "avgmax", "attention"]
 ActivationName = Literal["relu", "leaky_relu", "silu", "selu", "gelu"]
-NormaliseName = Literal["dataset", "minmax", "band", "frame", "none"]
+NormaliseName = Literal["dataset", "training", "minmax", "band", "frame", "none"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -99,8 +99,8 @@ class Normalise(nn.Module):
     """Bring crops to a common level; `how` says by what.
 
     `dataset`: minus the train clips' mean, divided by their standard deviation, a band (both are saved with the
-    weights). By the crop's own values: `minmax` to 0..1; `band`, `frame`: mean 0 and deviation 1 in every band or
-    every frame. `none`: as it is.
+    weights); `training`: likewise, of the clips that this network learns from. By the crop's own values: `minmax` to
+    0..1; `band`, `frame`: mean 0 and deviation 1 in every band or every frame. `none`: as it is.
     """
 
     mean: Tensor
@@ -114,7 +114,7 @@ class Normalise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise crops (B, 1, F, T)."""
-        if self.how == "dataset":
+        if self.how in ("dataset", "training"):
             return (x - self.mean) / self.std
         if self.how == "none":
             return x

@@ -29,7 +29,8 @@ from tonestack.errors import UserError, nearest
 from tonestack.files import file_hash, inside, read_json, write_json, write_parquet
 
 FLOOR = 1e-15  # a probability of 0 counts as this much where a logarithm is taken
-MADE = ("blend", "stack")  # kinds that are no inputs of blend and stack unless asked for
+MADE = ("blend", "stack")  # made of other tables
+APART = (*MADE, "baseline")  # kinds that are no inputs of blend and stack unless asked for
 PICKLES = {".pt", ".pth", ".npz", ".joblib", ".pkl", ".pickle", ".ckpt"}
 ROW_NUMBERS = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # pandas' own index, saved along by habit
 RECEIPT = re.compile(r"fold(\d+)\.json")
@@ -39,7 +40,7 @@ RECEIPT = re.compile(r"fold(\d+)\.json")
 class Predictions:
     """One experiment's table, aligned to the competition.
 
-    kind: `train`, `foreign`, `blend` or `stack`. oof: (N, C) float32 in the folds table's order, NaN rows
+    kind: `train`, `baseline`, `foreign`, `blend` or `stack`. oof: (N, C) float32 in the folds table's order, NaN rows
     where the table may have none, or None without an OOF part. test: (K, M, C) float32 per fold in the test
     order, or None. fold: (N,) of the folds table. meta: the receipts. notes: what a user should be told.
     """
@@ -86,10 +87,10 @@ def write_fold(
 
 
 def experiments(oof_dir: Path, made: bool = False) -> list[str]:
-    """Names of the folders of `oof_dir` that hold a prediction table; with `made`, blends and stacks too."""
+    """Names of the folders of `oof_dir` that hold a prediction table; with `made`, blends, stacks and baselines too."""
     folders = sorted(f for f in oof_dir.glob("[!.]*") if f.is_dir()) if oof_dir.is_dir() else []
     kinds = {f.name: kind_of(f) for f in folders if receipts(f) or _files(f)}
-    return [name for name, kind in kinds.items() if made or kind not in MADE]
+    return [name for name, kind in kinds.items() if made or kind not in APART]
 
 
 def kind_of(folder: Path) -> str:

@@ -67,7 +67,12 @@ class Run:
     @property
     def cache(self) -> Path:
         """Decoded audio and features; always safe to delete."""
-        return self.home / "cache" / self.name
+        return self.home / "cache" / (self.words.cache or self.name)
+
+    @property
+    def stages(self) -> Path:
+        """What stages remember of their inputs and outputs; always safe to delete."""
+        return self.home / "cache" / self.name / "stages"
 
     @property
     def folds(self) -> Path:

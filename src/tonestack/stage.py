@@ -19,7 +19,7 @@ class Stage:
     """One call of a verb: its inputs' key, its outputs, and what it has said."""
 
     def __init__(self, run: Run, verb: str, tables: Sequence[str], settings: Any, more: Iterable[Path] = ()) -> None:
-        self.path = run.cache / "stages" / f"{verb}.json"
+        self.path = run.stages / f"{verb}.json"
         self.verb = verb
         self.before: dict[str, Any] = dict(read_json(self.path)) if self.path.is_file() else {}
         self.hashes: dict[str, list[Any]] = {}

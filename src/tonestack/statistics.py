@@ -1,5 +1,7 @@
 """One vector a clip: statistics of a dB spectrogram over time, for trees, stackers and label spreading."""
 
+from typing import Literal
+
 import numpy as np
 from scipy.fft import dct
 
@@ -34,11 +36,28 @@ def clip_statistics(x: np.ndarray) -> np.ndarray:
     return np.concatenate(pieces).astype(np.float32)
 
 
-def table(store: Store, clip_ids: list[str]) -> np.ndarray:
+def track_statistics(x: np.ndarray) -> np.ndarray:
+    """Statistics (S,) of one clip's tracks x (T, F), whatever they are: each column on its own.
+
+    Mean, standard deviation, 10th, 50th and 90th percentile, mean absolute difference from one value to the next and
+    correlation with it; then the length.
+    """
+    x = np.repeat(x, 3, axis=0) if len(x) < 3 else x
+    centred, step = x - x.mean(axis=0), np.abs(np.diff(x, axis=0)).mean(axis=0)
+    power = np.square(centred).mean(axis=0)
+    memory = (centred[1:] * centred[:-1]).mean(axis=0) / np.maximum(power, 1e-12)
+    percentiles = np.percentile(x, [10, 50, 90], axis=0)
+    return np.concatenate([x.mean(axis=0), np.sqrt(power), *percentiles, step, memory, [len(x)]]).astype(np.float32)
+
+
+STATISTICS = {"spectrogram": clip_statistics, "tracks": track_statistics}
+
+
+def table(store: Store, clip_ids: list[str], of: Literal["spectrogram", "tracks"] = "spectrogram") -> np.ndarray:
     """Statistics (N, S) of the clips, NaN rows for those without audio."""
     offsets, frames = store.rows(clip_ids)
     rows = [
-        clip_statistics(np.asarray(store.features[first : first + n], np.float32)) if n else None
+        STATISTICS[of](np.asarray(store.features[first : first + n], np.float32)) if n else None
         for first, n in zip(offsets, frames, strict=True)
     ]
     width = next((len(row) for row in rows if row is not None), 0)

@@ -158,6 +158,16 @@ class Store:
         found = self.clips.iloc[where]
         return found["offset"].to_numpy(np.int64), found["frames"].to_numpy(np.int64)
 
+    def standardised_on(self, clip_ids: Iterable[str]) -> "Store":
+        """The same features with mean and std over these clips alone."""
+        offsets, frames = self.rows(clip_ids)
+        sums = np.zeros((2, self.width))
+        for first, count in zip(offsets, frames, strict=True):
+            values = self.features[first : first + count].astype(np.float64)
+            sums += values.sum(axis=0), np.square(values).sum(axis=0)
+        mean, std = _moments([{"count": int(frames.sum()), "sums": sums}], self.width)
+        return replace(self, mean=mean.astype(np.float32), std=std.astype(np.float32))
+
 
 def duplicates(clips: pd.DataFrame) -> pd.DataFrame:
     """Return the clips whose decoded samples equal another clip's: clip_id, part, audio_hash, sorted by hash.

@@ -1,7 +1,7 @@
 """The words a user types: `key=value`, the same for `run.sh` and for every script."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -22,6 +22,7 @@ class Words(Section):
     preset: str | None = Field(None, description="smoke, quick, fast or full; left out: the data config's own")
     fold: str | None = Field(None, description="folds: 0..4, 0,2 or 3; left out: all")
     name: str | None = Field(None, description="folder name below folds/, oof/, submissions/; left out: the data name")
+    cache: str | None = Field(None, description="name whose features are used; left out: this call's own name")
     root: str | None = Field(None, description="folder of the competition's files; left out: the data config's")
     scoring: str | None = Field(None, description="csv of test labels with a 'usage' column, read by score alone")
     revision: str | None = Field(None, description="label revision; left out: what `all` chose last, otherwise r0")
@@ -73,7 +74,7 @@ def _word(key: str, text: str) -> Any:
         raise UserError(f"'{key}=' has no value")
     if key == "model":
         return tuple(text.split(","))
-    if key in ("name", "variant") and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
+    if key in ("name", "cache", "variant") and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
         raise UserError(f"'{key}={text}': use letters, digits, '_', '-' and '.' only")
     if key == "variant" and re.fullmatch(r"s\d+", text):
         raise UserError(f"'variant={text}' would read as a seed; choose another word")

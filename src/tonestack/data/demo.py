@@ -59,9 +59,9 @@ def make(params: Params, root: Path, jobs: int = -1) -> None:
     The same settings give the same bytes, whatever `jobs` is. A folder that holds anything else is refused.
     """
     settings = {**params.model_dump(), "synthesiser": file_hash(Path(synth.__file__))}
-    if _finished(root) == settings:
+    if finished(root) == settings:
         return
-    _clear(root)
+    clear(root, ("audio_train", "audio_test"))
     write_json(root / SETTINGS, {"finished": False})
     clips = plan(params)
     tasks = (joblib.delayed(_write)(root / c.folder / c.fname, c.truth, (params.seed, i)) for i, c in _rows(clips))
@@ -135,11 +135,15 @@ def _rows(clips: pd.DataFrame) -> Iterable[tuple[int, Any]]:
 def _write(path: Path, truth: str, seed: tuple[int, int]) -> None:
     """Synthesise one clip into a 16-bit wav; no class, no samples."""
     rng = np.random.default_rng(seed)
-    wave = synth.recording(rng, truth) if truth else np.zeros(0)
+    write_wav(path, synth.recording(rng, truth) if truth else np.zeros(0), synth.RATE)
+
+
+def write_wav(path: Path, wave: np.ndarray, rate: int) -> None:
+    """Write a 16-bit wav, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Renamed, so that a run beside this one never reads half a file; not flushed: the settings come last.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    soundfile.write(temporary, wave, synth.RATE, subtype="PCM_16", format="WAV")
+    soundfile.write(temporary, wave, rate, subtype="PCM_16", format="WAV")
     os.replace(temporary, path)
 
 
@@ -152,18 +156,18 @@ def _write_tables(root: Path, clips: pd.DataFrame) -> None:
     write_csv(root / "sample_submission.csv", test[["fname"]].assign(label=" ".join(synth.CLASSES[:3])))
 
 
-def _finished(root: Path) -> dict[str, Any] | None:
+def finished(root: Path) -> dict[str, Any] | None:
     """Settings of the demo below `root`, None if there is none or it was cut short."""
     path = root / SETTINGS
     settings = read_json(path) if path.is_file() else {}
     return settings if settings.pop("finished", False) else None
 
 
-def _clear(root: Path) -> None:
-    """Remove a demo made earlier; refuse a folder that is not a demo's."""
+def clear(root: Path, folders: tuple[str, ...]) -> None:
+    """Remove the `folders` of a demo made earlier; refuse a root that is not a demo's."""
     if not root.exists():
         return
     if not root.is_dir() or (any(root.iterdir()) and not (root / SETTINGS).is_file()):
         raise UserError(f"{root}: holds something other than the demo competition; give another root= or remove it")
-    for name in ("audio_train", "audio_test"):
+    for name in folders:
         shutil.rmtree(root / name, ignore_errors=True)

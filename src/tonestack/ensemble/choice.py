@@ -33,7 +33,7 @@ class Choice:
 
 def best_single(tables: Tables, problem: Problem, part: np.ndarray, run: Run) -> Choice:
     """The best single table; its score is nested too: chosen on the other folds."""
-    singles = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.MADE]
+    singles = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.APART]
     if not singles:
         singles = list(range(problem.count))
     candidate = judge.judge(problem.models(singles), part, ["single"], run.data.blend, run.seed, None)[0]

@@ -16,6 +16,7 @@ from tonestack.crops import Clips
 from tonestack.files import write_text
 from tonestack.inference import ToLogProbabilities, predict
 from tonestack.jobs import FoldJob
+from tonestack.labels import inner_part
 from tonestack.layers import Network, Normalise, Tagger, count_parameters
 from tonestack.losses import AnyLoss, EmbeddingLoss, Loss
 from tonestack.store import Store
@@ -61,6 +62,8 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     """Build the fold's network from its seed and train it."""
     device = choose_device(job.device)
     settings = job.experiment.config
+    if settings.crop.normalise == "training":
+        store = store.standardised_on(job.labels.clip_ids)
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
     model = build_model(settings, store, len(job.classes)).to(device)
     if job.initial is not None:
@@ -182,11 +185,8 @@ def build_loss(settings: config.ModelConfig, network: Network, n_classes: int, d
 def split_inner(data: TrainingSet, job: FoldJob) -> tuple[TrainingSet, TrainingSet]:
     """Part whole groups of the training clips off for early stopping, about `inner_share` of the clips."""
     ids = [job.labels.clip_ids[row] for row in data.rows.tolist()]
-    group = np.unique([job.groups.get(name) or name for name in ids], return_inverse=True)[1]
-    order = np.random.default_rng(seed_of(job.experiment.seed, job.fold, "inner")).permutation(group.max() + 1)
-    share = np.cumsum(np.bincount(group)[order]) / len(group)
-    chosen = order[: max(1, int((share <= job.experiment.config.training.inner_share).sum()))]
-    inner = torch.from_numpy(np.isin(group, chosen))
+    seed = seed_of(job.experiment.seed, job.fold, "inner")
+    inner = torch.from_numpy(inner_part(ids, job.groups, job.experiment.config.training.inner_share, seed))
     return _part(data, ~inner), _part(data, inner)
 
 

@@ -1,0 +1,46 @@
+"""Repeat the cross-validation on other folds: the same models, blends and stacks, with intervals over whole groups.
+
+Takes  what train, blend and stack take; folds.repeats says how many in all, baseline which model the others are
+       compared with. Each repeat has a name of its own: <name>-r1, <name>-r2 ...; its features are <name>'s.
+Leaves folds/<name>-r<k>/, oof/<name>-r<k>/ and reports/<name>/repeats.csv: mean, 95 % interval, spread, gain.
+"""
+
+from tonestack import environment  # noqa: F401  # isort: skip
+
+import pandas as pd
+
+import blend
+import make_folds
+import stack
+import train
+from tonestack import cli, repeats
+from tonestack.files import write_csv
+from tonestack.leaderboard import aligned
+from tonestack.run import Run
+
+
+def run(run: Run) -> pd.DataFrame:
+    """Train, blend and stack in every repeat that is not up to date, then print and write the table of all."""
+    calls = repeats.of(run)
+    for call in calls:
+        make_folds.run(call, quiet=True)
+    repeats.check_folds(calls)
+    for k, call in enumerate(calls):
+        print(f"repeat {k + 1} of {len(calls)}: {call.name}, folds.seed={call.data.folds.seed}")
+        train.run(call)
+        blend.run(call)
+        stack.run(call)
+    name = run.data.baseline
+    baseline = run.experiment(name).name if name else ""
+    rows = repeats.table(calls, baseline)
+    write_csv(run.reports / "repeats.csv", rows)
+    for note in run.competition().notes:
+        print(f"note: {note}")
+    print(repeats.describe(calls))
+    print(repeats.rendered(rows, baseline, aligned))
+    print(run.reports / "repeats.csv")
+    return rows
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)
