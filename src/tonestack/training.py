@@ -116,16 +116,6 @@ def loss_on(network: Network, loss_of: AnyLoss, x: Tensor, targets: Tensor, weig
     return loss_of(logits, targets, weights)
 
 
-def loss_on(network: Network, loss_of: AnyLoss, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """The loss of normalised crops (B, 1, F, T), in float32."""
-    embedding = network.embed(x)
-    logits = network.classifier(embedding).float()
-    if isinstance(loss_of, EmbeddingLoss):
-        value: Tensor = loss_of(logits, targets, weights, embedding.float())
-        return value
-    return loss_of(logits, targets, weights)
-
-
 def train_step(
     model: Tagger,
     loss_of: AnyLoss,

@@ -47,11 +47,6 @@ class MelParams(FrameParams):
     fmin: float = Field(50.0, ge=0)
     fmax: float | None = Field(None, gt=0)
 
-    @property
-    def empty_bands_allowed(self) -> bool:
-        """Whether bands may be so narrow that no bin of the spectrum falls into them."""
-        return False
-
     @model_validator(mode="after")
     def _check_bands(self) -> "MelParams":
         top = self.fmax or self.sample_rate / 2
@@ -60,7 +55,7 @@ class MelParams(FrameParams):
         if self.fmin >= top:
             raise ValueError(f"fmin {self.fmin:g} Hz is not below fmax {top:g} Hz")
         empty = int((mel_basis(self).max(axis=1) == 0).sum())
-        if empty and not self.empty_bands_allowed:
+        if empty:
             raise ValueError(f"n_mels {self.n_mels} is more than n_fft {self.n_fft} resolves ({empty} bands are empty)")
         return self
 

@@ -18,12 +18,6 @@ class Params(sg.MelParams):
     n_mfcc: int = Field(40, ge=1)
     deltas: int = Field(0, ge=0, le=2)
     n_fft: int = Field(2048, ge=16, le=1 << 18)
-    empty_bands: bool = Field(False, description="allow bands that no bin falls into; they are -100 dB")
-
-    @property
-    def empty_bands_allowed(self) -> bool:
-        """As configured."""
-        return self.empty_bands
 
     @model_validator(mode="after")
     def _check_count(self) -> "Params":
