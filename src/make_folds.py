@@ -35,7 +35,7 @@ def run(run: Run, quiet: bool = False) -> pd.DataFrame:
             print(f"folds: up to date ({len(train)} clips)")
         return folds.read(run.folds)
     refuse_changed_meaning(run, known, settings)
-    table = folds.assign(joined, run.data.folds, f"configs/data/{run.words.data}.yaml: folds")
+    table = folds.assign(joined, run.data.folds, f"configs/data/{run.words.data}.yaml: folds", run.data.task)
     folds.write(run.folds, table, {"settings": settings, "clips": clips, "groups": groups})
     sizes = table.groupby("fold").size()
     print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")
