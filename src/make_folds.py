@@ -47,8 +47,9 @@ def split(run: Run, quiet: bool) -> pd.DataFrame:
             print(f"folds: up to date ({len(train)} clips)")
         return folds.read(run.folds)
     refuse_changed_meaning(run, known, settings)
+    place = f"configs/data/{run.words.data}.yaml: folds"
     assign = getattr(parts.find("tasks", run.data.task), "assign", folds.assign)
-    table = assign(joined, run.data.folds, f"configs/data/{run.words.data}.yaml: folds")
+    table = assign(joined, run.data.folds, place, run.data.task)
     folds.write(run.folds, table, {"settings": settings, "clips": clips, "groups": groups})
     sizes = table.groupby("fold").size()
     print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")

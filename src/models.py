@@ -27,7 +27,7 @@ def run(run: Run) -> pd.DataFrame:
 
 def describe(run: Run, name: str) -> dict[str, str]:
     """One row: the network is built and one crop is sent through it."""
-    settings = config.load_model(name, run.preset, run.words)
+    settings = run.experiment(name).config
     frontend_module = parts.find("frontends", settings.frontend["name"])
     frontend = frontend_module.Frontend(config.part_params("frontends", settings.frontend, "frontend"))
     module = parts.find("models", settings.network["name"])

@@ -1,4 +1,4 @@
-"""Stack prediction tables: LightGBM and, as the bar it must beat, multinomial logistic regression.
+"""Stack prediction tables: LightGBM and, as the bar it must beat, logistic regression.
 
 Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, prepared spectrograms' statistics if there are any.
 Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other, and submissions/<name>/stack.csv.
@@ -29,8 +29,6 @@ def run(run: Run) -> None:
     if not tables.probabilities:
         print("stack: scores of trials have no classes to stack; blend fuses them")
         return
-    if run.data.task == "multilabel":
-        raise UserError("stack: a clip with several labels cannot be stacked yet; use blend")
     params = run.data.stack
     store = clip_statistics.store_of(run) if params.clip_statistics else None
     stage = Stage(run, "stack", tables.names, [params.model_dump(), store.fingerprint if store else None])
@@ -66,7 +64,8 @@ def stack(
     params = run.data.stack
     stacked = np.stack([tables.oof(n) for n in tables.names])
     predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
-    inputs = Inputs.of(np.where(predicted[:, None], stacked, np.float32(1)), statistics[0])
+    several = not tables.normalise
+    inputs = Inputs.of(np.where(predicted[:, None], stacked, np.float32(1)), statistics[0], several)
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
     every = Rows(inputs, tables.targets, weights, judge.nesting(tables.fold), len(tables.classes))
     learn = every.where(predicted & (weights > 0))
@@ -74,7 +73,7 @@ def stack(
     if not tables.test_ids:
         return rows, None
     fitted = stackers.fit(name, learn, params, run.seed)
-    return rows, np.stack([fitted(Inputs.of(fold, statistics[1])) for fold in tables.test_stacks()])
+    return rows, np.stack([fitted(Inputs.of(fold, statistics[1], several)) for fold in tables.test_stacks()])
 
 
 def ship(run: Run, tables: Tables, test: np.ndarray | None, stage: Stage) -> list[Path]:

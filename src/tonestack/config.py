@@ -308,12 +308,12 @@ def load_data(words: Words) -> tuple[DataConfig, Preset]:
     return config, preset
 
 
-def load_model(name: str, preset: Preset, words: Words) -> ModelConfig:
-    """Resolve one model config: its YAML, the preset's `all` and `each`, the overrides."""
+def load_model(name: str, preset: Preset, words: Words, loss: dict[str, Any] = LOSS) -> ModelConfig:
+    """Resolve one model config: its YAML, the preset's `all` and `each`, the overrides; `loss` where none is named."""
     _, own = split_overrides(words)
     place, _ = load_preset(words)
     layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
-    config = ModelConfig.parse(merge([("", {"loss": LOSS}), *layers]), lambda loc: _place_of(layers, loc))
+    config = ModelConfig.parse(merge([("", {"loss": loss}), *layers]), lambda loc: _place_of(layers, loc))
     return config.model_copy(update=_with_defaults(config, layers))
 
 

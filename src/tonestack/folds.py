@@ -1,4 +1,4 @@
-"""Folds: stratified by label × verified, grouped by source, official folds honoured."""
+"""Folds: stratified by label (or labels) × verified, grouped by source, official folds honoured."""
 
 import warnings
 from collections import Counter
@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tonestack import parts, stratify
 from tonestack.config import FoldParams
 from tonestack.errors import UserError
 from tonestack.files import read_json, write_csv, write_json
@@ -16,11 +17,11 @@ from tonestack.files import read_json, write_csv, write_json
 COLUMNS = ["clip_id", "label", "verified", "group", "fold"]
 
 
-def assign(train: pd.DataFrame, params: FoldParams, place: str) -> pd.DataFrame:
+def assign(train: pd.DataFrame, params: FoldParams, place: str, task: str = "classify") -> pd.DataFrame:
     """Give every training clip its fold: the table of `folds/<name>/r0.csv`.
 
     train: a reader's table (`clip_id, label, verified, group, fold`; fold -1 where there is none).
-    place names the settings in errors. Official folds are kept as they are.
+    place names the settings in errors. Official folds are kept as they are. task: whether a clip has one label.
     """
     table = train[COLUMNS].reset_index(drop=True).copy()
     official = table["fold"].to_numpy() >= 0
@@ -32,13 +33,14 @@ def assign(train: pd.DataFrame, params: FoldParams, place: str) -> pd.DataFrame:
         raise UserError(
             f"{place}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"
         )
-    check_class_sizes(table["label"], params, place)
-    strata = stratum(table["label"], table["verified"], params.n)
+    lists = getattr(parts.find("tasks", task), "label_lists", None)
+    single = table["label"] if lists is None else lists(table["label"]).explode()
+    check_class_sizes(single, params, place)
     try:
-        table["fold"] = split(strata, table["group"], params)
+        table["fold"] = split(table, params) if lists is None else split_several(table, single, params)
     except ValueError as error:  # more folds than any class has clips, or than there are groups
         raise UserError(f"{place}: {str(error).rstrip('.')}; give a smaller folds.n") from None
-    warn_of_single_folds(table, place)
+    warn_of_single_folds(single, table["fold"], place)
     return table
 
 
@@ -55,9 +57,9 @@ def check_class_sizes(labels: pd.Series, params: FoldParams, place: str) -> None
     warnings.warn(message, stacklevel=2)
 
 
-def warn_of_single_folds(table: pd.DataFrame, place: str) -> None:
+def warn_of_single_folds(labels: pd.Series, fold: pd.Series, place: str) -> None:
     """Warn of classes whose groups leave all clips in one fold: the model of that fold never sees them."""
-    spread = table.groupby("label")["fold"].nunique()
+    spread = fold.reindex(labels.index).groupby(labels.to_numpy()).nunique()
     single = spread.index[spread == 1]
     if len(single):
         message = f"{place}: all clips of {len(single)} classes lie in one fold, first '{single[0]}'; group by less"
@@ -72,22 +74,39 @@ def stratum(labels: pd.Series, verified: pd.Series, n_folds: int) -> np.ndarray:
     return np.where(smallest < n_folds, labels.astype(str).to_numpy(), both.to_numpy())
 
 
-def split(strata: np.ndarray, groups: pd.Series, params: FoldParams) -> np.ndarray:
-    """Fold of each clip (N,); clips of one group stay together, an empty group is a clip by itself."""
+def split(table: pd.DataFrame, params: FoldParams) -> np.ndarray:
+    """Fold of each clip (N,) of one label; clips of one group stay together."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second; most calls find folds made
 
-    named = groups.where(groups != "", "\0" + groups.index.astype(str))
+    strata, named = stratum(table["label"], table["verified"], params.n), named_groups(table["group"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # small classes have been judged already
         if named.nunique() == len(named):
-            parts = StratifiedKFold(params.n, shuffle=True, random_state=params.seed).split(strata, strata)
+            halves = StratifiedKFold(params.n, shuffle=True, random_state=params.seed).split(strata, strata)
         else:
             grouped = StratifiedGroupKFold(params.n, shuffle=True, random_state=params.seed)
-            parts = grouped.split(strata, strata, groups=named)
+            halves = grouped.split(strata, strata, groups=named)
         fold = np.full(len(strata), -1)
-        for k, (_, held_out) in enumerate(parts):
+        for k, (_, held_out) in enumerate(halves):
             fold[held_out] = k
     return fold
+
+
+def split_several(table: pd.DataFrame, single: pd.Series, params: FoldParams) -> np.ndarray:
+    """Fold of each clip (N,) of several labels, even in label × verified; clips of one group stay together.
+
+    single: one row a label, indexed as the clips are.
+    """
+    verified = table["verified"].reindex(single.index).to_numpy()
+    codes = pd.factorize(single.astype(str).to_numpy() + np.where(verified, "\t1", "\t0"), sort=True)[0]
+    labels = np.zeros((len(table), codes.max() + 1), dtype=bool)
+    labels[single.index, codes] = True
+    return stratify.assign(labels, named_groups(table["group"]).to_numpy(), params.n, params.seed)
+
+
+def named_groups(groups: pd.Series) -> pd.Series:
+    """A name for every clip's group; a clip without one is a group by itself."""
+    return groups.where(groups != "", "\0" + groups.index.astype(str))
 
 
 def join_duplicates(groups: pd.Series, audio_hash: pd.Series) -> pd.Series:

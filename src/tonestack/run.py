@@ -133,7 +133,13 @@ class Run:
 
     def experiment(self, model: str, revision: str = "r0") -> Experiment:
         """One model of this call on one label revision."""
-        settings = config.load_model(model, self.preset, self.words)
+        task = parts.find("tasks", self.data.task)
+        settings = config.load_model(model, self.preset, self.words, {"name": task.LOSS})
+        loss = settings.loss["name"]
+        if hasattr(task, "label_lists") and getattr(parts.find("losses", loss), "ONE_LABEL", False):
+            raise UserError(
+                f"{model}: loss '{loss}' is for one label a clip, not for task {self.data.task}; give another"
+            )
         return Experiment(model, settings, self.words.variant, self.words.seed, self.words.revision or revision)
 
     def but(self, **words: Any) -> "Run":

@@ -16,10 +16,9 @@ USAGES = ("Public", "Private")
 def read(source: Path | pd.DataFrame, classes: Sequence[str], task: str) -> pd.DataFrame:
     """Read a scoring csv: `clip_id, label, usage` of the scored clips, usage `Public` or `Private`.
 
-    A reader that knows the test labels without a csv gives the table itself.
-
-    Columns `fname` or `clip_id`, `label` and, if there is one, `usage` (`Ignored` rows and rows without a
-    label are left out; without the column all are Public). Faults are `UserError` naming column or row.
+    Columns `fname` or `clip_id`, `label` or `labels` and, if there is one, `usage` (`Ignored` rows and rows without
+    a label are left out; without the column all are Public). A reader that knows the test labels without a csv gives
+    the table itself. Faults are `UserError` naming column or row.
     """
     if isinstance(source, pd.DataFrame):
         return _checked(source, Path("test labels"), classes, task)
@@ -29,14 +28,17 @@ def read(source: Path | pd.DataFrame, classes: Sequence[str], task: str) -> pd.D
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read as csv ({str(error).splitlines()[0]})") from None
     key = next((c for c in ("clip_id", "fname") if c in table.columns), None)
-    if key is None or "label" not in table.columns:
+    label = next((c for c in ("label", "labels") if c in table.columns), None)
+    if key is None or label is None:
         raise UserError(f"{path}: needs the columns fname (or clip_id) and label; it has {', '.join(table.columns)}")
     usage = table["usage"].str.strip().str.capitalize() if "usage" in table.columns else "Public"
-    table = pd.DataFrame({"clip_id": table[key].str.strip(), "label": table["label"].str.strip(), "usage": usage})
+    table = pd.DataFrame({"clip_id": table[key].str.strip(), "label": table[label].str.strip(), "usage": usage})
     unknown = ~table["usage"].isin([*USAGES, "Ignored", ""])
     if unknown.any():
         row = int(unknown.to_numpy().argmax())
         raise UserError(f"{path}: row {row + 2}: usage '{table['usage'].iloc[row]}' is not Public, Private or Ignored")
+    if task == "multilabel":
+        table["label"] = table["label"].str.replace(r"\s*,\s*", ",", regex=True)
     table = table[table["usage"].isin(USAGES) & (table["label"] != "")]
     return _checked(table, path, classes, task)
 

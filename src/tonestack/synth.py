@@ -289,6 +289,24 @@ def recording(rng: Rng, label: str) -> np.ndarray:
     return 10 ** (-rng.uniform(1, 30) / 20) * wave / max(float(np.abs(wave).max()), 1e-9)
 
 
+def mixture(rng: Rng, labels: Sequence[str], noisy: bool = False) -> np.ndarray:
+    """One clip in which all of `labels` can be heard, at levels up to 8 dB apart, one over or after the other.
+
+    Samples (n,) in -1..1 at `RATE`, 0.8 to 5 seconds long. noisy: from farther away, in more noise.
+    """
+    n = int(RATE * log_uniform(rng, 0.8, 5.0))
+    wave = np.zeros(n)
+    for label in labels:
+        length = n if len(labels) == 1 else int(n * rng.uniform(0.5, 1))
+        first = int(rng.integers(0, n - length + 1))
+        wave[first : first + length] += 10 ** (-rng.uniform(0, 8) / 20) * _sound(rng, label, length)
+    if rng.random() < (0.8 if noisy else 0.4):
+        wave = _room(rng, wave)
+    ratio = rng.uniform(0, 25) if noisy else rng.uniform(6, 40)  # dB of sound over noise
+    wave = unit(wave) + 10 ** (-ratio / 20) * noise(rng, n, rng.uniform(0, 2))
+    return 10 ** (-rng.uniform(1, 30) / 20) * wave / max(float(np.abs(wave).max()), 1e-9)
+
+
 def _sound(rng: Rng, label: str, n: int) -> np.ndarray:
     """A class's bare sound at an RMS of 1."""
     sounds = {name: sound for group in SOUNDS.values() for name, sound in group.items()}

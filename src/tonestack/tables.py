@@ -116,6 +116,16 @@ def labels(
     return list(table[column])
 
 
+def label_lists(
+    table: pd.DataFrame, column: str, path: Path, classes: Iterable[str] | None = None
+) -> tuple[list[str], list[str]]:
+    """Return each row's comma-separated labels, stripped, none twice, and every single one, checked as by `labels`."""
+    labels(table, column, path)
+    cells = table[column].str.split(",").map(lambda names: list(dict.fromkeys(name.strip() for name in names)))
+    single = labels(cells.explode().to_frame(), column, path, classes)
+    return [",".join(names) for names in cells], single
+
+
 def flags(table: pd.DataFrame, column: str, path: Path) -> list[bool]:
     """Return a column of 0/1 (or true/false, yes/no) as booleans."""
     for row, cell in zip(table.index, table[column], strict=True):

@@ -61,14 +61,24 @@ def make(params: Params, root: Path, jobs: int = -1) -> None:
     settings = {**params.model_dump(), "synthesiser": file_hash(Path(synth.__file__))}
     if finished(root) == settings:
         return
-    clear(root, ("audio_train", "audio_test"))
-    write_json(root / SETTINGS, {"finished": False})
     clips = plan(params)
     tasks = (joblib.delayed(_write)(root / c.folder / c.fname, c.truth, (params.seed, i)) for i, c in _rows(clips))
-    with bar(len(clips), "demo", "clips") as progress:
+    build(root, ("audio_train", "audio_test"), list(tasks), jobs)
+    _write_tables(root, clips)
+    finish(root, settings)
+
+
+def build(root: Path, folders: Iterable[str], tasks: list[Any], jobs: int) -> None:
+    """Clear an older demo's `folders` below `root`, then run the delayed `tasks`, each of which writes one clip."""
+    clear(root, folders)
+    write_json(root / SETTINGS, {"finished": False})
+    with bar(len(tasks), "demo", "clips") as progress:
         for _ in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
             progress.update()
-    _write_tables(root, clips)
+
+
+def finish(root: Path, settings: dict[str, Any]) -> None:
+    """Mark the demo as finished: its csv files have been written."""
     write_json(root / SETTINGS, {"finished": True, **settings})
 
 
@@ -80,7 +90,7 @@ def plan(params: Params) -> pd.DataFrame:
     # The clips' own generators are seeded (seed, index): three numbers cannot meet two.
     rng = np.random.default_rng([params.seed, 0, 1])
     counts = params.n_train, params.n_test, params.n_padding
-    names = _names(rng, sum(counts))
+    names = clip_names(rng, sum(counts))
     train = pd.DataFrame({"fname": names[: counts[0]], "folder": "audio_train", "truth": _labels(rng, counts[0])})
     train["label"], train["manually_verified"] = _mislabel(rng, train["truth"])
     train["usage"] = ""
@@ -93,7 +103,7 @@ def plan(params: Params) -> pd.DataFrame:
     return clips.sort_values(["folder", "fname"], ascending=[False, True], ignore_index=True)
 
 
-def _names(rng: np.random.Generator, count: int) -> list[str]:
+def clip_names(rng: np.random.Generator, count: int) -> list[str]:
     """Random file names of eight hex digits, all different: neither order nor name tells a class."""
     return [f"{number:08x}.wav" for number in rng.choice(2**32, count, replace=False)]
 
@@ -134,12 +144,12 @@ def _rows(clips: pd.DataFrame) -> Iterable[tuple[int, Any]]:
 
 def _write(path: Path, truth: str, seed: tuple[int, int]) -> None:
     """Synthesise one clip into a 16-bit wav; no class, no samples."""
-    rng = np.random.default_rng(seed)
-    write_wav(path, synth.recording(rng, truth) if truth else np.zeros(0), synth.RATE)
+    wave = synth.recording(np.random.default_rng(seed), truth) if truth else np.zeros(0)
+    write_wav(path, wave)
 
 
-def write_wav(path: Path, wave: np.ndarray, rate: int) -> None:
-    """Write a 16-bit wav, whole or not at all."""
+def write_wav(path: Path, wave: np.ndarray, rate: int = synth.RATE) -> None:
+    """Write samples (n,) in -1..1 as a 16-bit wav, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Renamed, so that a run beside this one never reads half a file; not flushed: the settings come last.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -163,7 +173,7 @@ def finished(root: Path) -> dict[str, Any] | None:
     return settings if settings.pop("finished", False) else None
 
 
-def clear(root: Path, folders: tuple[str, ...]) -> None:
+def clear(root: Path, folders: Iterable[str]) -> None:
     """Remove the `folders` of a demo made earlier; refuse a root that is not a demo's."""
     if not root.exists():
         return

@@ -80,11 +80,7 @@ def _labels(params: Params, table: pd.DataFrame, source: Path) -> tuple[list[str
     if not params.multilabel:
         labels = tables.labels(table, params.label, source, params.classes or None)
         return labels, labels
-    tables.labels(table, params.label, source)
-    split = table[params.label].str.split(",").map(lambda cells: [cell.strip() for cell in cells])
-    single = split.explode().to_frame()
-    labels = tables.labels(single, params.label, source, params.classes or None)
-    return [",".join(cells) for cells in split], labels
+    return tables.label_lists(table, params.label, source, params.classes or None)
 
 
 def _folds(params: Params, table: pd.DataFrame, source: Path) -> list[int] | int:

@@ -1,54 +1,86 @@
-"""Gradient-boosted trees over all classes (LightGBM, Ke et al. 2017) upon the pool of the tables.
+"""Gradient-boosted trees (LightGBM, Ke et al. 2017) upon the pool of the tables: every tree corrects its logits.
 
-System 4 of FSDKaggle2018's winners' list stacked with LightGBM; here every tree corrects the pool's logits.
+One model of all classes where a clip has one label (as system 4 of FSDKaggle2018's winners' list); one model a class
+against the rest where it may have several.
 """
 
 import lightgbm as lgb
 import numpy as np
 
-from tonestack.ensemble.stackers import Fitted, Inputs, Rows, StackParams, inner_split, pool, pooled, softmax
+from tonestack.ensemble.stackers import Fitted, Inputs, Rows, StackParams, inner_split, pool, pooled, probabilities
+
+BINS = {"max_bin": 31, "verbose": -1, "feature_pre_filter": False}
 
 
 def fit(rows: Rows, params: StackParams, seed: int) -> Fitted:
     """Choose the number of rounds on an inner split, none included, then fit all rows with it."""
-    settings = _settings(rows, params, seed)
     learn, stop = inner_split(rows, seed)
-    weights = pool(rows.where(learn))
-    held = rows.where(stop)
+    fitter = _each_class if rows.inputs.independent else _all_classes
+    return fitter(rows, rows.where(learn), rows.where(stop), params, seed)
+
+
+def _all_classes(rows: Rows, learn: Rows, held: Rows, params: StackParams, seed: int) -> Fitted:
+    settings = _settings(params, seed) | {"objective": "multiclass", "num_class": rows.classes}
+    weights = pool(learn)
     trial = lgb.train(
         settings,
-        _data(rows.where(learn), weights),
+        _data(learn, weights),
         num_boost_round=params.rounds,
         valid_sets=[_data(held, weights)],
         callbacks=[lgb.early_stopping(params.patience, verbose=False)],
     )
-    base = -np.log(np.maximum(softmax(pooled(weights, held.inputs))[np.arange(len(held.targets)), held.targets], 1e-15))
-    rounds = trial.best_iteration if trial.best_score["valid_0"]["multi_logloss"] < base.mean() else 0
+    base = held.losses(probabilities(pooled(weights, held.inputs), False)).mean()
+    rounds = trial.best_iteration if trial.best_score["valid_0"]["multi_logloss"] < base else 0
     weights = pool(rows)
     model = lgb.train(settings, _data(rows, weights), num_boost_round=rounds) if rounds else None
 
     def predict(inputs: Inputs) -> np.ndarray:
         logits = pooled(weights, inputs)
-        return softmax(logits if model is None else logits + np.asarray(model.predict(inputs.columns, raw_score=True)))
+        grown = 0.0 if model is None else np.asarray(model.predict(inputs.columns, raw_score=True))
+        return probabilities(logits + grown, False)
+
+    return predict
+
+
+def _each_class(rows: Rows, learn: Rows, held: Rows, params: StackParams, seed: int) -> Fitted:
+    """One number of rounds for all classes: each alone has too few clips to choose by."""
+    settings = _settings(params, seed) | {"objective": "binary"}
+    weights = pool(learn)
+    present = [c for c in range(rows.classes) if 0 < learn.truth[:, c].sum() < len(learn.targets)]
+    curve = np.zeros(params.rounds)
+    for c in present:
+        seen: dict[str, dict[str, list[float]]] = {}
+        data, valid = (_data_of(part, weights, c) for part in (learn, held))
+        lgb.train(settings, data, params.rounds, [valid], callbacks=[lgb.record_evaluation(seen)])
+        curve += seen["valid_0"]["binary_logloss"]
+    q = probabilities(pooled(weights, held.inputs), True)[:, present]
+    base = -np.log(np.clip(np.where(held.truth[:, present], q, 1 - q), 1e-7, 1)).mean(axis=0).sum()
+    rounds = int(curve.argmin()) + 1 if curve.min() < base else 0
+    weights = pool(rows)
+    models = {c: lgb.train(settings, _data_of(rows, weights, c), rounds) for c in present if rounds}
+
+    def predict(inputs: Inputs) -> np.ndarray:
+        logits = pooled(weights, inputs).astype(np.float64)
+        for c, model in models.items():
+            logits[:, c] += np.asarray(model.predict(inputs.columns_of(c), raw_score=True))
+        return probabilities(logits, True)
 
     return predict
 
 
 def _data(rows: Rows, weights: np.ndarray) -> lgb.Dataset:
     start = pooled(weights, rows.inputs).ravel(order="F")  # class after class
-    return lgb.Dataset(
-        rows.inputs.columns,
-        rows.targets,
-        weight=rows.weights,
-        init_score=start,
-        params={"max_bin": 31, "verbose": -1, "feature_pre_filter": False},
-    )
+    return lgb.Dataset(rows.inputs.columns, rows.targets, weight=rows.weights, init_score=start, params=BINS)
 
 
-def _settings(rows: Rows, params: StackParams, seed: int) -> dict[str, object]:
+def _data_of(rows: Rows, weights: np.ndarray, label: int) -> lgb.Dataset:
+    start = pooled(weights, rows.inputs)[:, label]
+    there = rows.truth[:, label].astype(int)
+    return lgb.Dataset(rows.inputs.columns_of(label), there, weight=rows.weights, init_score=start, params=BINS)
+
+
+def _settings(params: StackParams, seed: int) -> dict[str, object]:
     return {
-        "objective": "multiclass",
-        "num_class": rows.classes,
         "learning_rate": params.learning_rate,
         "num_leaves": params.leaves,
         "min_data_in_leaf": params.min_clips,

@@ -1,9 +1,12 @@
-"""Multinomial logistic regression upon the pool of the tables: the bar that gradient boosting has to beat."""
+"""Logistic regression upon the pool of the tables: the bar that gradient boosting has to beat.
+
+Multinomial where a clip has one label, one regression a class where it may have several.
+"""
 
 import numpy as np
 from scipy.optimize import minimize
 
-from tonestack.ensemble.stackers import Fitted, Inputs, Rows, StackParams, inner_split, pool, pooled, softmax
+from tonestack.ensemble.stackers import Fitted, Inputs, Rows, StackParams, inner_split, pool, pooled, probabilities
 
 STEPS = 5  # penalties tried, each a tenth of the one before
 ITERATIONS = 25  # of L-BFGS for each penalty, started where the last one ended
@@ -34,24 +37,23 @@ class _Regression:
         columns = np.nan_to_num(rows.inputs.columns)
         self.mean, self.scale = columns.mean(axis=0), columns.std(axis=0) + np.float32(1e-3)
         self.x, self.base = self._columns(rows.inputs), pooled(self.pool, rows.inputs)
-        self.truth = np.arange(rows.classes) == rows.targets[:, None]
+        self.rows, self.truth = rows, rows.truth
         self.weights = (rows.weights / rows.weights.sum()).astype(np.float32)[:, None]
         self.free = np.zeros((self.x.shape[1], rows.classes), dtype=np.float32)
 
     def __call__(self, inputs: Inputs) -> np.ndarray:
-        return softmax(pooled(self.pool, inputs) + self._columns(inputs) @ self.free)
+        return probabilities(pooled(self.pool, inputs) + self._columns(inputs) @ self.free, inputs.independent)
 
     def loss(self, rows: Rows) -> float:
-        p = self(rows.inputs)[np.arange(len(rows.targets)), rows.targets]
-        return float(-np.log(np.maximum(p, 1e-15)).mean())
+        return float(rows.losses(self(rows.inputs)).mean())
 
     def fit(self, penalty: float) -> None:
         """Minimise the weighted log loss plus penalty times the sum of squares; goes on from the last fit."""
 
         def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
             free = flat.reshape(self.free.shape).astype(np.float32)
-            q = softmax(self.base + self.x @ free)
-            loss = -float((self.weights[:, 0] * np.log(np.maximum(q[self.truth], 1e-30))).sum())
+            q = probabilities(self.base + self.x @ free, self.rows.inputs.independent)
+            loss = float((self.weights[:, 0] * self.rows.losses(q)).sum())
             slope = self.x.T @ (self.weights * (q - self.truth)) + 2 * np.float32(penalty) * free
             return loss + penalty * float((free**2).sum()), slope.ravel().astype(np.float64)
 

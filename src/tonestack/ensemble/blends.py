@@ -57,7 +57,9 @@ class Blend:
 
     def mean(self, total: np.ndarray) -> np.ndarray:
         """The blend from the sum over all tables."""
-        return row_normal(total) if self.power is None else from_sum(total, self.power, self.normalise)
+        if self.power is None:
+            return row_normal(total) if self.normalise else total
+        return from_sum(total, self.power, self.normalise)
 
     def _values(self, m: int, table: np.ndarray) -> np.ndarray:
         if self.power is None:

@@ -12,7 +12,7 @@ from tonestack.ensemble.blends import Blend, BlendParams
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.problem import Problem
 from tonestack.files import fingerprint
-from tonestack.metrics import Metric
+from tonestack.metrics import Metric, mean
 
 LARGE = 256 << 20  # bytes of tables whose margins are not kept from search to search
 
@@ -133,8 +133,8 @@ def choose(candidates: Sequence[J], metric: Metric, targets: np.ndarray) -> J:
 def score(metric: Metric, scores: np.ndarray, targets: np.ndarray, resamples: int = 1000) -> tuple[float, float]:
     """The metric of one table and its bootstrap standard error."""
     if metric.decomposes:
-        values = metric.per_clip(scores, targets)
-        return float(values.mean()), float(_resampled_means(values, resamples).std())
+        values, weights = metric.per_clip(scores, targets), metric.weights(targets)
+        return float(mean(values, weights)), float(_resampled_means(values, resamples, weights).std())
     drawn = [float(metric(scores[i], targets[i])) for i in _resamples(len(scores), min(resamples, 200))]
     return float(metric(scores, targets)), float(np.nanstd(drawn))
 
@@ -143,7 +143,8 @@ def paired(metric: Metric, a: np.ndarray, b: np.ndarray, targets: np.ndarray, re
     """Bootstrap of the difference a - b on the same clips (Efron and Tibshirani 1993); positive: a is better."""
     if metric.decomposes:
         difference = metric.sign * (metric.per_clip(a, targets) - metric.per_clip(b, targets))
-        value, drawn = float(difference.mean()), _resampled_means(difference, resamples)
+        weights = metric.weights(targets)
+        value, drawn = float(mean(difference, weights)), _resampled_means(difference, resamples, weights)
     else:
         value = metric.sign * float(metric(a, targets) - metric(b, targets))
         rows = _resamples(len(a), min(resamples, 200))
@@ -157,8 +158,10 @@ def _resamples(count: int, resamples: int) -> list[np.ndarray]:
     return [rng.integers(count, size=count) for _ in range(resamples)]
 
 
-def _resampled_means(values: np.ndarray, resamples: int) -> np.ndarray:
+def _resampled_means(values: np.ndarray, resamples: int, weights: np.ndarray | None = None) -> np.ndarray:
     """Means of bootstrap resamples. Few distinct values occur, so their counts are drawn, not the clips."""
+    if weights is not None:
+        return np.array([float(mean(values[i], weights[i])) for i in _resamples(len(values), resamples)])
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) > 1000:
         return np.array([values[i].mean() for i in _resamples(len(values), resamples)])

@@ -13,10 +13,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from pydantic import Field
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import BLAS
 from tonestack.ensemble.searches.log_loss import loss_and_slope
+from tonestack.metrics import indicator
 from tonestack.oof import FLOOR
 from tonestack.section import Section
 
@@ -43,32 +45,48 @@ class StackParams(Section):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stacker reads of N clips: log probabilities (M, N, C), and further columns (N, E)."""
+    """What a stacker reads of N clips: logs (M, N, C), and further columns (N, E).
+
+    logs: log probabilities, or log odds where the classes are `independent` (several labels a clip).
+    """
 
     logs: np.ndarray
     extras: np.ndarray
+    independent: bool = False
 
     @classmethod
-    def of(cls, tables: np.ndarray, statistics: np.ndarray | None = None) -> "Inputs":
+    def of(cls, tables: np.ndarray, statistics: np.ndarray | None = None, independent: bool = False) -> "Inputs":
         """From tables (M, N, C); further columns: entropies, top-two margins, agreement, statistics (N, S) if given."""
-        p = np.maximum(row_normal(tables), np.float32(FLOOR))
-        entropy = -(p * np.log(p)).sum(axis=2)  # (M, N), nats
+        if independent:
+            p = np.clip(tables, DOUBT, 1 - DOUBT)
+            logs = np.log(p) - np.log1p(-p)
+            entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p)).sum(axis=2)  # (M, N), nats
+        else:
+            p = np.maximum(row_normal(tables), np.float32(FLOOR))
+            logs = np.log(np.maximum(p, DOUBT))
+            entropy = -(p * np.log(p)).sum(axis=2)
         two = np.partition(p, -2, axis=2)[:, :, -2:] if p.shape[2] > 1 else np.concatenate([1 - p, p], axis=2)
         margin = two[:, :, 1] - two[:, :, 0]
         best = p.argmax(axis=2)
         agree = (best[:, None] == best[None]).mean(axis=(0, 1))[:, None]  # (N, 1), share of pairs of models
         columns = [entropy.T, margin.T, agree] + ([statistics] if statistics is not None else [])
-        return cls(np.log(np.maximum(p, DOUBT)), np.concatenate(columns, axis=1, dtype=np.float32))
+        return cls(logs, np.concatenate(columns, axis=1, dtype=np.float32), independent)
 
     def where(self, keep: np.ndarray) -> "Inputs":
         """Some of the clips."""
-        return Inputs(self.logs[:, keep], self.extras[keep])
+        return Inputs(self.logs[:, keep], self.extras[keep], self.independent)
 
     @property
     def columns(self) -> np.ndarray:
-        """One row a clip: mean log probabilities, every model's difference from them, the extras; (N, C + M*C + E)."""
+        """One row a clip: mean logs, every model's difference from them, the extras; (N, C + M*C + E)."""
         mean = self.logs.mean(axis=0)
         apart = (self.logs - mean).transpose(1, 0, 2).reshape(len(mean), -1) if len(self.logs) > 1 else mean[:, :0]
+        return np.concatenate([mean, apart, self.extras], axis=1, dtype=np.float32)
+
+    def columns_of(self, label: int) -> np.ndarray:
+        """What bears on one class: mean logs of all, every model's difference for this one, the extras; (N, C+M+E)."""
+        mean = self.logs.mean(axis=0)
+        apart = (self.logs[:, :, label] - mean[:, label]).T
         return np.concatenate([mean, apart, self.extras], axis=1, dtype=np.float32)
 
 
@@ -80,7 +98,10 @@ class Fitted(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """What a stacker learns from: inputs of R clips, class indices (R,), weights (R,), folds (R,)."""
+    """What a stacker learns from: inputs of R clips, targets, weights (R,), folds (R,).
+
+    targets: class indices (R,), or 0/1 (R, C) where the classes are independent.
+    """
 
     inputs: Inputs
     targets: np.ndarray
@@ -97,16 +118,33 @@ class Rows:
         """Mask of the rows whose labels are trusted most."""
         return np.asarray(self.weights >= self.weights.max())
 
+    @property
+    def truth(self) -> np.ndarray:
+        """Which class is true of which clip (R, C)."""
+        return indicator(self.targets, self.classes)
+
+    def losses(self, q: np.ndarray) -> np.ndarray:
+        """Log loss of each clip (R,) for probabilities q (R, C); independent classes add up."""
+        if self.inputs.independent:
+            q = np.clip(q, 1e-7, 1 - 1e-7)
+            return -np.where(self.truth, np.log(q), np.log1p(-q)).sum(axis=1)
+        return -np.log(np.maximum(q[np.arange(len(q)), self.targets], 1e-15))
+
 
 def pool(rows: Rows) -> np.ndarray:
     """Weights (M,) of the log-linear pool of least log loss on the trusted rows; their sum is its sharpness."""
     sure = rows.where(rows.sure)
-    truth = np.arange(rows.classes) == sure.targets[:, None]
-    logs = np.ascontiguousarray(sure.inputs.logs)
+    truth, logs = sure.truth, np.ascontiguousarray(sure.inputs.logs)
     count = len(logs)
     start = np.full(count, 1 / count)
+
+    def of_odds(v: np.ndarray) -> tuple[float, np.ndarray]:
+        q = expit(np.tensordot(v.astype(np.float32), logs, axes=1))
+        slope = np.tensordot(logs, q - truth, axes=([1, 2], [0, 1])) / len(truth)
+        return float(sure.losses(q).mean(dtype=np.float64)), slope.astype(np.float64)
+
     found = minimize(
-        lambda v: loss_and_slope(v, logs, truth, 0.0, True),
+        of_odds if rows.inputs.independent else lambda v: loss_and_slope(v, logs, truth, 0.0, True),
         start,
         jac=True,
         method="L-BFGS-B",
@@ -116,8 +154,10 @@ def pool(rows: Rows) -> np.ndarray:
 
 
 def pooled(weights: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """Logits (N, C) of the pool, rows normalised."""
+    """Logits (N, C) of the pool; rows normalised where one class excludes the others."""
     total = np.tensordot(weights, inputs.logs, axes=1)
+    if inputs.independent:
+        return total
     return (
         total
         - np.log(np.exp(total - total.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))
@@ -125,8 +165,10 @@ def pooled(weights: np.ndarray, inputs: Inputs) -> np.ndarray:
     )
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows of probabilities, float32."""
+def probabilities(logits: np.ndarray, independent: bool) -> np.ndarray:
+    """Softmax of rows, or the sigmoid of every logit where the classes are independent; float32."""
+    if independent:
+        return expit(logits).astype(np.float32)
     return row_normal(np.exp(logits - logits.max(axis=1, keepdims=True))).astype(np.float32)
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from torch import Tensor
 
-from tonestack import config, statistics
+from tonestack import config, parts, statistics
 from tonestack.errors import UserError
 from tonestack.jobs import FoldJob
 from tonestack.store import Store
@@ -27,8 +27,8 @@ class Forest:
         self.arrays = arrays
 
     @classmethod
-    def of(cls, trees: list[Any], columns: np.ndarray, n_classes: int) -> "Forest":
-        """Take scikit-learn's trees apart; `columns` are the classes that they know."""
+    def of(cls, trees: list[Any], columns: np.ndarray | None, n_classes: int) -> "Forest":
+        """Take scikit-learn's trees apart; `columns` are the classes that a classifier knows."""
         sizes = [tree.tree_.node_count for tree in trees]
         roots = np.cumsum([0, *sizes[:-1]])
         pieces: dict[str, list[np.ndarray]] = {key: [] for key in ("left", "right", "feature", "threshold", "value")}
@@ -39,8 +39,11 @@ class Forest:
             pieces["feature"].append(np.where(leaf, 0, tree.feature).astype(np.int32))
             pieces["threshold"].append(tree.threshold.astype(np.float64))
             value = np.zeros((tree.node_count, n_classes), np.float16)
-            shares = tree.value[leaf, 0]
-            value[np.ix_(leaf, columns)] = shares / shares.sum(axis=1, keepdims=True)
+            if columns is None:  # a regressor: an output a class, the mean of its targets
+                value[leaf] = tree.value[leaf, :, 0]
+            else:
+                shares = tree.value[leaf, 0]
+                value[np.ix_(leaf, columns)] = shares / shares.sum(axis=1, keepdims=True)
             pieces["value"].append(value)
         return cls({key: np.concatenate(value) for key, value in pieces.items()} | {"roots": roots.astype(np.int32)})
 
@@ -89,19 +92,32 @@ class FittedForest:
 
 
 def fit(job: FoldJob, store: Store) -> FittedForest:
-    """Grow the fold's forest on its training clips; soft targets become weighted rows."""
+    """Grow the fold's forest on its training clips."""
     if store.width == 1:
         raise UserError(f"{job.experiment.name}: a forest needs a spectrogram frontend such as logmel, not a waveform")
     params: Any = config.part_params("models", job.experiment.config.network, "network")
     x = statistics.table(store, job.labels.clip_ids)
-    shares = job.labels.targets * job.labels.weights[:, None] * ~np.isnan(x).any(axis=1, keepdims=True)
+    heard = ~np.isnan(x).any(axis=1)
+    settings = {
+        "n_estimators": params.trees,
+        "min_samples_leaf": params.min_leaf,
+        "max_features": params.max_features,
+        "random_state": (job.experiment.seed * 1000 + job.fold) % 2**31,
+        "n_jobs": job.threads,
+    }
+    several = hasattr(parts.find("tasks", job.task), "label_lists")
+    grow = _several_labels if several else _one_label
+    trees = grow(settings, x[heard], job.labels.targets[heard], job.labels.weights[heard])
+    return FittedForest(store, Forest.of(trees.estimators_, getattr(trees, "classes_", None), len(job.classes)))
+
+
+def _one_label(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
+    """Classes exclude each other; soft targets become weighted rows."""
+    shares = targets * weights[:, None]
     row, label = np.nonzero(shares > LEAST_SHARE)
-    trees = ExtraTreesClassifier(
-        params.trees,
-        min_samples_leaf=params.min_leaf,
-        max_features=params.max_features,
-        random_state=(job.experiment.seed * 1000 + job.fold) % 2**31,
-        n_jobs=job.threads,
-    )
-    trees.fit(x[row], label, sample_weight=shares[row, label])
-    return FittedForest(store, Forest.of(trees.estimators_, trees.classes_, len(job.classes)))
+    return ExtraTreesClassifier(**settings).fit(x[row], label, sample_weight=shares[row, label])
+
+
+def _several_labels(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
+    """Classes are independent: an output a class, and splits that lower the variance of all."""
+    return ExtraTreesRegressor(**settings).fit(x, targets, sample_weight=weights)

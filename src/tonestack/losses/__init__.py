@@ -1,7 +1,8 @@
 """Losses: one file each, with `Params` and `build(params) -> Loss`.
 
 One with parameters of its own, or that reads the embedding, says `ON_EMBEDDING = True` and has
-`build(params, width, n_classes) -> EmbeddingLoss` instead.
+`build(params, width, n_classes) -> EmbeddingLoss` instead. `ONE_LABEL = True` marks a loss whose classes exclude each
+other (softmax); tasks of several labels a clip refuse it.
 """
 
 from typing import Protocol
@@ -35,3 +36,11 @@ AnyLoss = Loss | EmbeddingLoss
 def weighted_mean(each: Tensor, weights: Tensor) -> Tensor:
     """Mean of the clips' losses (B,) by their weights (B,); 0 where no clip has any."""
     return (each * weights).sum() / weights.sum().clamp_min(1e-8)
+
+
+def doubtful(weights: Tensor, trusted: float) -> Tensor:
+    """Mask (B,) of the clips that count less than `trusted`: those whose labels nobody checked.
+
+    A mixed crop (mixup) is doubtful if one of its two halves is.
+    """
+    return weights < trusted - 1e-6

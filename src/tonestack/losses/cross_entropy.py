@@ -7,6 +7,8 @@ from torch import Tensor
 from tonestack.losses import weighted_mean
 from tonestack.section import Section
 
+ONE_LABEL = True
+
 
 class Params(Section):
     """Settings."""

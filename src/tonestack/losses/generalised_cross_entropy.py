@@ -6,6 +6,8 @@ from torch import Tensor
 from tonestack.losses import weighted_mean
 from tonestack.section import Section
 
+ONE_LABEL = True
+
 
 class Params(Section):
     """`q`: the larger, the less a clip counts that the network finds impossible."""

@@ -1,8 +1,7 @@
 """Cross-entropy without the worst unverified clips of each batch (1st place of FSDKaggle2018).
 
 An unverified clip whose loss exceeds `share` of the batch's largest loss is left out of the step. Unverified is a
-clip whose weight is below `trusted`: give `training.source_weights` such as {given: 0.6}. A mixed crop (mixup)
-is unverified if one of its two halves is.
+clip whose weight is below `trusted`: give `training.source_weights` such as {given: 0.6}.
 """
 
 import torch
@@ -10,8 +9,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from tonestack.losses import weighted_mean
+from tonestack.losses import doubtful, weighted_mean
 from tonestack.section import Section
+
+ONE_LABEL = True
 
 
 class Params(Section):
@@ -31,8 +32,7 @@ class Loss:
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """logits, targets: (B, C); weights: (B,). Returns a scalar."""
         each = F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
-        doubtful = weights < self.trusted - 1e-6
-        masked = doubtful & (each.detach() > self.share * each.detach().max())
+        masked = doubtful(weights, self.trusted) & (each.detach() > self.share * each.detach().max())
         kept = torch.where(masked, torch.zeros_like(weights), weights)
         return weighted_mean(each, kept)
 

@@ -2,7 +2,8 @@
 
 A metric file says `GREATER_IS_BETTER`, `DEFAULT_K` (None: no k) and defines one of
 `of_rank(rank, k) -> (..., N)`, which needs only the true class's rank; `per_clip(scores, targets) -> (..., N)`,
-a mean over clips; or `overall(scores, targets) -> float`, for what has no value per clip.
+a mean over clips (by `weights(targets) -> (N,)` if the file defines them); or `overall(scores, targets) -> float`,
+for what has no value per clip.
 """
 
 import re
@@ -55,10 +56,14 @@ class Metric:
             raise TypeError(f"{self.name} has no value per clip")
         return self.module.per_clip(scores, targets)
 
+    def weights(self, targets: np.ndarray) -> np.ndarray | None:
+        """What each clip counts in the mean (N,); None where all count alike."""
+        return self.module.weights(targets) if hasattr(self.module, "weights") else None
+
     def __call__(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The metric over the N clips, (...): a 0-d array (use `float`) for one table, (B,) for B candidates."""
         if self.decomposes:
-            return np.asarray(self.per_clip(scores, targets).mean(axis=-1, dtype=np.float64))
+            return mean(self.per_clip(scores, targets), self.weights(targets))
         flat = scores.reshape(-1, *scores.shape[-2:])
         values = [self.module.overall(s, targets) for s in flat]
         return np.asarray(values, dtype=np.float64).reshape(scores.shape[:-2])
@@ -76,6 +81,14 @@ def resolve(spec: str) -> Metric:
         raise UserError(f"metric '{spec}': k must be a whole number from 1, such as '{name}@{module.DEFAULT_K}'")
     cut = int(k) if at else int(module.DEFAULT_K)
     return Metric(f"{name}@{cut}", cut, module)
+
+
+def mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Mean of values (..., N) over clips by their weights (N,); NaN where no clip counts."""
+    if weights is None:
+        return np.asarray(values.mean(axis=-1, dtype=np.float64))
+    total = weights.sum()
+    return np.asarray(values @ weights / total if total else np.full(values.shape[:-1], np.nan))
 
 
 def true_rank(scores: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 METRICS = ("log_loss",)  # said of every fold beside the competition's own
+LOSS = "cross_entropy"  # of a model config that names none
 
 
 def targets(labels: pd.Series, classes: tuple[str, ...]) -> np.ndarray:

@@ -43,13 +43,13 @@ def check(config: "DataConfig") -> None:
         raise UserError("fold_mean=geometric: cosines may be negative; task=verify takes fold_mean=arithmetic")
 
 
-def assign(train: pd.DataFrame, params: "FoldParams", place: str) -> pd.DataFrame:
+def assign(train: pd.DataFrame, params: "FoldParams", place: str, task: str = "verify") -> pd.DataFrame:
     """The folds table with whole speakers in every fold, even in clips."""
     table = train[folds.COLUMNS].reset_index(drop=True).copy()
     speakers = table["label"].nunique()
     if speakers < 2 * params.n:
         raise UserError(f"{place}: {speakers} speakers cannot fill {params.n} folds of two; give a smaller folds.n")
-    table["fold"] = folds.split(np.zeros(len(table), dtype=int), table["label"], params)
+    table["fold"] = folds.split(table.assign(label="", verified=True, group=table["label"]), params)
     return table
 
 

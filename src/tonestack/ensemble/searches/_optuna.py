@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from tonestack.ensemble.blends import Blend, BlendParams, equal
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import log_loss
+from tonestack.metrics import mean
 
 Sampler = Callable[[int, BlendParams], optuna.samplers.BaseSampler]
 optuna.logging.set_verbosity(logging.ERROR)
@@ -76,7 +77,10 @@ def _standard_error(problem: Problem, weights: np.ndarray, power: float) -> floa
         return 0.0
     blend = Blend(weights, power, normalise=problem.normalise)
     values = problem.metric.per_clip(blend(problem.tables), problem.targets)
-    return float(values.std() / np.sqrt(len(values)))
+    share = problem.metric.weights(problem.targets)
+    if share is None:
+        return float(values.std() / np.sqrt(len(values)))
+    return float(np.linalg.norm(share * (values - mean(values, share))) / max(share.sum(), 1))
 
 
 def _starts(problem: Problem, params: BlendParams) -> list[np.ndarray]:

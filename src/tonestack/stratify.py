@@ -1,0 +1,44 @@
+"""Iterative stratification: folds in which every label of multi-label clips has its share.
+
+Sechidis, Tsoumakas & Vlahavas, On the stratification of multi-label data, 2011: the rarest label that is left goes
+first, clip by clip into the fold that lacks it most, because later there would be no clips to even it out. Here a unit
+may be several clips of one group, so units with many clips of the label go before those with few.
+"""
+
+import numpy as np
+
+
+def assign(labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Fold of each clip (N,); clips of one group stay together.
+
+    labels: (N, L) bool, what is to be even over the folds. groups: (N,), a name for each clip's group. Raises
+    `ValueError` where there are fewer groups than folds.
+    """
+    unit = np.unique(groups, return_inverse=True)[1]
+    sizes = np.bincount(unit)
+    if len(sizes) < n_folds:
+        raise ValueError(f"{len(sizes)} groups cannot be put into {n_folds} folds")
+    counts = np.zeros((len(sizes), labels.shape[1]))
+    np.add.at(counts, unit, labels)
+    return _units(counts, sizes, n_folds, np.random.default_rng(seed))[unit]
+
+
+def _units(counts: np.ndarray, sizes: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold of each unit (U,) of `sizes` clips, of which counts (U, L) have each label."""
+    wanted = np.tile(counts.sum(axis=0)[:, None] / n_folds, n_folds)  # (L, K) clips that each fold still lacks
+    room = np.full(n_folds, sizes.sum() / n_folds)
+    fold = np.full(len(sizes), -1)
+    order = rng.permutation(len(sizes))
+    while len(order):
+        left = counts[order].sum(axis=0)
+        label = int(np.where(left > 0, left, np.inf).argmin()) if left.any() else None
+        asked = order if label is None else order[counts[order, label] > 0]
+        weight = sizes if label is None else counts[:, label]
+        for unit in asked[np.argsort(-weight[asked], kind="stable")]:
+            lack = room if label is None else wanted[label]
+            best = np.lexsort((rng.random(n_folds), room, lack))[-1]
+            fold[unit] = best
+            wanted[:, best] -= counts[unit]
+            room[best] -= sizes[unit]
+        order = order[fold[order] < 0]
+    return fold
