@@ -202,7 +202,7 @@ def select(
         if tests is not None:
             fit = pseudo.chosen(tests[i], low, high)
             if params.cross_fit:
-                fit &= pseudo.teaching(competition.test["clip_id"], i, len(place.holdouts), number)
+                fit &= pseudo.teaching(competition.test["clip_id"].tolist(), i, len(place.holdouts), number)
             ids = competition.test["clip_id"][fit].tolist()
             pieces.append(pseudo.rows_of(ids, tests[i, fit], k, "pseudo_test", params.test_weight, competition.classes))
     return pseudo.hardened(pd.concat(pieces, ignore_index=True), competition.classes, params.soft)

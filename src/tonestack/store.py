@@ -356,7 +356,7 @@ def _decode(jobs: list[_Job], chunks: list[Chunk], source: Source, n_jobs: int, 
             shown.update(len(chunk.ids))
 
 
-def _left_by_worker(folder: Path, frontend: FrontendProtocol, on_device: bool) -> tuple[Path, FrontendProtocol]:
+def _left_by_worker(folder: Path, frontend: FrontendProtocol, on_device: bool) -> tuple[Path, Any]:
     """What a worker makes for a frontend, and where: its features, or the samples for a device to make them of."""
     if not on_device:
         return folder, frontend

@@ -77,11 +77,11 @@ def _clips(root: Path) -> pd.DataFrame:
                 rows += [(*parts, name, folder) for name in names if name.endswith(SUFFIXES) and name[0] != "."]
     if not rows:
         raise UserError(f"{root}: there is no wav/<speaker>/<video>/<clip>.wav; check root= or see ./run.sh download")
-    speaker, video, name, folder = map(list, zip(*sorted(rows), strict=True))
-    group = [f"{s}/{v}" for s, v in zip(speaker, video, strict=True)]
-    ids = [check_clip_name(f"{g}/{n}", str(root)) for g, n in zip(group, name, strict=True)]
-    paths = [f"{f}/{i}" for f, i in zip(folder, ids, strict=True)]
-    clips = pd.DataFrame({"clip_id": ids, "path": paths, "label": speaker, "group": group})
+    rows.sort()
+    group = [f"{speaker}/{video}" for speaker, video, _, _ in rows]
+    ids = [check_clip_name(f"{speaker}/{video}/{name}", str(root)) for speaker, video, name, _ in rows]
+    paths = [f"{folder}/{one}" for one, (_, _, _, folder) in zip(ids, rows, strict=True)]
+    clips = pd.DataFrame({"clip_id": ids, "path": paths, "label": [row[0] for row in rows], "group": group})
     twice = clips["clip_id"][clips["clip_id"].duplicated()]
     if len(twice):
         raise UserError(f"{root}: '{twice.iloc[0]}' is there in two of {', '.join(FOLDERS)}; keep one")
@@ -135,8 +135,8 @@ def _official(root: Path, clips: pd.DataFrame) -> np.ndarray:
 
 
 def _train(clips: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
-    columns = [clips[name].tolist() for name in ("clip_id", "path", "label")]
-    return tables.train_frame(*columns, True, clips["group"].tolist(), fold.tolist())
+    ids, paths, labels, group = (clips[name].tolist() for name in ("clip_id", "path", "label", "group"))
+    return tables.train_frame(ids, paths, labels, True, group, fold.tolist())
 
 
 def _test(clips: pd.DataFrame) -> pd.DataFrame:
