@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cnn1d": {"filters": 8, "kernel": 64, "stride": 32, "channels": (8, 8)},
     "timm_backbone": {"backbone": "test_resnet"},
     "resnet18": {"width": 4, "size": 32},
+    "rnn": {"project": 5, "hidden": 6},
     "ecapa": {"channels": 8, "attention": 6, "embedding": 7, "squeeze": 4},
 }
 OWN_POOL = {"ecapa"}  # pools as its paper says
@@ -143,6 +144,13 @@ def test_ecapa_has_its_documents_parameters_and_none_that_nothing_reads() -> Non
     assert count_parameters(module.build(module.Params(**document), 80, 1211)) == 1_329_039 == 1_096_527 + 192 * 1211
     dead = 3 * (20 * 20 * 3 + 2 * 20)
     assert count_parameters(module.build(module.Params(), 80, 1211)) == 1_329_039 - dead
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("gru", 3), ("lstm", 4)])
+def test_a_recurrent_network_counted_by_hand(cell: str, gates: int) -> None:
+    made = build("rnn", bands=7, classes=3, cell=cell, project=5, hidden=6, pool="avg")
+    recurrent = 2 * gates * (6 * 5 + 6 * 6 + 2 * 6)  # two directions, two biases
+    assert count_parameters(made) == (7 * 5 + 5) + recurrent + (12 * 3 + 3)
 
 
 def test_multiply_adds_counted_by_hand() -> None:
