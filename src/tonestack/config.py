@@ -70,6 +70,7 @@ class DataConfig(Section):
     task: str = "classify"
     metric: str = "map@3"
     preset: str = "fast"
+    presets: str | None = Field(None, description="folder of presets of its own: configs/preset/<presets>/")
     groups: dict[str, dict[str, list[str]]] = {}
     audio: AudioParams = AudioParams()
     folds: FoldParams = FoldParams()
@@ -248,25 +249,20 @@ def _places(layers: list[Layer], section: str) -> Callable[[tuple[str, ...]], st
     return lambda loc: f"{_place_of(layers, (section, *loc))}: {section}"
 
 
-def load_preset(name: str) -> Preset:
-    """Read one preset."""
-    place, values = layer("preset", name)
-    return Preset.parse(values, place)
-
-
-def preset_of(words: Words) -> str:
-    """Name of the preset of a call: the word, else the data config's own."""
-    default = DataConfig.model_fields["preset"].default
-    return words.preset or str(layer("data", words.data)[1].get("preset", default))
+def load_preset(words: Words) -> tuple[str, Preset]:
+    """Place and content of the preset of a call: the word's, else the data config's own."""
+    given = merge([layer("data", words.data), ("command line", words.overrides)])
+    name = words.preset or str(given.get("preset", DataConfig.model_fields["preset"].default))
+    place, values = layer("/".join(["preset", *filter(None, [given.get("presets")])]), name)
+    return place, Preset.parse(values, place)
 
 
 def load_data(words: Words) -> tuple[DataConfig, Preset]:
     """Resolve the data config: its YAML, the preset's `data`, the words and overrides."""
-    name = preset_of(words)
-    preset = load_preset(name)
+    place, preset = load_preset(words)
     own, _ = split_overrides(words)
-    typed = {"preset": name} | ({"root": words.root} if words.root else {})
-    layers = [layer("data", words.data), (f"configs/preset/{name}.yaml", preset.data), ("command line", typed | own)]
+    typed = {"preset": Path(place).stem} | ({"root": words.root} if words.root else {})
+    layers = [layer("data", words.data), (place, preset.data), ("command line", typed | own)]
     config = DataConfig.parse(merge(layers), lambda loc: _place_of(layers, loc))
     part_params("data", config.reader, _places(layers, "reader"))
     parts.find("tasks", config.task)
@@ -277,7 +273,7 @@ def load_data(words: Words) -> tuple[DataConfig, Preset]:
 def load_model(name: str, preset: Preset, words: Words) -> ModelConfig:
     """Resolve one model config: its YAML, the preset's `all` and `each`, the overrides."""
     _, own = split_overrides(words)
-    place = f"configs/preset/{preset_of(words)}.yaml"
+    place, _ = load_preset(words)
     layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
     config = ModelConfig.parse(merge([("", {"loss": LOSS}), *layers]), lambda loc: _place_of(layers, loc))
     return config.model_copy(update=_with_defaults(config, layers))

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tonestack import config, parts
 from tonestack.competition import Competition
 from tonestack.config import PROJECT, DataConfig, ModelConfig, Preset
@@ -107,8 +109,8 @@ class Run:
         return competition
 
     @property
-    def scoring(self) -> Path | None:
-        """The csv of test labels: the user's `scoring=`, or the competition's own where it lies in `root`."""
+    def scoring(self) -> Path | pd.DataFrame | None:
+        """The test labels: the user's `scoring=`, or the competition's own: a csv in `root`, or what its names say."""
         if self.words.scoring:
             path = Path(self.words.scoring).expanduser()
             if not path.is_file():

@@ -13,12 +13,17 @@ from tonestack.metrics import Metric
 USAGES = ("Public", "Private")
 
 
-def read(path: Path, classes: Sequence[str], task: str) -> pd.DataFrame:
+def read(source: Path | pd.DataFrame, classes: Sequence[str], task: str) -> pd.DataFrame:
     """Read a scoring csv: `clip_id, label, usage` of the scored clips, usage `Public` or `Private`.
+
+    A reader that knows the test labels without a csv gives the table itself.
 
     Columns `fname` or `clip_id`, `label` and, if there is one, `usage` (`Ignored` rows and rows without a
     label are left out; without the column all are Public). Faults are `UserError` naming column or row.
     """
+    if isinstance(source, pd.DataFrame):
+        return _checked(source, Path("test labels"), classes, task)
+    path = source
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except (ValueError, OSError) as error:

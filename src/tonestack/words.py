@@ -9,7 +9,7 @@ from pydantic import Field
 from tonestack.errors import UserError, nearest
 from tonestack.section import Section
 
-DATA_KEYS = ("task", "metric", "fold_mean")  # of the data config's own, no section before them
+DATA_KEYS = ("task", "metric", "fold_mean", "presets")  # of the data config's own, no section before them
 
 
 class Words(Section):
