@@ -208,6 +208,7 @@ def test_an_episode_of_the_document_pairs_every_voice_with_a_fresh_crop_of_the_t
     assert all(sorted(row) == list(range(6)) for row in samples.tolist())
     assert all(len(set(row)) == 1 for row in targets.tolist())
     assert torch.equal(samples.gather(1, batch.truth[:, None]).squeeze(1), targets[:, 0])
+    assert torch.equal(batch.samples[batch.positions], batch.targets)
     grouped = Voices.of(clips_of(*[500] * 6), torch.arange(6))
     crops, _, _ = cut(grouped, batch.targets, 20, params, torch.Generator().manual_seed(0))
     assert len(set(crops[:6, 0, 1, 0].tolist())) > 1
@@ -264,6 +265,16 @@ def test_playing_faster_moves_bands_up_by_the_speed() -> None:
     assert centres[int((matrices[1] @ tone).argmax())] == pytest.approx(2500, abs=51)
 
 
+def test_a_voice_keeps_its_colour_for_an_episode() -> None:
+    hear = Hearing(HearingParams(colour_db=12), (1.0,), np.arange(1.0, 33))
+    colours = hear.colours(3, 32, torch.Generator().manual_seed(0))
+    assert colours.shape == (3, 1, 32, 1)
+    assert 1 < colours.abs().max() <= 18
+    heard = hear(torch.zeros(4, 1, 32, 5), torch.zeros(4), colour=colours[torch.tensor([0, 1, 2, 1])])
+    assert torch.equal(heard[1], heard[3])
+    assert not torch.equal(heard[0], heard[1])
+
+
 @pytest.mark.parametrize("params", [{"equaliser_db": 12.0}, {"noise_share": 1.0}, {"narrow_share": 1.0}])
 @pytest.mark.parametrize("waves", [False, True])
 def test_another_recording_differs_stays_finite_and_comes_from_the_generator(
@@ -272,7 +283,7 @@ def test_another_recording_differs_stays_finite_and_comes_from_the_generator(
     hear = Hearing(HearingParams(**params), (1.0,), None if waves else np.arange(1.0, 33))
     x = torch.randn(4, 1, 1 if waves else 32, 50) * 10 ** (0 if waves else 1)
     level = torch.zeros(4)
-    one, two, three = (hear(x, level, None, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    one, two, three = (hear(x, level, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(one, two)
     assert one.isfinite().all()
     assert torch.equal(one, three) == (waves and "narrow_share" in params)  # a narrow line is of spectrograms

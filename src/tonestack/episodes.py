@@ -84,12 +84,13 @@ class Batch:
     """Crops by (voice, speed) and which are compared.
 
     samples, targets: (N or B·N,) and (B or B·N,) indices into voices × speeds. truth: (B,) the candidate that is the
-    target, 0..N-1.
+    target, 0..N-1. positions: (B or B·N,) which of the samples each target is.
     """
 
     samples: Tensor
     targets: Tensor
     truth: Tensor
+    positions: Tensor
 
 
 def draw_batch(n_voices: int, episodes: int, params: EpisodeParams, generator: Generator) -> Batch:
@@ -100,11 +101,11 @@ def draw_batch(n_voices: int, episodes: int, params: EpisodeParams, generator: G
         samples = torch.randperm(kinds, generator=generator)[:n]
         rounds = -(-episodes // n)  # every candidate is the target about equally often
         truth = torch.cat([torch.randperm(n, generator=generator) for _ in range(rounds)])[:episodes]
-        return Batch(samples, samples[truth], truth)
+        return Batch(samples, samples[truth], truth, truth)
     samples = torch.stack([torch.randperm(kinds, generator=generator)[:n] for _ in range(episodes)])  # (B, N)
     truth = torch.randint(n, (episodes,), generator=generator)
-    targets = samples.gather(1, truth[:, None]).expand(-1, n)
-    return Batch(samples.flatten(), targets.flatten(), truth)
+    positions = (truth + n * torch.arange(episodes)).repeat_interleave(n)
+    return Batch(samples.flatten(), samples.flatten()[positions], truth, positions)
 
 
 def cut(voices: Voices, kinds: Tensor, length: int, params: EpisodeParams, generator: Generator) -> tuple[Tensor, ...]:

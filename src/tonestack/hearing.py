@@ -1,4 +1,4 @@
-"""What the Judge hears of a crop: its level and silences evened out and, in training, other rooms and microphones.
+"""What the Judge hears of a crop: its level and silences evened out and, in training, other voices, other recordings.
 
 Spectrograms come in dB from the store. `decibels: false` undoes that, as the document feeds them. Otherwise they stay
 in dB, relative to the clip's own level and cut off below: neither loudness nor the depth of silence tells a voice.
@@ -21,7 +21,8 @@ class HearingParams(Section):
     decibels: bool = Field(True, description="false: power")
     levelled: bool = Field(True, description="relative to the clip's mean power")
     range_db: float = Field(60.0, gt=0, description="what lies further below the level is silence")
-    equaliser_db: float = Field(0.0, ge=0, description="largest swing of a random smooth curve over frequency")
+    colour_db: float = Field(0.0, ge=0, description="swing of a smooth curve that a voice keeps for an episode")
+    equaliser_db: float = Field(0.0, ge=0, description="swing of a smooth curve of every crop's own")
     noise_share: float = Field(0.0, ge=0, le=1, description="crops with noise added")
     noise_db: tuple[float, float] = Field((-50.0, -10.0), description="its level, against the clip's")
     narrow_share: float = Field(0.0, ge=0, le=1, description="crops without what lies above a random band")
@@ -59,10 +60,22 @@ class Hearing(nn.Module):
         moves = None if centres is None or speeds == (1.0,) else speed_matrices(speeds, centres)
         self.register_buffer("moves", moves, persistent=False)
 
+    def colours(self, n: int, bands: int, generator: Generator) -> Tensor:
+        """Random curves (n, 1, F, 1) in dB for n voices of an episode."""
+        return _curves(n, bands, self.params.colour_db, generator)
+
     def forward(
-        self, x: Tensor, level: Tensor, speed: Tensor | None = None, generator: Generator | None = None
+        self,
+        x: Tensor,
+        level: Tensor,
+        speed: Tensor | None = None,
+        colour: Tensor | None = None,
+        generator: Generator | None = None,
     ) -> Tensor:
-        """level: (B,) in dB. speed: (B,) indices into the speeds; with a generator the recording is changed too."""
+        """level: (B,) in dB. In training, of every crop: speed (B,) an index into the speeds, colour (B, 1, F, 1).
+
+        With a generator the recording is changed too.
+        """
         p = self.params
         level = level.view(-1, 1, 1, 1) if p.levelled else torch.zeros(1, device=x.device)
         if self.waves:
@@ -71,6 +84,8 @@ class Hearing(nn.Module):
         x = x - level
         if self.moves is not None and speed is not None:
             x = self.moves[speed.to(x.device)].unsqueeze(1) @ x
+        if colour is not None:
+            x = x + colour.to(x.device)
         if generator is not None:
             x = _rerecorded(x, p, generator)
         return (x.clamp_min(-p.range_db) + p.range_db / 2) / 20 if p.decibels else 10 ** (x / 10)

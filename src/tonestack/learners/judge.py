@@ -127,7 +127,9 @@ def learn_step(ear: Ear, loss_of: Loss, speakers: Speakers, batch: Batch, genera
     kinds = torch.cat([batch.samples, batch.targets])
     params, episodes = ear.params.episodes, len(batch.truth)
     crops, rows, speed = cut(speakers.voices, kinds, ear.params.length, params, generator)
-    x = ear.hearing(crops, speakers.level[rows.to(ear.device)], speed, generator)
+    colours = ear.hearing.colours(len(batch.samples), crops.shape[2], generator)
+    mine = torch.cat([torch.arange(len(batch.samples)), batch.positions])
+    x = ear.hearing(crops, speakers.level[rows.to(ear.device)], speed, colours[mine], generator)
     with autocast(ear.device, ear.settings.training):
         embedding = ear.embed(x)
         samples = ear.model.sample(embedding[: len(batch.samples)])
