@@ -8,7 +8,7 @@ from tonestack import environment  # noqa: F401  # isort: skip
 
 import pandas as pd
 
-from tonestack import cli, leaderboard, oof, rows, scoring, submission
+from tonestack import cli, leaderboard, oof, parts, rows, scoring, submission
 from tonestack.ensemble.tables import Tables
 from tonestack.errors import UserError
 from tonestack.metrics import resolve
@@ -29,6 +29,9 @@ def run(run: Run) -> None:
         files = [{"file": n, **{k: f"{v:.4f}" for k, v in s.items()}} for n, s in found.items() if n.endswith(".csv")]
         if files:
             print(leaderboard.aligned(pd.DataFrame(files)) + "\n")
+        task = parts.find("tasks", run.data.task)
+        if hasattr(task, "scored"):
+            task.scored(run, labels)
     print(leaderboard.render(leaderboard.update(run)))
 
 

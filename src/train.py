@@ -10,7 +10,7 @@ from tonestack import environment  # noqa: F401  # isort: skip
 
 import make_folds
 import prepare
-from tonestack import cli, jobs, leaderboard, revisions
+from tonestack import cli, jobs, leaderboard, parts, revisions
 from tonestack.run import Experiment, Run
 
 
@@ -20,6 +20,9 @@ def run(run: Run) -> list[Experiment]:
     prepare.run(run, [experiment.config.frontend for experiment in experiments])
     make_folds.run(run)
     jobs.run_all(run, jobs.pending(run, experiments))
+    task = parts.find("tasks", run.data.task)
+    if hasattr(task, "trained"):
+        task.trained(run, experiments)
     leaderboard.update(run)
     return experiments
 

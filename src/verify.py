@@ -8,9 +8,11 @@ probability, calibrated by logistic regression on the trials of strangers. Witho
 from tonestack import environment  # noqa: F401  # isort: skip
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from scipy.special import expit, logit
 
 import train
@@ -23,17 +25,26 @@ from tonestack.errors import UserError
 from tonestack.leaderboard import aligned
 from tonestack.learners import network
 from tonestack.run import Experiment, Run
+from tonestack.section import Section
 from tonestack.store import Store
 from tonestack.words import Words
 
 DEMO = "demo_trials"
 
 
-def run(run: Run) -> float:
+class Wanted(Section):
+    """The words of this verb alone."""
+
+    BARE: ClassVar[str] = "clip"
+
+    clip: tuple[str, ...] = Field((), description="the two recordings; the key may be left out")
+
+
+def run(run: Run, wanted: Wanted) -> float:
     """Print the scores and the probability; return it."""
     if run.data.task != "verify":
         run = instead(run)
-    files = [Path(name).expanduser() for name in run.words.files]
+    files = [Path(name).expanduser() for name in wanted.clip]
     if len(files) != 2:
         raise UserError(f"verify: give two recordings, such as ./run.sh verify a.wav b.wav (given: {len(files)})")
     experiments = train.run(run)
@@ -82,4 +93,4 @@ def calibrated(run: Run, names: list[str], scores: list[float]) -> tuple[float, 
 
 
 if __name__ == "__main__":
-    cli.main(run, __doc__, files=True)
+    cli.main(run, __doc__, own=Wanted)

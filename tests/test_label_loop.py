@@ -31,6 +31,7 @@ from tonestack.files import file_hash, read_json, write_array, write_csv, write_
 from tonestack.judges import Partition
 from tonestack.label_settings import PseudoParams
 from tonestack.run import Run
+from tonestack.words import Words
 
 CLASSES = ("cat", "dog", "owl")
 N, TEST, FRAMES, BANDS = 75, 12, 4, 6
@@ -91,8 +92,9 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
         test = pd.DataFrame({"clip_id": test_ids, "path": test_ids, "group": ""})
         competition = Competition(tmp_path, table.assign(path=table["clip_id"]), test, CLASSES, None)
         monkeypatch.setattr(Run, "competition", lambda self: competition)
-        preset = config.load_preset("smoke").model_copy(update={"data": {}, "all": {}, "each": SMALL})
-        monkeypatch.setattr(config, "load_preset", lambda name: preset)
+        place, preset = config.load_preset(Words(preset="smoke"))
+        small = preset.model_copy(update={"data": {}, "all": {}, "each": SMALL})
+        monkeypatch.setattr(config, "load_preset", lambda words: (place, small))
         run = Run.from_arguments(["data=demo", *TOY, *words])
         if not run.cache.exists():
             folds.write(run.folds, table, {})

@@ -353,17 +353,19 @@ def test_verify_tells_one_speaker_from_two(
     monkeypatch.setenv("TONESTACK_HOME", str(done.home))
     one, other, third = (str(root / "wav" / name) for name in ("id10005/video0/00000.wav", "id10005/video1/00001.wav",
                                                                "id10001/video0/00000.wav"))  # fmt: skip
-    same = verify.run(Run.from_arguments([*done.words, one, other], files=True))
-    two = verify.run(Run.from_arguments([*done.words, one, third], files=True))
-    assert 0 <= two < same <= 1
+
+    def asked(*clip: str, word: str = "verify.prior=0.5") -> float:
+        return verify.run(Run.from_arguments([*done.words, word]), verify.Wanted(clip=clip))
+
+    same = asked(one, other)
+    assert 0 <= asked(one, third) < same <= 1
     assert "calibrated on" in capsys.readouterr().out
-    assert verify.run(Run.from_arguments([*done.words, one, one], files=True)) >= same
-    low = verify.run(Run.from_arguments([*done.words, one, other, "verify.prior=0.01"], files=True))
-    assert low < same
+    assert asked(one, one) >= same
+    assert asked(one, other, word="verify.prior=0.01") < same
     with pytest.raises(UserError, match="give two recordings"):
-        verify.run(Run.from_arguments([*done.words, one], files=True))
+        asked(one)
     with pytest.raises(UserError, match=r"nowhere\.wav: "):
-        verify.run(Run.from_arguments([*done.words, one, "nowhere.wav"], files=True))
+        asked(one, "nowhere.wav")
 
 
 def test_embeddings_products_are_the_tables_scores(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:

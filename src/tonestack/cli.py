@@ -7,20 +7,25 @@ from typing import Any
 
 from tonestack.errors import UserError
 from tonestack.run import Run
+from tonestack.section import Section
 from tonestack.words import Words
 
 
-def main(stage: Callable[[Run], Any], doc: str | None, arguments: list[str] | None = None, files: bool = False) -> None:
+def main(
+    stage: Callable[..., Any], doc: str | None, arguments: list[str] | None = None, own: type[Section] | None = None
+) -> None:
     """Run one stage on the command line's words and exit; a user's mistake is one line on stderr.
 
-    files: whether the stage takes names of files beside the words.
+    own: words of this verb alone, given to the stage as a second argument; words without a key are of the field that
+    its `BARE` names, if it has one.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if any(word in ("-h", "--help", "help") for word in arguments):
-        show(help_text(doc or ""))
+        show(help_text(doc or "", own))
         sys.exit(0)
     try:
-        stage(Run.from_arguments(arguments, files))
+        mine, rest = _parted(arguments, own)
+        stage(Run.from_arguments(rest), *([own.parse(mine, "command line")] if own else []))
     except UserError as error:
         sys.exit(refuse(error))
     except KeyboardInterrupt:
@@ -42,12 +47,28 @@ def refuse(error: UserError) -> int:
     return 2
 
 
-def help_text(doc: str) -> str:
-    """A verb's purpose, then every word with its default."""
+def _parted(arguments: list[str], own: type[Section] | None) -> tuple[dict[str, Any], list[str]]:
+    """A verb's own words, and the rest."""
+    mine: dict[str, Any] = {}
+    rest: list[str] = []
+    bare = getattr(own, "BARE", None)
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if bare and (not equals or key == bare):
+            mine[bare] = [*mine.get(bare, ()), text if equals else argument]
+        elif own is None or key not in own.model_fields or not equals:
+            rest.append(argument)
+        elif key in mine:
+            raise UserError(f"'{key}=' is given twice; give it once")
+        else:
+            mine[key] = text
+    return mine, rest
+
+
+def help_text(doc: str, own: type[Section] | None = None) -> str:
+    """A verb's purpose, then every word with its default, its own words first."""
     lines = [doc.strip(), "", "Words (key=value):"]
-    for name, field in Words.model_fields.items():
-        if name == "files":
-            continue
+    for name, field in {**(own.model_fields if own else {}), **Words.model_fields}.items():
         shown = "SECTION.KEY" if name == "overrides" else name
         default = "" if field.default is None or name == "overrides" else f" [{field.default}]"
         lines.append(f"  {shown + '=':13} {field.description}{default}")

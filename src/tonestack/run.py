@@ -42,9 +42,9 @@ class Run:
     preset: Preset
 
     @classmethod
-    def from_arguments(cls, arguments: list[str], files: bool = False) -> "Run":
-        """Parse and resolve `key=value` words, and names of files if the verb takes them; mistakes are `UserError`."""
-        words = config.of_task(parse(arguments, files))
+    def from_arguments(cls, arguments: list[str]) -> "Run":
+        """Parse and resolve `key=value` words; all mistakes are `UserError`."""
+        words = config.of_task(parse(arguments))
         parts.find("engines", words.engine)  # refused here, not after the features have been made
         data, preset = config.load_data(words)
         return cls(words, data, preset)

@@ -11,8 +11,6 @@ from tonestack.section import Section
 
 DATA_KEYS = ("task", "metric", "fold_mean", "presets")  # of the data config's own, no section before them
 
-UNTYPED = {"overrides", "files"}  # words that no key is typed for
-
 
 class Words(Section):
     """Every word but the dotted overrides; the text after each is what `--help` prints."""
@@ -32,7 +30,6 @@ class Words(Section):
     engine: str = Field("local", description="local: this machine; ray: a Ray cluster (docs/scale.md)")
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores or GPUs")
     gpu: float | None = Field(None, gt=0, le=1, description="share of a GPU for one job: 0.5 puts two on each [1]")
-    files: tuple[str, ...] = Field((), description="recordings, where the verb takes them; given without a key")
     trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
     merge: str | None = Field(None, description="corrections.csv of the audit page, taken in by corrections")
     prefer: Literal["mine", "theirs"] | None = Field(None, description="whose correction counts where two differ")
@@ -41,14 +38,9 @@ class Words(Section):
     )
 
 
-def parse(arguments: list[str], files: bool = False) -> Words:
-    """Parse `key=value` words; dotted keys become nested overrides. Unknown words are refused.
-
-    files: whether words without `=` name files.
-    """
-    named = [word for word in arguments if files and "=" not in word]
-    arguments = [word for word in arguments if word not in named]
-    values: dict[str, Any] = {"files": tuple(named)} if named else {}
+def parse(arguments: list[str]) -> Words:
+    """Parse `key=value` words; dotted keys become nested overrides. Unknown words are refused."""
+    values: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
@@ -58,7 +50,7 @@ def parse(arguments: list[str], files: bool = False) -> Words:
             _put(overrides, key.split("."), _value(argument, text))
         elif key in values:
             raise UserError(f"'{key}=' is given twice; give it once, values separated by commas")
-        elif key in Words.model_fields and key not in UNTYPED:
+        elif key in Words.model_fields and key != "overrides":
             values[key] = _word(key, text)
         else:
             raise UserError(f"unknown word '{key}='{_suggest(key)} (a config's key is written section.key=value)")
@@ -66,7 +58,7 @@ def parse(arguments: list[str], files: bool = False) -> Words:
 
 
 def _suggest(key: str) -> str:
-    return nearest(key, {*Words.model_fields, *DATA_KEYS} - UNTYPED)
+    return nearest(key, {*Words.model_fields, *DATA_KEYS} - {"overrides"})
 
 
 def _word(key: str, text: str) -> Any:

@@ -38,14 +38,14 @@ def read(params: Params, root: Path) -> Competition:
     train_dir, test_dir = _folder(root, params.train_dir), _folder(root, params.test_dir)
     if not train_dir.is_dir():
         train_dir = root
-    clips = [p for p in _recordings(root, train_dir) if len(_below(p, train_dir)) > 1 and test_dir not in p.parents]
+    clips = [p for p in recordings(root, train_dir) if len(_below(p, train_dir)) > 1 and test_dir not in p.parents]
     if not clips:
         raise UserError(f"{train_dir}: no class folder with recordings in it; make one folder a class")
     labels = [_below(p, train_dir)[0] for p in clips]
-    ids = [_clip_id(p, root) for p in clips]
-    train = tables.train_frame(ids, ids, labels, group=[_group(p, train_dir) for p in clips])
+    ids = [clip_id(p, root) for p in clips]
+    train = tables.train_frame(ids, ids, labels, group=[group(p, train_dir) for p in clips])
 
-    test_ids = [_clip_id(p, root) for p in _recordings(root, test_dir)]
+    test_ids = [clip_id(p, root) for p in recordings(root, test_dir)]
     classes = tuple(sorted(set(labels)))
     submission = _submission(params, test_ids, classes) if test_ids else None
     return Competition(root, train, tables.test_frame(test_ids, test_ids), classes, submission)
@@ -64,7 +64,7 @@ def _folder(root: Path, name: str) -> Path:
     return root / check_clip_name(name, "data: folder")
 
 
-def _recordings(root: Path, folder: Path) -> list[Path]:
+def recordings(root: Path, folder: Path) -> list[Path]:
     """Every recording below `folder`, sorted by path; hidden files and folders are ignored."""
     return sorted(_walk(root, folder))
 
@@ -99,11 +99,11 @@ def _below(path: Path, folder: Path) -> tuple[str, ...]:
     return path.relative_to(folder).parts
 
 
-def _clip_id(path: Path, root: Path) -> str:
+def clip_id(path: Path, root: Path) -> str:
     return check_clip_name(path.relative_to(root).as_posix(), str(root))
 
 
-def _group(path: Path, train_dir: Path) -> str:
+def group(path: Path, train_dir: Path) -> str:
     """`class/session` for `class/session/clip.wav`; empty for a clip that lies right in its class folder."""
     parts = _below(path, train_dir)
     return "/".join(parts[:-1]) if len(parts) > 2 else ""

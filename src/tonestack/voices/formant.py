@@ -236,6 +236,11 @@ def voice(seed: int) -> FormantVoice:
     )
 
 
+def missing() -> str | None:
+    """Nothing is lacking."""
+    return None
+
+
 def babble(rng: np.random.Generator) -> str:
     """Words of no language: three to eight of one to three syllables."""
     vowels = list(VOWELS)
