@@ -23,6 +23,8 @@
 #     tune         search a model's settings, trials=N        reports/NAME/tune/
 #     embed        embeddings of all clips, a table a fold    reports/NAME/embeddings/
 #     verify       a.wav b.wav: does one person speak?
+#     voices       write a set of synthesised voices          input/
+#     match        CLIP.wav enrol=DIR: whose voice is it?     reports/NAME/match.csv
 #     study        name=STUDY: a document's tables, rerun    reports/NAME/
 #     models       every model config with its size
 #     bench        measured ratios against the usual way      bench/results/

@@ -53,6 +53,8 @@ def speed_matrices(speeds: tuple[float, ...], centres: np.ndarray) -> Tensor:
 class Hearing(nn.Module):
     """Raw crops (B, 1, F, T) with their clips' levels to what the tower takes."""
 
+    moves: Tensor | None
+
     def __init__(self, params: HearingParams, speeds: tuple[float, ...], centres: np.ndarray | None) -> None:
         super().__init__()
         self.params = params

@@ -127,13 +127,14 @@ def describe(calls: list[Run]) -> str:
 def rendered(rows: pd.DataFrame, baseline: str, aligned: Callable[[pd.DataFrame], str]) -> str:
     """The table as text."""
     shown = pd.DataFrame({"experiment": rows["experiment"]})
-    shown["mean [95 %]"] = [_span(*row) for row in rows[["value", "low", "high"]].to_numpy()]
+    shown["mean [95 %]"] = [_span(row) for row in rows[["value", "low", "high"]].to_numpy()]
     shown["sd of repeats"] = ["" if np.isnan(v) else f"{v:.4f}" for v in rows["between_repeats"]]
     if not rows["gain"].isna().all():
         gains = rows[["gain", "gain_low", "gain_high"]].to_numpy()
-        shown[f"over {baseline} [95 %]"] = ["" if np.isnan(row[0]) else _span(*row, sign="+") for row in gains]
+        shown[f"over {baseline} [95 %]"] = ["" if np.isnan(row[0]) else _span(row, "+") for row in gains]
     return aligned(shown)
 
 
-def _span(value: float, low: float, high: float, sign: str = "") -> str:
+def _span(row: np.ndarray, sign: str = "") -> str:
+    value, low, high = row
     return f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"

@@ -1,5 +1,6 @@
 """Boosted trees (LightGBM, Ke et al. 2017) on clip statistics, kept as LightGBM's own text: no pickle."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightgbm as lgb
@@ -69,7 +70,7 @@ def fit(job: FoldJob, store: Store) -> FittedTrees:
         fields = {"label": label[where], "weight": shares[row, label][where]}
         return lgb.Dataset(x[row[where]], **fields, params={"verbose": -1, "feature_pre_filter": False})
 
-    stop = [lgb.early_stopping(params.patience, verbose=False)]
+    stop: list[Callable[..., Any]] = [lgb.early_stopping(params.patience, verbose=False)]
     learnt, judged = data(~inner), data(inner)
     trial = lgb.train(settings, learnt, params.rounds, valid_sets=[judged], callbacks=stop)
     everything = np.ones(len(row), dtype=bool)
