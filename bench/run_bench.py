@@ -1,4 +1,7 @@
-"""Run benchmarks: `run_bench.py [NAME|all]`; each prints a table and writes bench/results/NAME.json."""
+"""Run benchmarks: `run_bench.py [NAME ...|all] [NUMBER ...]`; each prints a table and writes bench/results/NAME.json.
+
+A name may be cut short (`profile`). Numbers go to the benchmark: its sizes, in the order that its file says.
+"""
 
 import runpy
 import sys
@@ -9,15 +12,19 @@ BENCH = Path(__file__).parent
 
 def main(arguments: list[str]) -> int:
     """Run the named benchmarks, or all."""
-    known = sorted(path.stem for path in BENCH.glob("*.py") if path.stem != "run_bench")
-    wanted = arguments or ["all"]
-    unknown = [word for word in wanted if word not in (*known, "all")]
+    known = sorted(path.stem for path in BENCH.glob("[!_]*.py") if path.stem != "run_bench")
+    numbers = [word for word in arguments if word.isdecimal()]
+    wanted = [word for word in arguments if not word.isdecimal()] or ["all"]
+    meant = {
+        word: [name for name in known if name == word] or [n for n in known if n.startswith(word)] for word in wanted
+    }
+    unknown = [word for word in wanted if word != "all" and len(meant[word]) != 1]
     if unknown:
         print(f"tonestack: no benchmark is called '{unknown[0]}'; there is: {', '.join(known)}, all", file=sys.stderr)
         return 2
     sys.path.insert(0, str(BENCH.parent / "src"))
-    for name in known if "all" in wanted else wanted:
-        sys.argv = [name]
+    for name in known if "all" in wanted else [meant[word][0] for word in wanted]:
+        sys.argv = [name, *numbers]
         runpy.run_path(str(BENCH / f"{name}.py"), run_name="__main__")
     return 0
 

@@ -9,7 +9,7 @@ from tonestack import environment  # noqa: F401  # isort: skip
 
 import make_folds
 import prepare
-from tonestack import cli, pseudo_rounds, revisions
+from tonestack import cli, parts, pseudo_rounds, revisions
 from tonestack.errors import UserError
 from tonestack.run import Run
 
@@ -24,8 +24,8 @@ def run(run: Run, base: str | None = None) -> list[str]:
 
 def make(run: Run, base: str) -> list[str]:
     """The same, decisions.csv left as it is."""
-    if run.data.task != "classify":
-        raise UserError(f"pseudo: task {run.data.task}: only clips of one label each get pseudo-labels")
+    if not hasattr(parts.find("tasks", run.data.task), "names"):
+        raise UserError(f"pseudo: task {run.data.task}: its clips have no labels to be guessed")
     models = pseudo_rounds.experiments(run, pseudo_rounds.settings(run), base)
     prepare.run(run, [experiment.config.frontend for experiment in models])
     make_folds.run(run)

@@ -360,15 +360,16 @@ def test_bounds_move_linearly() -> None:
 def test_clips_are_chosen_between_the_bounds() -> None:
     p = np.array([[0.5, 0.5], [0.7, 0.3], [0.995, 0.005], [0.2, 0.8]])
     assert pseudo.chosen(p, 0.6, 0.99).tolist() == [False, True, False, True]
-    assert pseudo.chosen(p, 0.6, 0.99, np.array([0, 0, 0, 0])).tolist() == [False, True, False, False]
+    given = np.array([[True, False]] * 4)
+    assert pseudo.chosen(p, 0.6, 0.99, given).tolist() == [False, True, False, False]
 
 
 def test_soft_labels_reach_the_loss() -> None:
     import torch
 
     hard = pd.DataFrame([["x", 0, "dog", 1.0, "verified"]], columns=revisions.COLUMNS)
-    soft = pseudo.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES)
-    rows = pseudo.hardened(pd.concat([hard, soft], ignore_index=True), CLASSES, soft=True)
+    soft = pseudo.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES, "classify")
+    rows = pseudo.hardened(pd.concat([hard, soft], ignore_index=True), CLASSES, True, "classify")
     task = parts.find("tasks", "classify")
     learnt = labels.for_holdout(rows, 0, CLASSES, task.targets, TrainingParams())
     assert learnt.targets.tolist() == [[0, 1, 0], [0.25, 0.75, 0]]
@@ -382,10 +383,10 @@ def test_soft_labels_reach_the_loss() -> None:
     found = parts.find("losses", "cross_entropy").build(parts.find("losses", "cross_entropy").Params())
     value = found(logits, torch.from_numpy(learnt.targets), torch.from_numpy(learnt.weights))
     assert float(value) == pytest.approx(float((by_hand[0] + 0.5 * by_hand[1]) / 1.5))
-    assert set(pseudo.hardened(rows, CLASSES, soft=False).columns) == set(revisions.COLUMNS)
+    assert set(pseudo.hardened(rows, CLASSES, False, "classify").columns) == set(revisions.COLUMNS)
 
 
 def test_a_revision_survives_its_file(tmp_path: Path) -> None:
-    rows = pseudo.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES)
+    rows = pseudo.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES, "classify")
     write_csv(tmp_path / "p.csv", rows)
     assert labels.read_revision(tmp_path, "p").equals(rows)

@@ -28,16 +28,15 @@ class Average:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self.model = model
-        self.values = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
+        self.live = {k: v for k, v in model.state_dict().items() if v.is_floating_point()}  # changed in place
+        self.values = {k: v.detach().clone() for k, v in self.live.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the model's present values."""
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        now = self.model.state_dict()
-        torch._foreach_lerp_(list(self.values.values()), [now[key] for key in self.values], share)
+        torch._foreach_lerp_(list(self.values.values()), list(self.live.values()), share)
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,7 @@ def judge(run: Run, experiments: Sequence[Experiment]) -> np.ndarray:
     jobs.run_all(run, todo)
     place = Partition.of(folds.read(run.folds))
     logs = [np.log(np.maximum(_read(made, place), FLOOR)) for made in every]
-    mean = np.exp(np.mean(logs, axis=0))
-    judged: np.ndarray = mean / mean.sum(axis=2, keepdims=True)
+    judged: np.ndarray = parts.find("tasks", run.data.task).probabilities(np.mean(logs, axis=0))
     return judged
 
 

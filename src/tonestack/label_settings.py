@@ -36,8 +36,10 @@ class PseudoParams(Section):
     rounds: int = Field(2, ge=0, description="0: none")
     lower: Bounds = (0.35, 0.65)
     upper: Bounds = (0.99, 0.99)
-    train: Literal["off", "keep", "replace"] = Field(
-        "off", description="unverified clips: off, keep (where the given label is the prediction), replace it"
+    train: Literal["off", "keep", "replace", "weigh"] = Field(
+        "off",
+        description="unverified clips: off, keep (where the given label is the prediction), replace it, "
+        "weigh it against the prediction (clips of several labels)",
     )
     test: bool = True
     cross_fit: bool = Field(True, description="test clips are predicted by models that they have not taught alone")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tonestack import config, corrections
+from tonestack import config, corrections, parts
 from tonestack.errors import UserError
 from tonestack.label_settings import Bounds, PseudoParams
 
@@ -40,13 +40,13 @@ def bound(schedule: Bounds, number: int, rounds: int) -> float:
 
 
 def chosen(p: np.ndarray, lower: float, upper: float, given: np.ndarray | None = None) -> np.ndarray:
-    """Rows (n,) whose largest probability lies within the bounds; with `given` (n,) also the class must be it.
+    """Rows (n,) whose largest probability lies within the bounds; with `given` (n, C) also its class must be given.
 
     Rows of NaN, clips that nobody predicted, are never chosen.
     """
     best = p.max(axis=1)
     inside: np.ndarray = (best >= lower) & (best <= upper)
-    return inside if given is None else inside & (p.argmax(axis=1) == given)
+    return inside if given is None else inside & given[np.arange(len(p)), p.argmax(axis=1)]
 
 
 def teaching(clip_ids: Sequence[str], position: int, holdouts: int, number: int) -> np.ndarray:
@@ -62,28 +62,21 @@ def teaching(clip_ids: Sequence[str], position: int, holdouts: int, number: int)
 
 
 def rows_of(
-    ids: Sequence[str], p: np.ndarray, holdout: int, source: str, weight: float, classes: Sequence[str]
+    ids: Sequence[str], p: np.ndarray, holdout: int, source: str, weight: float, classes: Sequence[str], task: str
 ) -> pd.DataFrame:
     """Revision rows of clips with their predictions p (n, C); class columns hold the probabilities."""
-    rows = pd.DataFrame(
-        {
-            "clip_id": list(ids),
-            "holdout": holdout,
-            "label": np.array(classes)[p.argmax(axis=1)],
-            "weight": weight,
-            "source": source,
-        }
-    )
+    label = parts.find("tasks", task).names(p, tuple(classes))
+    rows = pd.DataFrame({"clip_id": list(ids), "holdout": holdout, "label": label, "weight": weight, "source": source})
     soft = pd.DataFrame(p.astype(np.float64).round(6), columns=list(classes))
     return pd.concat([rows, soft], axis=1)
 
 
-def hardened(rows: pd.DataFrame, classes: Sequence[str], soft: bool) -> pd.DataFrame:
+def hardened(rows: pd.DataFrame, classes: Sequence[str], soft: bool, task: str) -> pd.DataFrame:
     """Drop the class columns, or fill them in (0 and 1) for rows that have none."""
     if not soft:
         return rows.drop(columns=list(classes), errors="ignore")
-    own = pd.DataFrame(np.eye(len(classes)), index=list(classes), columns=list(classes))
-    filled = own.loc[rows["label"]].set_index(rows.index)
+    own = parts.find("tasks", task).targets(rows["label"], tuple(classes)).astype(np.float64)
+    filled = pd.DataFrame(own, index=rows.index, columns=list(classes))
     present = rows.reindex(columns=list(classes))
     return rows.assign(**{c: present[c].fillna(filled[c]) for c in classes})
 

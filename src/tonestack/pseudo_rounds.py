@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tonestack import folds, jobs, judges, label_pictures, labels, oof, parts, pseudo, revisions
+from tonestack import folds, jobs, judges, label_pictures, labels, oof, parts, pseudo, revisions, witness
 from tonestack.clean import array_hash
 from tonestack.cleaning import KEEP, LEAVE, RELABEL
 from tonestack.ensemble.tables import Tables
+from tonestack.errors import UserError
 from tonestack.files import file_hash, fingerprint, write_csv
 from tonestack.jobs import FoldJob
 from tonestack.judges import Partition
@@ -42,7 +43,10 @@ class Round:
 
 def settings(run: Run) -> PseudoParams:
     """The rounds' settings, the regime's keys filled in."""
-    return pseudo.check(pseudo.resolved(run.data.pseudo))
+    params = pseudo.check(pseudo.resolved(run.data.pseudo))
+    if params.train == "weigh" and not several_labels(run):
+        raise UserError("pseudo.train=weigh is for clips of several labels; clean.method=agree weighs single ones")
+    return params
 
 
 def experiments(run: Run, params: PseudoParams, revision: str) -> list[Experiment]:
@@ -168,11 +172,14 @@ def test_probabilities(run: Run, before: Round, table: pd.DataFrame) -> np.ndarr
         return None
     folders = [run.oof / experiment.name for experiment in before.experiments]
     loaded = [oof.load(f, table, ids, competition.classes, parts=("test",), fill=False) for f in folders]
-    return np.stack([_mean(each) for each in zip(*(t.test for t in loaded if t.test is not None), strict=True)])
+    folds_of = zip(*(t.test for t in loaded if t.test is not None), strict=True)
+    one_label = not several_labels(run)
+    return np.stack([oof.combine_folds(np.stack(each), "geometric", one_label) for each in folds_of])
 
 
-def _mean(each: tuple[np.ndarray, ...]) -> np.ndarray:
-    return oof.combine_folds(np.stack(each), "geometric")
+def several_labels(run: Run) -> bool:
+    """Whether a clip may have several labels."""
+    return hasattr(parts.find("tasks", run.data.task), "label_lists")
 
 
 def select(
@@ -190,22 +197,28 @@ def select(
     if params.train != "off":  # the others are judged anew
         trusted = trusted[trusted["source"].isin(pseudo.TRUSTED)]
     low, high = (pseudo.bound(b, number, params.rounds) for b in (params.lower, params.upper))
-    given = pd.Index(list(competition.classes)).get_indexer(pd.Index(table["label"]))
+    classes, task = competition.classes, run.data.task
+    given = parts.find("tasks", task).targets(table["label"], classes) > 0
+    verified = table["verified"].to_numpy()
     pieces = [trusted]
     for i, k in enumerate(place.holdouts):
         if trains is not None:
             known = table["clip_id"].isin(trusted.loc[trusted["holdout"] == k, "clip_id"]).to_numpy()
-            asked = np.flatnonzero((place.fold != k) & ~known & ~table["verified"].to_numpy())
-            fit = pseudo.chosen(trains[i, asked], low, high, given[asked] if params.train == "keep" else None)
-            ids, p = table["clip_id"].iloc[asked[fit]].tolist(), trains[i, asked[fit]]
-            pieces.append(pseudo.rows_of(ids, p, k, "pseudo", params.weight, competition.classes))
+            judged, inside = trains[i], np.flatnonzero(place.fold != k)
+            if params.train == "weigh":
+                judged = judged.copy()
+                judged[inside] = witness.posterior(judged[inside], given[inside], verified[inside])
+            asked = inside[~known[inside] & ~verified[inside]]
+            fit = pseudo.chosen(judged[asked], low, high, given[asked] if params.train == "keep" else None)
+            ids, p = table["clip_id"].iloc[asked[fit]].tolist(), judged[asked[fit]]
+            pieces.append(pseudo.rows_of(ids, p, k, "pseudo", params.weight, classes, task))
         if tests is not None:
             fit = pseudo.chosen(tests[i], low, high)
             if params.cross_fit:
                 fit &= pseudo.teaching(competition.test["clip_id"].tolist(), i, len(place.holdouts), number)
             ids = competition.test["clip_id"][fit].tolist()
-            pieces.append(pseudo.rows_of(ids, tests[i, fit], k, "pseudo_test", params.test_weight, competition.classes))
-    return pseudo.hardened(pd.concat(pieces, ignore_index=True), competition.classes, params.soft)
+            pieces.append(pseudo.rows_of(ids, tests[i, fit], k, "pseudo_test", params.test_weight, classes, task))
+    return pseudo.hardened(pd.concat(pieces, ignore_index=True), classes, params.soft, task)
 
 
 def _decisions(run: Run, rows: pd.DataFrame, table: pd.DataFrame, base: str, name: str) -> pd.DataFrame:

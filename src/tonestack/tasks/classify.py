@@ -28,13 +28,18 @@ def truth(targets: np.ndarray) -> np.ndarray:
     return targets.argmax(axis=1)
 
 
+def names(probabilities: np.ndarray, classes: tuple[str, ...]) -> list[str]:
+    """The label that each row (n, C) says: the likeliest class."""
+    return [classes[best] for best in probabilities.argmax(axis=1)]
+
+
 def log_probabilities(logits: "Tensor") -> "Tensor":
     """Turn logits (B, C) into log-probabilities."""
     return logits.log_softmax(dim=1)
 
 
 def probabilities(logs: np.ndarray) -> np.ndarray:
-    """Turn log-probabilities, known up to a constant a row, into rows (n, C) that sum to one."""
-    likelihood = np.exp(logs - logs.max(axis=1, keepdims=True))  # the likeliest is 1: no row underflows to 0 / 0
-    shares: np.ndarray = likelihood / likelihood.sum(axis=1, keepdims=True)
+    """Turn log-probabilities, known up to a constant a row, into rows (..., C) that sum to one."""
+    likelihood = np.exp(logs - logs.max(axis=-1, keepdims=True))  # the likeliest is 1: no row underflows to 0 / 0
+    shares: np.ndarray = likelihood / likelihood.sum(axis=-1, keepdims=True)
     return shares

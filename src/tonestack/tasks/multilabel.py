@@ -37,11 +37,18 @@ def truth(targets: np.ndarray) -> np.ndarray:
     return (targets >= 0.5).astype(np.int8)
 
 
+def names(probabilities: np.ndarray, classes: tuple[str, ...]) -> list[str]:
+    """The labels that each row (n, C) says: every class from a half on, the likeliest where there is none."""
+    there = probabilities >= 0.5
+    there[np.arange(len(there)), probabilities.argmax(axis=1)] = True
+    return [SEPARATOR.join(np.array(classes)[row]) for row in there]
+
+
 def log_probabilities(logits: "Tensor") -> "Tensor":
     """Turn logits (B, C) into log-probabilities, each class on its own."""
     return logits.clamp(max=0) - (-logits.abs()).exp().log1p()
 
 
 def probabilities(logs: np.ndarray) -> np.ndarray:
-    """Turn log-probabilities into probabilities (n, C)."""
+    """Turn log-probabilities into probabilities (..., C)."""
     return np.exp(np.minimum(logs, 0.0))

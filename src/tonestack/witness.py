@@ -1,0 +1,57 @@
+"""What judges and the labels that a crowd gave say together of clips that may have several labels.
+
+The judges' log odds are calibrated on verified clips (Platt 1999). A given label is one more witness, of whom two rates
+are estimated from the unverified clips by expectation maximisation (Dawid & Skene 1979, one annotator): how often a
+class that is there is named, and how often one that is not. Classes are independent and share the rates.
+"""
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+FLOOR = 1e-6
+STEPS = 200
+TOLERANCE = 1e-7
+
+
+def posterior(p: np.ndarray, given: np.ndarray, verified: np.ndarray) -> np.ndarray:
+    """Probability of every class (n, C) of clips whose judges say p (n, C) and whose crowd said given (n, C) of 0/1.
+
+    verified: (n,), clips whose given labels are right; they are kept as they are.
+    """
+    odds = logit(np.clip(p, FLOOR, 1 - FLOOR))
+    if verified.any():
+        odds = calibrated(odds, odds[verified], given[verified])
+    named, invented = rates(expit(odds[~verified]), given[~verified])
+    evidence = np.where(given, np.log(named / invented), np.log((1 - named) / (1 - invented)))
+    return np.where(verified[:, None], given, expit(odds + evidence))
+
+
+def calibrated(odds: np.ndarray, known: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """a·odds + b, with the a > 0 and b of least log loss on clips of `known` odds and `truth`, (n, C) both."""
+
+    def loss(free: np.ndarray) -> tuple[float, np.ndarray]:
+        scale = np.exp(free[0])
+        x = scale * known + free[1]
+        slope = expit(x) - truth
+        return float((np.logaddexp(0, x) - truth * x).mean()), np.array([(slope * scale * known).mean(), slope.mean()])
+
+    free = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B").x
+    return np.exp(free[0]) * odds + free[1]
+
+
+def rates(p: np.ndarray, given: np.ndarray) -> tuple[float, float]:
+    """How often the crowd names a class that is there, and one that is not, from what the judges say (n, C)."""
+    if not len(p):
+        return 0.9, 0.1
+    named, invented = 0.8, 0.05
+    for _ in range(STEPS):
+        there = p * np.where(given, named, 1 - named)
+        absent = (1 - p) * np.where(given, invented, 1 - invented)
+        share = there / np.maximum(there + absent, FLOOR)
+        before = named, invented
+        named = float(np.clip((share * given).sum() / share.sum(), FLOOR, 1 - FLOOR))
+        invented = float(np.clip(((1 - share) * given).sum() / (1 - share).sum(), FLOOR, 1 - FLOOR))
+        if max(abs(named - before[0]), abs(invented - before[1])) < TOLERANCE:
+            break
+    return named, invented
