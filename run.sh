@@ -17,7 +17,7 @@
 #     submit       choose by nested CV, check, write          submissions/submission.csv
 #     score        Public and Private scores of everything    oof/NAME/leaderboard.csv
 #     repeat       the same on other folds, with intervals    reports/NAME/repeats.csv
-#     report       pages to look at and to listen to          reports/NAME/index.html, audit.html
+#     report       pages to look at and to listen to          reports/NAME/index.html
 #     corrections  take in a person's labels: merge=FILE      folds/corrections.csv
 #     leaderboard  the table of all experiments
 #     tune         search a model's settings, trials=N        reports/NAME/tune/

@@ -196,7 +196,7 @@ class Visit:
     def __init__(self, browser: Any, folder: Path, name: str, **settings: Any) -> None:
         self.context = browser.new_context(**({"viewport": {"width": 1200, "height": 800}} | settings))
         self.tab, self.faults = self.context.new_page(), list[str]()
-        self.tab.set_default_timeout(10_000)
+        self.tab.set_default_timeout(120_000)
         self.tab.on("console", lambda said: self.faults.append(said.text) if said.type != "log" else None)
         self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
         self.tab.on("dialog", lambda shown: (self.faults.append(f"dialog {shown.message}"), shown.dismiss()))
@@ -235,7 +235,7 @@ def visit(browser: Any, run: Run) -> Iterator[Any]:
 
 def wait_until(tab: Any, condition: str) -> None:
     """Wait for a condition in the page; Playwright's own way needs `eval`, which the pages forbid."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not tab.evaluate(condition):
         assert time.monotonic() < deadline, condition
         tab.wait_for_timeout(50)

@@ -109,7 +109,6 @@ def merge(mine: pd.DataFrame, theirs: pd.DataFrame, prefer: str | None) -> tuple
     both = mine.merge(theirs, on="clip_id", suffixes=(" mine", " theirs"))
     differ = (both["decision mine"] != both["decision theirs"]) | (both["label mine"] != both["label theirs"])
     conflicts = both[differ]
-    overruled = conflicts["clip_id"] if prefer == "theirs" else []
-    first = mine[~mine["clip_id"].isin(overruled)]
+    first = mine[~mine["clip_id"].isin(conflicts["clip_id"])] if prefer == "theirs" else mine
     joined = pd.concat([first, theirs[~theirs["clip_id"].isin(first["clip_id"])]], ignore_index=True)
     return joined, conflicts

@@ -118,20 +118,29 @@ class Material:
         return str(names.iloc[-1]) if len(names) and names.iloc[-1] in set(self.board["experiment"]) else None
 
     @cached_property
+    def first(self) -> str | None:
+        """The table submitted, else the best by cross-validation."""
+        ranked = self.board.loc[self.board["cv"].notna(), "experiment"].astype(str).tolist()
+        return self.submitted or next(iter(ranked), None)
+
+    @cached_property
     def best(self) -> Predictions | None:
-        """The table that the pages look into: the one submitted, else the best by cross-validation."""
-        ranked = self.board.loc[self.board["cv"].notna(), "experiment"].tolist()
-        names = [self.submitted, *ranked] if self.submitted else ranked
-        return next((found for name in names if (found := self.predictions(str(name))) is not None), None)
+        """The table that the pages look into: `first`, or the best one that has rows to look into."""
+        ranked = self.board.loc[self.board["cv"].notna(), "experiment"].astype(str).tolist()
+        names = [self.first, *ranked] if self.first else []
+        return next((found for name in names if (found := self.predictions(name)) is not None), None)
 
     def predictions(self, name: str) -> Predictions | None:
-        """A table of the leaderboard, its rows summing to one where a clip has one label; None without an OOF part."""
+        """A table of the leaderboard, its rows summing to one where a clip has one label.
+
+        None without an OOF part, and for tables whose rows are not clips (trials, queries).
+        """
         tables = Tables.of(self.run, [name])
         try:
             found = tables.read(name)
         except UserError:  # damaged since the leaderboard was made
             return None
-        if found.oof is None:
+        if found.oof is None or found.oof.shape != (len(self.folds), len(self.classes)):
             return None
         train = found.oof / found.oof.sum(axis=1, keepdims=True) if tables.normalise else found.oof
         return Predictions(name, train, None if found.test is None else tables.combine(found.test))

@@ -93,13 +93,14 @@ def write_assets(folder: Path) -> None:
 
 def facts(material: Material) -> list[tuple[str, str]]:
     """What stands at the top of the page: name and value."""
-    folds, best = material.folds, material.best
+    folds, first = material.folds, material.first
     lines = [("Metric", material.metric.name)]
-    if best is not None:
-        row = material.board.set_index("experiment").loc[best.name]
-        lines += [("Submitted" if best.name == material.submitted else "Best table", best.name)]
-        lines += [("CV", f"{row['cv']:.4f} ± {row['cv_se']:.4f}")]
-        lines += [(n.capitalize(), f"{row[n]:.4f}") for n in ("public", "private") if pd.notna(row[n])]
+    if first is not None:
+        row = material.board.set_index("experiment").loc[first]
+        lines += [("Submitted" if first == material.submitted else "Best table", first)]
+        said = {"CV": f"{row['cv']:.4f} ± {row['cv_se']:.4f}"} if pd.notna(row["cv"]) else {}
+        said |= {n.capitalize(): f"{row[n]:.4f}" for n in ("public", "private") if pd.notna(row[n])}
+        lines += said.items()
     lines += [("Train clips", f"{len(folds):,} ({int(folds['verified'].sum()):,} verified)")]
     lines += [("Test clips", f"{len(material.clips) - len(folds):,}"), ("Classes", f"{len(material.classes):,}")]
     return [*lines, ("Tables", f"{len(material.board):,}")]

@@ -13,6 +13,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import soundfile
+from threadpoolctl import threadpool_limits
 
 from tonestack import audio, jobs
 from tonestack.audio import AudioParams, BadAudio
@@ -47,7 +48,7 @@ def make(material: Material, numbers: Sequence[int], seconds: float, pictures: b
     once = dict(zip(hashes, paths, strict=True))  # the same recording may be there under two names
     calls = (joblib.delayed(_one)(root, path, name, folder, seconds, pictures) for name, path in once.items())
     found: dict[str, Sound | None] = {}
-    with bar(len(once), "report", "clips") as progress:
+    with threadpool_limits(1), bar(len(once), "report", "clips") as progress:  # small products: more threads stall
         done = joblib.Parallel(jobs.cores(), prefer="threads", return_as="generator")(calls)
         for name, sound in zip(once, done, strict=True):
             found[name] = sound
@@ -83,8 +84,7 @@ def _one(root: Path, path: Path, name: str, folder: Path, seconds: float, pictur
     except BadAudio:
         return None
     start, whole = (float(part) for part in said.split())
-    names = [f"{AUDIO}/{flac.name}", f"{PICTURES}/{png.name}" if picture else ""]
-    return Sound(*names, start=start, seconds=length, whole=whole)
+    return Sound(f"{AUDIO}/{flac.name}", f"{PICTURES}/{png.name}" if picture else "", start, length, whole)
 
 
 def write(clip: audio.Clip, seconds: float, flac: Path, png: Path | None) -> None:

@@ -27,6 +27,11 @@ function themed(figure, width) {
     hoverlabel: { bgcolor: colour("--surface"), bordercolor: colour("--line"), font: text, align: "left" },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : layout.dragmode,
   });
+  for (const trace of width < 700 ? data : []) {
+    if (trace.type !== "heatmap") continue;
+    trace.showscale = false;
+    layout.xaxis.showticklabels = layout.xaxis.tickvals.length <= 16; // a tap on a cell names both classes
+  }
   if (width < 700 && data.length > 12) layout.showlegend = false;
   else if (width < 700 && data.length > 2) layout.height += 20 * data.length; // names stand one below the other
   return figure;

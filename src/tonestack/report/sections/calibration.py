@@ -10,6 +10,8 @@ TITLE, PLACE = "Calibration", 70
 
 BINS = 10
 TABLES = 4  # the one looked into and the best others
+UNDER = "right more often than the model says"
+LEAST = 5  # clips in a bin that is drawn
 
 
 def blocks(material: Material) -> list[Block]:
@@ -35,11 +37,13 @@ def chart(material: Material, tables: list[Predictions]) -> Chart:
         confidence, right, share = reliability(table.train[rows], material.targets[rows])
         error = float((share * np.abs(right - confidence)).sum())
         said.append(f"{table.name} {error:.3f}")
-        made.add_scatter(x=confidence, y=right, mode="lines+markers", name=plots.text(f"{table.name} ({error:.3f})"))
-        made.data[-1].update(marker={"size": 5 + 22 * np.sqrt(share)}, customdata=None, text=share)
+        drawn = share * len(rows) >= LEAST - 0.5
+        name = plots.text(f"{table.name} ({error:.3f})")
+        made.add_scatter(x=confidence[drawn], y=right[drawn], mode="lines+markers", name=name, text=share[drawn])
+        made.data[-1].marker.size = 5 + 22 * np.sqrt(share[drawn])
         made.data[-1].hovertemplate = "says %{x:.2f}, right %{y:.2f}<br>%{text:.0%} of the clips"
     alt = f"Reliability diagram. Expected calibration error: {', '.join(said)}."
-    return Chart(made, alt, "In brackets the expected calibration error; points over the diagonal are underconfident.")
+    return Chart(made, alt, f"In brackets the expected calibration error. Points over the diagonal: {UNDER}.")
 
 
 def reliability(p: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

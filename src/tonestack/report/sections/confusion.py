@@ -1,7 +1,6 @@
 """Which classes are taken for which: the confusion matrix, its clips to be heard."""
 
 import numpy as np
-import pandas as pd
 
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Cell, Chart, Table
@@ -13,6 +12,8 @@ MOST = 60  # classes in the matrix: those with the most errors
 NAMED, HEARD = 6, 12  # clips named when a cell is hovered, played when it is clicked
 LISTED = 15  # mistakes in the table
 
+Cells = dict[tuple[int, int], list[int]]  # given and predicted class -> numbers of clips, the surest first
+
 
 def blocks(material: Material) -> list[Block]:
     """The matrix and the most frequent mistakes."""
@@ -20,16 +21,16 @@ def blocks(material: Material) -> list[Block]:
     if found is None or not material.one_label or not len(rows := material.judged(found)):
         return []
     predicted = found.train[rows].argmax(axis=1)
-    pairs = pd.DataFrame({"clip": rows, "given": material.targets[rows], "predicted": predicted})
-    pairs["p"] = found.train[rows, predicted]
-    cells = pairs.sort_values("p", ascending=False).groupby(["given", "predicted"])["clip"].agg(list)
-    wrong = cells[[given != predicted for given, predicted in cells.index]]
-    share = float((pairs["given"] == pairs["predicted"]).mean())
+    given, cells = material.targets[rows], Cells()
+    for i in np.argsort(-found.train[rows, predicted], kind="stable"):
+        cells.setdefault((int(given[i]), int(predicted[i])), []).append(int(rows[i]))
+    wrong = {pair: clips for pair, clips in sorted(cells.items()) if pair[0] != pair[1]}
+    share = float((given == predicted).mean())
     shown: list[Block] = [chart(material, cells, f"{found.name}: {share:.1%} of {len(rows):,} verified clips right.")]
     return shown + ([mistakes(material, wrong)] if len(wrong) else [])
 
 
-def chart(material: Material, cells: "pd.Series[list[int]]", said: str) -> Chart:
+def chart(material: Material, cells: Cells, said: str) -> Chart:
     """Rows are given labels, columns predictions; colours are shares of a row."""
     kept = classes_shown(cells, len(material.classes))
     names = [material.classes[i] for i in kept]
@@ -37,7 +38,7 @@ def chart(material: Material, cells: "pd.Series[list[int]]", said: str) -> Chart
     count = np.zeros((len(kept), len(kept)))
     hover = np.full(count.shape, "", dtype=object)
     numbers: list[list[list[int]]] = [[[] for _ in kept] for _ in kept]
-    for (given, predicted), clips in cells.items():  # type: ignore[misc]
+    for (given, predicted), clips in cells.items():
         if given in place and predicted in place:
             i, j = place[given], place[predicted]
             count[i, j], numbers[i][j] = len(clips), clips[:HEARD]
@@ -52,22 +53,20 @@ def chart(material: Material, cells: "pd.Series[list[int]]", said: str) -> Chart
     return Chart(made, f"Confusion matrix. {said} The table below lists the most frequent mistakes.{left}", said + left)
 
 
-def classes_shown(cells: "pd.Series[list[int]]", count: int) -> list[int]:
+def classes_shown(cells: Cells, count: int) -> list[int]:
     """All classes, or the `MOST` with the most mistakes, in order."""
     if count <= MOST:
         return list(range(count))
     errors = np.zeros(count)
-    for (given, predicted), clips in cells.items():  # type: ignore[misc]
+    for (given, predicted), clips in cells.items():
         errors[[given, predicted]] += len(clips) * (given != predicted)
     return sorted(np.argsort(-errors, kind="stable")[:MOST].tolist())
 
 
-def mistakes(material: Material, wrong: "pd.Series[list[int]]") -> Table:
+def mistakes(material: Material, wrong: Cells) -> Table:
     """The most frequent mistakes, the surest clips of each to be heard."""
-    order = wrong.map(len).sort_values(ascending=False, kind="stable").index[:LISTED]
     lines = []
-    for given, predicted in order:
-        clips = wrong[(given, predicted)]
+    for (given, predicted), clips in sorted(wrong.items(), key=lambda cell: -len(cell[1]))[:LISTED]:
         names = material.classes[given], material.classes[predicted]
         lines.append([*map(Cell.of, names), Cell.of(len(clips)), Cell("", clips=tuple(clips[:5]))])
     return Table("The most frequent mistakes", ("Given", "Predicted", "Clips", "Listen"), lines)

@@ -5,7 +5,7 @@ import pandas as pd
 
 from tonestack.files import read_json
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Cell, Chart, Table
+from tonestack.report.blocks import Block, Chart, Table
 from tonestack.report.material import Material
 
 TITLE, PLACE = "Ensemble", 30
@@ -46,7 +46,6 @@ def weights(material: Material, table: pd.DataFrame) -> Chart:
 def members(table: pd.DataFrame) -> Table:
     """Each table's own score, weight, and what the equal-weights mean loses without it."""
     frame = table.rename(columns=HEADS).sort_values("Gain", ascending=False)
-    frame["Table"] = [Cell.of(name) for name in frame["Table"]]
     return Table.of("Members of the blend; the gain is that of the mean of all tables over the mean without it", frame)
 
 

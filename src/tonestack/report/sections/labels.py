@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from tonestack import corrections
-from tonestack.report.blocks import Block, Cell, Picture, Table, Text
+from tonestack.report.blocks import Block, Picture, Table, Tabs, Text
 from tonestack.report.material import Material
 
 TITLE, PLACE = "Labels", 90
@@ -24,7 +24,8 @@ def blocks(material: Material) -> list[Block]:
         if table is not None:
             name = path.stem.removeprefix("clean-")
             shown.append(Table.of(f"Cleaning method {name}: clips by group of their given label", table))
-    return shown + [tsne(folder, path) for path in material.pictures("tsne-*.png")]
+    drawn = {path.stem.removeprefix("tsne-"): tsne(folder, path) for path in material.pictures("tsne-*.png")}
+    return [*shown, Tabs("t-SNE before and after cleaning", {**drawn})] if drawn else shown
 
 
 def people(corrected: pd.DataFrame) -> str:
@@ -39,7 +40,6 @@ def decisions(decided: pd.DataFrame) -> Table:
     unverified = decided[decided["verified"].astype(int) == 0]
     count = pd.crosstab(unverified["given_label"], unverified["decision"].fillna(""))
     frame = count.rename_axis("Given label").reset_index()
-    frame["Given label"] = [Cell.of(name) for name in frame["Given label"]]
     name = decided["revision"].iloc[0]
     return Table.of(f"Decisions of the chosen revision {name} on unverified clips", frame)
 

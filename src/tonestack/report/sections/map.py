@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from tonestack.clean import array_hash
 from tonestack.ensemble import clip_statistics
@@ -41,7 +42,8 @@ def tsne(material: Material, x: np.ndarray) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     low = components(x, 30)
     perplexity = min(30, (len(x) - 1) / 3)
-    placed: np.ndarray = TSNE(perplexity=perplexity, init="pca", max_iter=STEPS, random_state=0).fit_transform(low)
+    with threadpool_limits(1):  # its threads wait for each other in every step: on busy cores for long
+        placed: np.ndarray = TSNE(perplexity=perplexity, init="pca", max_iter=STEPS, random_state=0).fit_transform(low)
     write_array(path, placed)
     return placed
 

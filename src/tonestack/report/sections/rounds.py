@@ -24,12 +24,20 @@ def blocks(material: Material) -> list[Block]:
 def schedule(table: pd.DataFrame) -> Chart:
     """Clips used as bars, the bounds as lines over them."""
     made = plots.figure(360, xaxis={"title": "round", "dtick": 1}, yaxis={"title": "clips a holdout"}, barmode="stack")
-    made.update_layout(yaxis2={"title": "probability", "overlaying": "y", "side": "right", "range": [0, 1.02]})
+    made.update_layout(
+        yaxis2={"title": "probability", "overlaying": "y", "side": "right", "range": [0, 1.02], "automargin": True}
+    )
     made.update_layout(yaxis2_showgrid=False)
     labelled = table["pseudo train"] + table["pseudo test"]
     bars = {"labels as they were": table["clips"] - labelled, "train clips labelled": table["pseudo train"]}
     for number, (name, count) in enumerate((bars | {"test clips labelled": table["pseudo test"]}).items()):
-        made.add_bar(x=table["round"], y=count.clip(lower=0), name=name, marker={"color": plots.COLOURS[-1 - number]})
+        made.add_bar(
+            x=table["round"],
+            y=count.clip(lower=0),
+            name=name,
+            opacity=0.6,
+            marker={"color": plots.COLOURS[-1 - number]},
+        )
     for name in ("lower", "upper"):
         made.add_scatter(x=table["round"], y=table[name], yaxis="y2", name=f"{name} bound", mode="lines+markers")
         made.data[-1].line = {"color": plots.COLOURS[0 if name == "lower" else 1], "width": 2}

@@ -37,7 +37,8 @@ def tables(material: Material, board: pd.DataFrame) -> Chart:
             made.data[-1].update(text=names, hovertemplate="%{text}<br>" + name + " %{x:.4f}<extra></extra>")
     first = board.iloc[0]
     alt = f"Scores of {len(board)} tables; the best is {first['experiment']} with {first['cv']:.4f}. The leaderboard "
-    return Chart(made, alt + "holds the same numbers.", f"The best {len(board)} tables; bars are one standard error.")
+    said = f"{len(board)} tables" if len(board) < MOST else f"The best {MOST} tables"
+    return Chart(made, alt + "holds the same numbers.", f"{said}; bars are one standard error.")
 
 
 def revisions(material: Material, loop: pd.DataFrame) -> Chart:

@@ -17,7 +17,8 @@ def blocks(material: Material) -> list[Block]:
         first = {"seed": receipts[0].get("seed"), **receipts[0].get("config", {})}
         configs.append(More(name, [Code(dump(first))]))
     found = versions(material)
-    return ([found] if found else []) + [More(f"Configs ({len(configs)})", configs)]
+    shown: list[Block] = [found] if found else []
+    return [*shown, More(f"Configs ({len(configs)})", configs)]
 
 
 def versions(material: Material) -> Table | None:

@@ -1,4 +1,5 @@
-"""Pictures of speaker tasks: detection error trade-off (`det*.png`) and votes (`votes*.png`), in any folder below.
+"""Pictures of speaker tasks in any folder below: detection error trade-off (`det*.png`), votes (`votes*.png`,
+`match*.png`).
 
 A text file of the same name (`det-ecapa.txt`) says in words what a picture shows.
 """
@@ -13,7 +14,7 @@ TITLE, PLACE = "Speakers", 120
 
 def blocks(material: Material) -> list[Block]:
     """All of them, in order of place."""
-    found = material.pictures("**/det*.png", "**/votes*.png")
+    found = material.pictures("**/det*.png", "**/votes*.png", "**/match*.png")
     return [Picture.of(material.folder, path, said(path), name(material.folder, path)) for path in found]
 
 
