@@ -153,7 +153,7 @@ def test_a_resolved_model_says_the_defaults_of_its_parts() -> None:
         ("network.name.x=7", "command line: network: 'name' is {'x': 7}; there is: "),
         ("frontend.name=logmell", "no frontend is called 'logmell'; did you mean 'logmel'?"),
         ("frontend.n_mel=3", "command line: frontend (logmel): unknown key 'n_mel'; did you mean 'n_mels'?"),
-        ("loss.name=xyzzy", "no loss is called 'xyzzy'; there is: aam_softmax, asymmetric, bce, contrastive_center, cross_entropy"),
+        ("loss.name=xyzzy", "no loss is called 'xyzzy'; there is: aam_softmax, asymmetric, bce"),
         ("loss.smoothing=2", "command line: loss (cross_entropy): 'smoothing': "),
         ("metric.k=3", "command line: 'metric': input should be a valid string"),
         ("preset.x=3", "command line: 'preset': input should be a valid string"),
