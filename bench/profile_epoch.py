@@ -19,18 +19,20 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from _measure import copy_bandwidth, product_peak, report
-from tonestack import config, jobs, parts, training
+from tonestack import config, jobs, parts, steps, training
 from tonestack.checkpoint import Average
 from tonestack.config import ModelConfig
 from tonestack.crops import Clips
-from tonestack.layers import Network, Normalise, Tagger, count_multiply_adds
+from tonestack.layers import Normalise, Tagger, count_multiply_adds
 from tonestack.run import Run
-from tonestack.training import TrainingSet, bfloat16_pays, fit
+from tonestack.steps import bfloat16_pays
+from tonestack.training import TrainingSet, fit
 
 CLASSES, SECONDS = 41, 6.0  # of a clip
-RANGES = {
-    "data": [(training, "make_batch"), (training, "augment"), (training, "mixup")],
-    "forward": [(Network, "forward"), (Normalise, "forward")],
+CUTTING = [(Clips, "_gather"), (Clips, "_finish")]
+RANGES: dict[str, list[tuple[Any, str]]] = {
+    "data": [(training, "draw"), (training, "epoch_places"), *CUTTING, (steps, "augment"), (steps, "mixup")],
+    "forward": [(steps, "outputs"), (steps, "loss_on"), (Normalise, "forward")],
     "backward": [(torch.Tensor, "backward")],
     "optimiser": [(nn.utils, "clip_grad_norm_"), (torch.optim.AdamW, "step"), (Average, "update")],
 }

@@ -32,8 +32,8 @@ from tonestack.jobs import FoldJob
 from tonestack.layers import count_multiply_adds
 from tonestack.learners import network
 from tonestack.run import Run
+from tonestack.steps import bfloat16_pays
 from tonestack.store import Store
-from tonestack.training import bfloat16_pays
 
 PLAIN = ["augment.mixup=0", "augment.stretch=0", "augment.gain_db=0", "training.verified_only=false"]
 

@@ -25,12 +25,18 @@ def generator(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
+def draws(batch: int = 8, seed: int = 0, **params: object) -> parts.Draws:
+    """Random numbers of one batch; noise that is drawn on the device repeats with the seed, too."""
+    torch.manual_seed(seed)
+    return parts.Draws(parts.draw(AugmentParams.model_validate(params), 1, batch, generator(seed))[0])
+
+
 def crops(bands: int = 16) -> Tensor:
     return torch.randn(8, 1, bands, 20, generator=generator(99)) + 3
 
 
 def run(x: Tensor, seed: int = 0, std: Tensor = STD, **params: object) -> Tensor:
-    return parts.augment(x, AugmentParams.model_validate(params), std, generator(seed))
+    return parts.augment(x, AugmentParams.model_validate(params), std, draws(len(x), seed, **params))
 
 
 @pytest.mark.parametrize("name", ON)
@@ -63,20 +69,28 @@ def test_the_same_seed_gives_the_same_crops_and_another_others(name: str) -> Non
     assert not torch.equal(run(crops(), 1, **ON[name]), run(crops(), 2, **ON[name]))
 
 
-def test_without_settings_nothing_is_changed_or_drawn() -> None:
-    drawn, x = generator(), crops()
+def test_without_settings_nothing_is_changed_or_used() -> None:
+    drawn, x = draws(), crops()
     assert torch.equal(parts.augment(x, AugmentParams(), STD, drawn), x)
-    assert torch.equal(torch.rand(3, generator=drawn), torch.rand(3, generator=generator()))
+    assert drawn.used == parts.OF_CROPS
+
+
+def test_all_parts_together_use_every_number_once() -> None:
+    everything = {"mixup": 0.4, **{key: value for on in ON.values() for key, value in on.items()}}
+    drawn, params = draws(**everything), AugmentParams.model_validate(everything)
+    parts.augment(crops(), params, STD, drawn)
+    parts.mixup(crops(), torch.eye(8), torch.ones(8), drawn)
+    assert drawn.used == len(drawn.table)
 
 
 @pytest.mark.parametrize(
     "part",
     [
-        lambda x: parts.gain(x, AugmentParams(), STD, generator()),
-        lambda x: parts.shift_bands(x, 0.0, generator()),
-        lambda x: parts.mask(x, 0.0, 3, generator()),
-        lambda x: parts.mask(x, 0.0, 2, generator()),
-        lambda x: parts.erase(x, 0.0, generator()),
+        lambda x: parts.gain(x, AugmentParams(), STD, draws(len(x))),
+        lambda x: parts.shift_bands(x, 0.0, draws(len(x))),
+        lambda x: parts.mask(x, 0.0, 3, draws(len(x))),
+        lambda x: parts.mask(x, 0.0, 2, draws(len(x))),
+        lambda x: parts.erase(x, 0.0, draws(len(x))),
     ],
 )
 def test_a_part_at_zero_is_the_identity(part: Callable[[Tensor], Tensor]) -> None:
@@ -109,7 +123,7 @@ def test_a_waves_gain_is_a_factor_with_a_sign() -> None:
 
 def test_shifted_bands_are_moved_and_the_edge_repeated() -> None:
     x = torch.arange(16.0).view(1, 1, 16, 1).expand(64, 1, 16, 3)
-    y = parts.shift_bands(x, 0.25, generator())
+    y = parts.shift_bands(x, 0.25, draws(len(x)))
     moves = y[:, 0, 8, 0] - 8
     assert set(moves.tolist()) == set(range(-4, 5))
     for crop, move in zip(y, moves, strict=True):
@@ -120,7 +134,7 @@ def test_shifted_bands_are_moved_and_the_edge_repeated() -> None:
 @pytest.mark.parametrize(("dim", "size"), [(2, 16), (3, 20)])
 def test_a_mask_is_one_stretch_of_at_most_its_share(dim: int, size: int) -> None:
     x = torch.ones(200, 1, 16, 20)
-    hidden = (parts.mask(x, 0.5, dim, generator()) == 0).squeeze(1)
+    hidden = (parts.mask(x, 0.5, dim, draws(len(x))) == 0).squeeze(1)
     assert torch.equal(hidden.any(dim=3 - dim + 1), hidden.all(dim=3 - dim + 1))  # whole rows, whole columns
     line = hidden.any(dim=3 - dim + 1)  # (B, size)
     assert int(line.sum(1).max()) in (size // 2, size // 2 - 1)
@@ -129,7 +143,7 @@ def test_a_mask_is_one_stretch_of_at_most_its_share(dim: int, size: int) -> None
 
 def test_erasing_fills_one_rectangle_of_at_most_a_third_a_side() -> None:
     x = torch.full((200, 1, 15, 30), 50.0)
-    changed = (parts.erase(x, 0.5, generator()) != 50).squeeze(1)
+    changed = (parts.erase(x, 0.5, draws(len(x))) != 50).squeeze(1)
     rows, columns = changed.any(2), changed.any(1)
     assert torch.equal(changed, rows[:, :, None] & columns[:, None, :])
     assert int(rows.sum(1).max()) <= 6
@@ -145,7 +159,7 @@ def test_mixup_targets_stay_distributions_and_blend_as_the_crops_do() -> None:
     targets = torch.eye(4)[label]
     x = label.float().view(8, 1, 1, 1).expand(8, 1, 2, 3)  # a crop holds its own label
     weights = 1 + label.float()
-    y, mixed, mixed_weights = parts.mixup(x, targets, weights, 0.5, generator())
+    y, mixed, mixed_weights = parts.mixup(x, targets, weights, draws(mixup=0.5))
     assert torch.allclose(mixed.sum(1), torch.ones(8))
     assert (mixed >= 0).all()
     assert torch.allclose(y[:, 0, 0, 0], mixed @ torch.arange(4.0), atol=1e-6)
@@ -156,7 +170,23 @@ def test_mixup_targets_stay_distributions_and_blend_as_the_crops_do() -> None:
 
 def test_mixup_repeats_with_its_seed() -> None:
     def once(seed: int) -> Tensor:
-        return parts.mixup(crops(), torch.eye(8), torch.ones(8), 0.4, generator(seed))[0]
+        return parts.mixup(crops(), torch.eye(8), torch.ones(8), draws(seed=seed, mixup=0.4))[0]
 
     assert torch.equal(once(1), once(1))
     assert not torch.equal(once(1), once(2))
+
+
+def test_mixups_ratios_are_betas_and_some_batches_are_not_mixed() -> None:
+    params = AugmentParams(mixup=0.4, mixup_share=0.25)
+    ratio = parts.draw(params, 400, 16, generator())[:, 0]
+    mixed = (ratio < 1).any(1)
+    assert abs(float(mixed.float().mean()) - 0.25) < 4 * (0.25 * 0.75 / 400) ** 0.5
+    assert (ratio >= 0.5).all()
+    # of Beta(a, a): variance 1 / (4 (2 a + 1)) about a half, the same for the larger of the ratio and its rest
+    assert float((ratio[mixed] - 0.5).square().mean()) == pytest.approx(1 / (4 * 1.8), rel=0.05)
+
+
+def test_a_crop_that_is_not_mixed_stays_as_it_is() -> None:
+    x, targets, weights = crops(), torch.eye(8), torch.arange(8.0)
+    made = parts.mixup(x, targets, weights, draws(mixup=0.4, mixup_share=0.0))
+    assert all(torch.equal(a, b) for a, b in zip(made, (x, targets, weights), strict=True))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tonestack.checkpoint import Average, History
+from tonestack import checkpoint, crops, steps, training
+from tonestack.augment import draw
+from tonestack.checkpoint import Average, History, State
 from tonestack.config import ModelConfig, TrainingParams
 from tonestack.crops import Clips
 from tonestack.errors import UserError
@@ -20,15 +23,16 @@ from tonestack.layers import Network, Normalise, Pool, Tagger
 from tonestack.losses import EmbeddingLoss, Loss, contrastive_center
 from tonestack.losses.cross_entropy import Params, build
 from tonestack.models import vgg
+from tonestack.steps import Recorded, Step, make_optimizer, make_step, outputs, records
 from tonestack.tasks import classify
 from tonestack.training import (
     TrainingSet,
     check_losses,
     epoch_order,
+    epoch_places,
     fit,
     learning_rate,
-    make_batch,
-    make_optimizer,
+    run_epoch,
     seed_of,
 )
 
@@ -38,8 +42,9 @@ BUSY = {"mixup": 0.4, "stretch": 0.2, "shift_bands": 0.1, "time_masks": 1, "gain
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread_and_every_epoch_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
+    monkeypatch.setattr(checkpoint, "SAVING", math.inf)
 
 
 def settings(augment: dict[str, Any] | None = None, **training: Any) -> ModelConfig:
@@ -130,13 +135,112 @@ def test_an_epoch_shows_every_clip_once() -> None:
 
 
 def test_crops_of_a_batch_come_from_the_picked_clips() -> None:
-    data = training_set(24, contrast=100.0)
-    picked = torch.tensor([5, 2, 9])
+    data, config = training_set(24, contrast=100.0), settings({"stretch": 0.5})
+    picked = torch.tensor([[5, 2, 9]])
     rows = replace(data, rows=torch.arange(24).flip(0))  # clip 23 - i is row i of the targets
-    batch = make_batch(rows, picked, settings({"stretch": 0.5}), torch.Generator().manual_seed(0))
-    assert batch.shape == (3, 1, BANDS, 16)
+    draws = draw(config.augment, 1, 3, torch.Generator().manual_seed(0))
+    at, starts, rate = (value[0] for value in epoch_places(rows, picked, draws, config))
+    batch = rows.clips.crops(at, starts, 16, "tile", rate)
+    assert len(rate.unique()) == 3
     loudest = batch.mean(3)[:, 0].view(3, CLASSES, 2).mean(2).argmax(1)
-    assert loudest.tolist() == [(23 - i) % CLASSES for i in picked.tolist()]
+    assert loudest.tolist() == [(23 - i) % CLASSES for i in picked[0].tolist()]
+
+
+def test_every_batch_gets_its_own_targets_weights_and_numbers() -> None:
+    data, config = training_set(24, contrast=100.0), settings()
+    data = replace(data, weights=1 + torch.arange(24.0))
+    order, draws = torch.arange(24).flip(0).view(3, 8), torch.rand(3, 13, 8)
+    seen: list[tuple[Tensor, ...]] = []
+
+    class Spy(Step):
+        def __call__(self, *inputs: Tensor) -> Tensor:
+            seen.append(inputs)
+            return torch.tensor(float(len(seen)))
+
+    model = network()
+    step = Spy(model, LOSS, [make_optimizer(model, config.training)], config)
+    losses = list(run_epoch(step, data, order, draws, config, [0.1, 0.2, 0.3]))
+    assert losses == [1.0, 2.0, 3.0]
+    assert [group["lr"] for group in step.optimizers[0].param_groups] == [0.3, 0.3]
+    for (batch, targets, weights, numbers), picked, drawn in zip(seen, order, draws, strict=True):
+        assert torch.equal(batch.mean(3)[:, 0].view(8, CLASSES, 2).mean(2).argmax(1), targets.argmax(1))
+        assert torch.equal(targets, data.targets[picked])
+        assert torch.equal(weights, data.weights[picked])
+        assert torch.equal(numbers, drawn)
+
+
+# ------------------------------------------------------------------------------------------------------- recorded steps
+
+
+class Replayed(Recorded):
+    """A recorded step on the CPU: the recording is the step itself, replayed on the inputs that it was given."""
+
+    def _aside(self) -> Tensor:
+        return self.step(*self.inputs)
+
+    def _record(self) -> None:
+        inputs, self.loss = self.inputs, torch.zeros(())
+
+        def replay() -> None:
+            assert inputs is self.inputs
+            self.loss.copy_(self.step(*inputs))
+            counts.append(self.calls)
+
+        self.graph = SimpleNamespace(replay=replay)
+
+
+counts: list[int] = []
+
+
+def test_recorded_steps_are_the_same_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config, plain, recorded = settings(BUSY), network(), network()
+    history = fit(plain, LOSS, training_set(), config, 0)
+    monkeypatch.setattr(training, "make_step", lambda *a: Replayed(make_step(*a)))
+    counts.clear()
+    assert fit(recorded, LOSS, training_set(), config, 0) == history
+    assert same(plain, recorded)
+    assert counts == list(range(4, 13))  # four epochs of three steps, the first three of them to warm up
+
+
+def test_steps_are_recorded_on_gpus_only() -> None:
+    params = TrainingParams(compile="graph")
+    assert records(torch.device("cuda:0"), params)
+    assert not records(torch.device("cpu"), params)
+    assert not records(torch.device("cuda:0"), TrainingParams())
+    model, config = network(), settings(compile="graph")
+    fit(model, LOSS, training_set(), config, 0)
+    plain = network()
+    fit(plain, LOSS, training_set(), settings(), 0)
+    assert same(model, plain)
+
+
+def test_a_loss_with_its_own_optimiser_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, config = network(), settings(compile="graph")
+    optimizers = [make_optimizer(model, config.training)] * 2
+    monkeypatch.setattr(steps, "records", lambda device, params: True)
+    with pytest.raises(UserError, match=r"training\.compile=graph: a loss with an optimiser of its own"):
+        make_step(model, LOSS, optimizers, config)
+    assert isinstance(make_step(model, LOSS, optimizers[:1], config), Recorded)
+
+
+def test_the_network_is_compiled_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+    monkeypatch.setattr(torch, "compile", lambda call: compiled.append(call) or call)
+    model, plain = network(), network()
+    fit(model, LOSS, training_set(), settings(compile="inductor"), 0)
+    fit(plain, LOSS, training_set(), settings(), 0)
+    assert compiled == [outputs]
+    assert same(model, plain)
+
+
+def test_a_streamed_store_trains_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [network(), network()]
+    for model, memory in zip(made, (10**12, 0), strict=True):
+        monkeypatch.setattr(crops, "_memory", lambda memory=memory: memory)
+        data = training_set()
+        assert data.clips.streamed == (memory == 0)
+        fit(model, LOSS, data, settings(BUSY), 0)
+    assert same(*made)
 
 
 # ----------------------------------------------------------------------------------------------------------- killed
@@ -262,6 +366,20 @@ def test_the_seed_changes_the_run() -> None:
     for seed, model in enumerate(made):
         fit(model, LOSS, training_set(), settings(), seed)
     assert not same(*made)
+
+
+def test_saving_takes_at_most_a_twentieth_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now, model = [100.0], network()
+    monkeypatch.setattr(checkpoint, "SAVING", 0.05)
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint, "save_file", lambda *a: (a[1].write_bytes(b""), now.append(now.pop() + 2)))
+    keeper = State(tmp_path / "state", model, make_optimizer(model, TrainingParams()), Average(model, 0.9), "x")
+    saved = []
+    for epoch in range(100):
+        keeper.save(History([{"epoch": epoch + 1}]))
+        saved += [epoch] if now[0] > 100 + epoch + 2 * len(saved) else []
+        now[0] += 1
+    assert saved == [0, 40, 80]  # two seconds each, every forty
 
 
 # ---------------------------------------------------------------------------------------------------- early stopping

@@ -24,8 +24,9 @@ from tonestack.learners.network import choose_device
 from tonestack.models.autoencoder import Autoencoder
 from tonestack.progress import bar
 from tonestack.run import Experiment, Run
+from tonestack.steps import make_optimizer
 from tonestack.store import Store
-from tonestack.training import make_optimizer, seed_of
+from tonestack.training import seed_of
 
 DECIBELS = -80.0  # the spectrograms' floor: pictures are dB / DECIBELS, 0 loud to 1 silent
 SHOWN = 6  # clips in the picture

@@ -1,6 +1,7 @@
 """What a killed run goes on from: weights, their average, the optimiser and the history, in one safetensors."""
 
 import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from safetensors.torch import load_file, safe_open, save_file
 from torch import Tensor, nn
 
 from tonestack.files import atomic
+
+SAVING = 0.05  # most of the time that may go into saving: epochs of a second on a GPU are not all saved
 
 
 @dataclass
@@ -62,6 +65,7 @@ class State:
         self.path, self.model, self.optimizer, self.average, self.run = path, model, optimizer, average, run
         self.own = own
         self.best: dict[str, Tensor] = {}
+        self.saved, self.cost = -math.inf, 0.0  # when the last file was finished, and the seconds it took
 
     def keep_best(self, history: History, inner: float, epoch: int) -> None:
         """Remember the averaged weights if this epoch's inner loss is the lowest so far."""
@@ -77,8 +81,9 @@ class State:
         return self.average.values if self.average.decay else dict(self.model.state_dict())
 
     def save(self, history: History) -> None:
-        """Write the state of the finished epoch atomically."""
-        if self.path is None:
+        """Write the state of the finished epoch atomically, unless the last one is too recent for what it cost."""
+        started = time.monotonic()
+        if self.path is None or started - self.saved < self.cost / SAVING:
             return
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
         tensors |= {f"average.{key}": value for key, value in self.average.values.items()}
@@ -91,6 +96,8 @@ class State:
         with atomic(self.path) as temporary:
             contiguous = {key: value.contiguous() for key, value in tensors.items()}
             save_file(contiguous, temporary, self._meta(history))
+        self.saved = time.monotonic()
+        self.cost = self.saved - started
 
     def _meta(self, history: History) -> dict[str, str]:
         best = f"{history.best_inner!r},{history.best_epoch}"

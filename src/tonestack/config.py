@@ -147,6 +147,9 @@ class TrainingParams(Section):
     patience: int = Field(15, ge=1, description="epochs without a better inner loss")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
+    compile: Literal["none", "graph", "inductor"] = Field(
+        "none", description="steps as they are, recorded as a CUDA graph (GPUs only), or the network compiled"
+    )
 
     def plan(self, n_clips: int) -> tuple[int, int]:
         """Epochs and steps an epoch; a small set gets as many epochs as make `min_steps`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -85,9 +85,15 @@ class Clips:
 
     def stream(self, places: Iterable[Place], length: int, short: Literal["tile", "pad"]) -> Iterator[Tensor]:
         """Cut one batch of crops after the other, ahead of time where they come from a file."""
-        calls = (partial(self._gather, rows, starts, length, rate) for rows, starts, rate in places)
+        calls = (partial(self._gathered, rows, starts, length, rate) for rows, starts, rate in places)
         gathered = ahead(calls, AHEAD) if self.streamed else (call() for call in calls)
         return (self._finish(raw, inside, short) for raw, inside in gathered)
+
+    def _gathered(self, *place: Any) -> tuple[Tensor, Tensor]:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # of this thread: pinned memory belongs to the current GPU
+        raw, inside = self._gather(*place)
+        return pinned(raw, self.device), pinned(inside, self.device)
 
     def _gather(self, rows: Tensor, starts: Tensor, length: int, rate: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, T, F) as they are stored, and which of them lie inside their clip (B, T)."""
@@ -102,10 +108,7 @@ class Clips:
         width = self.features.shape[1]
         source = self.features.view(-1) if width == 1 else self.features
         raw = source.index_select(0, index.view(-1)).view(*index.shape, width)  # (B, T, F)
-        inside = position < frames
-        if self.home != self.device:  # only pinned memory is copied while the host goes on
-            raw, inside = raw.pin_memory(), inside.pin_memory()
-        return raw, inside
+        return raw, position < frames
 
     def _finish(self, raw: Tensor, inside: Tensor, short: Literal["tile", "pad"]) -> Tensor:
         x = raw.to(self.device, non_blocking=True).float()
@@ -136,6 +139,16 @@ def ahead(calls: Iterable[Callable[[], T]], depth: int) -> Iterator[T]:
             yield waiting.popleft().result()
 
 
+def pinned(value: Tensor, device: torch.device) -> Tensor:
+    """The value in memory from which it is copied to the device while the host goes on; itself if it is there."""
+    return value if value.device == device else value.pin_memory()
+
+
+def sent(value: Tensor, device: torch.device) -> Tensor:
+    """The value on the device; the host does not wait for the copy."""
+    return pinned(value, device).to(device, non_blocking=True)
+
+
 def _memory() -> int:
     """Bytes of memory of this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -148,13 +161,13 @@ def _mapped(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
 
 
-def random_starts(frames: Tensor, span: Tensor, generator: torch.Generator) -> Tensor:
-    """First frames drawn evenly from all places where a crop of `span` frames fits; 0 in short clips.
+def random_starts(frames: Tensor, span: Tensor, chance: Tensor) -> Tensor:
+    """First frames spread evenly over all places where a crop of `span` frames fits; 0 in short clips.
 
-    frames, span: (B,) lengths on the CPU.
+    frames, span: lengths; chance: numbers even in [0, 1); all of one shape.
     """
     room = (frames - span).clamp_min(0)
-    return (torch.rand(len(frames), generator=generator) * (room + 1)).long()
+    return torch.minimum((chance * (room + 1)).long(), room)  # of long waves the product is rounded
 
 
 def even_starts(frames: np.ndarray, length: int, overlap: float, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -53,7 +53,7 @@ class Voices:
         """For each of voices (B,) a random clip and a first frame from which `span` (B,) frames fit, if any do."""
         at = (torch.rand(len(voice), generator=generator) * self.count[voice]).long()
         rows = self.rows[self.first[voice] + at]
-        return rows, random_starts(self.frames[rows], span, generator)
+        return rows, random_starts(self.frames[rows], span, torch.rand(len(rows), generator=generator))
 
 
 def join_short(clips: Clips, voice: Tensor, length: int) -> tuple[Clips, Tensor]:

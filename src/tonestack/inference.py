@@ -9,7 +9,7 @@ from torch import Tensor
 from tonestack.config import ModelConfig
 from tonestack.crops import Clips, even_starts
 from tonestack.layers import Tagger
-from tonestack.training import autocast
+from tonestack.steps import autocast
 
 ToLogProbabilities = Callable[[Tensor], Tensor]
 

@@ -5,7 +5,7 @@ and goes on from its last epoch makes the same numbers as one that was not.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tonestack.augment import augment, mixup
+from tonestack.augment import draw
 from tonestack.checkpoint import Average, History, Own, State
 from tonestack.config import ModelConfig, TrainingParams
-from tonestack.crops import Clips, random_starts
+from tonestack.crops import Clips, Place, random_starts, sent
 from tonestack.errors import UserError
 from tonestack.files import fingerprint
-from tonestack.layers import Network, Tagger
+from tonestack.layers import Tagger
 from tonestack.losses import AnyLoss, EmbeddingLoss
+from tonestack.steps import Recorded, Step, make_optimizer, make_step
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class TrainingSet:
     def frames(self) -> Tensor:
         """Lengths (n,) on the CPU, copied once: asking the device for them in every step would make it wait."""
         return self.clips.frames.cpu()[self.rows]
+
+    @cached_property
+    def truth(self) -> tuple[Tensor, Tensor]:
+        """Targets and weights beside the features, copied once."""
+        return self.targets.to(self.clips.home), self.weights.to(self.clips.home)
 
 
 def seed_of(*parts: int | str) -> int:
@@ -61,19 +67,6 @@ def learning_rate(step: int, steps: int, params: TrainingParams, epoch: int = 0)
     return params.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.optim.Optimizer:
-    """AdamW, Adam or SGD; biases and normalisation scales are not decayed."""
-    learnt = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learnt if p.dim() > 1], "weight_decay": params.weight_decay},
-        {"params": [p for p in learnt if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    if params.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=params.lr, momentum=params.momentum, nesterov=params.momentum > 0)
-    kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=params.lr, betas=params.betas, eps=params.eps, fused=True)
-
-
 def epoch_order(targets: Tensor, balanced: float, generator: torch.Generator) -> Tensor:
     """The epoch's clips: all in random order, or drawn so that classes come out even (`balanced` = 1)."""
     if balanced == 0:
@@ -82,62 +75,39 @@ def epoch_order(targets: Tensor, balanced: float, generator: torch.Generator) ->
     return torch.multinomial(targets @ share, len(targets), replacement=True, generator=generator)
 
 
-def autocast(device: torch.device, params: TrainingParams) -> torch.autocast:
-    """bfloat16 where it is asked for or where it pays (`auto`: a GPU, or a CPU with AVX512-BF16 or AMX)."""
-    wanted = params.precision == "bfloat16" or (params.precision == "auto" and bfloat16_pays(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelConfig) -> Place:
+    """Where the crops of an epoch's batches lie, with random playing speed if asked for: (steps, B) each.
+
+    order: (steps, B) rows of `data`; draws: (steps, K, B).
+    """
+    rate = 1 + (draws[:, 1] * 2 - 1) * config.augment.stretch
+    span = (crop_length(data, config) * rate).ceil().long()
+    starts = random_starts(data.frames[order], span, draws[:, 2])
+    return data.rows[order], starts, rate
 
 
-def bfloat16_pays(device: torch.device) -> bool:
-    """Tell whether the device computes bfloat16 products in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in checks if check)
+def crop_length(data: TrainingSet, config: ModelConfig) -> int:
+    """Frames of a crop."""
+    return round(config.crop.seconds * data.frame_rate)
 
 
-def make_batch(data: TrainingSet, picked: Tensor, config: ModelConfig, generator: torch.Generator) -> Tensor:
-    """Cut random crops of the picked clips (B,): (B, 1, F, T), with random playing speed if asked for."""
-    length = round(config.crop.seconds * data.frame_rate)
-    rate = 1 + (torch.rand(len(picked), generator=generator) * 2 - 1) * config.augment.stretch
-    rows = data.rows[picked]
-    starts = random_starts(data.frames[picked], (length * rate).ceil().long(), generator)
-    home = data.clips.home
-    return data.clips.crops(rows.to(home), starts.to(home), length, config.crop.short, rate.to(home))
+def run_epoch(
+    step: Step | Recorded, data: TrainingSet, order: Tensor, draws: Tensor, config: ModelConfig, rates: list[float]
+) -> Iterator[Tensor]:
+    """Make an epoch's steps and yield each one's loss, still on the device.
 
-
-def loss_on(network: Network, loss_of: AnyLoss, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """The loss of normalised crops (B, 1, F, T), in float32."""
-    embedding = network.embed(x)
-    logits = network.classifier(embedding).float()
-    if isinstance(loss_of, EmbeddingLoss):
-        value: Tensor = loss_of(logits, targets, weights, embedding.float())
-        return value
-    return loss_of(logits, targets, weights)
-
-
-def train_step(
-    model: Tagger,
-    loss_of: AnyLoss,
-    batch: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    config: ModelConfig,
-    generator: torch.Generator,
-) -> Tensor:
-    """Forward and backward on one batch; returns the loss, still on the device."""
-    device = batch.device
-    x = augment(model.normalise(batch), config.augment, model.normalise.std, generator)
-    targets, weights = targets.to(device), weights.to(device)
-    mixing = config.augment.mixup > 0 and torch.rand(1, generator=generator).item() < config.augment.mixup_share
-    if mixing:
-        x, targets, weights = mixup(x, targets, weights, config.augment.mixup, generator)
-    if config.training.channels_last:
-        x = x.to(memory_format=torch.channels_last)
-    with autocast(device, config.training):
-        loss = loss_on(model.network, loss_of, x, targets, weights)
-    loss.backward()
-    return loss.detach()
+    All that the steps need is copied to the device before the first one, or, from a store that does not fit there,
+    ahead of time and from pinned memory: no copy makes the host wait.
+    """
+    clips = data.clips
+    places = [value.to(clips.home) for value in epoch_places(data, order, draws, config)]
+    order, draws = order.to(clips.home), draws.to(clips.device)
+    batches = clips.stream(zip(*places, strict=True), crop_length(data, config), config.crop.short)
+    for index, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
+        step.rate(rate)
+        picked = order[index]
+        targets, weights = (sent(value[picked], clips.device) for value in data.truth)
+        yield step(batch, targets, weights, draws[index])
 
 
 def fit(
@@ -158,12 +128,14 @@ def fit(
     """
     params = config.training
     epochs, steps = params.plan(len(data.rows))
+    batch = min(params.batch_size, len(data.rows))
     optimizer = make_optimizer(model, params)
     average = Average(model, params.ema)
     own = Own(loss_of, loss_of.optimizer()) if isinstance(loss_of, EmbeddingLoss) else None
     key = fingerprint([config.model_dump(mode="json"), seed, epochs, steps])
     keeper = State(state, model, optimizer, average, key, own)
     history = keeper.load()
+    step = make_step(model, loss_of, [optimizer, own.optimizer] if own else [optimizer], config)
     for entry in history.epochs:
         report(entry)
     for epoch in range(len(history.epochs), epochs):
@@ -171,25 +143,15 @@ def fit(
             break
         generator = torch.Generator().manual_seed(seed_of(seed, epoch, "data"))
         torch.manual_seed(seed_of(seed, epoch, "network"))
-        order = epoch_order(data.targets, params.balanced, generator)
+        order = epoch_order(data.targets, params.balanced, generator)[: steps * batch].view(steps, batch)
+        draws = draw(config.augment, steps, batch, generator)
+        rates = [learning_rate(epoch * steps + i, epochs * steps, params, epoch) for i in range(steps)]
         losses = torch.zeros(steps, device=data.clips.device)
         model.train()
-        for step in range(steps):
-            picked = order[step * params.batch_size : (step + 1) * params.batch_size]
-            rate = learning_rate(epoch * steps + step, epochs * steps, params, epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            batch = make_batch(data, picked, config, generator)
-            losses[step] = train_step(
-                model, loss_of, batch, data.targets[picked], data.weights[picked], config, generator
-            )
-            if params.grad_clip:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), params.grad_clip)
-            for one in (optimizer, own.optimizer) if own else (optimizer,):
-                one.step()
-                one.zero_grad(set_to_none=True)
+        for index, loss in enumerate(run_epoch(step, data, order, draws, config, rates)):
+            losses[index] = loss
             average.update()
-        entry = {"epoch": epoch + 1, "loss": check_losses(losses, epoch), "lr": rate}
+        entry = {"epoch": epoch + 1, "loss": check_losses(losses, epoch), "lr": rates[-1]}
         if inner_loss is not None:
             entry["inner_loss"] = _judge(model, average, inner_loss)
             keeper.keep_best(history, entry["inner_loss"], epoch + 1)

@@ -24,8 +24,9 @@ from tonestack.layers import count_parameters
 from tonestack.learners.network import choose_device
 from tonestack.losses import Loss
 from tonestack.models import judge
+from tonestack.steps import autocast, make_optimizer
 from tonestack.store import Store
-from tonestack.training import autocast, check_losses, learning_rate, make_optimizer, seed_of
+from tonestack.training import check_losses, learning_rate, seed_of
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def vote(ear: Ear, pool: Tensor, clips: Clips, level: Tensor, row: int, seed: in
     generator = torch.Generator().manual_seed(seed)
     rows = torch.full((params.crops,), row)
     span = torch.full((params.crops,), ear.params.length)
-    starts = random_starts(clips.frames.cpu()[rows], span, generator)
+    starts = random_starts(clips.frames.cpu()[rows], span, torch.rand(len(rows), generator=generator))
     halves = ear.model.target(_embedded(ear, clips, level, rows, starts))
     logits = sum(ear.model.compare(pool.roll(shift, 1), halves) for shift in range(params.references))  # (V, crops)
     return torch.bincount(logits.argmax(0).cpu(), minlength=len(pool)).numpy()  # type: ignore[union-attr]

@@ -13,14 +13,16 @@ from torch import Tensor
 
 from tonestack import config, parts
 from tonestack.crops import Clips
+from tonestack.errors import UserError
 from tonestack.files import write_text
 from tonestack.inference import ToLogProbabilities, predict
 from tonestack.jobs import FoldJob
 from tonestack.labels import inner_part
 from tonestack.layers import Network, Normalise, Tagger, count_parameters
 from tonestack.losses import AnyLoss, EmbeddingLoss, Loss
+from tonestack.steps import loss_on, outputs
 from tonestack.store import Store
-from tonestack.training import TrainingSet, loss_on, seed_of
+from tonestack.training import TrainingSet, seed_of
 from tonestack.training import fit as train
 
 
@@ -77,13 +79,17 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one; a device that is not there becomes the CPU, said once."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        print(f"device={name}: no GPU is available here; using the CPU")
+    """`auto` is the first GPU where there is one; without any GPU it is the CPU, said once. Makes the GPU current."""
+    if name == "cpu" or not torch.cuda.is_available():
+        if name not in ("auto", "cpu"):
+            print(f"device={name}: no GPU is available here; using the CPU")
         return torch.device("cpu")
-    return torch.device(name)
+    device = torch.device("cuda:0" if name in ("auto", "cuda") else name)
+    if device.index >= torch.cuda.device_count():
+        raise UserError(f"device={name}: there is cuda:0 to cuda:{torch.cuda.device_count() - 1}; or write device=cuda")
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.deterministic = True  # so that a resumed fold ends in the same tables
+    return device
 
 
 def build_model(settings: config.ModelConfig, store: Store, n_classes: int) -> Tagger:
@@ -207,7 +213,7 @@ def _inner_loss(inner: TrainingSet, loss: AnyLoss, settings: config.ModelConfig)
                 starts = (clips.frames[rows] - length).clamp_min(0) // 2
                 x = clips.crops(rows, starts, length, settings.crop.short, torch.ones(len(rows), device=rows.device))
                 targets, weights = inner.targets[picked].to(x.device), inner.weights[picked].to(x.device)
-                value = loss_on(model.network, loss, model.normalise(x), targets, weights)
+                value = loss_on(loss, *outputs(model.network, model.normalise(x)), targets, weights)
                 total += float(value) * len(picked)
         return total / len(inner.rows)
 

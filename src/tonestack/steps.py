@@ -1,0 +1,172 @@
+"""One training step as a function of tensors alone: as it is, compiled, or recorded and replayed as a CUDA graph.
+
+A step never makes the host wait for the device: it reads no value back and copies nothing that is not pinned.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tonestack.augment import Draws, augment, mixup
+from tonestack.config import ModelConfig, TrainingParams
+from tonestack.errors import UserError
+from tonestack.layers import Network, Tagger
+from tonestack.losses import AnyLoss, EmbeddingLoss
+
+WARM_UP = 3  # steps before a graph is recorded: they make the optimiser's state and cuDNN's and cuBLAS's workspaces
+
+
+def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.optim.Optimizer:
+    """AdamW, Adam or SGD; biases and normalisation scales are not decayed."""
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learnt if p.dim() > 1], "weight_decay": params.weight_decay},
+        {"params": [p for p in learnt if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    recorded = records(learnt[0].device, params)
+    rate: Any = (
+        torch.tensor(params.lr, device=learnt[0].device) if recorded else params.lr
+    )  # a graph cannot take floats
+    if params.optimizer == "sgd":
+        nesterov = params.momentum > 0
+        return torch.optim.SGD(groups, lr=rate, momentum=params.momentum, nesterov=nesterov, fused=recorded or None)
+    kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=rate, betas=params.betas, eps=params.eps, fused=True, capturable=recorded)
+
+
+def records(device: torch.device, params: TrainingParams) -> bool:
+    """Whether steps are recorded as a CUDA graph."""
+    return params.compile == "graph" and device.type == "cuda"
+
+
+def autocast(device: torch.device, params: TrainingParams) -> torch.autocast:
+    """bfloat16 where it is asked for or where it pays (`auto`: a GPU, or a CPU with AVX512-BF16 or AMX)."""
+    wanted = params.precision == "bfloat16" or (params.precision == "auto" and bfloat16_pays(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Tell whether the device computes bfloat16 products in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check)
+
+
+def outputs(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, C) and embeddings (B, D) of normalised crops (B, 1, F, T)."""
+    embedding = network.embed(x)
+    return network.classifier(embedding), embedding
+
+
+def loss_on(loss_of: AnyLoss, logits: Tensor, embedding: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The loss of a network's outputs, in float32."""
+    if isinstance(loss_of, EmbeddingLoss):
+        value: Tensor = loss_of(logits.float(), targets, weights, embedding.float())
+        return value
+    return loss_of(logits.float(), targets, weights)
+
+
+class Step:
+    """Augment a batch, go forward and backward, move the weights.
+
+    optimizers: the network's, whose rate follows the schedule, and that of a loss with parameters.
+    """
+
+    def __init__(
+        self, model: Tagger, loss_of: AnyLoss, optimizers: list[torch.optim.Optimizer], config: ModelConfig
+    ) -> None:
+        self.model, self.loss_of, self.optimizers, self.config = model, loss_of, optimizers, config
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.outputs: Any = torch.compile(outputs) if config.training.compile == "inductor" else outputs
+
+    def __call__(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
+        """Take raw crops (B, 1, F, T), targets (B, C), weights (B,), draws (K, B); return the loss, on the device."""
+        training = self.config.training
+        loss = self._learn(*self._augmented(batch, targets, weights, Draws(draws)))
+        if training.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, training.grad_clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def rate(self, rate: float) -> None:
+        """Set the learning rate of the next steps, on the device where it lies there."""
+        for group in self.optimizers[0].param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _augmented(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Draws) -> tuple[Tensor, ...]:
+        params = self.config.augment
+        x = augment(self.model.normalise(batch), params, self.model.normalise.std, draws)
+        if params.mixup:
+            x, targets, weights = mixup(x, targets, weights, draws)
+        return x, targets, weights
+
+    def _learn(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Forward and backward; returns the loss."""
+        if self.config.training.channels_last:
+            x = x.to(memory_format=torch.channels_last)
+        with autocast(x.device, self.config.training):
+            logits, embedding = self.outputs(self.model.network, x)
+            loss = loss_on(self.loss_of, logits, embedding, targets, weights)
+        loss.backward()
+        return loss.detach()
+
+
+class Recorded:
+    """A step recorded once as a CUDA graph, then replayed: the host says one thing a step instead of hundreds.
+
+    A graph reads its inputs from where they lay when it was recorded, so every batch is copied to that place.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self.step, self.rate = step, step.rate
+        self.inputs: tuple[Tensor, ...] = ()
+        self.loss = torch.zeros(())
+        self.graph: Any = None
+        self.calls = 0
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Make one step; the loss is overwritten by the next one."""
+        self.inputs = self.inputs or tuple(torch.empty_like(given) for given in inputs)
+        for own, given in zip(self.inputs, inputs, strict=True):
+            own.copy_(given, non_blocking=True)
+        self.calls += 1
+        if self.calls <= WARM_UP:
+            return self._aside()
+        if self.graph is None:
+            self._record()
+        self.graph.replay()
+        return self.loss
+
+    def _aside(self) -> Tensor:
+        """Make the step on another stream than the default one, as what is to be recorded has to be tried."""
+        aside, here = torch.cuda.Stream(), torch.cuda.current_stream()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            loss = self.step(*self.inputs)
+        here.wait_stream(aside)
+        return loss
+
+    def _record(self) -> None:
+        """Record the step; recording makes none."""
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.loss = self.step(*self.inputs)
+
+
+def make_step(
+    model: Tagger, loss_of: AnyLoss, optimizers: list[torch.optim.Optimizer], config: ModelConfig
+) -> Step | Recorded:
+    """The step that `training.compile` asks for."""
+    step = Step(model, loss_of, optimizers, config)
+    if not records(step.parameters[0].device, config.training):
+        return step
+    if len(optimizers) > 1:
+        raise UserError("training.compile=graph: a loss with an optimiser of its own cannot be recorded; leave it out")
+    return Recorded(step)
