@@ -54,6 +54,7 @@ def run(run: Run) -> None:
         "tables": list(tables.names),
         "weights": dict(zip(tables.names, whole.weights.tolist(), strict=True)),
         "power": whole.power,
+        "temperatures": None if whole.temperatures is None else whole.temperatures.tolist(),
     }
     stage.finish(ship(run, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
 

@@ -126,4 +126,4 @@ def test_every_stage_says_its_purpose_what_it_takes_and_what_it_leaves() -> None
     for path in (PROJECT / "src").glob("*.py"):
         text = path.read_text()
         assert text.startswith('"""'), path.name
-        assert "cli.main(run, __doc__)" in text, path.name
+        assert "cli.main(run, __doc__" in text, path.name

@@ -20,6 +20,9 @@ EVERY = {
     "engine": ("local", "local"),
     "jobs": ("2", 2),
     "trials": ("5", 5),
+    "top": ("5", 5),
+    "format": ("json", "json"),
+    "timeline": ("true", "true"),
 }
 
 

@@ -10,14 +10,17 @@ from tonestack.run import Run
 from tonestack.words import Words
 
 
-def main(stage: Callable[[Run], Any], doc: str | None, arguments: list[str] | None = None) -> None:
-    """Run one stage on the command line's words and exit; a user's mistake is one line on stderr."""
+def main(stage: Callable[[Run], Any], doc: str | None, arguments: list[str] | None = None, paths: bool = False) -> None:
+    """Run one stage on the command line's words and exit; a user's mistake is one line on stderr.
+
+    paths: whether the verb takes files and folders beside the words.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if any(word in ("-h", "--help", "help") for word in arguments):
         show(help_text(doc or ""))
         sys.exit(0)
     try:
-        stage(Run.from_arguments(arguments))
+        stage(Run.from_arguments(arguments, paths))
     except UserError as error:
         sys.exit(refuse(error))
     except KeyboardInterrupt:

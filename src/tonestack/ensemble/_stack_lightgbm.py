@@ -25,13 +25,31 @@ def fit(rows: Rows, params: StackParams, seed: int) -> Fitted:
     base = -np.log(np.maximum(softmax(pooled(weights, held.inputs))[np.arange(len(held.targets)), held.targets], 1e-15))
     rounds = trial.best_iteration if trial.best_score["valid_0"]["multi_logloss"] < base.mean() else 0
     weights = pool(rows)
-    model = lgb.train(settings, _data(rows, weights), num_boost_round=rounds) if rounds else None
+    return Boosted(weights, lgb.train(settings, _data(rows, weights), num_boost_round=rounds) if rounds else None)
 
-    def predict(inputs: Inputs) -> np.ndarray:
-        logits = pooled(weights, inputs)
-        return softmax(logits if model is None else logits + np.asarray(model.predict(inputs.columns, raw_score=True)))
 
-    return predict
+class Boosted:
+    """The pool, corrected by trees; `model` is None where the pool alone was best."""
+
+    def __init__(self, weights: np.ndarray, model: lgb.Booster | None) -> None:
+        self.weights, self.model = weights, model
+
+    def __call__(self, inputs: Inputs) -> np.ndarray:
+        logits = pooled(self.weights, inputs)
+        if self.model is not None:
+            logits = logits + np.asarray(self.model.predict(inputs.columns, raw_score=True))
+        return softmax(logits)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The pool's weights, and the trees as LightGBM's own text."""
+        text = "" if self.model is None else self.model.model_to_string()
+        return {"pool": self.weights, "trees": np.frombuffer(text.encode(), np.uint8)}
+
+
+def restore(arrays: dict[str, np.ndarray]) -> Boosted:
+    """Undo `Boosted.arrays`."""
+    text = arrays["trees"].tobytes().decode()
+    return Boosted(arrays["pool"], lgb.Booster(model_str=text) if text else None)
 
 
 def _data(rows: Rows, weights: np.ndarray) -> lgb.Dataset:

@@ -111,13 +111,18 @@ def to_float16(values: np.ndarray) -> np.ndarray:
 def mel_basis(params: MelParams) -> np.ndarray:
     """Return Slaney's mel filter bank with unit-area triangles: float32 (n_mels, 1 + n_fft // 2)."""
     bins = np.fft.rfftfreq(params.n_fft, 1 / params.sample_rate)
-    ends = _to_mel(np.array([params.fmin, params.fmax or params.sample_rate / 2]))
-    edges = _to_hertz(np.linspace(ends[0], ends[1], params.n_mels + 2))  # (n_mels + 2,)
+    edges = mel_edges(params)
     widths = np.diff(edges)
     ramps = edges[:, None] - bins  # (n_mels + 2, bins)
     triangles = np.minimum(-ramps[:-2] / widths[:-1, None], ramps[2:] / widths[1:, None])
     area = 2.0 / (edges[2:] - edges[:-2])
     return (np.maximum(0, triangles) * area[:, None]).astype(np.float32)
+
+
+def mel_edges(params: MelParams) -> np.ndarray:
+    """Return where the triangles begin, peak and end, in Hz: (n_mels + 2,); band k peaks at entry k + 1."""
+    ends = _to_mel(np.array([params.fmin, params.fmax or params.sample_rate / 2]))
+    return _to_hertz(np.linspace(ends[0], ends[1], params.n_mels + 2))
 
 
 # Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz (3 mels every 200 Hz), logarithmic above
