@@ -8,6 +8,7 @@ Leaves reports/<name>/shift/: shift.json and shift.png (how well classifiers tel
 
 from tonestack import environment  # noqa: F401  # isort: skip
 
+import itertools
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -158,12 +159,12 @@ def duplicates(run: Run, source: Source, clips: Clips) -> pd.DataFrame:
     position = {name: i for i, name in enumerate(ids)}
     exact = []
     for _, same in store.duplicates(source.store.clips).groupby("audio_hash"):
-        known = [position[name] for name in same["clip_id"] if name in position]
-        exact += [(known[0], other, 1.0, 0.0, "exact") for other in known[1:]]
-    pairs = {(min(a, b), max(a, b)) for a, b, *_ in exact}
+        rows = sorted(position[name] for name in same["clip_id"] if name in position)
+        exact += [(*pair, 1.0, 0.0, "exact") for pair in itertools.combinations(rows, 2)]
+    known = {row[:2] for row in exact}
     near = near_duplicates.find(source.store, ids, clips.x, params.neighbours, params.similar)
-    rows = [*exact, *((*pair, "near") for pair in near if pair[:2] not in pairs)]
-    return pd.DataFrame([described_pair(table, *row) for row in rows], columns=PAIR_COLUMNS)
+    pairs = [*exact, *((*pair, "near") for pair in near if pair[:2] not in known)]
+    return pd.DataFrame([described_pair(table, *row) for row in pairs], columns=PAIR_COLUMNS)
 
 
 PAIR_COLUMNS = [

@@ -142,15 +142,16 @@ def test_a_recording_is_found_again_however_it_was_changed(tmp_path: Path) -> No
 def test_the_best_match_is_the_correlation_of_the_overlap() -> None:
     rng = np.random.default_rng(0)
     a = rng.normal(size=(40, 6))
-    value, lag = near_duplicates.best_match(a, a[12:30], 4)
-    assert (round(value, 6), lag) == (1.0, 12)
+    value, lag, overlap = near_duplicates.best_match(a, a[12:30], 4)
+    assert (round(value, 6), lag, overlap) == (1.0, 12, 18)
     b = rng.normal(size=(30, 6))
-    value, lag = near_duplicates.best_match(a, b, 20)
+    value, lag, overlap = near_duplicates.best_match(a, b, 20)
     first, last = max(lag, 0), min(40, 30 + lag)
     x, y = a[first:last], b[first - lag : last - lag]
-    assert last - first >= 20
+    assert last - first == overlap >= 20
     assert value == pytest.approx((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
-    assert near_duplicates.best_match(np.zeros((9, 3)), np.ones((9, 3)), 2)[0] == -1
+    assert near_duplicates.best_match(np.zeros((9, 3)), np.ones((9, 3)), 2).value == -1  # silence
+    assert near_duplicates.best_match(a[:3], a, 4).value == -1  # too short
 
 
 def test_stationary_noises_are_no_duplicates() -> None:
@@ -178,7 +179,7 @@ def root(tmp_path: Path) -> Path:
             name, label = f"{part}{i:03d}.wav", CLASSES[i % 4]
             wave = sound(label, rng.uniform(0.3, 0.8), rng) * rng.uniform(0.5, 1)
             waves[name] = np.float32(wave if part == "train" else sosfilt(high, wave))
-            rows[part].append({"fname": name, "label": label, "manually_verified": int(i % 2)})
+            rows[part].append({"fname": name, "label": label, "manually_verified": int(i // 4 % 2)})
     waves["train000.wav"], waves["train001.wav"] = melody(rng), melody(rng)
     waves["test000.wav"], waves["test001.wav"] = waves["train000.wav"], waves["train001.wav"][800:] * np.float32(0.5)
     waves["train002.wav"] = waves["train000.wav"]
@@ -212,7 +213,7 @@ def test_the_verb_says_and_writes_all_of_it(root: Path, tmp_path: Path, capsys: 
     assert pairs["train000.wav", "train002.wav"] == ("exact", "within")  # one group, hence one fold
     assert pairs["train000.wav", "test000.wav"] == ("exact", "train-test")
     assert pairs["train001.wav", "test001.wav"] == ("near", "train-test")
-    assert result["across"]["train-test"] == 2
+    assert result["across"]["train-test"] == 3  # both copies of the first one, and the near one
     looks = pd.read_csv(folder / "clips.csv").groupby("part")["looks_like_test"].mean()
     assert looks["test"] > looks["train"] + 0.3
     told = pd.read_csv(folder / "features.csv")

@@ -18,7 +18,7 @@ class ShiftParams(Section):
     rounds: int = Field(60, ge=1, description="trees of the classifier")
     features: int = Field(12, ge=1, description="most telling statistics that are shown")
     neighbours: int = Field(5, ge=1, description="clips that each clip is compared with, to find near-duplicates")
-    similar: float = Field(0.85, gt=0, le=1, description="least correlation of near-duplicates")
+    similar: float = Field(0.9, gt=0, le=1, description="least correlation of near-duplicates")
 
 
 @dataclass(frozen=True)
