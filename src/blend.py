@@ -57,6 +57,7 @@ def run(run: Run) -> None:
         "weights": dict(zip(tables.names, whole.weights.tolist(), strict=True)),
         "power": whole.power,
         **({"bias": whole.bias} if isinstance(whole, Fusion) else {}),
+        **({"temperatures": whole.temperatures.tolist()} if getattr(whole, "temperatures", None) is not None else {}),
     }
     stage.finish(ship(run, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
 

@@ -1,7 +1,8 @@
 """Stack prediction tables: LightGBM and, as the bar it must beat, logistic regression.
 
 Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, prepared spectrograms' statistics if there are any.
-Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other, and submissions/<name>/stack.csv.
+Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other, with the fitted stacker beside them
+       (stacker.safetensors), and submissions/<name>/stack.csv.
 """
 
 from tonestack import environment  # noqa: F401  # isort: skip
@@ -15,7 +16,8 @@ import pandas as pd
 import blend
 from tonestack import cli, leaderboard, submission
 from tonestack.ensemble import clip_statistics, judge, stackers
-from tonestack.ensemble.stackers import Inputs, Rows
+from tonestack.ensemble.clip_statistics import Statistics
+from tonestack.ensemble.stackers import Fitted, Inputs, Rows
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.errors import UserError
 from tonestack.run import Run
@@ -30,25 +32,29 @@ def run(run: Run) -> None:
         print("stack: scores of trials have no classes to stack; blend fuses them")
         return
     params = run.data.stack
-    store = clip_statistics.store_of(run) if params.clip_statistics else None
-    stage = Stage(run, "stack", tables.names, [params.model_dump(), store.fingerprint if store else None])
+    source = clip_statistics.source_of(run) if params.clip_statistics else None
+    stage = Stage(run, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
     if stage.up_to_date():
         return
     if tables.without_oof():
         raise UserError(f"stack: {tables.without_oof()[0]} has no OOF part; name others with stack.tables=...")
     problem = tables.problem()
     best = judge.searches.find("single").fit(problem, run.data.blend, run.seed, None)(problem.tables)
-    statistics = clip_statistics.read(run, tables.folds["clip_id"].tolist(), list(tables.test_ids)) if store else None
+    clips = tables.folds["clip_id"].tolist(), list(tables.test_ids)
+    statistics = clip_statistics.read(run, source, *clips) if source else None
     lines, shipped, outputs = [], [], []
     for name in params.stackers:
         started = time.monotonic()
-        rows, test = stack(run, tables, name, statistics or (None, None))
+        rows, test, fitted = stack(run, tables, name, statistics)
         cv, se = judge.score(problem.metric, rows[tables.judged], problem.targets)
         gain = judge.paired(problem.metric, rows[tables.judged], best, problem.targets)
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
+        receipt |= {"statistics": statistics.frontend if statistics else None}
+        path = run.oof / table / "stacker.safetensors"
+        stackers.save(path, fitted, statistics.projection if statistics else None)
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
-        outputs.append(run.oof / table)
+        outputs += [run.oof / table, path]
         gap = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
         lines.append({"stack": table, "nested cv ± se": f"{cv:.4f} ± {se:.4f}", "against best single [95 %]": gap})
         shipped.append((problem.metric.sign * cv, test))
@@ -58,22 +64,24 @@ def run(run: Run) -> None:
 
 
 def stack(
-    run: Run, tables: Tables, name: str, statistics: tuple[np.ndarray | None, np.ndarray | None]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Nested OOF rows (N, C), and test rows (K, M, C) by the stacker of all folds within each fold's tables."""
+    run: Run, tables: Tables, name: str, statistics: Statistics | None
+) -> tuple[np.ndarray, np.ndarray | None, Fitted]:
+    """Nested OOF rows (N, C), test rows (K, M, C) by the stacker of all folds, and that stacker."""
     params = run.data.stack
     stacked = np.stack([tables.oof(n) for n in tables.names])
     predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
     several = not tables.normalise
-    inputs = Inputs.of(np.where(predicted[:, None], stacked, np.float32(1)), statistics[0], several)
+    known = np.where(predicted[:, None], stacked, np.float32(1))
+    inputs = Inputs.of(known, statistics.train if statistics else None, several)
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
     every = Rows(inputs, tables.targets, weights, judge.nesting(tables.fold), len(tables.classes))
     learn = every.where(predicted & (weights > 0))
     rows = stackers.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, run.seed)
-    if not tables.test_ids:
-        return rows, None
     fitted = stackers.fit(name, learn, params, run.seed)
-    return rows, np.stack([fitted(Inputs.of(fold, statistics[1], several)) for fold in tables.test_stacks()])
+    if not tables.test_ids:
+        return rows, None, fitted
+    extra = statistics.test if statistics else None
+    return rows, np.stack([fitted(Inputs.of(fold, extra, several)) for fold in tables.test_stacks()]), fitted
 
 
 def ship(run: Run, tables: Tables, test: np.ndarray | None, stage: Stage) -> list[Path]:

@@ -1,7 +1,8 @@
 """Choose what to submit by nested cross-validation, check it, write it, log it.
 
 Takes  oof/<name>/: single tables, blends and stacks; the competition's sample submission.
-Leaves submissions/<name>/submission.csv in exactly the competition's format, and a line in log.csv.
+Leaves submissions/<name>/submission.csv in exactly the competition's format, a line in log.csv, and choice.json: which
+       table was chosen, for predict and bundle.
 submit.table=NAME submits that table; submit.upload=true sends the file to Kaggle by the official client.
 """
 
@@ -20,6 +21,7 @@ from tonestack.ensemble import judge
 from tonestack.ensemble.choice import Choice, best_single, made_tables
 from tonestack.ensemble.tables import Tables
 from tonestack.errors import UserError, nearest
+from tonestack.files import write_json
 from tonestack.run import Run
 from tonestack.stage import Stage
 
@@ -29,22 +31,29 @@ def run(run: Run) -> None:
     if not oof.experiments(run.oof):
         blend.run(run)
     names = tuple(oof.experiments(run.oof, made=True))
-    stage = Stage(run, "submit", names, [run.data.submit.table, run.data.blend.model_dump()])
+    choice = run.submissions / "choice.json"
+    stage = Stage(run, "submit", names, [run.data.submit.table, run.data.blend.model_dump(), choice.name])
     path = run.submissions / "submission.csv"
     if not stage.up_to_date():
         tables = Tables.of(run, made=True)
         chosen = asked_for(run, tables) if run.data.submit.table else choose(run, tables, stage)
+        write_json(choice, {"table": chosen.name, "cv": _number(chosen.cv), "se": _number(chosen.se)})
         form, table = tables.form, tables.read(chosen.name)
         if form is None:
-            print(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
+            stage.say(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
+            stage.finish([choice])
             return
         ids, values = tables.submitted(table.oof, table.test)
         submission.write(path, form, ids, tables.classes, values)
         submission.log(run.submissions / "log.csv", entry(path, chosen))
         stage.say(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
-        stage.finish([path])
-    if run.data.submit.upload:
+        stage.finish([path, choice])
+    if run.data.submit.upload and run.competition().submission is not None:
         upload(run, path)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 5)
 
 
 def entry(path: Path, chosen: Choice) -> dict[str, str]:

@@ -86,6 +86,32 @@ def tiny_home(_prepared: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(_prepared, tmp_path / "home"))
 
 
+@pytest.fixture(scope="session")
+def _trained(_prepared: Path, tiny_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with a network, a forest, their blend, two stacks and a submission, made once."""
+    import blend
+    import stack
+    import submit
+    import train
+    from tonestack.run import Run
+
+    home = shutil.copytree(_prepared, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True)
+    forest = [word for word in tiny_words if not word.startswith(("model", "network", "crop", "inference"))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TONESTACK_HOME", str(home))
+        train.run(Run.from_arguments([*forest, "model=clip_forest", "network.trees=5"]))
+        run = Run.from_arguments([*tiny_words, "stack.rounds=15"])
+        for verb in (train, blend, stack, submit):
+            verb.run(run)
+    return Path(home)
+
+
+@pytest.fixture
+def trained_home(_trained: Path, tmp_path: Path) -> Path:
+    """This test's home folder, with everything up to the submission in it."""
+    return Path(shutil.copytree(_trained, tmp_path / "home"))
+
+
 @pytest.fixture
 def tiny_run(tiny_home: Path, tiny_words: list[str]) -> Callable[..., object]:
     """Resolve a call on the tiny competition: `tiny_run("training.epochs=3")`; later words win."""

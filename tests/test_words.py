@@ -21,6 +21,9 @@ EVERY = {
     "jobs": ("2", 2),
     "gpu": ("0.25", 0.25),
     "trials": ("5", 5),
+    "top": ("5", 5),
+    "format": ("json", "json"),
+    "timeline": ("true", "true"),
 }
 
 

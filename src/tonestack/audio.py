@@ -9,6 +9,7 @@ import stat
 import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
@@ -59,6 +60,14 @@ class Clip(NamedTuple):
     truncated: bool
 
 
+class Piece(NamedTuple):
+    """A part of a recording: where it begins and how long it lasts in seconds, and its decoded samples."""
+
+    start: float
+    seconds: float
+    clip: Clip
+
+
 def decode(path: Path, params: AudioParams) -> tuple[np.ndarray, int]:
     """Decode one file to its mono mix: wave float32 (n,), n >= 1, and its native rate in Hz.
 
@@ -76,16 +85,42 @@ def decode_clip(path: Path, params: AudioParams, root: Path | None = None, scrat
     Raises `BadAudio`.
     """
     _check_file(path, root)
-    try:
+    with _reasons():
         try:
             samples, rate, truncated = _read(path, params, scratch, BLOCK)
         except soundfile.SoundFileError:  # damaged in the middle: read again in small steps, up to the damage
             samples, rate, truncated = _read(path, params, scratch, SALVAGE)
-    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError) as error:
-        raise BadAudio(f"cannot be decoded ({_one_line(error)})") from None
     if len(samples) == 0:
         raise BadAudio("no samples")
     return Clip(_prepared(samples.finish(), params), rate, truncated)
+
+
+def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iterator[Piece]:
+    """Decode one file in bounded memory: whole up to `whole` seconds, a longer one in pieces of `window` seconds.
+
+    A file in one piece has exactly the samples of `decode_clip`; those of a longer one are trimmed and normalised
+    each for itself, as if the file had been cut up before. Raises `BadAudio`, perhaps after some pieces.
+    """
+    _check_file(path, None)
+    with _reasons(), soundfile.SoundFile(path) as sound:
+        _check_header(sound, params)
+        rate, limit = sound.samplerate, round(whole * sound.samplerate)
+        held, first, count, length = list[np.ndarray](), 0, 0, max(1, round(window * rate))
+        for block in _steps(sound):
+            held.append(block)
+            count += len(block)
+            if first + count > params.max_seconds * rate:
+                raise BadAudio(f"longer than {params.max_seconds:g} seconds (audio.max_seconds)")
+            if count > limit:
+                wave, cut, limit = np.concatenate(held), (count - 1) // length * length, length
+                for at in range(0, cut, length):
+                    clip = Clip(_prepared(wave[at : at + length].copy(), params), rate, False)
+                    yield Piece((first + at) / rate, length / rate, clip)
+                held, first, count = [wave[cut:]], first + cut, count - cut
+        if not held:
+            raise BadAudio("no samples")
+        clip = Clip(_prepared(np.concatenate(held), params), rate, first + count < _promised(path, sound))
+        yield Piece(first / rate, count / rate, clip)
 
 
 def resample(wave: np.ndarray, from_rate: int, to_rate: int, scratch: Path | None = None) -> np.ndarray:
@@ -201,6 +236,32 @@ def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> t
                 raise BadAudio(f"longer than {params.max_seconds:g} seconds (audio.max_seconds)")
             more = len(block) == size
         return samples, sound.samplerate, len(samples) < _promised(path, sound)
+
+
+def _steps(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """Yield the mono mix in small steps, up to the end of the file or to damage behind the first step."""
+    size, start = max(1, SALVAGE // sound.channels), True
+    while True:
+        try:
+            block = sound.read(size, dtype="float32", always_2d=True)  # (m, C)
+        except soundfile.SoundFileError:
+            if start:
+                raise
+            return
+        if len(block):
+            yield _mono(block)
+        if len(block) < size:
+            return
+        start = False
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what a decoder may raise into `BadAudio`."""
+    try:
+        yield
+    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError) as error:
+        raise BadAudio(f"cannot be decoded ({_one_line(error)})") from None
 
 
 def _mono(block: np.ndarray) -> np.ndarray:

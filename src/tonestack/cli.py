@@ -12,12 +12,16 @@ from tonestack.words import Words
 
 
 def main(
-    stage: Callable[..., Any], doc: str | None, arguments: list[str] | None = None, own: type[Section] | None = None
+    stage: Callable[..., Any],
+    doc: str | None,
+    arguments: list[str] | None = None,
+    own: type[Section] | None = None,
+    paths: bool = False,
 ) -> None:
     """Run one stage on the command line's words and exit; a user's mistake is one line on stderr.
 
     own: words of this verb alone, given to the stage as a second argument; words without a key are of the field that
-    its `BARE` names, if it has one.
+    its `BARE` names, if it has one. paths: whether the verb takes files and folders beside the words.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if any(word in ("-h", "--help", "help") for word in arguments):
@@ -25,7 +29,7 @@ def main(
         sys.exit(0)
     try:
         mine, rest = _parted(arguments, own)
-        stage(Run.from_arguments(rest), *([own.parse(mine, "command line")] if own else []))
+        stage(Run.from_arguments(rest, paths), *([own.parse(mine, "command line")] if own else []))
     except UserError as error:
         sys.exit(refuse(error))
     except KeyboardInterrupt:

@@ -13,11 +13,13 @@ import yaml
 from pydantic import Field
 
 from tonestack import metrics, parts
+from tonestack.adversarial import ShiftParams
 from tonestack.audio import AudioParams
 from tonestack.ensemble.blends import BlendParams
 from tonestack.ensemble.stackers import StackParams
 from tonestack.errors import UserError, nearest
 from tonestack.label_settings import CleanParams, PseudoParams
+from tonestack.recordings import PredictParams
 from tonestack.report.settings import ReportParams
 from tonestack.section import Place, Section
 from tonestack.trials import VerifyParams
@@ -84,6 +86,8 @@ class DataConfig(Section):
     blend: BlendParams = BlendParams()
     stack: StackParams = StackParams()
     submit: SubmitParams = SubmitParams()
+    predict: PredictParams = PredictParams()
+    shift: ShiftParams = ShiftParams()
     download: DownloadParams | None = None
     clean: CleanParams = CleanParams()
     pseudo: PseudoParams = PseudoParams()

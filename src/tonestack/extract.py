@@ -6,7 +6,7 @@ A part is `<folder>/<key>.bin` (frames of the chunk's clips end to end) and `<ke
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tonestack.audio import AudioParams, BadAudio, blocks, decode_clip, resample
+from tonestack.audio import AudioParams, BadAudio, Clip, blocks, decode_clip, resample
 from tonestack.frontends import FrontendProtocol
 
 SUM_ROWS = 1 << 16  # frames summed at once in float64
@@ -107,12 +107,19 @@ def _run_clip(clip_id: str, path: str, train: bool, parts: list["_Part"], source
         return
     row |= {"seconds": len(clip.wave) / clip.rate, "audio_hash": _audio_hash(clip.wave, clip.rate)}
     row["status"], row["reason"] = ("truncated", "shorter than its header says") if clip.truncated else ("ok", "")
+    made = features(clip, [part.frontend for part in parts], source.scratch)
+    for part, frames in zip(parts, made, strict=True):
+        part.add(frames, row, train)
+
+
+def features(clip: Clip, frontends: Sequence[FrontendProtocol], scratch: Path | None = None) -> Iterator[np.ndarray]:
+    """Yield one clip's frames (T, F) by every frontend; the wave is resampled once for each sample rate."""
     waves: dict[int, np.ndarray] = {}
-    for part in parts:
-        rate = part.frontend.sample_rate
+    for frontend in frontends:
+        rate = frontend.sample_rate
         if rate not in waves:
-            waves[rate] = resample(clip.wave, clip.rate, rate, source.scratch)
-        part.add(part.frontend(waves[rate]), row, train)
+            waves[rate] = resample(clip.wave, clip.rate, rate, scratch)
+        yield frontend(waves[rate])
 
 
 def _audio_hash(wave: np.ndarray, rate: int) -> str:

@@ -53,6 +53,18 @@ def track_statistics(x: np.ndarray) -> np.ndarray:
 STATISTICS = {"spectrogram": clip_statistics, "tracks": track_statistics}
 
 
+def names(bands: int) -> list[tuple[str, int]]:
+    """What each of the statistics (S,) of a spectrogram of so many bands is: its name, and the band or coefficient."""
+    by_band = ("mean", "deviation", "10th percentile", "90th percentile", "change", "shape", "shape deviation")
+    by_cepstrum = ("cepstrum", "cepstrum deviation", "cepstrum median", "cepstrum change")
+    return [
+        *((name, band) for name in by_band for band in range(bands)),
+        *((name, k) for name in by_cepstrum for k in range(min(CEPSTRA, bands))),
+        *(("modulation", k) for k in range(ENVELOPE_BANDS)),
+        *((name, 0) for name in ("length", "loudness deviation", "loudest frame")),
+    ]
+
+
 def table(store: Store, clip_ids: list[str], of: Literal["spectrogram", "tracks"] = "spectrogram") -> np.ndarray:
     """Statistics (N, S) of the clips, NaN rows for those without audio."""
     offsets, frames = store.rows(clip_ids)

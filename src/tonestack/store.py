@@ -113,12 +113,12 @@ def prepare(
 class Store:
     """One frontend's features of one competition.
 
-    features: memory-mapped (T_total, F), float16 or int16. clips: one row a clip, indexed by clip_id.
+    features: (T_total, F), float16 or int16, memory-mapped. clips: one row a clip, indexed by clip_id.
     mean, std: float32 (F,) over the usable train clips (std is 1 where a band is constant).
     frame_rate: frames per second. fingerprint: of settings and contents.
     """
 
-    features: np.memmap
+    features: np.ndarray
     clips: pd.DataFrame
     mean: np.ndarray
     std: np.ndarray
@@ -145,6 +145,19 @@ class Store:
             frame_rate=meta["frame_rate"],
             fingerprint=meta["fingerprint"],
         )
+
+    @classmethod
+    def in_memory(cls, made: Sequence[np.ndarray], frontend: FrontendProtocol) -> "Store":
+        """A store of clips outside any competition: the frames (T, F) that `frontend` has made of each.
+
+        Their ids are "0", "1" and so on. Nothing is known of the training clips: mean is 0 and std 1.
+        """
+        frames = np.array([len(m) for m in made])
+        clips = pd.DataFrame(
+            {"offset": frames.cumsum() - frames, "frames": frames}, index=list(map(str, range(len(made))))
+        )
+        moments = np.zeros(frontend.width, np.float32), np.ones(frontend.width, np.float32)
+        return cls(np.concatenate(made), clips, *moments, frontend.frame_rate, "")
 
     def rows(self, clip_ids: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return (offsets, frames), int64 (N,) each, in the order of `clip_ids`; a bad clip has 0 frames.

@@ -14,13 +14,18 @@ from tonestack.files import write_csv
 
 
 def render(
-    form: SubmissionFormat, test_ids: Sequence[str], classes: Sequence[str], probabilities: np.ndarray
+    form: SubmissionFormat,
+    test_ids: Sequence[str],
+    classes: Sequence[str],
+    probabilities: np.ndarray,
+    same_rows: bool = False,
 ) -> pd.DataFrame:
     """The submission table for probabilities or scores (M, C): every row of the sample, in its order.
 
     A row that is missing, a matrix of zeros, constants or NaN, or a label the format cannot hold is a `UserError`.
+    same_rows: every clip may have the same row (a class prior).
     """
-    check_matrix(probabilities, form.style != "raw")
+    check_matrix(probabilities, form.style != "raw", same_rows)
     where = pd.Index(list(test_ids)).get_indexer(pd.Index(form.ids))
     if (where < 0).any():
         raise UserError(f"sample submission: clip '{form.ids[int((where < 0).argmax())]}' is not in the test set")
@@ -44,26 +49,29 @@ def _score_columns(form: SubmissionFormat, classes: Sequence[str], rows: np.ndar
     return table[list(form.columns)]
 
 
-def check_matrix(probabilities: np.ndarray, positive: bool = True) -> None:
-    """Refuse what no model meant to say: NaN, all zeros (where values must be positive), every row the same."""
+def check_matrix(probabilities: np.ndarray, positive: bool = True, same_rows: bool = False) -> None:
+    """Refuse what no model meant to say: NaN, all zeros (where values must be positive), every row the same.
+
+    same_rows: every row may be the same.
+    """
     if not len(probabilities):
         raise UserError("no test clip to submit")
     if not np.isfinite(probabilities).all():
         raise UserError("the predictions hold NaN or infinite values; nothing written")
     if positive and not (probabilities > 0).any(axis=1).all():
         raise UserError("the predictions hold a row of zeros; nothing written")
-    if len(probabilities) > 1 and (probabilities == probabilities[0]).all():
+    if not same_rows and len(probabilities) > 1 and (probabilities == probabilities[0]).all():
         raise UserError("the predictions are the same for every clip; nothing written")
 
 
-def check(table: pd.DataFrame, form: SubmissionFormat, classes: Sequence[str]) -> None:
+def check(table: pd.DataFrame, form: SubmissionFormat, classes: Sequence[str], same_rows: bool = False) -> None:
     """Check a submission table against the sample's format; the first fault is a `UserError` naming its row."""
     if list(table.columns) != list(form.columns):
         raise UserError(f"submission: columns {list(table.columns)} instead of {list(form.columns)}")
     if table.iloc[:, 0].tolist() != list(form.ids):
         raise UserError("submission: rows are missing, doubled or not in the sample's order")
     if form.style in ("scores", "raw"):
-        check_matrix(table.iloc[:, 1:].to_numpy(dtype=float), form.style == "scores")
+        check_matrix(table.iloc[:, 1:].to_numpy(dtype=float), form.style == "scores", same_rows)
         return
     expected = min(form.k, len(classes)) if form.style == "labels" else 1
     known = set(classes)
@@ -76,11 +84,16 @@ def check(table: pd.DataFrame, form: SubmissionFormat, classes: Sequence[str]) -
 
 
 def write(
-    path: Path, form: SubmissionFormat, test_ids: Sequence[str], classes: Sequence[str], probabilities: np.ndarray
+    path: Path,
+    form: SubmissionFormat,
+    test_ids: Sequence[str],
+    classes: Sequence[str],
+    probabilities: np.ndarray,
+    same_rows: bool = False,
 ) -> None:
     """Render, check and write a submission; nothing is written where a check fails."""
-    table = render(form, test_ids, classes, probabilities)
-    check(table, form, classes)
+    table = render(form, test_ids, classes, probabilities, same_rows)
+    check(table, form, classes, same_rows)
     write_csv(path, table)
 
 

@@ -32,14 +32,7 @@ def _all_classes(rows: Rows, learn: Rows, held: Rows, params: StackParams, seed:
     base = held.losses(probabilities(pooled(weights, held.inputs), False)).mean()
     rounds = trial.best_iteration if trial.best_score["valid_0"]["multi_logloss"] < base else 0
     weights = pool(rows)
-    model = lgb.train(settings, _data(rows, weights), num_boost_round=rounds) if rounds else None
-
-    def predict(inputs: Inputs) -> np.ndarray:
-        logits = pooled(weights, inputs)
-        grown = 0.0 if model is None else np.asarray(model.predict(inputs.columns, raw_score=True))
-        return probabilities(logits + grown, False)
-
-    return predict
+    return Boosted(weights, lgb.train(settings, _data(rows, weights), num_boost_round=rounds) if rounds else None)
 
 
 def _each_class(rows: Rows, learn: Rows, held: Rows, params: StackParams, seed: int) -> Fitted:
@@ -57,15 +50,55 @@ def _each_class(rows: Rows, learn: Rows, held: Rows, params: StackParams, seed: 
     base = -np.log(np.clip(np.where(held.truth[:, present], q, 1 - q), 1e-7, 1)).mean(axis=0).sum()
     rounds = int(curve.argmin()) + 1 if curve.min() < base else 0
     weights = pool(rows)
-    models = {c: lgb.train(settings, _data_of(rows, weights, c), rounds) for c in present if rounds}
+    return EachBoosted(weights, {c: lgb.train(settings, _data_of(rows, weights, c), rounds) for c in present if rounds})
 
-    def predict(inputs: Inputs) -> np.ndarray:
-        logits = pooled(weights, inputs).astype(np.float64)
-        for c, model in models.items():
-            logits[:, c] += np.asarray(model.predict(inputs.columns_of(c), raw_score=True))
+
+class Boosted:
+    """The pool, corrected by trees; `model` is None where the pool alone was best."""
+
+    def __init__(self, weights: np.ndarray, model: lgb.Booster | None) -> None:
+        self.weights, self.model = weights, model
+
+    def __call__(self, inputs: Inputs) -> np.ndarray:
+        logits = pooled(self.weights, inputs)
+        if self.model is not None:
+            logits = logits + np.asarray(self.model.predict(inputs.columns, raw_score=True))
+        return probabilities(logits, False)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The pool's weights, and the trees as LightGBM's own text."""
+        trees = {} if self.model is None else {"trees": _as_bytes(self.model)}
+        return {"pool": self.weights, **trees}
+
+
+class EachBoosted:
+    """The pool of log odds, corrected class by class; `models` holds the classes that trees help, by number."""
+
+    def __init__(self, weights: np.ndarray, models: dict[int, lgb.Booster]) -> None:
+        self.weights, self.models = weights, models
+
+    def __call__(self, inputs: Inputs) -> np.ndarray:
+        logits = pooled(self.weights, inputs).astype(np.float64)
+        for label, model in self.models.items():
+            logits[:, label] += np.asarray(model.predict(inputs.columns_of(label), raw_score=True))
         return probabilities(logits, True)
 
-    return predict
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The pool's weights, and every class's trees as LightGBM's own text."""
+        trees = {f"trees.{label}": _as_bytes(model) for label, model in self.models.items()}
+        return {"pool": self.weights, "each": np.ones(1, np.uint8), **trees}
+
+
+def restore(arrays: dict[str, np.ndarray]) -> Fitted:
+    """Undo `arrays` of either."""
+    trees = {key: lgb.Booster(model_str=arrays[key].tobytes().decode()) for key in arrays if key.startswith("trees")}
+    if "each" in arrays:
+        return EachBoosted(arrays["pool"], {int(key.rpartition(".")[2]): model for key, model in trees.items()})
+    return Boosted(arrays["pool"], trees.get("trees"))
+
+
+def _as_bytes(model: lgb.Booster) -> np.ndarray:
+    return np.frombuffer(model.model_to_string().encode(), np.uint8)
 
 
 def _data(rows: Rows, weights: np.ndarray) -> lgb.Dataset:

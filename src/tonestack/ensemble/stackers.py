@@ -7,17 +7,22 @@ learn it stays that blend. Its own predictions are nested: the stacker of fold k
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from joblib import Parallel, delayed
 from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import BLAS
 from tonestack.ensemble.searches.log_loss import loss_and_slope
+from tonestack.errors import UserError
+from tonestack.files import atomic
 from tonestack.metrics import indicator
 from tonestack.oof import FLOOR
 from tonestack.section import Section
@@ -94,6 +99,9 @@ class Fitted(Protocol):
     """A fitted stacker: inputs of R clips -> probabilities (R, C)."""
 
     def __call__(self, inputs: Inputs) -> np.ndarray: ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `restore` makes it from again."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,24 @@ def fit(name: str, rows: Rows, params: StackParams, seed: int) -> Fitted:
     module: Any = importlib.import_module(f"tonestack.ensemble._stack_{name}")
     fitted: Fitted = module.fit(rows, params, seed)
     return fitted
+
+
+def save(path: Path, fitted: Fitted, projection: np.ndarray | None) -> None:
+    """Write a fitted stacker and the projection of its clip statistics, if it uses them, as safetensors."""
+    arrays = fitted.arrays() | ({} if projection is None else {"projection": projection})
+    with atomic(path) as temporary:
+        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, temporary)
+
+
+def restore(name: str, path: Path) -> tuple[Fitted, np.ndarray | None]:
+    """Read back what `save` wrote of the stacker called `name`."""
+    try:
+        arrays = load_file(path)
+        projection = arrays.pop("projection", None)
+        module: Any = importlib.import_module(f"tonestack.ensemble._stack_{name}")
+        return module.restore(arrays), projection
+    except (OSError, SafetensorError, ImportError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: the stacker cannot be read ({error}); run stack again") from None
 
 
 def nested(name: str, rows: Rows, inputs: Inputs, fold: np.ndarray, params: StackParams, seed: int) -> np.ndarray:

@@ -116,7 +116,7 @@ def to_float16(values: np.ndarray) -> np.ndarray:
 def mel_basis(params: MelParams) -> np.ndarray:
     """Return Slaney's mel filter bank with unit-area triangles: float32 (n_mels, 1 + n_fft // 2)."""
     bins = np.fft.rfftfreq(params.n_fft, 1 / params.sample_rate)
-    edges = _mel_edges(params)
+    edges = mel_edges(params)
     widths = np.diff(edges)
     ramps = edges[:, None] - bins  # (n_mels + 2, bins)
     triangles = np.minimum(-ramps[:-2] / widths[:-1, None], ramps[2:] / widths[1:, None])
@@ -126,10 +126,11 @@ def mel_basis(params: MelParams) -> np.ndarray:
 
 def mel_centres(params: MelParams) -> np.ndarray:
     """Return each band's centre in Hz (n_mels,)."""
-    return _mel_edges(params)[1:-1]
+    return mel_edges(params)[1:-1]
 
 
-def _mel_edges(params: MelParams) -> np.ndarray:
+def mel_edges(params: MelParams) -> np.ndarray:
+    """Return where the triangles begin, peak and end, in Hz: (n_mels + 2,); band k peaks at entry k + 1."""
     ends = _to_mel(np.array([params.fmin, params.fmax or params.sample_rate / 2]))
     return _to_hertz(np.linspace(ends[0], ends[1], params.n_mels + 2))
 

@@ -1,7 +1,8 @@
 """Learners: how a kind of model is fitted to one fold's clips. `network` trains by gradient, `forest` grows trees.
 
-A learner's module has `fit(job, store) -> Fitted`. A model's module names its learner (`LEARNER`, otherwise
-`network`), so that every kind of model leaves the same files and joins the same stages.
+A learner's module has `fit(job, store) -> Fitted` and, for clips outside the competition,
+`restore(settings, tensors, classes, task, device) -> Restored`. A model's module names its learner (`LEARNER`,
+otherwise `network`), so that every kind of model leaves the same files and joins the same stages.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tonestack.store import Store
 
 
 class Fitted(Protocol):
@@ -29,3 +32,10 @@ class Fitted(Protocol):
 
     def done(self) -> None:
         """Remove what only a resume needs; the fold's files have been written."""
+
+
+class Restored(Protocol):
+    """A fitted model read back from its file; it judges the clips of any store of its frontend."""
+
+    def log_probabilities(self, store: "Store", clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log-probabilities (N, C) up to a constant a row, NaN rows without audio; `crops`: at most so many a clip."""

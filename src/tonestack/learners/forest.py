@@ -61,6 +61,14 @@ class Forest:
         mean: np.ndarray = shares / node.shape[1]
         return mean
 
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log of the trees' mean vote (N, C); NaN rows for clips without audio. A forest hears whole clips."""
+        x = statistics.table(store, clip_ids)
+        heard = ~np.isnan(x).any(axis=1)
+        logs = np.full((len(x), self.arrays["value"].shape[1]), np.nan)
+        logs[heard] = np.log(self.predict(x[heard]) + FLOOR)
+        return logs
+
 
 class FittedForest:
     """A forest with the store whose clips it judges."""
@@ -81,14 +89,17 @@ class FittedForest:
 
     def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
         """Log of the trees' mean vote (N, C); NaN rows for clips without audio."""
-        x = statistics.table(self.store, clip_ids)
-        heard = ~np.isnan(x).any(axis=1)
-        logs = np.full((len(x), self.forest.arrays["value"].shape[1]), np.nan)
-        logs[heard] = np.log(self.forest.predict(x[heard]) + FLOOR)
-        return logs
+        return self.forest.log_probabilities(self.store, clip_ids)
 
     def done(self) -> None:
         """Nothing is left behind."""
+
+
+def restore(
+    settings: config.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> Forest:
+    """The forest that `FittedForest.tensors` describes."""
+    return Forest({key: value.numpy() for key, value in tensors.items()})
 
 
 def fit(job: FoldJob, store: Store) -> FittedForest:

@@ -109,6 +109,45 @@ def start_from_published(model: Tagger, settings: config.ModelConfig) -> None:
         pretrain(model.network, config.part_params("models", settings.network, "network"))
 
 
+class RestoredNetwork:
+    """A network read back from its file, for the clips of any store of its frontend."""
+
+    def __init__(self, settings: config.ModelConfig, model: Tagger, task: str, device: torch.device) -> None:
+        self.settings, self.model, self.device = settings, model, device
+        self.task = parts.find("tasks", task)
+
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Mean over test-time crops (N, C); NaN rows for clips without audio."""
+        clips, settings = Clips.load(store, clip_ids, self.device), self.settings
+        if store.width > 1:
+            clips.fill = self.model.normalise.mean.flatten()  # what padding held in training
+        if crops is not None:
+            fewer = settings.inference.model_copy(update={"crops": min(crops, settings.inference.crops)})
+            settings = settings.model_copy(update={"inference": fewer})
+        return predict(self.model, clips, settings, store.frame_rate, self.task.log_probabilities)
+
+
+def restore(
+    settings: config.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> RestoredNetwork:
+    """The network that `FittedNetwork.tensors` describes; all it needs is in the file, nothing is fetched."""
+    model = rebuild(settings, tensors, classes).to(device)
+    if settings.training.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return RestoredNetwork(settings, model, task, device)
+
+
+def rebuild(settings: config.ModelConfig, tensors: dict[str, Tensor], classes: int) -> Tagger:
+    """The network of a file of weights, on the CPU."""
+    elsewhere = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in settings.network}
+    params = config.part_params("models", settings.network | elsewhere, "network")
+    mean, std = tensors["normalise.mean"].flatten(), tensors["normalise.std"].flatten()
+    network = parts.find("models", settings.network["name"]).build(params, len(mean), classes)
+    model = Tagger(Normalise(mean, std), network)
+    model.load_state_dict(tensors)
+    return model
+
+
 def load(job: FoldJob, store: Store, device: torch.device) -> Tagger:
     """The network of a finished fold, as it was saved."""
     model = build_model(job.experiment.config, store, len(job.classes))

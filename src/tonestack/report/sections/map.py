@@ -22,7 +22,7 @@ def blocks(material: Material) -> list[Block]:
     spaces = {}
     if material.best is not None and material.best.train.shape[1] > 2:
         spaces["probabilities"] = np.sqrt(material.best.every)  # their distances are Hellinger's
-    statistics = clip_statistics.known(material.run, len(material.clips))
+    statistics = clip_statistics.known(material.run, material.clips["clip_id"].tolist())
     if statistics is not None:
         spaces["clip statistics"] = statistics
     tabs: dict[str, Block] = {}

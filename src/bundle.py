@@ -1,0 +1,179 @@
+"""Pack what an offline code competition needs: weights, settings, source, requirements, one inference script.
+
+Takes  the table that `submit` chose (or submit.table=, model=), all it is made of, and the competition's folder.
+Leaves bundles/<name>/: infer.py, which writes submission.csv within a time limit, README.md with the commands, oof/
+       (weights as safetensors, settings as json), src/tonestack/, requirements.txt. It has been tried on a few test
+       clips in a process of its own without network.
+"""
+
+from tonestack import environment  # noqa: F401  # isort: skip
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import predict
+from tonestack import __version__, cli, folds, oof, parts
+from tonestack.errors import UserError
+from tonestack.files import file_hash, read_json, write_json, write_text
+from tonestack.metrics import resolve
+from tonestack.predictor import Predictor
+from tonestack.run import Run
+
+PACKAGE = Path(cli.__file__).parent
+TRIED = 8  # test clips of the trial
+
+INFER = '''"""Write submission.csv: python infer.py root=DIR [output=submission.csv] [time_limit=9h] [device=auto]."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "src"))
+
+from tonestack.offline import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], HERE))
+'''
+
+README = """# Bundle `{name}`
+
+Table `{table}`: {experiments}. {size:.1f} MB of weights, tonestack {version}, Python {python}.
+
+Where there is a network, once:
+
+    pip download --only-binary=:all: --dest wheels --requirement requirements.txt
+
+(for another machine add `--python-version 3.11 --platform manylinux_2_28_x86_64`). Where there is none:
+
+    pip install --no-index --find-links wheels --requirement requirements.txt
+    python infer.py root=DIR output=submission.csv time_limit=9h
+
+`root` is the competition's folder with the layout that the models were trained on; its test clips may be others. The
+script leaves a valid submission whatever happens: it is written at once with the classes' shares of the training
+clips in every row, and again while clips are done. When the time left does not suffice for all models, folds and
+crops, it does with fewer, the best models last.
+"""
+
+# Runs infer.py as a user would, with every way to the network closed; prints which modules it has imported.
+TRIAL = """
+import json, runpy, socket, sys
+
+def closed(*args, **words):
+    raise OSError("the network is closed")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = closed
+script, names, *sys.argv[1:] = sys.argv[1:]
+sys.argv[0] = script
+try:
+    runpy.run_path(script, run_name="__main__")
+except SystemExit as end:
+    status = end.code or 0
+with open(names, "w") as file:
+    json.dump(sorted({name.partition(".")[0] for name in sys.modules}), file)
+sys.exit(status)
+"""
+
+
+def run(run: Run) -> Path:
+    """Make the bundle in a folder beside its place, try it, and put it there."""
+    competition = run.competition()
+    if competition.submission is None:
+        raise UserError(f"{run.root}: the competition has no test set, so there is nothing to submit offline")
+    predictor = predict.build(run)
+    run.bundle.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=run.bundle.parent, prefix=f".{run.name}.") as scratch:
+        made = Path(scratch) / "bundle"
+        pack(run, predictor, made)
+        said, modules = try_out(run, made, Path(scratch))
+        write_text(made / "requirements.txt", "\n".join(requirements(modules)) + "\n")
+        if run.bundle.exists():
+            os.replace(run.bundle, Path(scratch) / "old")
+        os.replace(made, run.bundle)
+    print(said)
+    print(f"{run.bundle}: {predictor.recipe.name}, {_megabytes(run.bundle):.1f} MB; see README.md there")
+    return run.bundle
+
+
+def pack(run: Run, predictor: Predictor, folder: Path) -> None:
+    """Write everything but the requirements."""
+    shutil.copytree(PACKAGE, folder / "src" / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for table in predictor.recipe.tables:
+        source, target = run.oof / table, folder / "oof" / table
+        target.mkdir(parents=True)
+        chosen = predictor.saved[table].folds if table in predictor.saved else list(oof.receipts(source))
+        for path in [oof.receipts(source)[k] for k in chosen]:
+            shutil.copyfile(path, target / path.name)
+            weights = path.with_suffix(".safetensors")
+            if weights.is_file():
+                shutil.copyfile(weights, target / weights.name)
+        if (source / "stacker.safetensors").is_file():
+            shutil.copyfile(source / "stacker.safetensors", target / "stacker.safetensors")
+    shutil.copyfile(PACKAGE.parents[1] / "LICENSE", folder / "LICENSE")
+    write_text(folder / "infer.py", INFER)
+    facts = {
+        "table": predictor.recipe.name,
+        "order": best_first(run, predictor),
+        "classes": list(predictor.classes),
+        "prior": prior(run, predictor.classes),
+        "data": run.data.model_dump(mode="json") | {"root": "."},
+        "checksums": {str(p.relative_to(folder)): file_hash(p) for p in sorted(folder.rglob("*.safetensors"))},
+    }
+    write_json(folder / "bundle.json", facts)
+    about = {"name": run.name, "table": predictor.recipe.name, "experiments": ", ".join(predictor.saved)}
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    text = README.format(**about, size=_megabytes(folder / "oof"), version=__version__, python=version)
+    write_text(folder / "README.md", text)
+
+
+def best_first(run: Run, predictor: Predictor) -> list[str]:
+    """The experiments by their mean score over folds."""
+    sign = resolve(run.data.metric).sign
+
+    def score(name: str) -> float:
+        found = [r["metrics"].get(run.data.metric, np.nan) for r in predictor.saved[name].receipts.values()]
+        return -np.inf if np.isnan(found).all() else sign * float(np.nanmean(found))
+
+    return sorted(predictor.saved, key=score, reverse=True)
+
+
+def prior(run: Run, classes: tuple[str, ...]) -> list[float]:
+    """Each class's share of the verified training labels, none of them zero."""
+    table = folds.read(run.folds)
+    targets = parts.find("tasks", run.data.task).targets(table["label"][table["verified"]], classes)
+    share = (targets.sum(axis=0) + 1) / (len(targets) + 1)
+    shown: list[float] = (share / share.sum() if run.data.task != "multilabel" else np.minimum(share, 1)).tolist()
+    return shown
+
+
+def try_out(run: Run, folder: Path, scratch: Path) -> tuple[str, list[str]]:
+    """Run the bundle on a few test clips without network; return what it said and the modules it imported."""
+    words = [f"root={run.root.absolute()}", f"output={scratch / 'submission.csv'}", f"clips={TRIED}", "device=cpu"]
+    command = [sys.executable, "-I", "-c", TRIAL, str(folder / "infer.py"), str(scratch / "modules.json"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
+    if done.returncode or "left out from here on" in done.stdout:
+        raise UserError(f"the bundle does not run: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
+    modules: list[str] = read_json(scratch / "modules.json")
+    return f"tried without network: {done.stdout.strip().splitlines()[-1]}", modules
+
+
+def requirements(modules: list[str]) -> list[str]:
+    """Pinned packages that hold the modules imported, without a build's local version (+cu130)."""
+    known = importlib.metadata.packages_distributions()
+    names = {name for module in modules if module not in sys.stdlib_module_names for name in known.get(module, [])}
+    return sorted(f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in names)
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

@@ -1,0 +1,139 @@
+"""Write trained networks as ONNX models, wave in and probabilities out, the frontend inside.
+
+Takes  oof/<name>/<experiment>/ of `model=` (fold= for some of its folds) and a few of the competition's clips.
+Leaves exports/<name>/<experiment>/model.onnx, compared with torch on those clips, and predict_onnx.py beside it, which
+       needs onnxruntime, numpy and soundfile alone.
+"""
+
+from tonestack import environment  # noqa: F401  # isort: skip
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import torch
+
+from tonestack import cli, onnx_graph, oof, predict_onnx, revisions
+from tonestack.audio import BadAudio, decode_clip, resample
+from tonestack.errors import UserError
+from tonestack.files import atomic
+from tonestack.predictor import Predictor, build_frontend
+from tonestack.run import Run
+from tonestack.saved import Saved
+from tonestack.words import parse_folds
+
+CHECKED = 12  # clips: the shortest, the longest and some between
+TOLERANCE = 1e-4  # largest difference of a probability from torch's
+
+
+def run(run: Run) -> list[Path]:
+    """Export every model of the call; those that cannot be are named, and refused where they were asked for."""
+    made = []
+    for experiment in run.experiments(revisions.chosen(run.folds)):
+        receipts = oof.receipts(run.oof / experiment.name)
+        folds = parse_folds(run.words.fold, list(receipts)) if run.words.fold and receipts else None
+        saved = Saved(run.oof / experiment.name, run.data.task, torch.device("cpu"), folds)
+        why = onnx_graph.refusal(saved)
+        if why and run.words.model:
+            raise UserError(why)
+        if why:
+            print(f"export: left out: {why}")
+            continue
+        made.append(export(run, saved))
+    return made
+
+
+def export(run: Run, saved: Saved) -> Path:
+    """Export one experiment; return the path of its model."""
+    started = time.monotonic()
+    module = onnx_graph.build(saved, run.data.fold_mean, run.data.task != "multilabel")
+    data = with_facts(onnx_graph.to_onnx(module), facts(run, saved, module.sample_rate))
+    gaps, took = compare(run, saved, data)
+    folder = run.exports / saved.name
+    if max(gaps) > TOLERANCE:
+        raise UserError(
+            f"{folder}: the model differs from torch by {max(gaps):.2g}, over {TOLERANCE:g}; nothing written"
+        )
+    with atomic(folder / "model.onnx") as temporary:
+        temporary.write_bytes(data)
+    shutil.copyfile(Path(predict_onnx.__file__), folder / "predict_onnx.py")
+    print(
+        f"{folder / 'model.onnx'}: {len(saved.folds)} folds, {len(data) / 1e6:.1f} MB, wave at {module.sample_rate} Hz "
+        f"(batch, samples) -> {len(saved.classes)} probabilities; at most {max(gaps):.1e} from torch on {len(gaps)} "
+        f"clips, {took * 1000:.0f} ms a clip ({time.monotonic() - started:.0f} s)"
+    )
+    return folder / "model.onnx"
+
+
+def facts(run: Run, saved: Saved, sample_rate: int) -> dict[str, Any]:
+    """What a user of the model has to know."""
+    audio = run.data.audio
+    return {
+        "experiment": saved.name,
+        "folds": saved.folds,
+        "classes": list(saved.classes),
+        "sample_rate": sample_rate,
+        "trim_db": audio.trim_db,
+        "peak_normalise": audio.peak_normalise,
+    }
+
+
+def with_facts(data: bytes, known: dict[str, Any]) -> bytes:
+    """The model with its facts as metadata."""
+    model = onnx.load_from_string(data)
+    onnx.helper.set_model_props(model, {"tonestack": json.dumps(known, ensure_ascii=False)})
+    changed: bytes = model.SerializeToString()
+    return changed
+
+
+def compare(run: Run, saved: Saved, data: bytes) -> tuple[list[float], float]:
+    """Largest difference from our own predictions on each of some real clips, and the model's seconds a clip."""
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    predictor = in_float32(Predictor(run.oof, saved.name, run.data, "cpu", saved.folds))
+    rate, gaps, seconds = build_frontend(saved.settings.frontend).sample_rate, [], 0.0
+    for path in some_clips(run):
+        clip = decode_clip(path, run.data.audio)
+        wave = resample(clip.wave, clip.rate, rate)
+        started = time.perf_counter()
+        rows = session.run(None, {"wave": wave[None]})[0]
+        seconds += time.perf_counter() - started
+        gaps.append(float(np.abs(rows - predictor([clip])).max()))
+    return gaps, seconds / len(gaps)
+
+
+def in_float32(predictor: Predictor) -> Predictor:
+    """The predictor without bfloat16, which an exported model does not use either."""
+    for saved in predictor.saved.values():
+        training = saved.settings.training.model_copy(update={"precision": "float32"})
+        saved.settings = saved.settings.model_copy(update={"training": training})
+    return predictor
+
+
+def some_clips(run: Run) -> list[Path]:
+    """The shortest and the longest file of the competition that can be used, and some spread between."""
+    competition = run.competition()
+    paths = [run.root / p for p in pd.concat([competition.train["path"], competition.test["path"]])]
+    there = sorted((p for p in paths if p.is_file() and p.stat().st_size), key=lambda p: p.stat().st_size)
+    chosen = [there[i] for i in np.unique(np.linspace(0, len(there) - 1, 2 * CHECKED).astype(int))] if there else []
+    usable = [p for p in chosen if _usable(run, p)]
+    if not usable:
+        raise UserError(f"{run.root}: no recording of the competition can be read, so an export cannot be checked")
+    return [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, CHECKED).astype(int))]
+
+
+def _usable(run: Run, path: Path) -> bool:
+    try:
+        decode_clip(path, run.data.audio)
+    except BadAudio:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

@@ -1,0 +1,141 @@
+"""Tag any recordings with what was trained: `predict FILE|DIR ... [model=NAME] [top=3] [format=table|json]`.
+
+Takes  recordings that libsndfile reads (wav, flac, ogg, mp3, ...), and oof/<name>/: the table that `submit` chose, a
+       blend or a stack with all that it is made of; submit.table=NAME takes another one, model=NAME one model's folds.
+Leaves tags and probabilities on the terminal (format=json: one line of json a recording, messages on stderr) and, of
+       recordings longer than predict.whole seconds, a picture in reports/<name>/timelines/ of the tags over time.
+"""
+
+from tonestack import environment  # noqa: F401  # isort: skip
+
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tonestack import cli, oof, recordings, revisions, timeline
+from tonestack.errors import UserError
+from tonestack.files import fingerprint, read_json
+from tonestack.predictor import Predictor
+from tonestack.progress import bar
+from tonestack.recordings import Heard
+from tonestack.run import Run
+from tonestack.words import parse_folds
+
+
+def run(run: Run) -> None:
+    """Tag every recording; one that cannot be used is named and the others go on."""
+    if not run.paths:
+        raise UserError("predict: name recordings or folders of them, for instance ./run.sh predict some.wav data=demo")
+    paths = recordings.find(run.paths)
+    predictor = build(run)
+    note(f"predict: {predictor.recipe.name} ({', '.join(predictor.saved)})")
+    started, seconds, failed = time.monotonic(), 0.0, 0
+    params = run.data.predict
+    whole = params.window if run.words.timeline == "true" else params.whole
+    shown = Shown(run, predictor.classes, max(len(str(path)) for path in paths))
+    with bar(len(paths), "predict", "clips", enabled=len(paths) > 1) as progress:
+        for heard in recordings.listen(paths, predictor, run.data.audio, whole, params.window):
+            shown(heard)
+            seconds, failed = seconds + heard.length, failed + (not heard.rows)
+            progress.update()
+    took = time.monotonic() - started
+    speed = f"{len(paths) / took:.1f} clips/s, {seconds / took:.0f} times real time"
+    unusable = f", {failed} unusable" * (failed > 0)
+    note(f"predict: {len(paths)} clips, {seconds:.1f} s of sound in {took:.1f} s ({speed}){unusable}")
+    if failed == len(paths):
+        raise UserError("predict: none of the recordings can be used")
+
+
+def build(run: Run) -> Predictor:
+    """The predictor of the call: of `model=`, of `submit.table=`, or of what `submit` chose."""
+    table = table_of(run)
+    receipts = oof.receipts(run.oof / table)
+    folds = parse_folds(run.words.fold, list(receipts)) if run.words.fold and receipts else None
+    return Predictor(run.oof, table, run.data, run.words.device, folds)
+
+
+def table_of(run: Run) -> str:
+    """Name of the table to predict with."""
+    models, table = run.words.model or (), run.data.submit.table
+    if len(models) + bool(table) > 1:
+        raise UserError("predict: give one model=, or one table of several by submit.table=, or neither")
+    if models:
+        return run.experiment(models[0], revisions.chosen(run.folds)).name
+    choice = run.submissions / "choice.json"
+    if table:
+        return table
+    if not choice.is_file():
+        raise UserError(f"{choice}: nothing has been chosen yet; run submit, or give model=NAME")
+    return str(read_json(choice)["table"])
+
+
+class Shown:
+    """Prints what was heard, one recording after the other, and draws timelines."""
+
+    def __init__(self, run: Run, classes: Sequence[str], width: int) -> None:
+        self.run, self.classes, self.width = run, classes, width
+
+    def __call__(self, heard: Heard) -> None:
+        """Print one recording's line and draw its picture."""
+        picture = self.picture(heard)
+        text = json.dumps(self.record(heard, picture), ensure_ascii=False)
+        tqdm.write(text if self.run.words.format == "json" else self.line(heard, picture), file=sys.stdout)
+        if heard.error and self.run.words.format == "json":
+            note(f"  {heard.path}: {self.fault(heard)}")
+
+    def best(self, row: np.ndarray) -> dict[str, float]:
+        """The likeliest tags of probabilities (C,)."""
+        return {self.classes[c]: round(float(row[c]), 5) for c in np.argsort(-row, kind="stable")[: self.run.words.top]}
+
+    def line(self, heard: Heard, picture: Path | None) -> str:
+        """A recording's line of the table."""
+        name = str(heard.path).ljust(self.width)
+        if not heard.rows:
+            return f"{name}  unusable: {heard.error}"
+        tags = "  ".join(f"{tag} {p:.3f}" for tag, p in self.best(heard.tags).items())
+        more = [f"[{self.fault(heard)}]"] if heard.error or heard.cut else []
+        more += [f"[{len(heard.rows)} windows: {picture}]"] if picture else []
+        return "  ".join([name, timeline.clock(heard.length).rjust(7), tags, *more])
+
+    def record(self, heard: Heard, picture: Path | None) -> dict[str, Any]:
+        """A recording's line of json."""
+        result: dict[str, Any] = {"file": str(heard.path)}
+        if heard.rows:
+            result |= {"seconds": round(heard.length, 3), "tags": self.best(heard.tags)}
+        if len(heard.rows) > 1:
+            spans = zip(heard.starts, heard.seconds, map(self.best, heard.rows), strict=True)
+            result["windows"] = [{"start": round(a, 3), "end": round(a + n, 3), "tags": tags} for a, n, tags in spans]
+        if picture:
+            result["timeline"] = str(picture)
+        return result | ({"error": self.fault(heard)} if heard.error or heard.cut else {})
+
+    def fault(self, heard: Heard) -> str:
+        """What is wrong with a recording."""
+        if not heard.rows:
+            return heard.error
+        return f"ends after {timeline.clock(heard.length)}: {heard.error or 'shorter than its header says'}"
+
+    def picture(self, heard: Heard) -> Path | None:
+        """Draw a timeline where there is more than one piece to show."""
+        if len(heard.rows) < 2 or self.run.words.timeline == "false":
+            return None
+        stem = re.sub(r"[^A-Za-z0-9_.-]", "_", heard.path.stem)[:60]
+        path = self.run.reports / "timelines" / f"{stem}-{fingerprint(str(heard.path.resolve()))[:8]}.png"
+        timeline.draw(heard, self.classes, self.run.data.predict.shown, path)
+        return path
+
+
+def note(text: str) -> None:
+    """Say something beside the answer."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__, paths=True)

@@ -1,0 +1,233 @@
+"""Tell whether training and test clips differ, and which clips are there twice.
+
+Takes  the competition's recordings (prepared first) and folds/<name>/r0.csv. No test label is read.
+Leaves reports/<name>/shift/: shift.json and shift.png (how well classifiers tell train from test, and verified from
+       unverified clips, and by what), features.csv (the telling statistics), clips.csv (how much each clip looks like
+       a test clip), duplicates.csv (clips that are the same recording, across train and test and across folds).
+"""
+
+from tonestack import environment  # noqa: F401  # isort: skip
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import make_folds
+import prepare
+from tonestack import adversarial, cli, leaderboard, near_duplicates, parts, shift_pictures, statistics, store
+from tonestack.adversarial import Comparison
+from tonestack.ensemble import clip_statistics
+from tonestack.ensemble.clip_statistics import Source
+from tonestack.errors import UserError
+from tonestack.files import write_csv, write_json
+from tonestack.frontends import _spectrogram
+from tonestack.run import Run
+from tonestack.store import Store
+
+PAIRS = (("train", "test"), ("verified", "test"), ("unverified", "test"), ("verified", "unverified"))
+DEFAULT = {"name": "logmel"}  # spectrogram that is measured where no model of the call has one
+
+
+@dataclass(frozen=True)
+class Clips:
+    """All clips with audio: part, label, verified, fold, group, one row each, and their statistics (N, S)."""
+
+    table: pd.DataFrame
+    x: np.ndarray
+
+    def side(self, name: str) -> np.ndarray:
+        """Which clips are `train`, `test`, `verified` or `unverified`."""
+        train = (self.table["part"] == "train").to_numpy()
+        verified = self.table["verified"].to_numpy(dtype=bool)
+        return {"train": train, "test": ~train, "verified": train & verified, "unverified": train & ~verified}[name]
+
+
+def run(run: Run) -> dict[str, Any]:
+    """Compare the sets, look for duplicates, write and print both."""
+    started, folder = time.monotonic(), run.reports / "shift"
+    source = spectrogram(run)
+    clips = gather(run, source)
+    found = compare(run, clips)
+    telling = pd.DataFrame([row for name in found for row in features(name, found[name], clips, source, run)])
+    twice = duplicates(run, source, clips)
+    shown = [line(name, comparison, telling) for name, (comparison, _) in found.items()]
+    print(leaderboard.aligned(pd.DataFrame(shown)) if shown else "shift: too few clips a side to compare")
+    print(summary(twice))
+    write_csv(folder / "features.csv", telling)
+    write_csv(folder / "duplicates.csv", twice)
+    write_csv(folder / "clips.csv", looks(clips, found))
+    profiles = {
+        name: profile(clips, name, source) for name in ("verified", "unverified", "test") if clips.side(name).any()
+    }
+    shift_pictures.draw(found, profiles, folder / "shift.png")
+    result = {
+        "comparisons": [described(name, found[name], telling) for name in found],
+        "duplicates": {"exact": 0, "near": 0} | twice["kind"].value_counts().to_dict(),
+        "across": {name: int(twice["across"].eq(name).sum()) for name in ("train-test", "folds", "within")},
+        "clips": len(clips.table),
+        "frontend": source.frontend,
+        "settings": run.data.shift.model_dump(),
+        "pictures": ["shift.png"],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    write_json(folder / "shift.json", result)
+    print(f"{folder}: shift.json, shift.png, features.csv, clips.csv, duplicates.csv ({result['seconds']:.0f} s)")
+    return result
+
+
+def spectrogram(run: Run) -> Source:
+    """The first log-mel spectrogram of the call's models, prepared."""
+    specs = [e.config.frontend for e in run.experiments() if e.config.frontend["name"] == "logmel"]
+    spec = specs[0] if specs else DEFAULT
+    prepare.run(run, [spec])
+    return Source(spec, Store.open(run.cache, spec, run.data.audio))
+
+
+def gather(run: Run, source: Source) -> Clips:
+    """Everything that is known of the clips."""
+    competition, folds = run.competition(), make_folds.run(run, quiet=True)
+    train = competition.train[["clip_id"]].merge(folds[["clip_id", "label", "verified", "fold", "group"]], on="clip_id")
+    test = competition.test[["clip_id", "group"]].assign(label="", verified=False, fold=-1)
+    table = pd.concat([train.assign(part="train"), test.assign(part="test")], ignore_index=True)
+    x = clip_statistics.measured(run.cache, source.store, table["clip_id"].tolist())
+    heard = np.isfinite(x).all(axis=1)
+    if not heard.any():
+        raise UserError(f"{run.root}: no clip can be decoded")
+    return Clips(table[heard].reset_index(drop=True), x[heard])
+
+
+def compare(run: Run, clips: Clips) -> dict[str, tuple[Comparison, np.ndarray]]:
+    """Every pair of sets that are there: how well they can be told apart, and which of their clips are the second's."""
+    found = {}
+    alone = clips.table["group"].where(clips.table["group"] != "", clips.table["clip_id"])
+    for first, second in PAIRS:
+        if first != "train" and not clips.side("unverified").any():
+            continue  # all clips are verified: the same question again
+        both = clips.side(first) | clips.side(second)
+        one = clips.side(second)[both]
+        comparison = adversarial.compare(clips.x[both], one, alone[both].to_numpy(), run.data.shift, run.seed)
+        if comparison is not None:
+            found[f"{first} / {second}"] = (comparison, one)
+    return found
+
+
+def features(
+    name: str, found: tuple[Comparison, np.ndarray], clips: Clips, source: Source, run: Run
+) -> list[dict[str, Any]]:
+    """The most telling statistics of one comparison, with the medians of both sets and how far each tells alone."""
+    first, second = (clips.x[clips.side(side)] for side in name.split(" / "))
+    names, hertz = statistics.names(source.store.width), centres(source)
+    rows = []
+    for s in np.argsort(-found[0].gain, kind="stable")[: run.data.shift.features]:
+        values, which = np.concatenate([first[:, s], second[:, s]]), np.repeat([False, True], [len(first), len(second)])
+        statistic, band = names[s]
+        of_band = statistic in {n for n, b in names if b == source.store.width - 1}
+        rows.append(
+            {
+                "comparison": name,
+                "statistic": statistic,
+                "band": band,
+                "hertz": round(float(hertz[band]), 1) if of_band else None,
+                "gain": round(float(found[0].gain[s]), 4),
+                "auc_alone": round(adversarial.auc(values, which)[0], 4),
+                "median_first": round(float(np.median(first[:, s])), 3),
+                "median_second": round(float(np.median(second[:, s])), 3),
+            }
+        )
+    return rows
+
+
+def centres(source: Source) -> np.ndarray:
+    """Where the bands peak, in Hz."""
+    params = parts.find("frontends", "logmel").Params(**{k: v for k, v in source.frontend.items() if k != "name"})
+    return _spectrogram.mel_edges(params)[1:-1]
+
+
+def profile(clips: Clips, side: str, source: Source) -> np.ndarray:
+    """Centres of the bands over the mean level of a set's clips (2, F)."""
+    return np.stack([centres(source), clips.x[clips.side(side), : source.store.width].mean(axis=0)])
+
+
+def duplicates(run: Run, source: Source, clips: Clips) -> pd.DataFrame:
+    """Pairs of clips that are the same recording: exactly (decoded samples), or nearly."""
+    params, table = run.data.shift, clips.table
+    ids = table["clip_id"].tolist()
+    position = {name: i for i, name in enumerate(ids)}
+    exact = []
+    for _, same in store.duplicates(source.store.clips).groupby("audio_hash"):
+        rows = sorted(position[name] for name in same["clip_id"] if name in position)
+        exact += [(*pair, 1.0, 0.0, "exact") for pair in itertools.combinations(rows, 2)]
+    known = {row[:2] for row in exact}
+    near = near_duplicates.find(source.store, ids, clips.x, params.neighbours, params.similar)
+    pairs = [*exact, *((*pair, "near") for pair in near if pair[:2] not in known)]
+    return pd.DataFrame([described_pair(table, *row) for row in pairs], columns=PAIR_COLUMNS)
+
+
+PAIR_COLUMNS = [
+    *("clip_a", "clip_b", "kind", "similarity", "later_by", "across"),
+    *("part_a", "part_b", "fold_a", "fold_b", "label_a", "label_b"),
+]
+
+
+def described_pair(table: pd.DataFrame, a: int, b: int, similarity: float, seconds: float, kind: str) -> list[Any]:
+    """One row of duplicates.csv."""
+    one, two = table.iloc[a], table.iloc[b]
+    across = "train-test" if one["part"] != two["part"] else "folds" if one["fold"] != two["fold"] else "within"
+    both = [value for column in ("part", "fold", "label") for value in (one[column], two[column])]
+    return [one["clip_id"], two["clip_id"], kind, round(similarity, 4), round(seconds, 3), across, *both]
+
+
+def summary(twice: pd.DataFrame) -> str:
+    """What was found twice, in one line."""
+    if not len(twice):
+        return "duplicates: none"
+    counts = twice.groupby(["kind", "across"]).size()
+    return "duplicates: " + ", ".join(f"{count} {kind} ({across})" for (kind, across), count in counts.items())
+
+
+def looks(clips: Clips, found: dict[str, tuple[Comparison, np.ndarray]]) -> pd.DataFrame:
+    """How much each clip looks like a test clip, by a model that has not seen it."""
+    table = clips.table[["clip_id", "part", "label", "verified", "fold"]].copy()
+    if "train / test" in found:
+        table["looks_like_test"] = found["train / test"][0].scores.round(4)
+    return table
+
+
+def line(name: str, comparison: Comparison, telling: pd.DataFrame) -> dict[str, str]:
+    """A comparison's row of the printed table."""
+    best = telling[telling["comparison"] == name].head(2)
+    by = [
+        f"{r.statistic} {r.hertz:.0f} Hz" if pd.notna(r.hertz) else f"{r.statistic} {r.band}" for r in best.itertuples()
+    ]
+    area = f"{comparison.auc:.3f} [{comparison.low:.3f}, {comparison.high:.3f}]"
+    return {"sets": name, "AUC [95 %]": area, "": verdict(comparison), "by": ", ".join(by)}
+
+
+def verdict(comparison: Comparison) -> str:
+    """What an area under the curve means."""
+    if comparison.low <= 0.5:
+        return "alike"
+    return "different" if comparison.auc >= 0.7 else "slightly different"
+
+
+def described(name: str, found: tuple[Comparison, np.ndarray], telling: pd.DataFrame) -> dict[str, Any]:
+    """A comparison as json."""
+    comparison, second = found
+    own = telling[telling["comparison"] == name].drop(columns="comparison")
+    return {
+        "sets": name.split(" / "),
+        "clips": [int((~second).sum()), int(second.sum())],
+        "auc": round(comparison.auc, 4),
+        "low": round(comparison.low, 4),
+        "high": round(comparison.high, 4),
+        "verdict": verdict(comparison),
+        "features": own.astype(object).where(own.notna(), None).to_dict("records"),
+    }
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)

@@ -1,0 +1,176 @@
+"""How a table is made of trained experiments: the tree of blends, stacks and gates behind it, for clips that are new.
+
+A recipe is read from the receipts in oof/<name>/<table>/ and applied to what the experiments say of any clips, fold
+by fold, just as `blend` and `stack` apply it to the test clips.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tonestack import oof
+from tonestack.ensemble import gate, stackers
+from tonestack.ensemble.blends import Blend, equal
+from tonestack.ensemble.stackers import Fitted, Inputs
+from tonestack.errors import UserError, nearest
+from tonestack.files import read_json
+
+Combine = Callable[[np.ndarray], np.ndarray]  # test folds (K, N, C) -> (N, C)
+
+
+class Mix(Protocol):
+    """What turns the tables of one fold (M, N, C) into one (N, C); statistics (N, S) of the clips where it asks."""
+
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A table: a trained experiment (no `mix`), or other tables mixed.
+
+    statistics: the frontend whose clip statistics `mix` reads, None where it reads none.
+    """
+
+    name: str
+    parts: tuple["Recipe", ...] = ()
+    mix: Mix | None = None
+    statistics: dict[str, Any] | None = None
+
+    @property
+    def experiments(self) -> list[str]:
+        """The trained experiments that it needs, each once."""
+        own = [self.name] if self.mix is None else []
+        return list(dict.fromkeys([*own, *(e for part in self.parts for e in part.experiments)]))
+
+    @property
+    def tables(self) -> list[str]:
+        """All tables in the tree, itself included, each once."""
+        return list(dict.fromkeys([self.name, *(t for part in self.parts for t in part.tables)]))
+
+    @property
+    def frontends(self) -> list[dict[str, Any]]:
+        """The frontends whose clip statistics are needed somewhere in the tree."""
+        own = [self.statistics] if self.statistics else []
+        return [*own, *(f for part in self.parts for f in part.frontends)]
+
+    def rows(
+        self,
+        tables: dict[str, np.ndarray],
+        statistics: Callable[[dict[str, Any]], np.ndarray],
+        combine: Combine,
+    ) -> np.ndarray:
+        """Rows (K, N, C) from what each experiment says in each of its folds (K, N, C).
+
+        statistics: gives the clips' statistics (N, S) by a frontend. combine: used early, as in `Tables.blend`,
+        where experiments differ in their number of folds.
+        """
+        if self.mix is None:
+            return tables[self.name]
+        parts = [part.rows(tables, statistics, combine) for part in self.parts]
+        if len({len(rows) for rows in parts}) > 1:
+            parts = [combine(rows)[None] for rows in parts]
+        extra = statistics(self.statistics) if self.statistics else None
+        return np.stack([self.mix(np.stack(fold), extra) for fold in zip(*parts, strict=True)])
+
+    def only(self, kept: Collection[str]) -> "Recipe | None":
+        """The recipe without the experiments not in `kept`; None where nothing is left.
+
+        A blend goes on with the weights of what is left; a stack or gate that lacks a part becomes an equal blend.
+        """
+        if self.mix is None:
+            return self if self.name in kept else None
+        left = [(m, part.only(kept)) for m, part in enumerate(self.parts)]
+        there = [(m, part) for m, part in left if part is not None]
+        parts = tuple(part for _, part in there)
+        if not parts or parts == self.parts:
+            return self if parts else None
+        return Recipe(self.name, parts, _Blended.of(self.mix, [m for m, _ in there]))
+
+
+def read(folder: Path, name: str, normalise: bool = True) -> Recipe:
+    """The recipe of the table `name` in `folder` (oof/<data>/); one without weights of its own is a `UserError`."""
+    receipts = oof.receipts(folder / name)
+    if not receipts:
+        known = nearest(name, [n for n in oof.experiments(folder, made=True) if oof.receipts(folder / n)])
+        foreign = (folder / name).is_dir()
+        what = "was made elsewhere: there are no weights that could hear a new clip" if foreign else "is not there"
+        raise UserError(f"{folder / name}: the table {what}{'' if foreign else known}")
+    receipt = read_json(next(iter(receipts.values())))
+    make = {"train": _trained, "blend": _blend, "stack": _stack, "gate": _gate}.get(str(receipt.get("kind", "train")))
+    if make is None:
+        raise UserError(f"{folder / name}: a table of kind '{receipt['kind']}' cannot be made for new clips")
+    return make(folder, name, receipt, normalise)
+
+
+def _trained(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) -> Recipe:
+    return Recipe(name)
+
+
+def _blend(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) -> Recipe:
+    """A blend of the tables that have a weight."""
+    weights = np.array([receipt["weights"][table] for table in receipt["tables"]])
+    used = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
+    heat = receipt.get("temperatures")
+    blend = Blend(weights[used], receipt["power"], None if heat is None else np.array(heat)[used], normalise)
+    return Recipe(name, _parts(folder, [receipt["tables"][m] for m in used], normalise), _Blended(blend))
+
+
+def _stack(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) -> Recipe:
+    path = folder / name / "stacker.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: the fitted stacker is missing; run stack again")
+    mix = _Stacked(*stackers.restore(receipt["search"], path))
+    return Recipe(name, _parts(folder, receipt["tables"], normalise), mix, receipt.get("statistics"))
+
+
+def _gate(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) -> Recipe:
+    by_group: dict[str, str] = receipt["tables"]
+    mix = _Gated(tuple(by_group), receipt["groups"], tuple(receipt["classes"]))
+    return Recipe(name, _parts(folder, [receipt["gate"], *by_group.values()], normalise), mix)
+
+
+def _parts(folder: Path, names: Sequence[str], normalise: bool) -> tuple[Recipe, ...]:
+    return tuple(read(folder, name, normalise) for name in names)
+
+
+@dataclass(frozen=True)
+class _Blended:
+    blend: Blend
+
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
+        return self.blend(tables)
+
+    @classmethod
+    def of(cls, mix: Mix, kept: list[int]) -> "_Blended":
+        """The blend of some of the tables of any mix."""
+        if not isinstance(mix, cls):
+            return cls(Blend(equal(len(kept))))
+        old = mix.blend
+        weights = old.weights[kept] / np.maximum(old.weights[kept].sum(axis=0), 1e-9)
+        heat = None if old.temperatures is None else old.temperatures[kept]
+        return cls(replace(old, weights=weights, temperatures=heat))
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    stacker: Fitted
+    projection: np.ndarray | None
+
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
+        from tonestack.ensemble.clip_statistics import project
+
+        components = None if self.projection is None or statistics is None else project(statistics, self.projection)
+        return self.stacker(Inputs.of(tables, components))
+
+
+@dataclass(frozen=True)
+class _Gated:
+    groups: tuple[str, ...]
+    members: gate.Groups
+    classes: tuple[str, ...]
+
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
+        return gate.join(tables[0], dict(zip(self.groups, tables[1:], strict=True)), self.members, self.classes)

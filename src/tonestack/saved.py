@@ -1,0 +1,88 @@
+"""A trained experiment read back from oof/<name>/<experiment>/, to judge clips that are not of the competition."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tonestack import oof, parts
+from tonestack.config import ModelConfig
+from tonestack.errors import UserError
+from tonestack.files import file_hash, read_json
+from tonestack.learners import Restored
+from tonestack.store import Store
+
+KEPT = 1 << 28  # bytes of weights of an experiment that stay in memory; a larger one is read again when it is asked for
+
+
+class Saved:
+    """The finished folds of one experiment. Weights are read, and checked, when a fold is first used."""
+
+    def __init__(self, folder: Path, task: str, device: torch.device, folds: Sequence[int] | None = None) -> None:
+        receipts = oof.receipts(folder)
+        self.folder, self.device = folder, device
+        self.task = parts.find("tasks", task)
+        self._task_name = task
+        self.folds = [k for k in receipts if folds is None or k in folds]
+        if not self.folds:
+            raise UserError(
+                f"{folder}: no finished fold{f' {list(folds)}' if folds else ''}; train the experiment first"
+            )
+        self.receipts: dict[int, dict[str, Any]] = {k: read_json(receipts[k]) for k in self.folds}
+        self._loaded: dict[int, Restored] = {}
+
+    @property
+    def name(self) -> str:
+        """The experiment."""
+        return self.folder.name
+
+    @cached_property
+    def settings(self) -> ModelConfig:
+        """What the experiment was trained with."""
+        receipt = self.receipts[self.folds[0]]
+        return ModelConfig.parse(receipt["config"], str(self.folder / f"fold{self.folds[0]}.json"))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The columns of its predictions."""
+        return tuple(self.receipts[self.folds[0]]["classes"])
+
+    @property
+    def learner(self) -> str:
+        """`network` or `forest`."""
+        module = parts.find("models", self.settings.network["name"])
+        return str(getattr(module, "LEARNER", "network"))
+
+    def tensors(self, fold: int) -> dict[str, Tensor]:
+        """One fold's weights; a missing or damaged file is a `UserError`."""
+        path = self.folder / f"fold{fold}.safetensors"
+        known = self.receipts[fold].get("checksums", {}).get(path.name)
+        if not path.is_file() or (known and file_hash(path) != known):
+            raise UserError(f"{path}: missing or not as its json says (damaged); train the fold again")
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"{path}: not a safetensors file ({error}); train the fold again") from None
+
+    def fold(self, fold: int) -> Restored:
+        """One fold's model."""
+        if fold in self._loaded:
+            return self._loaded[fold]
+        tensors = self.tensors(fold)
+        learner = parts.find("learners", self.learner)
+        model: Restored = learner.restore(self.settings, tensors, len(self.classes), self._task_name, self.device)
+        if sum(t.nbytes for t in tensors.values()) * len(self.folds) <= KEPT:
+            self._loaded[fold] = model
+        return model
+
+    def probabilities(self, model: Restored, store: Store, crops: int | None = None) -> np.ndarray:
+        """What a fold's model says of all clips of a store with audio: (N, C) float32."""
+        logs = model.log_probabilities(store, store.clips.index.tolist(), crops)
+        rows: np.ndarray = self.task.probabilities(logs)
+        return rows.astype(np.float32)
