@@ -211,7 +211,8 @@ def main(epochs: int = 20, test: int = 600) -> None:
     result = {
         "about": f"vgg_small, {task.store.width} x {task.length}, {clips} crops an epoch, {epochs} epochs, {work:.2f} "
         f"GFLOP a crop (forward and backward), peak {peak:.0f} GFLOP/s "
-        f"({'bfloat16' if bfloat16 else 'float32'}, {cores} cores); accuracy on {len(task.truth)} test clips, ± {0.5 / len(task.truth) ** 0.5:.3f}",
+        f"({'bfloat16' if bfloat16 else 'float32'}, {cores} cores); "
+        f"accuracy on {len(task.truth)} test clips, ± {0.5 / len(task.truth) ** 0.5:.3f}",
         "ratio": by["DataLoader, librosa"]["ours is faster by"],
         "ratio_spectrogram_files": by["DataLoader, spectrogram files"]["ours is faster by"],
         "gflop_a_crop": work,
