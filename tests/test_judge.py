@@ -500,7 +500,7 @@ def test_a_set_of_voices_is_made_once_and_goes_on_where_it_stopped(tmp_path: Pat
         (tmp_path / "set" / "voices.json").write_text(
             (tmp_path / "set" / "voices.json").read_text().replace("true", "false")
         )
-        voice_set.make(tmp_path / "set", wanted, 2)
+        voice_set.make(tmp_path / "set", wanted, 1)
         assert lost.read_bytes() == content
         assert (tmp_path / "set" / "voice-1.flac").stat().st_mtime_ns == times[tmp_path / "set" / "voice-1.flac"]
         with pytest.raises(UserError, match="was made with prompts=2, not 3"):

@@ -86,7 +86,7 @@ def test_multilabel_against_scikit_learn() -> None:
     )
 
 
-@pytest.mark.parametrize("name", parts.names("metrics"))
+@pytest.mark.parametrize("name", sorted({*parts.names("metrics")} - {"eer", "min_dcf"}))  # of trials, not of classes
 def test_a_batch_is_each_table_alone(name: str) -> None:
     batch = RNG.dirichlet(np.ones(C), (4, N))
     metric = resolve(name)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tonestack import votes
-from tonestack.tasks.classify import METRICS, log_probabilities, probabilities, targets, truth
+from tonestack.tasks.classify import LOSS = "cross_entropy"  # of a model config that names none
+METRICS, log_probabilities, probabilities, targets, truth
 
 if TYPE_CHECKING:
     from tonestack.run import Experiment, Run

@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "fold_mean": "arithmetic",
     "blend": {"searches": ["single", "logistic"]},
 }
+LOSS = "cross_entropy"  # of a model config that names none
 OPEN_SET = True  # speakers of a fold are unknown to its network
 SCORE = "score"  # the one column
 LABELS = ("0", "1")
