@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tonestack import votes
-from tonestack.tasks.classify import LOSS = "cross_entropy"  # of a model config that names none
-METRICS, log_probabilities, probabilities, targets, truth
+from tonestack.tasks.classify import LOSS, METRICS, log_probabilities, probabilities, targets, truth
 
 if TYPE_CHECKING:
     from tonestack.run import Experiment, Run
 
-__all__ = ["METRICS", "log_probabilities", "probabilities", "scored", "targets", "trained", "truth"]
+__all__ = ["LOSS", "METRICS", "log_probabilities", "probabilities", "scored", "targets", "trained", "truth"]
 
 
 def trained(run: "Run", experiments: "list[Experiment]") -> None:
