@@ -143,7 +143,7 @@ def rebuild(settings: config.ModelConfig, tensors: dict[str, Tensor], classes: i
     params = config.part_params("models", settings.network | elsewhere, "network")
     mean, std = tensors["normalise.mean"].flatten(), tensors["normalise.std"].flatten()
     network = parts.find("models", settings.network["name"]).build(params, len(mean), classes)
-    model = Tagger(Normalise(mean, std), network)
+    model = Tagger(Normalise(mean, std, settings.crop.normalise), network)
     model.load_state_dict(tensors)
     return model
 
