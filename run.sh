@@ -19,6 +19,8 @@
 #     leaderboard  the table of all experiments
 #     tune         search a model's settings, trials=N        reports/NAME/tune/
 #     study        name=STUDY: a document's tables, rerun    reports/NAME/
+#     match        CLIP.wav enrol=FOLDER: whose voice is it   reports/NAME/match.csv
+#     voices       generated voices for data=voices           input/NAME/
 #     models       every model config with its size
 #     bench        measured ratios against the usual way      bench/results/
 #     test         lint, types and tests (long=true: the long ones too)
