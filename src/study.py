@@ -21,15 +21,16 @@ def run(run: Run) -> None:
     if name is None:
         raise UserError(f"study: name the study: name={' or name='.join(studies.available())}")
     study = studies.Study(run.but(name=None), name, studies.load(name))
-    competition = study.run
-    make_folds.run(competition)
+    for competition in study.competitions():
+        make_folds.run(competition)
     for step in study.settings.labels:
         make_labels(study.changed(step.set, revision=step.parent), step.stage)
     experiments = study.experiments()
-    prepare.run(competition, [experiment.config.frontend for experiment in experiments.values()])
+    for competition in study.competitions():
+        prepare.run(competition, [experiment.config.frontend for experiment in experiments.values()])
     todo = study.jobs(experiments)
     print(f"study: {len(experiments)} experiments, {len(todo)} folds to train")
-    jobs.run_all(competition, todo)
+    jobs.run_all(study.run, todo)
     made, lacking = study.join(experiments)
     text = study.render(made, lacking, study.scores(made))
     print(text)

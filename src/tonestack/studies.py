@@ -1,7 +1,8 @@
 """Studies: rows of a published table rerun through the normal machinery, our numbers beside the document's.
 
 configs/study/<name>.yaml lists tables of rows. A row is one of
-    {id, row, model, set: {key: value}, revision}     an experiment `<model>-<id>@<revision>`
+    {id, row, model, set: {key: value}, revision}     an experiment `<model>-<id>@<revision>`; with `data: {...}` on a
+                                                       competition of its own, <name>-<id>: the data config so changed
     {id, row, gate: {groups, of: {group: id}, by: id}} per-group models joined by a gate
     {id, row, mean: {of: [id, ...], how: geometric}}   an equal mean of rows
     {row, same: id}                                    a row of another table again
@@ -52,6 +53,7 @@ class Row(Section):
     document: float | tuple[float, ...] | None = None
     model: str | None = None
     set: dict[str, Any] = {}
+    data: dict[str, Any] = {}
     revision: str | None = None  # {group} revisions are written from data.groups: <grouping>-<group>, <grouping>-gate
     groups: str | None = None  # the grouping that `revision` belongs to
     gate: GateRow | None = None
@@ -125,6 +127,17 @@ class Study:
         overrides = config.merge([("", merged({}, settings)), ("", self.run.words.overrides)])
         return self.run.but(overrides=overrides, **words)
 
+    def competitions(self) -> list[Run]:
+        """The calls on the study's own competition and on those of its rows."""
+        return [self.run, *(self.competition(row) for row in self.rows.values() if row.data)]
+
+    def competition(self, row: Row) -> Run:
+        """The call on the competition that a row is of."""
+        if not row.data:
+            return self.run
+        changed = config.merge([("", row.data), ("", self.run.words.overrides)])
+        return self.run.but(name=f"{self.run.name}-{row.id}", overrides=changed)
+
     def experiments(self) -> dict[str, Experiment]:
         """The experiments of all rows whose label revision is there; group revisions are written on the way."""
         found = {}
@@ -151,15 +164,16 @@ class Study:
     def jobs(self, experiments: dict[str, Experiment]) -> list[jobs.FoldJob]:
         """The folds that are not up to date, their files in the study's folder."""
         todo = []
-        for experiment in experiments.values():
+        for key, experiment in experiments.items():
             folder = self.folder / experiment.name
             jobs.refuse_changed_meaning(folder, experiment)
-            todo += [replace(job, folder=folder) for job in jobs.build(self.run, [experiment])]
+            run = self.competition(self.rows[key])
+            todo += [replace(job, folder=folder) for job in jobs.build(run, [experiment])]
         return [job for job in todo if job.finished() is None]
 
-    def tables(self, names: list[str]) -> Tables:
-        """Prediction tables of the study."""
-        return replace(Tables.of(self.run, names), folder=self.folder)
+    def tables(self, names: list[str], run: Run | None = None) -> Tables:
+        """Prediction tables of the study, of its own competition or of a row's."""
+        return replace(Tables.of(run or self.run, names), folder=self.folder)
 
     def join(self, experiments: dict[str, Experiment]) -> tuple[dict[str, str], dict[str, str]]:
         """Make the gates and means; names of the tables, and why rows have none, both by id."""
@@ -200,21 +214,17 @@ class Study:
 
     def scores(self, made: dict[str, str]) -> dict[str, dict[str, float]]:
         """CV, its standard error and the test scores of every table, by id."""
-        metric = resolve(self.run.data.metric)
-        labels = None
-        if self.run.scoring is not None:
-            labels = scoring.read(self.run.scoring, rows.of(self.run).labels, self.run.data.task)
-        found = {}
-        for key, name in made.items():
-            tables = self.tables([name])
-            problem = tables.problem()
-            cv, se = judge.score(metric, problem.tables[0], problem.targets, self.run.data.blend.bootstrap)
-            more = self.run.data.more_metrics
-            found[key] = {"cv": cv, "se": se}
-            found[key] |= {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in more}
-            if labels is not None and tables.test_folds():
-                ids, classes = tables.test_ids, tables.labels
-                found[key] |= scoring.score(metric, tables.test(name), ids, labels, classes, tables.task)
+        return {key: self._scores_of(self.competition(self.rows[key]), name) for key, name in made.items()}
+
+    def _scores_of(self, run: Run, name: str) -> dict[str, float]:
+        metric, tables = resolve(run.data.metric), self.tables([name], run)
+        problem = tables.problem()
+        cv, se = judge.score(metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
+        found = {"cv": cv, "se": se}
+        found |= {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in run.data.more_metrics}
+        if run.scoring is not None and tables.test_folds():
+            labels = scoring.read(run.scoring, rows.of(run).labels, run.data.task)
+            found |= scoring.score(metric, tables.test(name), tables.test_ids, labels, tables.labels, tables.task)
         return found
 
     def render(self, made: dict[str, str], lacking: dict[str, str], scores: dict[str, dict[str, float]]) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from tonestack.episodes import EpisodeParams
@@ -18,7 +18,12 @@ from tonestack.section import Section
 from tonestack.votes import VoteParams
 
 LEARNER = "judge"
-HIDDEN = 256  # units a direction, and maps of the last convolution
+MAPS = (64, 128, 256)
+HIDDEN = 256  # units a direction
+CONVOLUTIONS = {  # kernel, stride and padding of each
+    "conv1d": ((600, 240, 0), (4, 1, 0), (4, 1, 0)),
+    "conv2d": ((4, 2, 1), (2, 1, 0), (2, 1, 0)),
+}
 
 
 class Params(Section):
@@ -37,18 +42,31 @@ class Params(Section):
         """Frames of a crop: they decide the size of the head."""
         return self.frames or (72_000 if self.tower == "conv1d" else 360)
 
-    @model_validator(mode="after")
-    def _check_layers(self) -> "Params":
-        if self.recurrent == "none" and self.layers != 1:
-            raise ValueError("layers is of the recurrent part, and there is none")
-        return self
+    @field_validator("layers")
+    @classmethod
+    def _check_layers(cls, layers: int, info: ValidationInfo) -> int:
+        if info.data.get("recurrent") == "none" and layers != 1:
+            raise ValueError("it is of the recurrent part, and there is none")
+        return layers
 
-    @model_validator(mode="after")
-    def _check_frames(self) -> "Params":
-        least = 56 if self.tower == "conv2d" else 30_120 if self.recurrent == "none" else 12_840
-        if self.length < least:
-            raise ValueError(f"frames {self.length} are fewer than the convolutions need ({least})")
-        return self
+    @field_validator("frames")
+    @classmethod
+    def _check_frames(cls, frames: int | None, info: ValidationInfo) -> int | None:
+        known = {key: info.data.get(key) for key in ("tower", "recurrent")}
+        if frames and None not in known.values() and cls.model_construct(**known).steps(frames) < 1:
+            raise ValueError("the convolutions need more frames")
+        return frames
+
+    @property
+    def pools(self) -> tuple[int, int, int]:
+        """Max-pooling behind each convolution; samples without a recurrent part are pooled more."""
+        return (4, 4, 4) if (self.tower, self.recurrent) == ("conv1d", "none") else (4, 2, 2)
+
+    def steps(self, length: int) -> int:
+        """What the convolutions leave of `length` frames (or, of spectrograms, bands)."""
+        for (kernel, stride, padding), pool in zip(CONVOLUTIONS[self.tower], self.pools, strict=True):
+            length = max((length + 2 * padding - kernel) // stride + 1, 0) // pool
+        return length
 
 
 class Tower(nn.Module):
@@ -56,9 +74,8 @@ class Tower(nn.Module):
 
     def __init__(self, params: Params) -> None:
         super().__init__()
-        waves = params.tower == "conv1d"
-        self.waves = waves
-        self.maps = _maps_of_waves(params.recurrent == "none") if waves else _maps_of_spectrograms()
+        self.waves = params.tower == "conv1d"
+        self.maps = _maps(params)
         self.recurrent = _recurrent(params)
         self.dropout = nn.Dropout(0.3)
 
@@ -72,30 +89,25 @@ class Tower(nn.Module):
             return self.dropout(self.recurrent(steps)[0].relu().flatten(1))
 
 
-def _maps_of_waves(plain: bool) -> nn.Sequential:
-    """600 samples every 240; without a recurrent part all three pools are by four."""
-    pools = (4, 4, 4) if plain else (4, 2, 2)
-    layers: list[nn.Module] = []
-    shapes = ((1, 64, 600, 240), (64, 128, 4, 1), (128, HIDDEN, 4, 1))
-    for (n_in, n_out, kernel, stride), pool in zip(shapes, pools, strict=True):
-        layers += [nn.Conv1d(n_in, n_out, kernel, stride), nn.BatchNorm1d(n_out), nn.MaxPool1d(pool), nn.ReLU()]
-    return nn.Sequential(*layers)
-
-
-def _maps_of_spectrograms() -> nn.Sequential:
-    first, second, third = nn.Conv2d(1, 64, 4, 2, 1), nn.Conv2d(64, 128, 2), nn.Conv2d(128, HIDDEN, 2)
-    return nn.Sequential(
-        *(first, nn.BatchNorm2d(64), nn.MaxPool2d(4), nn.ReLU()),
-        *(second, nn.BatchNorm2d(128), nn.MaxPool2d(2), nn.ReLU()),
-        *(third, nn.BatchNorm2d(HIDDEN), nn.MaxPool2d(2), nn.ReLU()),
+def _maps(params: Params) -> nn.Sequential:
+    """Three convolutions, each normalised and pooled."""
+    one = params.tower == "conv1d"
+    convolution, normalise, pool = (
+        (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d) if one else (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)
     )
+    layers: list[nn.Module] = []
+    n_in = 1
+    for n_out, shape, size in zip(MAPS, CONVOLUTIONS[params.tower], params.pools, strict=True):
+        layers += [convolution(n_in, n_out, *shape), normalise(n_out), pool(size), nn.ReLU()]
+        n_in = n_out
+    return nn.Sequential(*layers)
 
 
 def _recurrent(params: Params) -> nn.Module | None:
     if params.recurrent == "none":
         return None
     kind = nn.LSTM if params.recurrent == "lstm" else nn.GRU
-    return kind(HIDDEN, HIDDEN, params.layers, batch_first=True, bidirectional=True)
+    return kind(MAPS[-1], HIDDEN, params.layers, batch_first=True, bidirectional=True)
 
 
 class Judge(nn.Module):
@@ -104,7 +116,8 @@ class Judge(nn.Module):
     def __init__(self, params: Params, bands: int) -> None:
         super().__init__()
         self.tower = Tower(params)
-        self.width = _width(self.tower, bands, params.length)
+        steps = params.steps(params.length) * (1 if self.tower.waves else params.steps(bands))
+        self.width = steps * (MAPS[-1] if self.tower.recurrent is None else 2 * HIDDEN)
         sizes = (1024, 256, 64) if params.tower == "conv1d" else (256, 64)
         self.first = nn.Linear(2 * self.width, sizes[0])
         rest: list[nn.Module] = []
@@ -129,15 +142,6 @@ class Judge(nn.Module):
         """Logits (B, B) of every crop (B, 1, F, T) as target against every crop as candidate."""
         embedding = self.tower(x)
         return self.compare(self.sample(embedding), self.target(embedding)[:, None])
-
-
-@torch.no_grad()
-def _width(tower: Tower, bands: int, frames: int) -> int:
-    """D, by sending one silent crop through a tower."""
-    tower.eval()
-    width = tower(torch.zeros(1, 1, bands, frames)).shape[1]
-    tower.train()
-    return int(width)
 
 
 def build(params: Params, bands: int, n_classes: int) -> Judge:
