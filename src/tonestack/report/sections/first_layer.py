@@ -73,7 +73,7 @@ def feature_maps(
         return None
     if store.width == 1 or getattr(module, "LEARNER", "network") != "network":
         return None
-    model = network.build_model(config, store, len(material.classes))
+    model = network.build_model(config, store, receipt.get("learnt_classes", len(material.classes)))
     model.load_state_dict(load_file(weights))
     first = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
     chosen = some_clips(material)
