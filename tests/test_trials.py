@@ -360,7 +360,7 @@ def test_verify_tells_one_speaker_from_two(
     same = asked(one, other)
     assert 0 <= asked(one, third) < same <= 1
     assert "calibrated on" in capsys.readouterr().out
-    assert asked(one, one) >= same
+    assert asked(one, one) == pytest.approx(same, abs=0.1)
     assert asked(one, other, word="verify.prior=0.01") < same
     with pytest.raises(UserError, match="give two recordings"):
         asked(one)

@@ -44,6 +44,7 @@ def run(job: FoldJob) -> dict[str, Any]:
         "taught": job.taught,
         "seed": job.experiment.seed,
         "params": fitted.params,
+        "learnt_classes": len(job.classes),
         "epochs": fitted.epochs,
         "versions": versions(),
         "checksums": {weights.name: file_hash(weights)},

@@ -13,6 +13,8 @@ from torch import Tensor
 from tonestack.losses import weighted_mean
 from tonestack.section import Section
 
+ONE_LABEL = True
+
 
 class Params(Section):
     """The margin in radians, and the scale of the network's cosine classifier."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tonestack.losses import EmbeddingLoss, weighted_mean
 from tonestack.section import Section
 
-ON_EMBEDDING = True
+ON_EMBEDDING = ONE_LABEL = True
 
 
 class Params(Section):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tonestack.run import Run
 
 METRICS = ("eer", "min_dcf")
+LOSS = classify.LOSS  # a network learns which of its speakers it hears
 DEFAULTS: dict[str, Any] = {
     "metric": "eer",
     "more_metrics": ["min_dcf"],

@@ -73,10 +73,8 @@ def feature_maps(
         return None
     if store.width == 1 or getattr(module, "LEARNER", "network") != "network":
         return None
-    tensors = load_file(weights)
-    head = tensors.get("network.classifier.weight")  # a network of speakers knows those of its own folds alone
-    model = network.build_model(config, store, len(material.classes) if head is None else len(head))
-    model.load_state_dict(tensors)
+    model = network.build_model(config, store, receipt.get("learnt_classes", len(material.classes)))
+    model.load_state_dict(load_file(weights))
     first = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
     chosen = some_clips(material)
     if first is None or not len(chosen):
