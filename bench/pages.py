@@ -58,6 +58,7 @@ def opening(page: Path) -> float | None:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         tab = browser.new_page()
+        tab.set_default_timeout(300_000)
         started = time.perf_counter()
         tab.goto(page.as_uri())
         if page.name == "index.html":

@@ -8,31 +8,41 @@ shown and nothing is written until prefer=mine or prefer=theirs is given. Withou
 from tonestack import environment  # noqa: F401  # isort: skip
 
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from pydantic import Field
 
 import make_folds
 from tonestack import cli, corrections
 from tonestack.errors import UserError
 from tonestack.leaderboard import aligned
 from tonestack.run import Run
+from tonestack.section import Section
 
 
-def run(run: Run) -> pd.DataFrame:
+class Wanted(Section):
+    """The words of this verb alone."""
+
+    merge: str | None = Field(None, description="a corrections.csv of the audit page")
+    prefer: Literal["mine", "theirs"] | None = Field(None, description="whose correction counts where two differ")
+
+
+def run(run: Run, wanted: Wanted) -> pd.DataFrame:
     """Merge, write and count; return the corrections."""
     table = make_folds.run(run, quiet=True)
     mine = corrections.read(run.folds)
-    if run.words.merge is None:
+    if wanted.merge is None:
         print(f"corrections: {counts(mine)} in {run.folds / corrections.FILE}")
         return mine
-    path = Path(run.words.merge).expanduser()
+    path = Path(wanted.merge).expanduser()
     if not path.is_file():
-        raise UserError(f"merge={run.words.merge}: no such file")
+        raise UserError(f"merge={wanted.merge}: no such file")
     theirs = corrections.read_file(path, table)
-    joined, conflicts = corrections.merge(mine, theirs, run.words.prefer)
+    joined, conflicts = corrections.merge(mine, theirs, wanted.prefer)
     if len(conflicts):
         print(aligned(shown(conflicts)))
-    if len(conflicts) and run.words.prefer is None:
+    if len(conflicts) and wanted.prefer is None:
         raise UserError(
             f"{path}: differs from yours on {len(conflicts)} clips, listed above; give prefer=mine or prefer=theirs"
         )
@@ -58,4 +68,4 @@ def shown(conflicts: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    cli.main(run, __doc__)
+    cli.main(run, __doc__, own=Wanted)

@@ -17,13 +17,14 @@ TRAIN, TEST, RATE = 32, 6, 8_000
 WORDS = ["data=table", "preset=smoke", "device=cpu", "blend.bootstrap=50", "report.map_clips=20", "report.seconds=0.5"]
 
 
-def root(folder: Path) -> Path:
-    """The competition's csv files and recordings."""
+def root(folder: Path, several: bool = False) -> Path:
+    """The competition's csv files and recordings. several: every other clip has two labels."""
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
         (folder / f"audio_{part}").mkdir(parents=True)
     names = [NAMES.get(i, f"clip{i:02d}.wav") for i in range(TRAIN)]
     labels = [LABELS[i % len(LABELS)] for i in range(TRAIN)]
+    labels = [f"{a},Drum" if several and i % 2 and a != "Drum" else a for i, a in enumerate(labels)]
     table = pd.DataFrame({"fname": names, "label": labels, "checked": (np.arange(TRAIN) % 3 == 0).astype(int)})
     table.to_csv(folder / "train.csv", index=False)
     tests = [f"test{i}.wav" for i in range(TEST)]
@@ -47,7 +48,7 @@ def table(home: Path, name: str, seed: int, **receipt: object) -> None:
     """A finished experiment of two folds: more right than wrong, with a history."""
     given = folds.read(home / "folds/made_up")
     rng = np.random.default_rng(seed)
-    truth = pd.Index(LABELS).get_indexer(pd.Index(given["label"]))
+    truth = pd.Index(LABELS).get_indexer(pd.Index(given["label"].str.split(",").str[0]))
     for fold in (0, 1):
         rows = np.flatnonzero(given["fold"] == fold)
         p = rng.dirichlet(np.ones(4), len(rows) + TEST) + 0.01
@@ -70,7 +71,8 @@ def home(folder: Path, competition: Path) -> Path:
     fold = np.arange(TRAIN) // len(LABELS) % 2
     folds.write(folder / "folds/made_up", given.assign(group="", fold=fold), {})
     (folder / "folds/made_up/r0.json").unlink()  # given by hand: it is kept as it is
-    decisions(folder / "folds/made_up", given)
+    if given["label"].isin(LABELS).all():
+        decisions(folder / "folds/made_up", given)
     table(folder, "vgg@r0", 1)
     table(folder, f"{SCRIPT[:8]}x@r0", 2)
     table(folder, "blend@r0", 3, kind="blend", search="geometric", tables=["vgg@r0"], weights={"vgg@r0": 1.0})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -159,10 +160,10 @@ def test_guarding_a_cell_is_undone_exactly(text: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- merging
 
 
-def merge(run: Run, theirs: pd.DataFrame, path: Path, **words: str) -> pd.DataFrame:
+def merge(run: Run, theirs: pd.DataFrame, path: Path, prefer: Literal["mine", "theirs"] | None = None) -> pd.DataFrame:
     """Merge a second person's file as the verb does."""
     write_csv(path, theirs)
-    return verb.run(run.but(merge=str(path), **words)).set_index("clip_id")
+    return verb.run(run, verb.Wanted(merge=str(path), prefer=prefer)).set_index("clip_id")
 
 
 def test_a_second_persons_file_is_merged(tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -195,5 +196,5 @@ def test_conflicts_are_shown_clip_by_clip_and_refused_until_somebody_is_preferre
 def test_the_verbs_mistakes_are_status_2(tiny_words: list[str], tiny_home: Path) -> None:
     for words in (["merge=nowhere.csv"], ["prefer=both"]):
         with pytest.raises(SystemExit) as end:
-            cli.main(verb.run, verb.__doc__, [*tiny_words, *words])
+            cli.main(verb.run, verb.__doc__, [*tiny_words, *words], verb.Wanted)
         assert end.value.code == 2

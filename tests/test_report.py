@@ -74,6 +74,20 @@ def test_nothing_is_shown_of_what_is_not_there(run: Run, tmp_path: Path, monkeyp
     assert not (bare.reports / "audit.html").exists()  # nobody has judged a label yet
 
 
+def test_clips_with_several_labels_get_what_makes_sense_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up.home(tmp_path, made_up.root(tmp_path / "input", several=True))
+    monkeypatch.setenv("TONESTACK_HOME", str(tmp_path))
+    words = ["reader.multilabel=true", "task=multilabel", "metric=lwlrap", "fold_mean=arithmetic"]
+    report.run(Run.from_arguments([*made_up.words(tmp_path / "input"), *words]))
+    text = (tmp_path / "reports/made_up/index.html").read_text()
+    shown = set(re.findall(r'<section id="(\w+)"', text))
+    assert {"leaderboard", "scores", "classes", "map", "training"} <= shown
+    assert not {"confusion", "calibration"} & shown  # they ask which one label is right
+    assert "average precision by class" in text
+
+
 def test_a_second_call_makes_nothing_until_something_changes(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run.reports / "index.html").stat().st_mtime_ns
     report.run(run)
@@ -250,16 +264,13 @@ def serious(tab: Any) -> list[str]:
 
 
 @needs_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1200, 800), (390, 800)])
-def test_the_report_opens_from_disk_without_a_fault_and_is_accessible(
-    visit: Any, scheme: str, size: tuple[int, int]
-) -> None:
-    opened = visit("index.html", color_scheme=scheme, viewport={"width": size[0], "height": size[1]})
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 390)])
+def test_the_report_opens_from_disk_without_a_fault_and_is_accessible(visit: Any, scheme: str, width: int) -> None:
+    opened = visit("index.html", color_scheme=scheme, viewport={"width": width, "height": 800})
     opened.draw_all()
     tab = opened.tab
     assert tab.locator(".plot[data-drawn]").count() >= 8
-    assert tab.evaluate("document.documentElement.scrollWidth") <= size[0]  # no sideways scrolling
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width  # no sideways scrolling
     assert tab.evaluate("[...document.images].every((image) => image.alt)")
     assert serious(tab) == []
 

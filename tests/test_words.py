@@ -22,8 +22,6 @@ EVERY = {
     "gpu": ("0.25", 0.25),
     "trials": ("5", 5),
     "cache": ("esc", "esc"),
-    "merge": ("theirs.csv", "theirs.csv"),
-    "prefer": ("mine", "mine"),
     "top": ("5", 5),
     "format": ("json", "json"),
     "timeline": ("true", "true"),

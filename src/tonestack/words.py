@@ -1,7 +1,7 @@
 """The words a user types: `key=value`, the same for `run.sh` and for every script."""
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field
@@ -31,8 +31,6 @@ class Words(Section):
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores or GPUs")
     gpu: float | None = Field(None, gt=0, le=1, description="share of a GPU for one job: 0.5 puts two on each [1]")
     trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
-    merge: str | None = Field(None, description="corrections.csv of the audit page, taken in by corrections")
-    prefer: Literal["mine", "theirs"] | None = Field(None, description="whose correction counts where two differ")
     top: int = Field(3, ge=1, description="tags a recording that predict shows")
     format: Literal["table", "json"] = Field("table", description="of predict's answer: table, or json lines")
     timeline: Literal["auto", "true", "false"] = Field(

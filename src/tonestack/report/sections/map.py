@@ -1,5 +1,7 @@
 """The clips in the plane, coloured by label, each to be heard: t-SNE of a sample and PCA of all."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -76,7 +78,7 @@ def chart(material: Material, rows: np.ndarray, xy: np.ndarray, name: str) -> Ch
     return Chart(made, alt, f"{name}{some}. A click plays a clip; faint ones are unverified, grey ones the test set.")
 
 
-def _hover(row: object) -> str:
-    label, part = getattr(row, "label", ""), "verified" if getattr(row, "verified", False) else "unverified"
-    said = f"{plots.text(label)}, {part}" if label else "test clip"
-    return f"{plots.text(getattr(row, 'clip_id', ''))}<br>{said}"
+def _hover(row: Any) -> str:
+    state = "verified" if row.verified else "unverified"
+    said = f"{plots.text(row.label)}, {state}" if row.label else "test clip"
+    return f"{plots.text(row.clip_id)}<br>{said}"
