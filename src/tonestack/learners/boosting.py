@@ -17,41 +17,56 @@ from tonestack.store import Store
 LEAST_SHARE = 0.01  # soft targets below it are not worth a row
 
 
-class FittedTrees:
-    """A booster with the store whose clips it judges."""
+class Trees:
+    """A booster that judges clips by statistics of a kind."""
 
-    def __init__(self, store: Store, booster: lgb.Booster, kind: Any) -> None:
-        self.store, self.booster, self.kind = store, booster, kind
+    def __init__(self, booster: lgb.Booster, kind: Any) -> None:
+        self.booster, self.kind = booster, kind
 
-    @property
-    def epochs(self) -> int:
-        """Rounds."""
-        return self.booster.current_iteration()
-
-    @property
-    def params(self) -> int:
-        """Number of leaves."""
-        return sum(tree["num_leaves"] for tree in self.booster.dump_model()["tree_info"])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The model's text as bytes."""
-        return {"model": torch.tensor(list(self.booster.model_to_string().encode()), dtype=torch.uint8)}
-
-    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
-        """Log-probabilities (N, C); NaN rows for clips without audio."""
-        x = statistics.table(self.store, clip_ids, self.kind)
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log-probabilities (N, C) up to a constant a row; NaN rows for clips without audio. Trees hear whole clips."""
+        x = statistics.table(store, clip_ids, self.kind)
         heard = ~np.isnan(x).any(axis=1)
         logs = np.full((len(x), self.booster.num_model_per_iteration()), np.nan)
         logs[heard] = np.asarray(self.booster.predict(x[heard], raw_score=True, num_threads=1))
         return logs
 
+
+class FittedTrees:
+    """Trees with the store whose clips they judge."""
+
+    def __init__(self, store: Store, trees: Trees) -> None:
+        self.store, self.trees = store, trees
+
+    @property
+    def epochs(self) -> int:
+        """Rounds."""
+        return self.trees.booster.current_iteration()
+
+    @property
+    def params(self) -> int:
+        """Number of leaves."""
+        return sum(tree["num_leaves"] for tree in self.trees.booster.dump_model()["tree_info"])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The model's text as bytes."""
+        text = self.trees.booster.model_to_string().encode()
+        return {"model": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
+
+    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
+        """See `Trees.log_probabilities`."""
+        return self.trees.log_probabilities(self.store, clip_ids)
+
     def done(self) -> None:
         """Nothing is left behind."""
 
 
-def read(tensor: Tensor) -> lgb.Booster:
-    """The booster of a saved fold's `model`."""
-    return lgb.Booster(model_str=bytes(tensor.tolist()).decode())
+def restore(
+    settings: config.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> Trees:
+    """The trees that `FittedTrees.tensors` describes."""
+    params: Any = config.part_params("models", settings.network, "network")
+    return Trees(lgb.Booster(model_str=tensors["model"].numpy().tobytes().decode()), params.statistics)
 
 
 def fit(job: FoldJob, store: Store) -> FittedTrees:
@@ -75,7 +90,7 @@ def fit(job: FoldJob, store: Store) -> FittedTrees:
     trial = lgb.train(settings, learnt, params.rounds, valid_sets=[judged], callbacks=stop)
     everything = np.ones(len(row), dtype=bool)
     booster = lgb.train(settings, data(everything), max(1, trial.best_iteration))
-    return FittedTrees(store, booster, params.statistics)
+    return FittedTrees(store, Trees(booster, params.statistics))
 
 
 def _settings(params: Any, n_classes: int, seed: int, threads: int) -> dict[str, object]:

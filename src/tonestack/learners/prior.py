@@ -29,7 +29,7 @@ class FittedPrior:
         """Shares of all clips first, then of each value; the values as bytes of json."""
         table = np.stack([self.whole, *self.shares.values()])
         names = json.dumps(list(self.shares)).encode()
-        return {"shares": torch.from_numpy(table), "values": torch.tensor(list(names), dtype=torch.uint8)}
+        return {"shares": torch.from_numpy(table), "values": torch.frombuffer(bytearray(names), dtype=torch.uint8)}
 
     def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
         """Log of the shares (N, C)."""
@@ -37,6 +37,24 @@ class FittedPrior:
 
     def done(self) -> None:
         """Nothing is left behind."""
+
+
+class Shares:
+    """The shares of all clips: what is left of a baseline where nothing is known of a clip."""
+
+    def __init__(self, whole: np.ndarray) -> None:
+        self.whole = whole
+
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log of the shares (N, C)."""
+        return np.log(np.tile(self.whole, (len(clip_ids), 1)))
+
+
+def restore(
+    settings: config.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> Shares:
+    """The shares for recordings outside the clip table, whose columns are not known."""
+    return Shares(tensors["shares"][0].numpy())
 
 
 def fit(job: FoldJob, store: Store) -> FittedPrior:
