@@ -88,6 +88,8 @@ def features(run: Run, few: Competition, times: float, specs: Sequence[dict[str,
 
 def fold_jobs(run: Run, wanted: dict[str, tuple[Experiment, Counts]], cache: Path) -> dict[str, float]:
     """Seconds of one fold job of each experiment, by name; `cache` holds at least some clips' features."""
+    if not wanted:
+        return {}
     threads, at_once = jobs.threads_and_jobs(run)
     audio = run.data.audio
     if cache != run.cache:
