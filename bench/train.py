@@ -191,8 +191,8 @@ def main(epochs: int = 20, test: int = 600) -> None:
         found["DataLoader, spectrogram files"] = (seconds, usual_accuracy(task, model), peak_memory())
         seconds, _ = usual(task, by_soundfile, recordings, slow_epochs)
         found["DataLoader, librosa"] = (seconds * epochs / slow_epochs, float("nan"), peak_memory())
-        bfloat16 = bfloat16_pays(torch.device("cpu"))
-        peak = product_peak(cores, torch.bfloat16 if bfloat16 else torch.float32)
+        kind = "bfloat16" if bfloat16_pays(torch.device("cpu")) else "float32"
+        peak = product_peak(cores, getattr(torch, kind))
     rows = []
     for name, (seconds, accuracy, memory) in found.items():
         speed = epochs * clips / seconds
@@ -210,8 +210,7 @@ def main(epochs: int = 20, test: int = 600) -> None:
     by = {row["side"]: row for row in rows}
     result = {
         "about": f"vgg_small, {task.store.width} x {task.length}, {clips} crops an epoch, {epochs} epochs, {work:.2f} "
-        f"GFLOP a crop (forward and backward), peak {peak:.0f} GFLOP/s "
-        f"({'bfloat16' if bfloat16 else 'float32'}, {cores} cores); "
+        f"GFLOP a crop (forward and backward), peak {peak:.0f} GFLOP/s ({kind}, {cores} cores); "
         f"accuracy on {len(task.truth)} test clips, ± {0.5 / len(task.truth) ** 0.5:.3f}",
         "ratio": by["DataLoader, librosa"]["ours is faster by"],
         "ratio_spectrogram_files": by["DataLoader, spectrogram files"]["ours is faster by"],

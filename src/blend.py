@@ -32,7 +32,7 @@ def run(run: Run) -> None:
     started = time.monotonic()
     upstream(run)
     tables = Tables.of(run, run.data.blend.tables, run.data.blend.made)
-    stage = Stage(run, "blend", tables.names, run.data.blend.model_dump())
+    stage = record(run, tables)
     if stage.up_to_date():
         return
     whole: Blend | Fusion
@@ -60,6 +60,11 @@ def run(run: Run) -> None:
         **({"temperatures": whole.temperatures.tolist()} if getattr(whole, "temperatures", None) is not None else {}),
     }
     stage.finish(ship(run, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
+
+
+def record(run: Run, tables: Tables) -> Stage:
+    """What blend was last made from."""
+    return Stage(run, "blend", tables.names, run.data.blend.model_dump())
 
 
 def equal_mean(run: Run, tables: Tables) -> Blend | Fusion:

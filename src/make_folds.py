@@ -35,25 +35,43 @@ def split(run: Run, quiet: bool) -> pd.DataFrame:
         print(f"note: {note}")
     if folds.is_given(run.folds):
         return _given(run, quiet)
-    train, settings = run.competition().train, run.data.folds.model_dump(exclude={"repeats"})
-    clips = fingerprint(train[folds.COLUMNS].astype(str).to_numpy().tolist())
-    hashes = store.audio_hashes(run.cache, train["clip_id"])
-    joined = train if hashes is None else train.assign(group=folds.join_duplicates(train["group"], hashes))
-    groups = fingerprint(joined["group"].tolist())
-    known = folds.receipt(run.folds)
-    same = known.get("settings") == settings and known.get("clips") == clips
-    if same and (hashes is None or known.get("groups") == groups):  # no recordings here: the table stands
+    if not why(run):
         if not quiet:
-            print(f"folds: up to date ({len(train)} clips)")
+            print(f"folds: up to date ({len(run.competition().train)} clips)")
         return folds.read(run.folds)
-    refuse_changed_meaning(run, known, settings)
+    joined, receipt = inputs(run)
+    refuse_changed_meaning(run, folds.receipt(run.folds), receipt["settings"])
     place = f"configs/data/{run.words.data}.yaml: folds"
     assign = getattr(parts.find("tasks", run.data.task), "assign", folds.assign)
     table = assign(joined, run.data.folds, place, run.data.task)
-    folds.write(run.folds, table, {"settings": settings, "clips": clips, "groups": groups})
+    folds.write(run.folds, table, receipt)
     sizes = table.groupby("fold").size()
     print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")
     return table
+
+
+def inputs(run: Run) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The clips, those with the same audio joined into groups where that is known; and what the folds depend on."""
+    train = run.competition().train
+    hashes = store.audio_hashes(run.cache, train["clip_id"])
+    joined = train if hashes is None else train.assign(group=folds.join_duplicates(train["group"], hashes))
+    return joined, {
+        "settings": run.data.folds.model_dump(exclude={"repeats"}),
+        "clips": fingerprint(train[folds.COLUMNS].astype(str).to_numpy().tolist()),
+        "groups": fingerprint(joined["group"].tolist()),
+    }
+
+
+def why(run: Run) -> str:
+    """Why the folds would be made anew; empty where they stand."""
+    known = folds.receipt(run.folds)
+    if not known or folds.is_given(run.folds):
+        return "" if folds.is_given(run.folds) else "not made yet"
+    now = inputs(run)[1]
+    if store.audio_hashes(run.cache, run.competition().train["clip_id"]) is None:
+        del now["groups"]  # no recordings here: the table stands
+    changed = [name for name, value in now.items() if known.get(name) != value]
+    return f"{', '.join(changed)} changed" if changed else ""
 
 
 def _given(run: Run, quiet: bool) -> pd.DataFrame:

@@ -23,8 +23,7 @@ def run(run: Run) -> None:
     """Write the pages anew where anything they show has changed."""
     started = time.monotonic()
     make_folds.run(run, quiet=True)
-    tables = oof.experiments(run.oof, made=True)
-    stage = Stage(run, "report", tables, run.data.model_dump(mode="json"), inputs(run))
+    stage = record(run)
     if stage.up_to_date():
         return
     from tonestack.report import page  # Plotly and scikit-learn: a second that most calls save
@@ -33,6 +32,11 @@ def run(run: Run) -> None:
     stage.say(f"report: {', '.join(map(str, pages))}")
     print(f"report: {said} ({time.monotonic() - started:.1f} s)")
     stage.finish(pages)
+
+
+def record(run: Run) -> Stage:
+    """What the pages were last made from."""
+    return Stage(run, "report", oof.experiments(run.oof, made=True), run.data.model_dump(mode="json"), inputs(run))
 
 
 def inputs(run: Run) -> list[Path]:

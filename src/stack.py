@@ -33,7 +33,7 @@ def run(run: Run) -> None:
         return
     params = run.data.stack
     source = clip_statistics.source_of(run) if params.clip_statistics else None
-    stage = Stage(run, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
+    stage = record(run, tables)
     if stage.up_to_date():
         return
     if tables.without_oof():
@@ -61,6 +61,13 @@ def run(run: Run) -> None:
     stage.say(leaderboard.aligned(pd.DataFrame(lines)))
     outputs += ship(run, tables, max(shipped, key=lambda s: s[0])[1], stage)
     stage.finish(outputs)
+
+
+def record(run: Run, tables: Tables) -> Stage:
+    """What stack was last made from."""
+    params = run.data.stack
+    source = clip_statistics.source_of(run) if params.clip_statistics else None
+    return Stage(run, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
 
 
 def stack(

@@ -30,9 +30,8 @@ def run(run: Run) -> None:
     """The simplest of single table, blend and stack that is as good as the best, or the one asked for."""
     if not oof.experiments(run.oof):
         blend.run(run)
-    names = tuple(oof.experiments(run.oof, made=True))
     choice = run.submissions / "choice.json"
-    stage = Stage(run, "submit", names, [run.data.submit.table, run.data.blend.model_dump(), choice.name])
+    stage = record(run)
     path = run.submissions / "submission.csv"
     if not stage.up_to_date():
         tables = Tables.of(run, made=True)
@@ -54,6 +53,12 @@ def run(run: Run) -> None:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 5)
+
+
+def record(run: Run) -> Stage:
+    """What the submission was last made from."""
+    names = tuple(oof.experiments(run.oof, made=True))
+    return Stage(run, "submit", names, [run.data.submit.table, run.data.blend.model_dump(), "choice.json"])
 
 
 def entry(path: Path, chosen: Choice) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import label_ranking_average_precision_score
 
-from tonestack import folds, parts, scoring, stratify
+import pseudo_label
+from tonestack import folds, labels, parts, pseudo_rounds, scoring, stratify, witness
 from tonestack.augment import mixup
-from tonestack.config import FoldParams
+from tonestack.config import FoldParams, TrainingParams
 from tonestack.data import demo_multilabel, fsdkaggle2019
 from tonestack.ensemble import judge, searches, stackers
 from tonestack.ensemble.blends import Blend, BlendParams
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.stackers import Inputs, Rows, StackParams
 from tonestack.errors import UserError
+from tonestack.files import read_json
 from tonestack.learners import forest
 from tonestack.metrics import resolve
 from tonestack.run import Run
@@ -418,22 +420,24 @@ def test_the_demo_is_the_same_whatever_the_number_of_processes(small: Path, tmp_
 # -------------------------------------------------------------------------------------------------------- in one run
 
 
-def test_from_recordings_to_a_scored_submission(small: Path, tiny_words: list[str], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def finished(small: Path, tiny_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """`./run.sh all` on the small demo."""
     given = {w.partition("=")[0]: w for w in tiny_words}
     given |= {"data": "data=demo_multilabel", "root": f"root={small}", "model": "model=vgg_small,clip_forest"}
     words = [w for key, w in given.items() if not key.startswith(("network.", "crop.seconds"))]
     sizes = [f"reader.{key}={value}" for key, value in SMALL.model_dump().items()]
-    run = Run.from_arguments(
-        [
-            *words,
-            *sizes,
-            "stack.rounds=5",
-            "stack.min_clips=2",
-            "crop.seconds=0.5",
-            "blend.searches=[single,rank_average]",
-        ]
-    )
-    importlib.import_module("all").run(run)
+    words += ["stack.rounds=5", "stack.min_clips=2", "crop.seconds=0.5", "blend.searches=[single,rank_average]"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TONESTACK_HOME", str(tmp_path_factory.mktemp("home")))
+        run = Run.from_arguments([*words, *sizes])
+        assert run.home.is_dir()  # looked up once: later tests have homes of their own
+        importlib.import_module("all").run(run)
+        yield run
+
+
+def test_from_recordings_to_a_scored_submission(finished: Run, small: Path) -> None:
+    run = finished
     made = pd.read_csv(run.submissions / "submission.csv")
     sample = pd.read_csv(small / "sample_submission.csv")
     assert list(made.columns) == list(sample.columns)
@@ -444,7 +448,68 @@ def test_from_recordings_to_a_scored_submission(small: Path, tiny_words: list[st
     tables = {"vgg_small@r0", "clip_forest@r0", "blend@r0", "stack-logistic@r0", "stack-lightgbm@r0"}
     assert set(board.index) == tables
     assert board[["cv", "cv_se", "public", "private"]].notna().all().all()
-    receipt = pd.read_json(run.oof / "vgg_small@r0" / "fold0.json", typ="series")
+    receipt = read_json(run.oof / "vgg_small@r0" / "fold0.json")
     assert set(receipt["metrics"]) == {"lwlrap", "mean_average_precision", "auc", "log_loss"}
     folded = pd.read_csv(run.folds / "r0.csv")
     assert set(folded["fold"]) == {0, 1}
+
+
+def test_noisy_clips_get_soft_labels_that_no_label_of_the_holdout_decides(
+    finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TONESTACK_HOME", str(finished.home))
+    words = {"train": "weigh", "soft": True, "test": False, "rounds": 1, "lower": [0, 0], "upper": [1, 1]}
+    overrides = {
+        "pseudo": words | {"models": ["clip_forest"]},
+        "network": {"trees": 10},
+        "clean": {"method": "none"},
+        **{key: finished.words.overrides[key] for key in ("reader", "folds", "blend")},
+    }
+    run = finished.but(model=("clip_forest",), variant="few", overrides=overrides)
+    monkeypatch.setattr(
+        pseudo_rounds, "experiments", lambda run, params, base: [run.but(revision=None).experiment("clip_forest", base)]
+    )
+    assert pseudo_label.run(run) == ["pseudo1"]
+    rows = pd.read_csv(run.folds / "pseudo1.csv")
+    competition, table = run.competition(), folds.read(run.folds).set_index("clip_id")
+    noisy = rows[rows["source"] == "pseudo"]
+    assert len(noisy) == 16  # each noisy clip teaches the model of the other fold
+    assert (table.loc[rows["clip_id"], "fold"].to_numpy() != rows["holdout"].to_numpy()).all()
+    soft = noisy[list(competition.classes)].to_numpy()
+    assert ((soft >= 0) & (soft <= 1)).all()
+    assert not set(np.unique(soft)) <= {0.0, 1.0}
+    curated = rows[rows["source"] == "verified"].set_index("clip_id")
+    wanted = multilabel.targets(table.loc[curated.index, "label"], competition.classes)
+    np.testing.assert_array_equal(curated[list(competition.classes)].to_numpy(), wanted)
+    learnt = labels.for_holdout(rows, 0, competition.classes, multilabel.targets, TrainingParams())
+    assert learnt.targets.shape == (len(rows[rows["holdout"] == 0]), 12)
+
+
+def test_the_given_labels_are_weighed_against_the_judges() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random((2000, 8)) < 0.15
+    seen = rng.normal(size=truth.shape) + 1.5 * truth
+    odds = np.log(0.15 / 0.85) + 1.5 * seen - 1.5**2 / 2  # what an ideal judge would say
+    p = 1 / (1 + np.exp(-2 * odds))  # twice as sure as it should be
+    given = np.where(truth, rng.random(truth.shape) < 0.7, rng.random(truth.shape) < 0.02)
+    verified = np.arange(2000) < 500
+    given[verified] = truth[verified]
+    found = witness.posterior(p, given, verified)
+    np.testing.assert_array_equal(found[verified], truth[verified])
+    unsure = ~verified
+    log_loss = resolve("log_loss")
+
+    def loss_of(q: np.ndarray) -> float:
+        return float(log_loss(q[unsure], truth[unsure].astype(int)))
+
+    assert loss_of(found) < 0.8 * min(loss_of(np.clip(p, 0.001, 0.999)), loss_of(np.where(given, 0.9, 0.05)))
+    calibrated = witness.calibrated(np.log(p / (1 - p)), np.log(p / (1 - p))[verified], truth[verified])
+    named, invented = witness.rates(1 / (1 + np.exp(-calibrated[unsure])), given[unsure])
+    assert named == pytest.approx(0.7, abs=0.06)
+    assert invented == pytest.approx(0.02, abs=0.01)
+
+
+def test_weighing_is_for_clips_of_several_labels(tiny_words: list[str]) -> None:
+    run = Run.from_arguments([*tiny_words, "pseudo.train=weigh"])
+    with pytest.raises(UserError, match=r"clean\.method=agree weighs single ones"):
+        pseudo_rounds.settings(run)

@@ -36,13 +36,22 @@ class Stage:
             ]
         )
 
+    def why(self) -> str:
+        """Why the stage would run; empty where nothing has changed."""
+        outputs = self.before.get("outputs", {})
+        if not outputs:
+            return "not made yet"
+        if self.before.get("key") != self.key:
+            return "its inputs or settings have changed"
+        other = next((f for f, known in outputs.items() if self._hash(Path(f)) != known), None)
+        return f"{other} is gone or was changed" if other else ""
+
     def up_to_date(self) -> bool:
         """Say so, and what the stage had said, where nothing has changed."""
-        outputs = self.before.get("outputs", {})
-        same = self.before.get("key") == self.key and all(self._hash(Path(f)) == h for f, h in outputs.items())
-        if same and outputs:
-            print("\n".join([f"{self.verb}: up to date", *self.before["said"]]))
-        return bool(same and outputs)
+        if self.why():
+            return False
+        print("\n".join([f"{self.verb}: up to date", *self.before["said"]]))
+        return True
 
     def say(self, line: str) -> None:
         """Print a line and remember it."""

@@ -208,13 +208,36 @@ def _clip_list(competition: Competition) -> pd.DataFrame:
     return clips
 
 
+def why_stale(competition: Competition, specs: Sequence[Spec], audio: AudioParams, cache: Path) -> list[str]:
+    """Why `prepare` would make each frontend's features, "" where they are up to date. No recording is read."""
+    made = [_Job(spec, audio, cache.absolute()) for spec in specs]
+    clips, known = _clip_list(competition), _known_contents(cache)
+    keys = [_stat_key(os.path.join(competition.root.absolute(), path)) for path in clips.path]
+    new = sum(key not in known and key[1] >= 0 for key in keys)
+    clips["content"] = [known.get(key, "unreadable") for key in keys]
+    content = fingerprint([FORMAT, *clips[["clip_id", "part", "content"]].to_numpy().tolist()])
+    changed = f"{new} recordings are new or changed" if new else "other clips than before"
+    return [_why_stale(job, content, changed) for job in made]
+
+
+def _why_stale(job: "_Job", content: str, changed: str) -> str:
+    if not (job.folder / "meta.json").exists():
+        return "not made yet"
+    return "" if job.up_to_date(content) else changed
+
+
+def _known_contents(cache: Path) -> dict[tuple[str, int, int], str]:
+    """Content hashes of files by path, size and time of change, as remembered."""
+    memory = cache.absolute() / "files.parquet"
+    if not memory.exists():
+        return {}
+    old = pd.read_parquet(memory)
+    return dict(zip(zip(old["path"], old["size"], old["mtime_ns"], strict=True), old["hash"], strict=True))
+
+
 def _contents(clips: pd.DataFrame, root: Path, cache: Path, n_jobs: int) -> list[str]:
     """Return a content hash for every clip; files of the same path, size and time as last time are not read again."""
-    memory = cache / "files.parquet"
-    known: dict[tuple[str, int, int], str] = {}
-    if memory.exists():
-        old = pd.read_parquet(memory)
-        known = dict(zip(zip(old["path"], old["size"], old["mtime_ns"], strict=True), old["hash"], strict=True))
+    memory, known = cache / "files.parquet", _known_contents(cache)
     keys = [_stat_key(os.path.join(root, path)) for path in clips.path]
     new = [key for key in dict.fromkeys(keys) if key not in known and key[1] >= 0]
     if new:

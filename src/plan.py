@@ -1,0 +1,51 @@
+"""What `all` would do with these words, and about how long it would take here; nothing of it is done.
+
+Takes  the competition's csv files and recordings, and what is there below cache/, folds/, oof/ and submissions/.
+Prints every stage: its jobs, what is up to date and why the rest is not, and an estimate from a few seconds of
+calibration: features of a few clips, a few steps of every model at its real shapes, a few trials of a blend.
+"""
+
+from tonestack import environment  # noqa: F401  # isort: skip
+
+import time
+
+import blend
+import make_folds
+import report
+import stack
+import submit
+from tonestack import cli, oof, planning
+from tonestack.ensemble.tables import Tables
+from tonestack.run import Run
+
+
+def run(run: Run) -> list[planning.Item]:
+    """Print the plan; return its items."""
+    started = time.monotonic()
+    found = planning.items(run, records(run))
+    print(planning.shown(found))
+    print(f"(planned in {time.monotonic() - started:.0f} s)")
+    return found
+
+
+def records(run: Run) -> dict[str, str]:
+    """Why `make_folds` and each stage on prediction tables would run as things are; empty where it would not."""
+    return {"make_folds": make_folds.why(run)} | on_tables(run)
+
+
+def on_tables(run: Run) -> dict[str, str]:
+    """The same of the stages that read prediction tables."""
+    if not oof.experiments(run.oof) or not (run.folds / "r0.csv").is_file():
+        return dict.fromkeys(("blend", "stack", "submit", "report"), "not made yet")
+    tables = Tables.of(run, run.data.blend.tables, run.data.blend.made)
+    stacked = Tables.of(run, run.data.stack.tables)
+    return {
+        "blend": blend.record(run, tables).why(),
+        "stack": stack.record(run, stacked).why(),
+        "submit": submit.record(run).why(),
+        "report": report.record(run).why(),
+    }
+
+
+if __name__ == "__main__":
+    cli.main(run, __doc__)
