@@ -56,10 +56,16 @@ def run(run: Run) -> None:
         "tables": list(tables.names),
         "weights": dict(zip(tables.names, whole.weights.tolist(), strict=True)),
         "power": whole.power,
-        **({"bias": whole.bias} if isinstance(whole, Fusion) else {}),
-        **({"temperatures": whole.temperatures.tolist()} if getattr(whole, "temperatures", None) is not None else {}),
+        **own(whole),
     }
     stage.finish(ship(run, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
+
+
+def own(whole: Blend | Fusion) -> dict[str, object]:
+    """What is said of one kind of blend alone."""
+    if isinstance(whole, Fusion):
+        return {"bias": whole.bias}
+    return {"temperatures": None if whole.temperatures is None else whole.temperatures.tolist()}
 
 
 def record(run: Run, tables: Tables) -> Stage:

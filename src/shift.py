@@ -185,8 +185,9 @@ def summary(twice: pd.DataFrame) -> str:
     """What was found twice, in one line."""
     if not len(twice):
         return "duplicates: none"
-    counts = twice.groupby(["kind", "across"]).size()
-    return "duplicates: " + ", ".join(f"{count} {kind} ({across})" for (kind, across), count in counts.items())
+    counts = twice.groupby(["kind", "across"]).size().reset_index(name="count")
+    columns = zip(counts["count"], counts["kind"], counts["across"], strict=True)
+    return "duplicates: " + ", ".join(f"{count} {kind} ({across})" for count, kind, across in columns)
 
 
 def looks(clips: Clips, found: dict[str, tuple[Comparison, np.ndarray]]) -> pd.DataFrame:
@@ -200,9 +201,8 @@ def looks(clips: Clips, found: dict[str, tuple[Comparison, np.ndarray]]) -> pd.D
 def line(name: str, comparison: Comparison, telling: pd.DataFrame) -> dict[str, str]:
     """A comparison's row of the printed table."""
     best = telling[telling["comparison"] == name].head(2)
-    by = [
-        f"{r.statistic} {r.hertz:.0f} Hz" if pd.notna(r.hertz) else f"{r.statistic} {r.band}" for r in best.itertuples()
-    ]
+    columns = zip(best["statistic"], best["hertz"], best["band"], strict=True)
+    by = [f"{what} {hertz:.0f} Hz" if pd.notna(hertz) else f"{what} {band}" for what, hertz, band in columns]
     area = f"{comparison.auc:.3f} [{comparison.low:.3f}, {comparison.high:.3f}]"
     return {"sets": name, "AUC [95 %]": area, "": verdict(comparison), "by": ", ".join(by)}
 

@@ -186,9 +186,9 @@ def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) ->
                 print(f"{int(where[-1]) + 1} of {total} clips, {clock() - started:.0f} s", flush=True)
     finally:
         write()
-    full, fewer, none = (int((state == s).sum()) for s in (2, 1, 0))
+    wholly, fewer, none = (int((state == s).sum()) for s in (2, 1, 0))
     print(
-        f"{output}: {len(ids)} clips in {clock() - started:.1f} s of {limit:.0f} s: {full} by all models, "
+        f"{output}: {len(ids)} clips in {clock() - started:.1f} s of {limit:.0f} s: {wholly} by all models, "
         f"{fewer} with less effort, {none} by the classes' shares alone",
         flush=True,
     )

@@ -39,7 +39,7 @@ class Crops(nn.Module):
         beyond = torch.sym_max(total - self.length, 0)
         count = torch.sym_min((beyond * under + over - 1) // over + 1, self.most)
         order = torch.arange(count, device=frames.device)
-        starts = torch.round(order.double() * beyond / torch.sym_max(count - 1, 1)).long()
+        starts = order.double().mul(beyond).div(torch.sym_max(count - 1, 1)).round().long()
         position = starts[:, None] + torch.arange(self.length, device=frames.device)  # (count, length)
         end = torch.full((), total, device=frames.device)
         inside = position - torch.div(position, end, rounding_mode="floor") * end

@@ -1,7 +1,7 @@
 """The words a user types: `key=value`, the same for `run.sh` and for every script."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
