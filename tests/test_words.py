@@ -24,9 +24,6 @@ EVERY = {
     "cache": ("esc", "esc"),
     "merge": ("theirs.csv", "theirs.csv"),
     "prefer": ("mine", "mine"),
-    "top": ("5", 5),
-    "format": ("json", "json"),
-    "timeline": ("true", "true"),
 }
 
 

@@ -39,14 +39,33 @@ class FittedTrees:
 
     def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
         """Log-probabilities (N, C); NaN rows for clips without audio."""
-        x = statistics.table(self.store, clip_ids, self.kind)
+        return Restored(self.booster, self.kind).log_probabilities(self.store, clip_ids)
+
+    def done(self) -> None:
+        """Nothing is left behind."""
+
+
+class Restored:
+    """A booster for the clips of any store of its frontend."""
+
+    def __init__(self, booster: lgb.Booster, kind: Any) -> None:
+        self.booster, self.kind = booster, kind
+
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log-probabilities (N, C); NaN rows for clips without audio. Trees hear whole clips."""
+        x = statistics.table(store, clip_ids, self.kind)
         heard = ~np.isnan(x).any(axis=1)
         logs = np.full((len(x), self.booster.num_model_per_iteration()), np.nan)
         logs[heard] = np.asarray(self.booster.predict(x[heard], raw_score=True, num_threads=1))
         return logs
 
-    def done(self) -> None:
-        """Nothing is left behind."""
+
+def restore(
+    settings: config.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> Restored:
+    """The booster that `FittedTrees.tensors` describes."""
+    params: Any = config.part_params("models", settings.network, "network")
+    return Restored(read(tensors["model"]), params.statistics)
 
 
 def read(tensor: Tensor) -> lgb.Booster:

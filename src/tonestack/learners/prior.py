@@ -39,6 +39,24 @@ class FittedPrior:
         """Nothing is left behind."""
 
 
+class Restored:
+    """The shares of all clips: of a clip from elsewhere no column is known."""
+
+    def __init__(self, whole: np.ndarray) -> None:
+        self.whole = whole
+
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log of the shares (N, C)."""
+        return np.log(np.tile(self.whole, (len(clip_ids), 1)))
+
+
+def restore(
+    settings: config.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> Restored:
+    """What `FittedPrior.tensors` says of all clips."""
+    return Restored(tensors["shares"][0].numpy())
+
+
 def fit(job: FoldJob, store: Store) -> FittedPrior:
     """Count; a value's shares are drawn towards those of all clips by `smoothing` clips' worth."""
     params: Any = config.part_params("models", job.experiment.config.network, "network")
