@@ -19,6 +19,10 @@
 #     repeat       the same on other folds, with intervals    reports/NAME/repeats.csv
 #     report       pages to look at and to listen to          reports/NAME/index.html
 #     corrections  take in a person's labels: merge=FILE      folds/corrections.csv
+#     shift        do train and test differ? duplicates       reports/NAME/shift/
+#     predict      FILE|DIR...: tags for any recordings
+#     export       model=NAME: ONNX, wave in, tags out        exports/NAME/
+#     bundle       an offline code competition's folder       bundles/NAME/
 #     leaderboard  the table of all experiments
 #     tune         search a model's settings, trials=N        reports/NAME/tune/
 #     embed        embeddings of all clips, a table a fold    reports/NAME/embeddings/
@@ -30,6 +34,7 @@
 #     voices       generated voices for data=voices           input/NAME/
 #     models       every model config with its size
 #     bench        measured ratios against the usual way      bench/results/
+#     docs         these pages as a site, offline             site/
 #     test         lint, types and tests (long=true: the long ones too)
 #
 # --help after any stage lists its words. Every stage is also a script: .venv/bin/python src/STAGE.py key=value
@@ -75,6 +80,7 @@ case "${1:-all}" in
     exec "$python" tests/run_tests.py "$@"
     ;;
   bench) shift; exec "$python" "$here/bench/run_bench.py" "$@" ;;
+  docs) cd "$here"; exec "$python" -m mkdocs build --strict --quiet --site-dir "$here/site" ;;
   *=*) exec "$python" "$here/src/train.py" "$@" ;;
   *)
     stage="${1:-all}"

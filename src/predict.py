@@ -14,9 +14,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 from tqdm import tqdm
 
 from tonestack import cli, oof, recordings, revisions, timeline
@@ -26,27 +27,41 @@ from tonestack.predictor import Predictor
 from tonestack.progress import bar
 from tonestack.recordings import Heard
 from tonestack.run import Run
+from tonestack.section import Section
 from tonestack.words import parse_folds
 
 
-def run(run: Run) -> None:
+class Wanted(Section):
+    """The words of this verb alone."""
+
+    BARE: ClassVar[str] = "path"
+
+    path: tuple[str, ...] = Field((), description="recordings, or folders of them; the key may be left out")
+    top: int = Field(3, ge=1, description="tags shown")
+    format: Literal["table", "json"] = Field("table", description="table, or a line of json a recording")
+    timeline: Literal["auto", "true", "false"] = Field(
+        "auto", description="tags over time, as a picture; auto: of long files, true: of all"
+    )
+
+
+def run(run: Run, wanted: Wanted) -> None:
     """Tag every recording; one that cannot be used is named and the others go on."""
-    if not run.paths:
-        raise UserError("predict: name recordings or folders of them, for instance ./run.sh predict some.wav data=demo")
-    paths = recordings.find(run.paths)
+    if not wanted.path:
+        raise UserError("predict: name recordings or folders of them, such as ./run.sh predict some.wav data=demo")
+    paths = recordings.find([Path(name).expanduser() for name in wanted.path])
     predictor = build(run)
     note(f"predict: {predictor.recipe.name} ({', '.join(predictor.saved)})")
     started, seconds, failed = time.monotonic(), 0.0, 0
     params = run.data.predict
-    whole = params.window if run.words.timeline == "true" else params.whole
-    shown = Shown(run, predictor.classes, max(len(str(path)) for path in paths))
+    whole = params.window if wanted.timeline == "true" else params.whole
+    shown = Shown(run, wanted, predictor.classes, max(len(str(path)) for path in paths))
     with bar(len(paths), "predict", "clips", enabled=len(paths) > 1) as progress:
         for heard in recordings.listen(paths, predictor, run.data.audio, whole, params.window):
             shown(heard)
             seconds, failed = seconds + heard.length, failed + (not heard.rows)
             progress.update()
     took = time.monotonic() - started
-    speed = f"{len(paths) / took:.1f} clips/s, {seconds / took:.0f} times real time"
+    speed = f"{len(paths) / took:.3g} clips/s, {seconds / took:.3g} times real time"
     unusable = f", {failed} unusable" * (failed > 0)
     note(f"predict: {len(paths)} clips, {seconds:.1f} s of sound in {took:.1f} s ({speed}){unusable}")
     if failed == len(paths):
@@ -79,20 +94,22 @@ def table_of(run: Run) -> str:
 class Shown:
     """Prints what was heard, one recording after the other, and draws timelines."""
 
-    def __init__(self, run: Run, classes: Sequence[str], width: int) -> None:
-        self.run, self.classes, self.width = run, classes, width
+    def __init__(self, run: Run, wanted: Wanted, classes: Sequence[str], width: int) -> None:
+        self.run, self.wanted, self.classes, self.width = run, wanted, classes, width
 
     def __call__(self, heard: Heard) -> None:
         """Print one recording's line and draw its picture."""
         picture = self.picture(heard)
-        text = json.dumps(self.record(heard, picture), ensure_ascii=False)
-        tqdm.write(text if self.run.words.format == "json" else self.line(heard, picture), file=sys.stdout)
-        if heard.error and self.run.words.format == "json":
+        as_json = self.wanted.format == "json"
+        text = json.dumps(self.record(heard, picture), ensure_ascii=False) if as_json else self.line(heard, picture)
+        tqdm.write(text, file=sys.stdout)
+        if heard.error and as_json:
             note(f"  {heard.path}: {self.fault(heard)}")
 
     def best(self, row: np.ndarray) -> dict[str, float]:
         """The likeliest tags of probabilities (C,)."""
-        return {self.classes[c]: round(float(row[c]), 5) for c in np.argsort(-row, kind="stable")[: self.run.words.top]}
+        order = np.argsort(-row, kind="stable")[: self.wanted.top]
+        return {self.classes[c]: round(float(row[c]), 5) for c in order}
 
     def line(self, heard: Heard, picture: Path | None) -> str:
         """A recording's line of the table."""
@@ -124,7 +141,7 @@ class Shown:
 
     def picture(self, heard: Heard) -> Path | None:
         """Draw a timeline where there is more than one piece to show."""
-        if len(heard.rows) < 2 or self.run.words.timeline == "false":
+        if len(heard.rows) < 2 or self.wanted.timeline == "false":
             return None
         stem = re.sub(r"[^A-Za-z0-9_.-]", "_", heard.path.stem)[:60]
         path = self.run.reports / "timelines" / f"{stem}-{fingerprint(str(heard.path.resolve()))[:8]}.png"
@@ -138,4 +155,4 @@ def note(text: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(run, __doc__, paths=True)
+    cli.main(run, __doc__, own=Wanted)

@@ -33,6 +33,10 @@ FRONTENDS = [
     {"name": "mfcc", **SPECTRAL, "n_mels": 16, "fmax": 4000, "n_mfcc": 8, "deltas": 2},
     {"name": "stft", **SPECTRAL, "win_length": 200},
     {"name": "waveform", "sample_rate": 8000},
+    *(
+        {"name": "lnmel", **SPECTRAL, "n_mels": 16, "fmin": 50, "spectrum": s}
+        for s in ("power", "magnitude", "complex")
+    ),
 ]
 
 HIDDEN = """
@@ -48,7 +52,7 @@ def call(root: Path, *words: str) -> Run:
     return Run.from_arguments(list(given.values()))
 
 
-@pytest.mark.parametrize("spec", FRONTENDS, ids=lambda s: f"{s['name']}{s.get('deltas', '')}")
+@pytest.mark.parametrize("spec", FRONTENDS, ids=lambda s: f"{s['name']}{s.get('deltas', '')}{s.get('spectrum', '')}")
 @pytest.mark.parametrize("samples", [1, 100, 4000])
 def test_a_graph_gives_its_frontends_numbers(spec: dict[str, Any], samples: int) -> None:
     params = part_params("frontends", spec, "here")
@@ -143,11 +147,11 @@ def test_the_script_beside_the_model_needs_no_torch(
 def test_what_cannot_be_exported_is_refused_or_left_out(trained_home: Path, tiny_root: Path) -> None:
     run = call(tiny_root)
     forest = Run.from_arguments(["data=fsdkaggle2018", "model=clip_forest", f"root={tiny_root}"])
-    with pytest.raises(UserError, match="a forest cannot be exported; networks on logmel, mfcc, stft, waveform can"):
+    with pytest.raises(UserError, match="a forest cannot be exported; networks on lnmel, logmel, mfcc, stft"):
         export.run(forest)
     saved = Saved(run.oof / "vgg_small@r0", "classify", torch.device("cpu"))
     saved.settings = saved.settings.model_copy(update={"frontend": {"name": "cqt"}})
-    with pytest.raises(UserError, match="the frontend 'cqt' cannot be exported; logmel"):
+    with pytest.raises(UserError, match="the frontend 'cqt' cannot be exported; lnmel"):
         onnx_graph.build(saved, "geometric", True)
     with pytest.raises(UserError, match="no finished fold"):
         export.run(Run.from_arguments(["data=fsdkaggle2018", "model=crnn", f"root={tiny_root}"]))

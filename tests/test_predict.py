@@ -15,7 +15,7 @@ import predict
 import submit
 import train
 from conftest import CLASSES, RATE, TINY_WORDS, sound
-from tonestack import recordings, timeline
+from tonestack import cli, recordings, timeline
 from tonestack.audio import AudioParams, BadAudio, decode_clip, pieces
 from tonestack.ensemble import recipe
 from tonestack.ensemble.blends import Blend
@@ -27,16 +27,20 @@ from tonestack.recordings import Heard, PredictParams
 from tonestack.run import Run
 
 
-def call(root: Path, *words: str, paths: tuple[Path, ...] = ()) -> Run:
+def call(root: Path, *words: str) -> Run:
     given = {word.partition("=")[0]: word for word in [*TINY_WORDS, "stack.rounds=15", f"root={root}", *words]}
-    return Run.from_arguments([*map(str, paths), *given.values()], paths=True)
+    return Run.from_arguments(list(given.values()))
 
 
-def ask(root: Path, *words: str, paths: tuple[Path, ...] = ()) -> Run:
-    """A call of predict: no model unless one is named."""
-    return Run.from_arguments(
-        [*map(str, paths), "data=fsdkaggle2018", "device=cpu", f"root={root}", *words], paths=True
-    )
+def ask(root: Path, *words: str) -> Run:
+    """A call on the finished tables: no model unless one is named."""
+    return Run.from_arguments(["data=fsdkaggle2018", "device=cpu", f"root={root}", *words])
+
+
+def tell(root: Path, *words: str, paths: tuple[Path, ...] = ()) -> None:
+    """`predict` with what is typed behind it."""
+    mine, rest = cli._parted([*map(str, paths), *words], predict.Wanted)
+    predict.run(ask(root, *rest), predict.Wanted.parse(mine, "command line"))
 
 
 @pytest.fixture
@@ -100,7 +104,7 @@ def test_nothing_is_read_from_the_cache_or_written_to_it(
     home: Path, tiny_root: Path, clips: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(home / "cache")
-    predict.run(ask(tiny_root, paths=(clips[0],)))
+    tell(tiny_root, paths=(clips[0],))
     assert capsys.readouterr().out.startswith(str(clips[0]))
     assert not (home / "cache").exists()
 
@@ -118,7 +122,7 @@ def test_a_folder_of_good_and_bad_files(
     (folder / "broken.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVEnothing")
     (folder / "notes.txt").write_text("not audio")
     (folder / ".hidden.wav").write_bytes(b"")
-    predict.run(ask(tiny_root, "top=2", paths=(tmp_path / "new",)))
+    tell(tiny_root, "top=2", paths=(tmp_path / "new",))
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert [line.partition("  ")[0].rpartition("/")[2] for line in lines] == [
@@ -135,7 +139,7 @@ def test_a_folder_of_good_and_bad_files(
 def test_json_lines_hold_the_tags_in_order_and_errors_by_file(
     home: Path, tiny_root: Path, clips: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    predict.run(ask(tiny_root, "format=json", "model=vgg_small", paths=(clips[0], clips[23])))
+    tell(tiny_root, "format=json", "model=vgg_small", paths=(clips[0], clips[23]))
     good, bad = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (good["file"], bad) == (str(clips[0]), {"file": str(clips[23]), "error": "no samples (0 frames)"})
     assert list(good["tags"].values()) == sorted(good["tags"].values(), reverse=True)
@@ -150,7 +154,7 @@ def test_a_long_file_is_tagged_window_by_window_with_a_picture(
     parts = [sound(label, 1.0, rng) for label in ("Bell", "Hiss", "Drum", "Whistle")]
     soundfile.write(tmp_path / "long $x$.wav", np.concatenate([*parts, parts[0][: RATE // 2]]), RATE, subtype="FLOAT")
     words = ("predict.whole=2", "predict.window=1", "format=json", "top=4")
-    predict.run(ask(tiny_root, *words, paths=(tmp_path / "long $x$.wav",)))
+    tell(tiny_root, *words, paths=(tmp_path / "long $x$.wav",))
     found = json.loads(capsys.readouterr().out)
     assert [w["start"] for w in found["windows"]] == [0, 1, 2, 3, 4]
     assert found["windows"][-1]["end"] == found["seconds"] == 4.5
@@ -161,7 +165,7 @@ def test_a_long_file_is_tagged_window_by_window_with_a_picture(
     # each window is what a file of just that part would be
     for i, part in enumerate(parts):
         soundfile.write(tmp_path / f"{i}.wav", part, RATE, subtype="FLOAT")
-    predict.run(ask(tiny_root, "format=json", "top=4", paths=tuple(tmp_path / f"{i}.wav" for i in range(4))))
+    tell(tiny_root, "format=json", "top=4", paths=tuple(tmp_path / f"{i}.wav" for i in range(4)))
     alone = [json.loads(line)["tags"] for line in capsys.readouterr().out.splitlines()]
     for window, tags in zip(found["windows"], alone, strict=False):
         assert window["tags"] == pytest.approx(tags, abs=2e-5)
@@ -171,10 +175,10 @@ def test_timeline_true_cuts_short_files_and_false_draws_nothing(
     home: Path, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     soundfile.write(tmp_path / "a.wav", sound("Bell", 3.0, np.random.default_rng(0)), RATE)
-    predict.run(ask(tiny_root, "timeline=true", "predict.window=1", "format=json", paths=(tmp_path / "a.wav",)))
+    tell(tiny_root, "timeline=true", "predict.window=1", "format=json", paths=(tmp_path / "a.wav",))
     assert len(json.loads(capsys.readouterr().out)["windows"]) == 3
     words = ("timeline=false", "predict.whole=1", "predict.window=1")
-    predict.run(ask(tiny_root, *words, paths=(tmp_path / "a.wav",)))
+    tell(tiny_root, *words, paths=(tmp_path / "a.wav",))
     assert "png" not in capsys.readouterr().out
 
 
@@ -193,19 +197,19 @@ def test_what_cannot_be_is_refused(
     words: list[str], message: str, home: Path, tiny_root: Path, clips: list[Path]
 ) -> None:
     with pytest.raises(UserError, match=message):
-        predict.run(ask(tiny_root, *words, paths=(clips[0],)))
+        tell(tiny_root, *words, paths=(clips[0],))
 
 
 def test_no_file_a_missing_one_or_only_bad_ones_are_refused(home: Path, tiny_root: Path, clips: list[Path]) -> None:
     with pytest.raises(UserError, match="name recordings"):
-        predict.run(ask(tiny_root))
+        tell(tiny_root)
     with pytest.raises(UserError, match="no such file"):
-        predict.run(ask(tiny_root, paths=(Path("nowhere.wav"),)))
+        tell(tiny_root, paths=(Path("nowhere.wav"),))
     with pytest.raises(UserError, match="none of the recordings"):
-        predict.run(ask(tiny_root, paths=(clips[23],)))
+        tell(tiny_root, paths=(clips[23],))
     (home / "empty").mkdir()
     with pytest.raises(UserError, match="no recording in this folder"):
-        predict.run(ask(tiny_root, paths=(home / "empty",)))
+        tell(tiny_root, paths=(home / "empty",))
 
 
 def test_damaged_weights_or_tables_from_elsewhere_are_named(home: Path, tiny_root: Path, clips: list[Path]) -> None:
@@ -342,6 +346,8 @@ def test_the_picture_shows_the_strongest_tags_in_order_of_time() -> None:
     assert timeline.strongest(rows, 3).tolist() == [2, 0, 1]
     assert timeline.strongest(rows, 1).tolist() == [2]
     assert [timeline.clock(s) for s in (3.4, 75, 3723)] == ["0:03", "1:15", "1:02:03"]
+    assert timeline.ticks(310).tolist() == list(range(0, 301, 30))
+    assert timeline.ticks(3600).tolist() == list(range(0, 3601, 300))
 
 
 def test_settings_of_long_files_are_checked() -> None:

@@ -22,9 +22,6 @@ EVERY = {
     "gpu": ("0.25", 0.25),
     "trials": ("5", 5),
     "cache": ("esc", "esc"),
-    "top": ("5", 5),
-    "format": ("json", "json"),
-    "timeline": ("true", "true"),
 }
 
 

@@ -16,12 +16,11 @@ def main(
     doc: str | None,
     arguments: list[str] | None = None,
     own: type[Section] | None = None,
-    paths: bool = False,
 ) -> None:
     """Run one stage on the command line's words and exit; a user's mistake is one line on stderr.
 
     own: words of this verb alone, given to the stage as a second argument; words without a key are of the field that
-    its `BARE` names, if it has one. paths: whether the verb takes files and folders beside the words.
+    its `BARE` names, if it has one.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if any(word in ("-h", "--help", "help") for word in arguments):
@@ -29,7 +28,7 @@ def main(
         sys.exit(0)
     try:
         mine, rest = _parted(arguments, own)
-        stage(Run.from_arguments(rest, paths), *([own.parse(mine, "command line")] if own else []))
+        stage(Run.from_arguments(rest), *([own.parse(mine, "command line")] if own else []))
     except UserError as error:
         sys.exit(refuse(error))
     except KeyboardInterrupt:
@@ -58,8 +57,8 @@ def _parted(arguments: list[str], own: type[Section] | None) -> tuple[dict[str, 
     bare = getattr(own, "BARE", None)
     for argument in arguments:
         key, equals, text = argument.partition("=")
-        if bare and (not equals or key == bare):
-            mine[bare] = [*mine.get(bare, ()), text if equals else argument]
+        if bare and (not equals or key == bare or "/" in key):  # ./a=b.wav is a path by its slash
+            mine[bare] = [*mine.get(bare, ()), text if key == bare else argument]
         elif own is None or key not in own.model_fields or not equals:
             rest.append(argument)
         elif key in mine:

@@ -12,7 +12,7 @@ from tonestack import config, parts
 from tonestack.competition import Competition
 from tonestack.config import PROJECT, DataConfig, ModelConfig, Preset
 from tonestack.errors import UserError
-from tonestack.words import Words, parse, split_paths
+from tonestack.words import Words, parse
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,14 @@ class Run:
     words: Words
     data: DataConfig
     preset: Preset
-    paths: tuple[Path, ...] = ()
 
     @classmethod
-    def from_arguments(cls, arguments: list[str], paths: bool = False) -> "Run":
-        """Parse and resolve `key=value` words, and paths if the verb takes any; all mistakes are `UserError`."""
-        given, arguments = split_paths(arguments) if paths else ([], arguments)
+    def from_arguments(cls, arguments: list[str]) -> "Run":
+        """Parse and resolve `key=value` words; all mistakes are `UserError`."""
         words = config.of_task(parse(arguments))
         parts.find("engines", words.engine)  # refused here, not after the features have been made
         data, preset = config.load_data(words)
-        return cls(words, data, preset, tuple(map(Path, given)))
+        return cls(words, data, preset)
 
     @property
     def name(self) -> str:

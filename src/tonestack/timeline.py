@@ -26,12 +26,18 @@ def draw(heard: Heard, classes: Sequence[str], most: int, path: Path) -> None:
     mesh = axis.pcolormesh(edges, np.arange(len(shown) + 1), rows[:, shown].T, vmin=0, vmax=1, cmap="magma_r")
     axis.set_yticks(np.arange(len(shown)) + 0.5, [classes[c] for c in shown], parse_math=False)
     axis.invert_yaxis()
-    axis.xaxis.set_major_formatter(lambda x, _: clock(x))
+    axis.set_xticks(ticks(edges[-1]), [clock(x) for x in ticks(edges[-1])])
     axis.set_xlabel("time")
     axis.set_title(heard.path.name, fontsize=10, loc="left", parse_math=False)
     bar = figure.colorbar(mesh, ax=axis, pad=0.01)
     bar.set_label("probability")
     _save(figure, path)
+
+
+def ticks(seconds: float) -> np.ndarray:
+    """Round times to mark, twelve at the most."""
+    step = next((s for s in (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800) if seconds <= 12 * s), 3600)
+    return np.arange(0, seconds + 1e-6, step)
 
 
 def strongest(rows: np.ndarray, most: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The words a user types: `key=value`, the same for `run.sh` and for every script."""
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field
@@ -31,20 +31,9 @@ class Words(Section):
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores or GPUs")
     gpu: float | None = Field(None, gt=0, le=1, description="share of a GPU for one job: 0.5 puts two on each [1]")
     trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
-    top: int = Field(3, ge=1, description="tags a recording that predict shows")
-    format: Literal["table", "json"] = Field("table", description="of predict's answer: table, or json lines")
-    timeline: Literal["auto", "true", "false"] = Field(
-        "auto", description="predict's picture of tags over time; auto: of long files, true: of all"
-    )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="any key of a config; task=, metric= and fold_mean= need no section"
     )
-
-
-def split_paths(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Part the arguments of a verb that takes paths into (paths, words); `./a=b.wav` is a path by its slash."""
-    paths = [a for a in arguments if "=" not in a or "/" in a.partition("=")[0]]
-    return paths, [a for a in arguments if a not in paths]
 
 
 def parse(arguments: list[str]) -> Words:

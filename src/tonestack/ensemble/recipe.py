@@ -31,13 +31,15 @@ class Mix(Protocol):
 class Recipe:
     """A table: a trained experiment (no `mix`), or other tables mixed.
 
-    statistics: the frontend whose clip statistics `mix` reads, None where it reads none.
+    statistics: the frontend whose clip statistics `mix` reads, None where it reads none. normalise: whether a clip has
+    exactly one label.
     """
 
     name: str
     parts: tuple["Recipe", ...] = ()
     mix: Mix | None = None
     statistics: dict[str, Any] | None = None
+    normalise: bool = True
 
     @property
     def experiments(self) -> list[str]:
@@ -87,7 +89,10 @@ class Recipe:
         parts = tuple(part for _, part in there)
         if not parts or parts == self.parts:
             return self if parts else None
-        return Recipe(self.name, parts, _Blended.of(self.mix, [m for m, _ in there]))
+        power = 0.0 if self.normalise else 1.0
+        even = _Blended(Blend(equal(len(self.parts)), power, normalise=self.normalise))
+        mix = self.mix if isinstance(self.mix, _Blended) else even
+        return Recipe(self.name, parts, mix.of([m for m, _ in there]), normalise=self.normalise)
 
 
 def read(folder: Path, name: str, normalise: bool = True) -> Recipe:
@@ -106,7 +111,7 @@ def read(folder: Path, name: str, normalise: bool = True) -> Recipe:
 
 
 def _trained(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) -> Recipe:
-    return Recipe(name)
+    return Recipe(name, normalise=normalise)
 
 
 def _blend(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) -> Recipe:
@@ -115,15 +120,16 @@ def _blend(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) ->
     used = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
     heat = receipt.get("temperatures")
     blend = Blend(weights[used], receipt["power"], None if heat is None else np.array(heat)[used], normalise)
-    return Recipe(name, _parts(folder, [receipt["tables"][m] for m in used], normalise), _Blended(blend))
+    parts = _parts(folder, [receipt["tables"][m] for m in used], normalise)
+    return Recipe(name, parts, _Blended(blend), None, normalise)
 
 
 def _stack(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) -> Recipe:
     path = folder / name / "stacker.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: the fitted stacker is missing; run stack again")
-    mix = _Stacked(*stackers.restore(receipt["search"], path))
-    return Recipe(name, _parts(folder, receipt["tables"], normalise), mix, receipt.get("statistics"))
+    mix = _Stacked(*stackers.restore(receipt["search"], path), independent=not normalise)
+    return Recipe(name, _parts(folder, receipt["tables"], normalise), mix, receipt.get("statistics"), normalise)
 
 
 def _gate(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) -> Recipe:
@@ -143,27 +149,25 @@ class _Blended:
     def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
         return self.blend(tables)
 
-    @classmethod
-    def of(cls, mix: Mix, kept: list[int]) -> "_Blended":
-        """The blend of some of the tables of any mix."""
-        if not isinstance(mix, cls):
-            return cls(Blend(equal(len(kept))))
-        old = mix.blend
-        weights = old.weights[kept] / np.maximum(old.weights[kept].sum(axis=0), 1e-9)
-        heat = None if old.temperatures is None else old.temperatures[kept]
-        return cls(replace(old, weights=weights, temperatures=heat))
+    def of(self, kept: list[int]) -> "_Blended":
+        """The blend of some of its tables."""
+        weights = self.blend.weights[kept]
+        heat = None if self.blend.temperatures is None else self.blend.temperatures[kept]
+        weights = weights / np.maximum(weights.sum(axis=0), 1e-9)
+        return _Blended(replace(self.blend, weights=weights, temperatures=heat))
 
 
 @dataclass(frozen=True)
 class _Stacked:
     stacker: Fitted
     projection: np.ndarray | None
+    independent: bool
 
     def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
         from tonestack.ensemble.clip_statistics import project
 
         components = None if self.projection is None or statistics is None else project(statistics, self.projection)
-        return self.stacker(Inputs.of(tables, components))
+        return self.stacker(Inputs.of(tables, components, self.independent))
 
 
 @dataclass(frozen=True)

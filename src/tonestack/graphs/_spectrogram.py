@@ -8,8 +8,8 @@ from tonestack.frontends import _spectrogram as sg
 FLOOR = float(sg.AMIN)
 
 
-class Power(nn.Module):
-    """Waves (B, N) to power spectra (B, T, 1 + n_fft // 2) of centred frames."""
+class Transform(nn.Module):
+    """Waves (B, N) to spectra of centred frames, real and imaginary parts (B, T, 1 + n_fft // 2)."""
 
     window: Tensor
 
@@ -18,12 +18,12 @@ class Power(nn.Module):
         self.n_fft, self.hop = params.n_fft, params.hop_length
         self.register_buffer("window", torch.from_numpy(sg.window(params)))
 
-    def forward(self, wave: Tensor) -> Tensor:
+    def forward(self, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Transform waves."""
         spectrum = torch.stft(
             wave, self.n_fft, self.hop, window=self.window, center=True, pad_mode="constant", return_complex=True
-        )
-        return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
+        ).transpose(1, 2)
+        return spectrum.real, spectrum.imag
 
 
 class Mel(nn.Module):
@@ -33,17 +33,22 @@ class Mel(nn.Module):
 
     def __init__(self, params: sg.MelParams) -> None:
         super().__init__()
-        self.power = Power(params)
+        self.transform = Transform(params)
         self.register_buffer("basis", torch.from_numpy(sg.mel_basis(params).T.copy()))
 
     def forward(self, wave: Tensor) -> Tensor:
         """Transform waves."""
-        return decibels(self.power(wave) @ self.basis)
+        return decibels(power(*self.transform(wave)) @ self.basis)
 
 
-def decibels(power: Tensor) -> Tensor:
+def power(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Squared magnitudes."""
+    return real.square() + imaginary.square()
+
+
+def decibels(powers: Tensor) -> Tensor:
     """10 log10 of powers, -100 at the least."""
-    return 10 * power.clamp_min(FLOOR).log10()
+    return 10 * powers.clamp_min(FLOOR).log10()
 
 
 def rounded(frames: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ class Magnitude(nn.Module):
 
     def __init__(self, params: FrameParams) -> None:
         super().__init__()
-        self.power = sg.Power(params)
+        self.transform = sg.Transform(params)
 
     def forward(self, wave: Tensor) -> Tensor:
         """Transform waves."""
-        level = sg.decibels(self.power(wave))
+        level = sg.decibels(sg.power(*self.transform(wave)))
         return sg.rounded((level - level.amax(dim=(1, 2), keepdim=True)).clamp_min(-TOP_DB))
 
 
