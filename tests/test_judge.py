@@ -414,29 +414,43 @@ def toy_speech(voices: np.ndarray, seed: int) -> Clips:
     return Clips(features, frames.cumsum(0) - frames, frames, torch.zeros(64))
 
 
-@pytest.mark.parametrize("faithful", [False, True])
-def test_a_judge_learns_to_tell_voices_and_nothing_from_shuffled_ones(tiny: Callable[..., Run], faithful: bool) -> None:
-    words = ["training.epochs=4", "network.episodes.steps=10", "training.batch_size=8", "training.lr=0.003"]
-    words += ["network.episodes.speeds=[1.0]", "training.ema=0.5", "network.hearing.noise_share=0"]
-    words += (
-        ["network.episodes.shared=false", "training.batch_size=4", "loss.name=softmaxed_sigmoid"] if faithful else []
-    )
-    settings = tiny(*words).experiments()[0].config
-    voices = np.repeat(np.arange(4), 3)
-    queries = toy_speech(voices, 1)
+def learnt(run: Run, voices: np.ndarray) -> tuple[learner.Ear, learner.Speakers, list[dict[str, float]]]:
+    """A Judge trained on toy speech labelled with `voices`, and its history."""
+    settings = run.experiments()[0].config
     loss = parts.find("losses", settings.loss["name"])
+    torch.manual_seed(0)
+    ear = learner.Ear.build(settings, torch.device("cpu"))
+    speakers = learner.Speakers.of(toy_speech(np.repeat(np.arange(4), 3), 0), voices, 60)
+    return ear, speakers, learner.learn(ear, loss.build(loss.Params()), speakers, 0).epochs
+
+
+def test_a_judge_learns_to_tell_voices_and_nothing_from_shuffled_ones(tiny: Callable[..., Run]) -> None:
+    words = ["training.epochs=2", "network.episodes.steps=20", "training.batch_size=8", "training.lr=0.003"]
+    words += ["network.episodes.speeds=[1.0]", "training.ema=0.5"]
+    words += [f"network.hearing.{key}=0" for key in ("noise_share", "narrow_share", "equaliser_db", "colour_db")]
+    truth = np.repeat(np.arange(4), 3)
+    queries = toy_speech(truth, 1)
     shares = []
-    for learnt in (voices, np.random.default_rng(0).permutation(voices)):
-        torch.manual_seed(0)
-        ear = learner.Ear.build(settings, torch.device("cpu"))
-        speakers = learner.Speakers.of(toy_speech(voices, 0), learnt, 60)
-        learner.learn(ear, loss.build(loss.Params()), speakers, 0)
+    for voices in (truth, np.random.default_rng(0).permutation(truth)):
+        ear, speakers, _ = learnt(tiny(*words), voices)
         pool = learner.references(ear, speakers, 0)
         counted = np.stack([learner.vote(ear, pool, queries, levels(queries), row, row) for row in range(12)])
         assert counted.sum(1).tolist() == [30] * 12
-        shares.append((counted.argmax(1) == voices).mean())
+        shares.append((counted.argmax(1) == truth).mean())
     assert shares[0] > 0.9
     assert shares[1] < 0.7
+
+
+def test_the_faithful_preset_trains_as_the_document_does(tiny: Callable[..., Run]) -> None:
+    run = tiny("preset=faithful", "network.episodes.steps=6", "training.epochs=1", "training.batch_size=4")
+    settings = run.experiments()[0].config
+    assert (settings.training.lr, settings.training.weight_decay, settings.training.ema) == (3e-5, 1e-5, 0)
+    assert settings.network["hearing"]["decibels"] is False
+    assert settings.network["episodes"]["shared"] is False
+    (entry,) = learnt(run, np.repeat(np.arange(4), 3))[2]
+    floor = math.log(1 + 3 * math.exp((1 - math.e) / (math.e + 3)))
+    assert floor < entry["loss"] < math.log(4) + 0.1
+    assert entry["lr"] == 3e-5
 
 
 def test_the_whole_pipeline_leaves_votes_scores_and_pictures(
