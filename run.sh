@@ -30,8 +30,6 @@
 #     voices       write a set of synthesised voices          input/
 #     match        CLIP.wav enrol=DIR: whose voice is it?     reports/NAME/match.csv
 #     study        name=STUDY: a document's tables, rerun    reports/NAME/
-#     match        CLIP.wav enrol=FOLDER: whose voice is it   reports/NAME/match.csv
-#     voices       generated voices for data=voices           input/NAME/
 #     models       every model config with its size
 #     bench        measured ratios against the usual way      bench/results/
 #     docs         these pages as a site, offline             site/
