@@ -23,6 +23,7 @@
 #     predict      FILE|DIR...: tags for any recordings
 #     export       model=NAME: ONNX, wave in, tags out        exports/NAME/
 #     bundle       an offline code competition's folder       bundles/NAME/
+#     plan         what would run, why, and how long it takes
 #     leaderboard  the table of all experiments
 #     tune         search a model's settings, trials=N        reports/NAME/tune/
 #     embed        embeddings of all clips, a table a fold    reports/NAME/embeddings/

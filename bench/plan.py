@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from _measure import report
-
 import blend
 import make_folds
 import prepare
@@ -21,6 +19,7 @@ import score
 import stack
 import submit
 import train
+from _measure import report
 from tonestack import planning
 from tonestack.run import Run
 

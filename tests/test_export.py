@@ -64,7 +64,8 @@ def test_a_graph_gives_its_frontends_numbers(spec: dict[str, Any], samples: int)
     assert found.shape == expected.shape
     step = 1 if scale > 1 else 0.07  # a last bit of float16 between 64 and 128
     np.testing.assert_allclose(found * scale, expected, atol=step)
-    assert (np.abs(found * scale - expected) > step / 100).mean() < 0.02  # rounded the other way: rarely
+    often = 0.3 if spec.get("spectrum") == "complex" else 0.02  # real parts cancel: more of their last bits differ
+    assert (np.abs(found * scale - expected) > step / 100).mean() < often  # rounded the other way
 
 
 @pytest.mark.parametrize(("crops", "overlap", "short"), [(6, 0.5, "tile"), (3, 0.3, "pad"), (1, 0.0, "tile")])
