@@ -32,6 +32,11 @@ from tonestack.store import Store
 RATE = 16_000
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -120,7 +125,7 @@ def test_the_demo_is_the_same_bytes_again_and_tells_four_stories_a_teller(tmp_pa
 
 
 def test_made_up_stories_pause_longer_and_move_the_pitch_more(tmp_path: Path) -> None:
-    competition = made(demo_stories.Params(n_tellers=6, seconds=(2.5, 3.0), cue=2.5), tmp_path)
+    competition = made(demo_stories.Params(n_tellers=4, seconds=(2.0, 2.2), cue=4), tmp_path)
     params = parts.find("frontends", "story").Params.parse({"features": ["f0"]}, "here")
     frontend = parts.find("frontends", "story").Frontend(params)
     rows = []
