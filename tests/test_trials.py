@@ -226,12 +226,27 @@ def test_calibration_of_one_table_keeps_its_order() -> None:
     assert float(EER(scores, problem.targets)) == pytest.approx(float(EER(problem.tables[0], problem.targets)))
 
 
-def test_the_best_single_table_of_scores_is_itself() -> None:
+def test_the_best_single_table_of_scores_keeps_its_order_and_is_calibrated() -> None:
     problem = toy()
+    values = [float(EER(table, problem.targets)) for table in problem.tables]
     single = searches.find("single").fit(problem, BlendParams(), 0, None)
-    best = int(single.weights.argmax())
-    assert best in (0, 1)
-    np.testing.assert_array_equal(single(problem.tables), problem.tables[best])  # negative scores stay
+    assert np.flatnonzero(single.weights).tolist() == [int(np.argmin(values))]
+    scores = single(problem.tables)
+    assert float(EER(scores, problem.targets)) == pytest.approx(min(values))
+    assert scores.min() < 0 < scores.max()  # log-likelihood ratios
+    assert np.log1p(np.exp(-scores[problem.targets == 1])).mean() < np.log(2)
+
+
+def test_tables_of_other_scales_can_be_pooled_once_calibrated() -> None:
+    """Half the trials by the first table, half by the second, forty times as wide and shifted."""
+    problem = toy()
+    problem.tables[1] += 500
+    single = [searches.find("single").fit(problem.models([m]), BlendParams(), 0, None) for m in (0, 1)]
+    half = (np.arange(2000) % 2)[:, None]
+    pooled = np.where(half, *(fit(problem.tables[[m]]) for m, fit in enumerate(single)))
+    raw = np.where(half, problem.tables[0], problem.tables[1])
+    assert float(EER(pooled, problem.targets)) < 0.34  # of each: 0.31
+    assert float(EER(raw, problem.targets)) > 0.45
 
 
 def test_searches_of_probabilities_are_refused_for_scores() -> None:

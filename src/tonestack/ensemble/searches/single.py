@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tonestack.ensemble import fusion
 from tonestack.ensemble.blends import Blend, BlendParams
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.problem import Problem
@@ -20,5 +21,11 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
     one_hot = np.eye(problem.count)[order]
     best, _ = problem.of_least_loss(values, one_hot, power=1.0)
     if not problem.probabilities:
-        return Fusion(one_hot[best])
+        return calibrated(problem, int(one_hot[best].argmax()))
     return Blend(one_hot[best], power=1.0, normalise=problem.normalise)
+
+
+def calibrated(problem: Problem, chosen: int) -> Fusion:
+    """One table of scores on the scale of log-likelihood ratios: other folds may choose one of another scale."""
+    alone = fusion.fitted(problem.tables[[chosen]], problem.targets)
+    return Fusion(np.where(np.arange(problem.count) == chosen, alone.weights[0], 0.0), alone.bias)
