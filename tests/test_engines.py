@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import joblib
+import joblib.executor
 import pytest
 import torch
 from joblib.externals.loky import reusable_executor
@@ -83,7 +85,7 @@ def test_places_for_jobs(monkeypatch: pytest.MonkeyPatch, gpus: int, words: list
 
 def test_a_free_place_takes_the_next_job(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_work", lambda job, caller: {"device": job.device})
-    monkeypatch.setattr(local, "get_reusable_executor", lambda *a, **k: Inline())
+    monkeypatch.setattr(local, "get_memmapping_executor", lambda *a, **k: Inline())
     todo = jobs.build(tiny_run(), tiny_run().experiments()) * 3
     used = [receipt["device"] for receipt in local._side_by_side(todo, ["cuda:0", "cuda:1"])]
     assert sorted(used) == ["cuda:0"] * 3 + ["cuda:1"] * 3
@@ -309,3 +311,10 @@ def test_a_node_lost_in_the_middle_changes_no_table(
         cluster.shutdown()
     assert "was lost with its process or node; it is run again" in capfd.readouterr().out
     assert same_files(alone, sent)
+
+
+def test_joblib_works_on_beside_the_engines_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joblib.executor, "_executor_args", None)  # as in a process that has trained and nothing else
+    pool = local.get_memmapping_executor(2, timeout=10)
+    assert pool.submit(abs, -1).result() == 1
+    assert joblib.Parallel(2)(joblib.delayed(abs)(-n) for n in range(3)) == [0, 1, 2]

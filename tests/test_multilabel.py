@@ -16,8 +16,8 @@ from sklearn.metrics import label_ranking_average_precision_score
 
 import pseudo_label
 from tonestack import folds, labels, parts, pseudo_rounds, scoring, stratify, witness
-from tonestack.augment import mixup
-from tonestack.config import FoldParams, TrainingParams
+from tonestack.augment import Draws, draw, mixup
+from tonestack.config import AugmentParams, FoldParams, TrainingParams
 from tonestack.data import demo_multilabel, fsdkaggle2019
 from tonestack.ensemble import judge, searches, stackers
 from tonestack.ensemble.blends import Blend, BlendParams
@@ -60,10 +60,11 @@ def test_a_loss_for_one_label_is_refused(tiny_words: list[str]) -> None:
 
 def test_mixup_blends_rows_of_several_labels() -> None:
     x, targets = torch.randn(6, 1, 4, 5), (torch.rand(6, 3) < 0.5).float()
-    _, mixed, _ = mixup(x, targets, torch.ones(6), 0.4, torch.Generator().manual_seed(0))
+    table = draw(AugmentParams(mixup=0.4), 1, 6, torch.Generator().manual_seed(0))[0]
+    _, mixed, _ = mixup(x, targets, torch.ones(6), Draws(table))
     assert ((mixed >= 0) & (mixed <= 1)).all()
     assert mixed.sum() != targets.sum() or not torch.equal(mixed, targets)
-    same = mixup(x, torch.ones(6, 3), torch.ones(6), 0.4, torch.Generator().manual_seed(0))[1]
+    same = mixup(x, torch.ones(6, 3), torch.ones(6), Draws(table))[1]
     np.testing.assert_allclose(same, 1)  # what is in both halves stays whole: rows need not sum to 1
 
 

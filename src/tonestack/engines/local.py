@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from joblib.externals.loky import get_reusable_executor
+from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from tonestack import engines, jobs
@@ -66,7 +66,8 @@ def gpus(device: str) -> list[str]:
 def _side_by_side(todo: list[FoldJob], places: list[str]) -> Iterator[dict[str, Any]]:
     """Yield receipts; a place that becomes free takes the next job."""
     limits = dict.fromkeys(THREAD_LIMITS, str(max(job.threads for job in todo)))
-    pool = get_reusable_executor(len(places), timeout=IDLE, env=limits)
+    # joblib's own processes: it would take over others that loky has started, and fail on them
+    pool = get_memmapping_executor(len(places), timeout=IDLE, env=limits)
     free, waiting = deque(places), deque(todo)
     running: dict[Future[dict[str, Any]], str] = {}
     try:
