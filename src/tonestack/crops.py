@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tonestack.errors import UserError
 from tonestack.store import Store
 
 FULL_SCALE = 32768.0  # int16 samples become floats in [-1, 1)
@@ -29,7 +30,13 @@ class Clips:
     def load(cls, store: Store, clip_ids: list[str], device: torch.device) -> "Clips":
         """Put a store's features on `device`; on the CPU they stay memory-mapped."""
         offsets, frames = store.rows(clip_ids)
-        features = torch.from_numpy(np.asarray(store.features)).to(device)
+        try:
+            features = torch.from_numpy(np.asarray(store.features)).to(device)
+        except torch.OutOfMemoryError:
+            size = store.features.nbytes / 1e9
+            raise UserError(
+                f"{size:.1f} GB of features do not fit into the memory of {device}; give device=cpu"
+            ) from None
         table = torch.as_tensor(np.stack([offsets, frames]), device=device)
         fill = torch.zeros(1) if features.dtype == torch.int16 else torch.from_numpy(store.mean)
         return cls(features, table[0], table[1], fill.to(device))

@@ -1,5 +1,6 @@
 """Predictions with test-time augmentation: the mean over several crops, at one or several crop lengths."""
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from tonestack.config import ModelConfig
 from tonestack.crops import Clips, even_starts
+from tonestack.errors import UserError
 from tonestack.layers import Tagger
 from tonestack.training import autocast
 
@@ -43,13 +45,21 @@ def _mean_over_crops(
     """Mean over one length's crops of log-probabilities (`geometric`) or the log of the mean (`arithmetic`)."""
     params = config.inference
     row, start = even_starts(frames, length, params.overlap, params.crops)
-    outputs = []
-    for first in range(0, len(row), params.batch_size):
-        piece = slice(first, first + params.batch_size)
-        x = _crops(clips, usable[row[piece]], start[piece], length, config)
-        with autocast(x.device, config.training):
-            logits = model(x)
-        outputs.append(to_log(logits.float()).double())
+    outputs: list[Tensor] = []
+    first, size = 0, params.batch_size
+    while first < len(row):
+        piece = slice(first, first + size)
+        try:
+            x = _crops(clips, usable[row[piece]], start[piece], length, config)
+            with autocast(x.device, config.training):
+                logits = model(x)
+            outputs.append(to_log(logits.float()).double())
+            first += size
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise UserError(f"the device's memory does not hold one crop of {length} frames") from None
+            size //= 2
+            print(f"out of memory: crops are predicted {size} at once", file=sys.stderr, flush=True)
     each = torch.cat(outputs)  # (crops, C)
     geometric = params.mean == "geometric"
     index = torch.from_numpy(row).to(each.device)

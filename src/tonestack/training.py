@@ -5,6 +5,7 @@ and goes on from its last epoch makes the same numbers as one that was not.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,22 @@ from tonestack.errors import UserError
 from tonestack.files import fingerprint
 from tonestack.layers import Tagger
 from tonestack.losses import Loss
+
+
+@dataclass
+class Pieces:
+    """In how many parts a batch goes through the network: twice as many each time memory has run out."""
+
+    count: int = 1
+
+    def halve(self, batch: int) -> None:
+        """Halve the parts of a batch of so many crops, and say so; a part keeps two (batch normalisation)."""
+        if batch < 4 * self.count:
+            raise UserError(
+                f"the device's memory does not hold {batch // self.count} crops; give a shorter crop.seconds"
+            )
+        self.count *= 2
+        print(f"out of memory: batches of {batch} now go through in {self.count} parts", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -111,8 +128,9 @@ def train_step(
     weights: Tensor,
     config: ModelConfig,
     generator: torch.Generator,
+    pieces: Pieces,
 ) -> Tensor:
-    """Forward and backward on one batch; returns the loss, still on the device."""
+    """Forward and backward on one batch; returns the loss, still on the device. Where memory runs out, in parts."""
     device = batch.device
     x = augment(model.normalise(batch), config.augment, model.normalise.std, generator)
     targets, weights = targets.to(device), weights.to(device)
@@ -121,11 +139,28 @@ def train_step(
         x, targets, weights = mixup(x, targets, weights, config.augment.mixup, generator)
     if config.training.channels_last:
         x = x.to(memory_format=torch.channels_last)
-    with autocast(device, config.training):
-        logits = model.network(x)
-    loss = loss_of(logits.float(), targets, weights)
-    loss.backward()
-    return loss.detach()
+    while True:
+        try:
+            return _learn(model, loss_of, x, targets, weights, config.training, pieces.count)
+        except torch.OutOfMemoryError:
+            model.zero_grad(set_to_none=True)
+        pieces.halve(len(x))  # out here, where nothing holds the failed attempt's memory any more
+
+
+def _learn(
+    model: Tagger, loss_of: Loss, x: Tensor, targets: Tensor, weights: Tensor, params: TrainingParams, pieces: int
+) -> Tensor:
+    """Add up the gradients of a batch's parts, each by its share of the weights, to those of the whole batch."""
+    loss = torch.zeros((), device=x.device)
+    for part, its_targets, its_weights in zip(*(v.tensor_split(pieces) for v in (x, targets, weights)), strict=True):
+        with autocast(x.device, params):
+            logits = model.network(part)
+        value = loss_of(logits.float(), its_targets, its_weights)
+        if pieces > 1:
+            value = value * its_weights.sum() / weights.sum().clamp_min(1e-8)
+        value.backward()
+        loss += value.detach()
+    return loss
 
 
 def fit(
@@ -150,6 +185,7 @@ def fit(
     average = Average(model, params.ema)
     keeper = State(state, model, optimizer, average, fingerprint([config.model_dump(mode="json"), seed, epochs, steps]))
     history = keeper.load()
+    pieces = Pieces(history.pieces)
     for entry in history.epochs:
         report(entry)
     for epoch in range(len(history.epochs), epochs):
@@ -167,7 +203,7 @@ def fit(
                 group["lr"] = rate
             batch = make_batch(data, picked, config, generator)
             losses[step] = train_step(
-                model, loss_of, batch, data.targets[picked], data.weights[picked], config, generator
+                model, loss_of, batch, data.targets[picked], data.weights[picked], config, generator, pieces
             )
             if params.grad_clip:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), params.grad_clip)
@@ -179,6 +215,7 @@ def fit(
             entry["inner_loss"] = _judge(model, average, inner_loss)
             keeper.keep_best(history, entry["inner_loss"], epoch + 1)
         history.epochs.append(entry)
+        history.pieces = pieces.count
         keeper.save(history)
         report(entry)
     model.load_state_dict(keeper.final(), strict=False)
