@@ -9,13 +9,20 @@ import torch
 from safetensors.torch import save_file
 
 from tonestack import __version__, metrics, oof, parts
-from tonestack.files import atomic, file_hash
+from tonestack.errors import UserError
+from tonestack.files import atomic, claimed, file_hash
 from tonestack.jobs import FoldJob, config_fingerprint
 from tonestack.learners import Fitted
 from tonestack.store import Store
 
 
 def run(job: FoldJob) -> dict[str, Any]:
+    """Make a fold that is not up to date; return the receipt. Of several processes one makes it, the others wait."""
+    with claimed(job.folder / f".fold{job.fold}.lock", f"{job.name}: another process is at it"):
+        return job.finished() or make(job)
+
+
+def make(job: FoldJob) -> dict[str, Any]:
     """Train, predict held-out and test clips, write the three files; return the receipt."""
     started = time.perf_counter()
     torch.set_num_threads(job.threads)
@@ -23,10 +30,11 @@ def run(job: FoldJob) -> dict[str, Any]:
     store = Store.open(job.cache, settings.frontend, job.audio)
     model = parts.find("models", settings.network["name"])
     fitted = parts.find("learners", getattr(model, "LEARNER", "network")).fit(job, store)
+    probabilities = _predict(job, fitted, store)
     weights = job.folder / f"fold{job.fold}.safetensors"
+    weights.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not vouch for new weights
     with atomic(weights) as temporary:
         save_file(fitted.tensors(), temporary)
-    probabilities = _predict(job, fitted)
     receipt = {
         "experiment": job.experiment.name,
         "fold": job.fold,
@@ -48,11 +56,18 @@ def run(job: FoldJob) -> dict[str, Any]:
     return receipt
 
 
-def _predict(job: FoldJob, fitted: Fitted) -> np.ndarray:
+def _predict(job: FoldJob, fitted: Fitted, store: Store) -> np.ndarray:
     """Probabilities of held-out then test clips (R, C); clips without audio get the training classes' prior."""
-    logs = fitted.log_probabilities(job.held_out + job.test)
+    ids = job.held_out + job.test
+    logs = fitted.log_probabilities(ids)
     prior = (job.labels.targets * job.labels.weights[:, None]).sum(0) / job.labels.weights.sum()
-    empty = np.isnan(logs).all(axis=1)
+    empty = store.rows(ids)[1] == 0
+    broken = ~empty & (np.isnan(logs) | (logs == np.inf)).any(axis=1)
+    if broken.any():
+        raise UserError(
+            f"{job.name}: the trained model's output for clip '{ids[int(broken.argmax())]}' is not a number, so "
+            "nothing of it is kept; lower training.lr, or set training.precision=float32"
+        )
     probabilities = parts.find("tasks", job.task).probabilities(logs)
     probabilities[empty] = prior
     return probabilities.astype(np.float32)

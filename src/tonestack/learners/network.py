@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from tonestack import config, parts
+from tonestack import config, parts, weights
 from tonestack.crops import Clips
 from tonestack.files import write_text
 from tonestack.inference import predict
@@ -55,7 +54,7 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
     model = build_model(settings, store, len(job.classes)).to(device)
     if job.initial is not None:
-        model.load_state_dict(load_file(job.initial))
+        weights.put(model, weights.read_fold(job.initial, job.classes), job.initial)
     if settings.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = _train(job, model, store, device)
@@ -87,7 +86,8 @@ def build_model(settings: config.ModelConfig, store: Store, n_classes: int) -> T
 def load(job: FoldJob, store: Store, device: torch.device) -> Tagger:
     """The network of a finished fold, as it was saved."""
     model = build_model(job.experiment.config, store, len(job.classes))
-    model.load_state_dict(load_file(job.folder / f"fold{job.fold}.safetensors"))
+    path = job.folder / f"fold{job.fold}.safetensors"
+    weights.put(model, weights.read_fold(path, job.classes), path)
     return model.to(device)
 
 
