@@ -12,7 +12,7 @@ import pandas as pd
 
 from tonestack import cli, folds, jobs, oof, store
 from tonestack.errors import UserError
-from tonestack.files import fingerprint
+from tonestack.files import claimed, fingerprint
 from tonestack.run import Run
 
 
@@ -21,12 +21,17 @@ def run(run: Run, quiet: bool = False) -> pd.DataFrame:
 
     quiet: nothing is said where the table stands; for stages that only need it.
     """
-    if folds.is_given(run.folds):
-        return _given(run, quiet)
+    with claimed(run.folds / ".lock", f"{run.folds}: another process is making the folds"):
+        return _run(run, quiet)
+
+
+def _run(run: Run, quiet: bool) -> pd.DataFrame:
     train, settings = run.competition().train, run.data.folds.model_dump()
     clips = fingerprint(train[folds.COLUMNS].astype(str).to_numpy().tolist())
     hashes = store.audio_hashes(run.cache, train["clip_id"])
     joined = train if hashes is None else train.assign(group=folds.join_duplicates(train["group"], hashes))
+    if folds.is_given(run.folds):
+        return _given(run, quiet, joined)
     groups = fingerprint(joined["group"].tolist())
     known = folds.receipt(run.folds)
     same = known.get("settings") == settings and known.get("clips") == clips
@@ -35,14 +40,16 @@ def run(run: Run, quiet: bool = False) -> pd.DataFrame:
             print(f"folds: up to date ({len(train)} clips)")
         return folds.read(run.folds)
     refuse_changed_meaning(run, known, settings)
-    table = folds.assign(joined, run.data.folds, f"configs/data/{run.words.data}.yaml: folds")
+    place = f"configs/data/{run.words.data}.yaml: folds"
+    table = folds.assign(joined, run.data.folds, place)
+    folds.warn_of_split_groups(joined, table, place)
     folds.write(run.folds, table, {"settings": settings, "clips": clips, "groups": groups})
     sizes = table.groupby("fold").size()
     print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")
     return table
 
 
-def _given(run: Run, quiet: bool) -> pd.DataFrame:
+def _given(run: Run, quiet: bool, joined: pd.DataFrame) -> pd.DataFrame:
     """A fold table that somebody put there (it has no r0.json) is kept, if it is of these clips."""
     table = folds.read(run.folds)
     unknown = set(table["clip_id"]) ^ set(run.competition().train["clip_id"])
@@ -51,6 +58,7 @@ def _given(run: Run, quiet: bool) -> pd.DataFrame:
             f"{run.folds / 'r0.csv'}: not of this competition: clip '{min(unknown)}' is in one of them only; "
             "mend the table, or delete it to have it made"
         )
+    folds.warn_of_split_groups(joined, table, str(run.folds / "r0.csv"))
     if not quiet:
         print(f"folds: r0.csv as it was put there ({len(table)} clips)")
     return table

@@ -5,17 +5,16 @@ Nothing here imports torch, so that a call with nothing to do starts at once.
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from tonestack import folds, labels, parts
@@ -27,6 +26,7 @@ from tonestack.progress import bar
 from tonestack.run import Experiment, Run
 from tonestack.store import Store
 from tonestack.words import parse_folds
+from tonestack.workers import end_with
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,11 @@ def config_fingerprint(experiment: Experiment) -> str:
 def cores() -> int:
     """Cores this process may use (affinity and container limits counted)."""
     return int(joblib.cpu_count())
+
+
+def decoders() -> int:
+    """Processes that decode recordings: never the calling one, which a decoder's crash would end."""
+    return max(2, cores())
 
 
 def threads_and_jobs(run: Run) -> tuple[int, int]:
@@ -196,28 +201,21 @@ def run_all(run: Run, todo: list[FoldJob]) -> None:
     at_once = min(at_once, len(todo)) if not _on_gpu(run) else run.words.jobs or 1
     with progress_of(order) as done, joblib.parallel_config("loky", inner_max_num_threads=threads):
         work = (joblib.delayed(_work)(job, os.getpid()) for job in order)
-        for receipt in joblib.Parallel(at_once, batch_size=1, return_as="generator_unordered")(work):
-            done(receipt)
+        try:
+            for receipt in joblib.Parallel(at_once, batch_size=1, return_as="generator_unordered")(work):
+                done(receipt)
+        except TerminatedWorkerError:
+            raise UserError(
+                "a training process was killed, for want of memory perhaps; the same command goes on, "
+                f"jobs={max(1, at_once // 2)} needs less"
+            ) from None
 
 
 def _work(job: FoldJob, caller: int) -> dict[str, Any]:
     from tonestack import fold_job  # torch is imported where training happens
 
-    if os.getpid() != caller:
-        _end_with(caller)
+    end_with(caller)
     return fold_job.run(job)
-
-
-@cache
-def _end_with(caller: int) -> None:
-    """End this worker soon after the process that started it: a killed run must not train on beside the next one."""
-
-    def watch() -> None:
-        while os.getppid() == caller:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_gpu(run: Run) -> bool:

@@ -13,6 +13,7 @@ from tonestack import oof
 from tonestack.ensemble.blends import Blend, Sum
 from tonestack.ensemble.problem import Problem, targets_of
 from tonestack.errors import UserError
+from tonestack.files import read_csv
 from tonestack.metrics import resolve
 from tonestack.oof import Predictions
 from tonestack.run import Run
@@ -58,8 +59,7 @@ class Tables:
         competition, folds_path = run.competition(), run.folds / "r0.csv"
         if not folds_path.is_file():
             raise UserError(f"{folds_path}: no folds yet; run make_folds with the same words first")
-        text: Any = {"clip_id": str, "label": str, "group": str}
-        folds = pd.read_csv(folds_path, dtype=text, keep_default_na=False)
+        folds = read_csv(folds_path, ["clip_id", "label", "group"])
         chosen = tuple(names) or tuple(oof.experiments(run.oof, made))
         if not chosen:
             raise UserError(f"{run.oof}: no prediction table yet; train, or put a table into a folder there")
