@@ -39,7 +39,8 @@ class Crops(nn.Module):
         beyond = torch.sym_max(total - self.length, 0)
         count = torch.sym_min((beyond * under + over - 1) // over + 1, self.most)
         order = torch.arange(count, device=frames.device)
-        starts = order.double().mul(beyond).div(torch.sym_max(count - 1, 1)).round().long()
+        spread: Any = order.double() * beyond / torch.sym_max(count - 1, 1)
+        starts = torch.round(spread).long()
         position = starts[:, None] + torch.arange(self.length, device=frames.device)  # (count, length)
         end = torch.full((), total, device=frames.device)
         inside = position - torch.div(position, end, rounding_mode="floor") * end

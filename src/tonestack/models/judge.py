@@ -5,7 +5,7 @@ LSTM or GRU or nothing. Sizes are those of the few-shot voice matching document;
 three words `tower`, `recurrent` and `layers`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +52,7 @@ class Params(Section):
     @field_validator("frames")
     @classmethod
     def _check_frames(cls, frames: int | None, info: ValidationInfo) -> int | None:
-        known = {key: info.data.get(key) for key in ("tower", "recurrent")}
+        known: dict[str, Any] = {key: info.data.get(key) for key in ("tower", "recurrent")}
         if frames and None not in known.values() and cls.model_construct(**known).steps(frames) < 1:
             raise ValueError("the convolutions need more frames")
         return frames
