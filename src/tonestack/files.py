@@ -218,7 +218,7 @@ def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFram
     result = table.rename(columns=changed)
     for place, dtype in enumerate(table.dtypes):
         if not pd.api.types.is_numeric_dtype(dtype):
-            result.isetitem(place, table.iloc[:, place].map(changed))
+            result.isetitem(place, table.iloc[:, place].map(changed).array)
     return result
 
 

@@ -193,9 +193,15 @@ def defaults(tuning: Tuning) -> dict[str, Any]:
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         value = yaml_text(value) if isinstance(distribution, CategoricalDistribution) else value
-        if value is not None and distribution._contains(distribution.to_internal_repr(value)):
+        if value is not None and _lies_in(distribution, value):
             values[key] = value
     return values
+
+
+def _lies_in(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    return bool(distribution._contains(distribution.to_internal_repr(value)))
 
 
 def run_trial(study: optuna.Study, trial: optuna.Trial, tuning: Tuning) -> None:

@@ -19,7 +19,7 @@ from tonestack.errors import UserError
 from tonestack.files import inside
 
 CHUNK = 1 << 20
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error)
+DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error)
 DAMAGED += (EOFError, NotImplementedError, ValueError, OverflowError)  # what their readers raise besides
 STAGING = ".unpack-"  # hidden folders into which archives go first
 

@@ -93,7 +93,7 @@ def parse_folds(text: str | None, available: list[int]) -> list[int]:
         if not match or int(match[1]) > int(match[2] or match[1]):
             raise UserError(f"'fold={text}': write 0..4, 0,2 or 3")
         first, last = int(match[1]), int(match[2] or match[1])
-        folds += range(first, min(last, available[-1] + 1) + 1)  # however large `last` is
+        folds += range(first, min(last, max(first, available[-1] + 1)) + 1)  # however large `last` is
     missing = sorted(set(folds) - set(available))
     if missing:
         raise UserError(f"'fold={text}': no fold {missing}; there are folds {available[0]}..{available[-1]}")
