@@ -1,6 +1,7 @@
-"""Run benchmarks: `run_bench.py [NAME ...|all] [NUMBER ...]`; each prints a table and writes bench/results/NAME.json.
+"""Run benchmarks: `run_bench.py [NAME ...|all] [WORD ...]`; each prints a table and writes bench/results/NAME.json.
 
-A name may be cut short (`profile`). Numbers go to the benchmark: its sizes, in the order that its file says.
+A name may be cut short (`profile`). Numbers (sizes) and words with a value (`model=vgg_small`) go to the benchmark,
+as its file says.
 """
 
 import runpy
@@ -13,8 +14,8 @@ BENCH = Path(__file__).parent
 def main(arguments: list[str]) -> int:
     """Run the named benchmarks, or all."""
     known = sorted(path.stem for path in BENCH.glob("[!_]*.py") if path.stem != "run_bench")
-    numbers = [word for word in arguments if word.isdecimal()]
-    wanted = [word for word in arguments if not word.isdecimal()] or ["all"]
+    own = [word for word in arguments if word.isdecimal() or "=" in word]
+    wanted = [word for word in arguments if word not in own] or ["all"]
     meant = {
         word: [name for name in known if name == word] or [n for n in known if n.startswith(word)] for word in wanted
     }
@@ -24,7 +25,7 @@ def main(arguments: list[str]) -> int:
         return 2
     sys.path.insert(0, str(BENCH.parent / "src"))
     for name in known if "all" in wanted else [meant[word][0] for word in wanted]:
-        sys.argv = [name, *numbers]
+        sys.argv = [name, *own]
         runpy.run_path(str(BENCH / f"{name}.py"), run_name="__main__")
     return 0
 

@@ -156,7 +156,7 @@ class Recorded:
     def _record(self) -> None:
         """Record the step; recording makes none."""
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # a thread may be gathering crops
             self.loss = self.step(*self.inputs)
 
 
