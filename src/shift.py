@@ -3,7 +3,7 @@
 Takes  the competition's recordings (prepared first) and folds/<name>/r0.csv. No test label is read.
 Leaves reports/<name>/shift/: shift.json and shift.png (how well classifiers tell train from test, and verified from
        unverified clips, and by what), features.csv (the telling statistics), clips.csv (how much each clip looks like
-       a test clip), duplicates.csv (clips that are the same recording, across train and test and across folds).
+       a test clip), near_duplicates.csv (clips that are the same recording, across train and test and across folds).
 """
 
 from tonestack import environment  # noqa: F401  # isort: skip
@@ -23,7 +23,7 @@ from tonestack.adversarial import Comparison
 from tonestack.ensemble import clip_statistics
 from tonestack.ensemble.clip_statistics import Source
 from tonestack.errors import UserError
-from tonestack.files import write_csv, write_json
+from tonestack.files import inert, write_csv, write_json
 from tonestack.frontends import _spectrogram
 from tonestack.run import Run
 from tonestack.store import Store
@@ -58,8 +58,8 @@ def run(run: Run) -> dict[str, Any]:
     print(leaderboard.aligned(pd.DataFrame(shown)) if shown else "shift: too few clips a side to compare")
     print(summary(twice))
     write_csv(folder / "features.csv", telling)
-    write_csv(folder / "duplicates.csv", twice)
-    write_csv(folder / "clips.csv", looks(clips, found))
+    write_csv(folder / "near_duplicates.csv", guarded(twice))
+    write_csv(folder / "clips.csv", guarded(looks(clips, found)))
     profiles = {
         name: profile(clips, name, source) for name in ("verified", "unverified", "test") if clips.side(name).any()
     }
@@ -75,7 +75,7 @@ def run(run: Run) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started, 1),
     }
     write_json(folder / "shift.json", result)
-    print(f"{folder}: shift.json, shift.png, features.csv, clips.csv, duplicates.csv ({result['seconds']:.0f} s)")
+    print(f"{folder}: shift.json, shift.png, features.csv, clips.csv, near_duplicates.csv ({result['seconds']:.0f} s)")
     return result
 
 
@@ -174,11 +174,17 @@ PAIR_COLUMNS = [
 
 
 def described_pair(table: pd.DataFrame, a: int, b: int, similarity: float, seconds: float, kind: str) -> list[Any]:
-    """One row of duplicates.csv."""
+    """One row of near_duplicates.csv."""
     one, two = table.iloc[a], table.iloc[b]
     across = "train-test" if one["part"] != two["part"] else "folds" if one["fold"] != two["fold"] else "within"
     both = [value for column in ("part", "fold", "label") for value in (one[column], two[column])]
     return [one["clip_id"], two["clip_id"], kind, round(similarity, 4), round(seconds, 3), across, *both]
+
+
+def guarded(table: pd.DataFrame) -> pd.DataFrame:
+    """Names and labels as cells that no spreadsheet runs."""
+    text = [c for c in table if c.startswith(("clip", "label"))]
+    return table.assign(**{c: table[c].map(inert) for c in text})
 
 
 def summary(twice: pd.DataFrame) -> str:

@@ -197,7 +197,7 @@ def test_the_verb_says_and_writes_all_of_it(root: Path, tmp_path: Path, capsys: 
     result = shift.run(run)
     said, folder = capsys.readouterr().out, tmp_path / "home/reports/fsdkaggle2018/shift"
     assert {p.name for p in folder.iterdir()} == {
-        *("shift.json", "shift.png", "features.csv", "clips.csv", "duplicates.csv"),
+        *("shift.json", "shift.png", "features.csv", "clips.csv", "near_duplicates.csv"),
     }
     assert json.loads((folder / "shift.json").read_text()) == json.loads(json.dumps(result))
     by_sets = {tuple(c["sets"]): c for c in result["comparisons"]}
@@ -208,7 +208,7 @@ def test_the_verb_says_and_writes_all_of_it(root: Path, tmp_path: Path, capsys: 
     assert by_sets["train", "test"]["clips"] == [60, 40]
     assert len(by_sets["train", "test"]["features"]) == 3
     assert "train / test" in said
-    twice = pd.read_csv(folder / "duplicates.csv")
+    twice = pd.read_csv(folder / "near_duplicates.csv")
     pairs = {(r.clip_a, r.clip_b): (r.kind, r.across) for r in twice.itertuples()}
     assert pairs["train000.wav", "train002.wav"] == ("exact", "within")  # one group, hence one fold
     assert pairs["train000.wav", "test000.wav"] == ("exact", "train-test")
@@ -218,6 +218,13 @@ def test_the_verb_says_and_writes_all_of_it(root: Path, tmp_path: Path, capsys: 
     assert looks["test"] > looks["train"] + 0.3
     told = pd.read_csv(folder / "features.csv")
     assert told["hertz"].dropna().between(50, 7500).all()
+
+
+def test_names_that_a_spreadsheet_would_run_are_guarded() -> None:
+    table = pd.DataFrame({"clip_a": ["=cmd()", "a.wav"], "label_a": ["-1", "Bark"], "similarity": [-0.5, 1.0]})
+    assert shift.guarded(table).to_dict("list") == {
+        **{"clip_a": ["'=cmd()", "a.wav"], "label_a": ["'-1", "Bark"], "similarity": [-0.5, 1.0]},
+    }
 
 
 def test_without_unverified_clips_one_question_is_asked(tiny_run: Callable[..., Run]) -> None:

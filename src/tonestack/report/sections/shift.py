@@ -1,0 +1,56 @@
+"""Do training and test clips differ, and by what? What `shift` has measured."""
+
+import pandas as pd
+
+from tonestack.files import read_json
+from tonestack.report.blocks import Block, More, Picture, Table, Text
+from tonestack.report.material import Material
+
+TITLE, PLACE = "Shift", 125
+
+
+def blocks(material: Material) -> list[Block]:
+    """The comparisons, their picture, and the statistics that tell the sets apart."""
+    folder = material.folder / "shift"
+    if not (folder / "shift.json").is_file():
+        return []
+    found = read_json(folder / "shift.json")
+    compared = pd.DataFrame([row(one) for one in found["comparisons"]])
+    shown: list[Block] = [Text(twice(found))]
+    if len(compared):
+        said = "How well a classifier tells two sets of clips apart: area under the ROC curve, 0.5 is not at all"
+        shown.insert(0, Table.of(said, compared))
+    alt = "; ".join(f"{' and '.join(one['sets'])}: {one['auc']}" for one in found["comparisons"])
+    shown += [
+        Picture.of(material.folder, path, f"ROC curves ({alt}) and mean spectra of the sets.")
+        for path in material.pictures("shift/shift.png")
+    ]
+    telling = material.csv(folder / "features.csv")
+    if telling is not None:
+        shown.append(
+            More("What tells them apart", [Table.of("The statistics that the classifiers used most", telling)])
+        )
+    return shown
+
+
+def row(one: dict[str, object]) -> dict[str, object]:
+    """A comparison's row."""
+    first, second = one["sets"]  # type: ignore[misc]
+    clips, others = one["clips"]  # type: ignore[misc]
+    sizes = {"clips of the first": clips, "of the second": others}
+    return {
+        "sets": f"{first} / {second}",
+        "AUC": one["auc"],
+        "from": one["low"],
+        "to": one["high"],
+        "": one["verdict"],
+    } | sizes
+
+
+def twice(found: dict[str, dict[str, int]]) -> str:
+    """What is there twice, in words."""
+    across, kinds = found["across"], found["duplicates"]
+    return (
+        f"{kinds['exact']} pairs of clips are the same recording, {kinds['near']} more nearly so; "
+        f"{across['train-test']} of them lie across train and test, {across['folds']} across folds."
+    )
