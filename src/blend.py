@@ -24,9 +24,10 @@ from tonestack.ensemble.judge import Candidate
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.files import write_csv, write_json
 from tonestack.run import Run
-from tonestack.stage import Stage
+from tonestack.stage import Stage, alone
 
 
+@alone
 def run(run: Run) -> None:
     """Judge every search, ship the one nested CV chooses."""
     started = time.monotonic()

@@ -9,6 +9,7 @@ Leaves bundles/<name>/: infer.py, which writes submission.csv within a time limi
 from tonestack import environment  # noqa: F401  # isort: skip
 
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ import numpy as np
 import predict
 from tonestack import __version__, cli, folds, oof, parts
 from tonestack.errors import UserError
-from tonestack.files import file_hash, read_json, write_json, write_text
+from tonestack.files import file_hash, write_json, write_text
 from tonestack.metrics import resolve
 from tonestack.predictor import Predictor
 from tonestack.run import Run
@@ -160,7 +161,7 @@ def try_out(run: Run, folder: Path, scratch: Path) -> tuple[str, list[str]]:
     done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
     if done.returncode or "left out from here on" in done.stdout:
         raise UserError(f"the bundle does not run: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
-    modules: list[str] = read_json(scratch / "modules.json")
+    modules: list[str] = json.loads((scratch / "modules.json").read_text(encoding="utf-8"))
     return f"tried without network: {done.stdout.strip().splitlines()[-1]}", modules
 
 

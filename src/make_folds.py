@@ -12,7 +12,7 @@ import pandas as pd
 
 from tonestack import cli, folds, jobs, oof, parts, store
 from tonestack.errors import UserError
-from tonestack.files import fingerprint
+from tonestack.files import claimed, fingerprint
 from tonestack.run import Run
 
 
@@ -22,10 +22,11 @@ def run(run: Run, quiet: bool = False) -> pd.DataFrame:
     quiet: nothing is said where the table stands; for stages that only need it. A task whose rows are not clips
     (`write_rows(run, table)`) writes them beside it.
     """
-    table = split(run, quiet)
-    write_rows = getattr(parts.find("tasks", run.data.task), "write_rows", None)
-    if write_rows:
-        write_rows(run, table)
+    with claimed(run.folds / ".lock", f"{run.folds}: another process is making the folds"):
+        table = split(run, quiet)
+        write_rows = getattr(parts.find("tasks", run.data.task), "write_rows", None)
+        if write_rows:
+            write_rows(run, table)
     return table
 
 
@@ -34,7 +35,7 @@ def split(run: Run, quiet: bool) -> pd.DataFrame:
     for note in () if quiet else run.competition().notes:
         print(f"note: {note}")
     if folds.is_given(run.folds):
-        return _given(run, quiet)
+        return _given(run, quiet, inputs(run)[0])
     if not why(run):
         if not quiet:
             print(f"folds: up to date ({len(run.competition().train)} clips)")
@@ -44,6 +45,7 @@ def split(run: Run, quiet: bool) -> pd.DataFrame:
     place = f"configs/data/{run.words.data}.yaml: folds"
     assign = getattr(parts.find("tasks", run.data.task), "assign", folds.assign)
     table = assign(joined, run.data.folds, place, run.data.task)
+    folds.warn_of_split_groups(joined, table, place)
     folds.write(run.folds, table, receipt)
     sizes = table.groupby("fold").size()
     print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")
@@ -74,7 +76,7 @@ def why(run: Run) -> str:
     return f"{', '.join(changed)} changed" if changed else ""
 
 
-def _given(run: Run, quiet: bool) -> pd.DataFrame:
+def _given(run: Run, quiet: bool, joined: pd.DataFrame) -> pd.DataFrame:
     """A fold table that somebody put there (it has no r0.json) is kept, if it is of these clips."""
     table = folds.read(run.folds)
     unknown = set(table["clip_id"]) ^ set(run.competition().train["clip_id"])
@@ -83,6 +85,7 @@ def _given(run: Run, quiet: bool) -> pd.DataFrame:
             f"{run.folds / 'r0.csv'}: not of this competition: clip '{min(unknown)}' is in one of them only; "
             "mend the table, or delete it to have it made"
         )
+    folds.warn_of_split_groups(joined, table, str(run.folds / "r0.csv"))
     if not quiet:
         print(f"folds: r0.csv as it was put there ({len(table)} clips)")
     return table

@@ -16,10 +16,12 @@ def run(run: Run, frontends: list[dict[str, Any]] | None = None) -> store.Prepar
     """Make the features of `frontends`, or of all models of this call, that are not up to date."""
     specs = frontends or [experiment.config.frontend for experiment in run.experiments()]
     unique = [spec for index, spec in enumerate(specs) if spec not in specs[:index]]
-    report = store.prepare(run.competition(), unique, run.data.audio, run.cache, jobs.cores(), device=gpu(run))
+    report = store.prepare(run.competition(), unique, run.data.audio, run.cache, jobs.decoders(), device=gpu(run))
     print(f"prepare: {report}")
     for row in report.bad.itertuples():
         print(f"  unusable {row.part} clip {row.clip_id}: {row.reason}")
+    for line in store.shared_audio(report.clips):
+        print(f"  {line}")
     return report
 
 

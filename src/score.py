@@ -13,8 +13,10 @@ from tonestack.ensemble.tables import Tables
 from tonestack.errors import UserError
 from tonestack.metrics import resolve
 from tonestack.run import Run
+from tonestack.stage import alone
 
 
+@alone
 def run(run: Run) -> None:
     """Print and record Public and Private of all there is."""
     of = rows.of(run)

@@ -183,8 +183,11 @@ def described_pair(table: pd.DataFrame, a: int, b: int, similarity: float, secon
 
 def guarded(table: pd.DataFrame) -> pd.DataFrame:
     """Names and labels as cells that no spreadsheet runs."""
-    text = [c for c in table if c.startswith(("clip", "label"))]
-    return table.assign(**{c: table[c].map(inert) for c in text})
+    safe = table.copy()
+    for column in safe.columns:
+        if str(column).startswith(("clip", "label")):
+            safe[column] = safe[column].map(inert)
+    return safe
 
 
 def summary(twice: pd.DataFrame) -> str:

@@ -21,9 +21,10 @@ from tonestack.ensemble.stackers import Fitted, Inputs, Rows
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.errors import UserError
 from tonestack.run import Run
-from tonestack.stage import Stage
+from tonestack.stage import Stage, alone
 
 
+@alone
 def run(run: Run) -> None:
     """Fit every stacker fold by fold, judge it, write its table; the better one becomes stack.csv."""
     blend.upstream(run)

@@ -23,9 +23,10 @@ from tonestack.ensemble.tables import Tables
 from tonestack.errors import UserError, nearest
 from tonestack.files import write_json
 from tonestack.run import Run
-from tonestack.stage import Stage
+from tonestack.stage import Stage, alone
 
 
+@alone
 def run(run: Run) -> None:
     """The simplest of single table, blend and stack that is as good as the best, or the one asked for."""
     if not oof.experiments(run.oof):

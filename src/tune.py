@@ -7,12 +7,21 @@ Any number of calls may work on one study at once (jobs=N starts N here); one th
 
 from tonestack import environment  # noqa: F401  # isort: skip
 
+import os
+import sys
+
 import joblib
+import optuna
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import make_folds
 import prepare
 from tonestack import cli, jobs, leaderboard, tuning
+from tonestack.errors import UserError
 from tonestack.run import Run
+from tonestack.workers import end_with
+
+DEATHS = 3  # of workers, before it is taken for want of memory
 
 
 def run(run: Run) -> None:
@@ -23,9 +32,8 @@ def run(run: Run) -> None:
     for experiment in run.experiments():
         one = tuning.Tuning.of(run, experiment.model)
         study = one.study()
-        workers = min(at_once, max(0, run.words.trials - len(tuning.finished(study))))
         with joblib.parallel_config("loky", inner_max_num_threads=threads):
-            joblib.Parallel(max(1, workers))(joblib.delayed(work)(run, experiment.model) for _ in range(workers))
+            search(run, one, study, at_once)
         print(leaderboard.aligned(tuning.shown(tuning.table(study, one))))
         files = tuning.report(study, one)
         print("\n".join(str(file) for file in files))
@@ -33,8 +41,22 @@ def run(run: Run) -> None:
             print(files[-1].read_text())
 
 
-def work(run: Run, model: str) -> None:
+def search(run: Run, one: tuning.Tuning, study: optuna.Study, at_once: int) -> None:
+    """Let workers run all trials; where one is killed, others take its trial up from its last epoch."""
+    for deaths in range(1, DEATHS + 1):
+        workers = min(at_once, max(0, run.words.trials - len(tuning.finished(study))))
+        try:
+            calls = (joblib.delayed(work)(run, one.model, os.getpid()) for _ in range(workers))
+            joblib.Parallel(max(1, workers))(calls)
+            return
+        except TerminatedWorkerError:
+            print(f"tune: a worker was killed ({deaths} of {DEATHS}); its trial is started again", file=sys.stderr)
+    raise UserError(f"tune: workers were killed {DEATHS} times, for want of memory perhaps; give jobs=1")
+
+
+def work(run: Run, model: str, caller: int) -> None:
     """One worker's share, in any process."""
+    end_with(caller)
     tuning.work(tuning.Tuning.of(run, model), run.words.trials)
 
 

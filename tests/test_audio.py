@@ -1,7 +1,6 @@
 """Decoding: good files of every kind, and files made wrong byte by byte."""
 
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import soundfile
 
 from tonestack import audio
 from tonestack.audio import AudioParams, BadAudio, decode, decode_clip, resample
+from wavs import wav_bytes
 
 PLAIN = AudioParams()
 
@@ -17,15 +17,6 @@ PLAIN = AudioParams()
 def tone(seconds: float = 0.2, rate: int = 16_000) -> np.ndarray:
     t = np.arange(int(seconds * rate)) / rate
     return (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
-
-
-def wav_bytes(data: bytes, claimed: int | None = None, channels: int = 1, bits: int = 16, code: int = 1) -> bytes:
-    """A WAV file by hand: 16 kHz; `claimed` is what the data chunk's size field says."""
-    block = channels * bits // 8
-    form = struct.pack("<HHIIHH", code, channels, 16_000, 16_000 * block, block, bits)
-    size = len(data) if claimed is None else claimed
-    body = b"WAVE" + b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", size) + data
-    return b"RIFF" + struct.pack("<I", min(4 + len(body), 0xFFFFFFFF)) + body
 
 
 def written(folder: Path, content: bytes, name: str = "a.wav") -> Path:

@@ -1,4 +1,4 @@
-"""The documents: they build strictly, ask nothing of the network, name only words that exist, and their example runs."""
+"""The documents: they build strictly, ask nothing of the network, name only known words, and their example runs."""
 
 import importlib
 import importlib.util

@@ -223,7 +223,9 @@ def test_the_verb_says_and_writes_all_of_it(root: Path, tmp_path: Path, capsys: 
 def test_names_that_a_spreadsheet_would_run_are_guarded() -> None:
     table = pd.DataFrame({"clip_a": ["=cmd()", "a.wav"], "label_a": ["-1", "Bark"], "similarity": [-0.5, 1.0]})
     assert shift.guarded(table).to_dict("list") == {
-        **{"clip_a": ["'=cmd()", "a.wav"], "label_a": ["'-1", "Bark"], "similarity": [-0.5, 1.0]},
+        "clip_a": ["'=cmd()", "a.wav"],
+        "label_a": ["'-1", "Bark"],
+        "similarity": [-0.5, 1.0],
     }
 
 

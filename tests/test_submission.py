@@ -94,8 +94,8 @@ def test_scoring_table(tmp_path: Path) -> None:
         ("fname,label,usage\na,Bark,Secret\n", "usage 'Secret'"),
         ("fname,label\na,Barq\n", "did you mean 'Bark'"),
         ("fname,label\na,Bark\na,Bark\n", "stands twice"),
-        ("x,label\n", "needs the columns"),
-        ("", "cannot be read"),
+        ("x,label\na,Bark\n", "needs the columns"),
+        ("", "is empty"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):

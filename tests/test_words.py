@@ -61,7 +61,7 @@ def test_dotted_words_become_a_tree_of_typed_values() -> None:
         (["training.lr=1", "training.lr=2"], "'training.lr=' is given twice"),
         (["training.lr=1", "training.lr.x=2"], "'training.lr.x=' contradicts another word that sets 'lr' as a whole"),
         (["training.lr.x=2", "training.lr=1"], "'training.lr=' is given twice, as a whole or in part"),
-        (["training.lr=[1"], "'training.lr=[1': the value is not valid YAML"),
+        (["training.lr=[1"], "'training.lr=[1', line 1: not valid YAML"),
         (["name=../elsewhere"], "'name=../elsewhere': use letters, digits"),
         (["name=.."], "'name=..': use letters"),
         (["variant=a b"], "'variant=a b': use letters"),

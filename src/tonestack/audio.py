@@ -39,6 +39,7 @@ class AudioParams(Section):
     peak_normalise: divide by the clip's peak (digital silence stays as it is).
     bad_files: whether an unusable training clip is an error or is left out; test clips are never an error.
     max_channels, max_seconds: larger files are refused as bad.
+    decode_minutes: a file that takes longer to decode counts as one on which the decoder hangs.
     """
 
     trim_db: float | None = Field(None, gt=0)
@@ -46,10 +47,11 @@ class AudioParams(Section):
     bad_files: Literal["error", "skip"] = "error"
     max_channels: int = Field(64, ge=1, le=1024)
     max_seconds: float = Field(6 * 3600.0, gt=0)
+    decode_minutes: float = Field(10.0, gt=0)
 
     def settings(self) -> dict[str, object]:
-        """Return what the decoded samples depend on (all but the `bad_files` policy)."""
-        return self.model_dump(exclude={"bad_files"})
+        """Return what the decoded samples depend on (all but what is done with unusable files)."""
+        return self.model_dump(exclude={"bad_files", "decode_minutes"})
 
 
 class Clip(NamedTuple):

@@ -18,11 +18,12 @@ SAVING = 0.05  # most of the time that may go into saving: epochs of a second on
 
 @dataclass
 class History:
-    """What was measured, one entry an epoch."""
+    """What was measured, one entry an epoch; and in how many parts the batches went through (see `training`)."""
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_inner: float = math.inf
     best_epoch: int = 0
+    pieces: int = 1
 
 
 class Average:
@@ -101,8 +102,8 @@ class State:
 
     def _meta(self, history: History) -> dict[str, str]:
         best = f"{history.best_inner!r},{history.best_epoch}"
-        updates = str(self.average.updates)
-        return {"run": self.run, "entries": ",".join(history.epochs[0]), "best": best, "updates": updates}
+        counts = {"updates": str(self.average.updates), "pieces": str(history.pieces)}
+        return {"run": self.run, "entries": ",".join(history.epochs[0]), "best": best, **counts}
 
     def load(self) -> History:
         """Go on from the file if it belongs to this very run; otherwise start afresh."""
@@ -135,7 +136,7 @@ class State:
         columns, best = meta["entries"].split(","), meta["best"].split(",")
         entries = [dict(zip(columns, row, strict=True)) for row in history.tolist()]
         self.average.updates = int(meta["updates"])
-        return History(entries, float(best[0]), int(best[1]))
+        return History(entries, float(best[0]), int(best[1]), int(meta.get("pieces", 1)))
 
 
 def _moments(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,14 +1,18 @@
 """Every verb's door: words in, exit status out (0 done, 2 the user's mistake, 1 a defect)."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from tonestack.errors import UserError
+from tonestack.files import sweep
 from tonestack.run import Run
 from tonestack.section import Section
 from tonestack.words import Words
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(
@@ -28,12 +32,23 @@ def main(
         sys.exit(0)
     try:
         mine, rest = _parted(arguments, own)
-        stage(Run.from_arguments(rest), *([own.parse(mine, "command line")] if own else []))
+        run = Run.from_arguments(rest)
+        sweep([run.folds, run.oof, run.submissions, run.reports, run.cache])
+        stage(run, *([own.parse(mine, "command line")] if own else []))
     except UserError as error:
         sys.exit(refuse(error))
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if not is_disks_fault(error):
+            raise
+        sys.exit(refuse(UserError(f"{error}; make room or give a folder that can be written; what is done is kept")))
+
+
+def is_disks_fault(error: Exception) -> bool:
+    """Whether a full disk or a folder that cannot be written is to blame, whichever library says so."""
+    return any(os.strerror(code) in str(error) for code in DISK)
 
 
 def show(text: str) -> None:

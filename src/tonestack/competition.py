@@ -1,10 +1,16 @@
 """What a reader returns: the competition as tables of text, no audio opened."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from tonestack.errors import UserError
+from tonestack.files import check_text
+
+RESERVED = re.compile(r"clip_id|fname|part|holdout|label|weight|source|__index_level_\d+__|Unnamed: \d+")
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,11 @@ class Competition:
     submission: SubmissionFormat | None
     extras: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def checked(self) -> "Competition":
+        """The same, its class names fit for a column of every table; others are a `UserError`."""
+        for name in self.classes:
+            check_text(name, f"{self.root}: class")
+            if RESERVED.fullmatch(name):
+                raise UserError(f"{self.root}: class '{name}' is called like a column of our own tables; rename it")
+        return self

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field
 
 from tonestack import metrics, parts
@@ -18,6 +17,7 @@ from tonestack.audio import AudioParams
 from tonestack.ensemble.blends import BlendParams
 from tonestack.ensemble.stackers import StackParams
 from tonestack.errors import UserError, nearest
+from tonestack.files import load_yaml, read_text
 from tonestack.label_settings import CleanParams, PseudoParams
 from tonestack.recordings import PredictParams
 from tonestack.report.settings import ReportParams
@@ -223,12 +223,7 @@ def available(kind: str) -> list[str]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping; anything else is refused, naming file and line."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    content = load_yaml(read_text(path), str(path))
     if not isinstance(content, dict):
         raise UserError(f"{path}: a mapping of keys to values is expected")
     return content

@@ -2,13 +2,14 @@
 
 It imports neither pandas nor torch, because every worker process pays for its imports.
 A part is `<folder>/<key>.bin` (frames of the chunk's clips end to end) and `<key>.json` (rows and sums, written last).
+While a clip is decoded, `<pid>.doing` names it: a worker that died or hangs is put down to its clip.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ import numpy as np
 
 from tonestack.audio import AudioParams, BadAudio, Clip, blocks, decode_clip, resample
 from tonestack.frontends import FrontendProtocol
+from tonestack.workers import end_with
 
 SUM_ROWS = 1 << 16  # frames summed at once in float64
 
@@ -33,18 +35,23 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Source:
-    """Where clips come from: the competition's root, the decoding settings, a scratch folder, clips known to crash."""
+    """Where clips come from: the competition's root, the decoding settings, a scratch folder.
+
+    fatal: clips that end or block the process that decodes them, and why. caller: the process that wants the work.
+    """
 
     root: Path
     audio: AudioParams
     scratch: Path
-    crashed: frozenset[str] = frozenset()
+    fatal: dict[str, str] = field(default_factory=dict)
+    caller: int = field(default_factory=os.getpid)
 
 
 def run_chunk(chunk: Chunk, frontends: dict[Path, FrontendProtocol], source: Source) -> Chunk:
     """Write one part for every frontend (folder -> frontend); return the chunk."""
+    end_with(source.caller)
     with ExitStack() as stack:
-        mark = stack.enter_context(_marker(source.scratch / f"{chunk.key}.doing"))
+        mark = stack.enter_context(_marker(source.scratch / f"{os.getpid()}.doing"))
         parts = [stack.enter_context(_Part(folder, chunk.key, f)) for folder, f in frontends.items()]
         for clip_id, path, train in zip(chunk.ids, chunk.paths, chunk.train, strict=True):
             mark(path)
@@ -85,21 +92,21 @@ def _marker(file: Path) -> Iterator[Callable[[str], None]]:
         yield mark
     finally:  # also after an exception: only the death of the process leaves the file
         os.close(handle)
-        file.unlink()
+        file.unlink(missing_ok=True)
 
 
-def try_decoding(path: str, source: Source) -> bool:
+def try_decoding(path: str, source: Source) -> None:
     """Decode one suspected clip for its effect on the process alone."""
+    end_with(source.caller)
     with suppress(BadAudio):
         decode_clip(source.root / path, source.audio, source.root, source.scratch)
-    return True
 
 
 def _run_clip(clip_id: str, path: str, train: bool, parts: list["_Part"], source: Source) -> None:
     row: dict[str, Any] = {"clip_id": clip_id, "seconds": 0.0, "status": "bad", "reason": "", "audio_hash": ""}
     try:
-        if path in source.crashed:
-            raise BadAudio("the decoder crashed on it")
+        if path in source.fatal:
+            raise BadAudio(source.fatal[path])
         clip = decode_clip(source.root / path, source.audio, source.root, source.scratch)
     except BadAudio as error:
         for part in parts:
@@ -136,7 +143,7 @@ class _Part:
         self.frontend = frontend
         self.rows: list[dict[str, Any]] = []
         self._final = folder / key
-        self._temporary = folder / f".{key}.{os.getpid()}.tmp"
+        self._temporary = folder / f".{key}.{os.getpid()}.tmp"  # its folder is removed once all parts are joined
         self.sums = np.zeros((2, frontend.width))  # of values and of their squares, train clips only
         self.count = 0
         self._handle: BinaryIO

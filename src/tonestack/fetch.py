@@ -20,9 +20,9 @@ import requests
 from tonestack import kaggle
 from tonestack.config import DownloadParams
 from tonestack.errors import UserError, nearest
-from tonestack.files import read_json, write_json
+from tonestack.files import claimed, read_json, write_json
 from tonestack.progress import bar
-from tonestack.unpack import Limits, free_bytes, is_archive, unpack
+from tonestack.unpack import Limits, free_bytes, is_archive, sweep_unpacked, unpack
 
 TIMEOUT = 30.0  # seconds without a byte
 BLOCK = 1 << 16  # bytes; what a cut-off block held is fetched again
@@ -43,7 +43,12 @@ class Remote:
 
 def fetch(params: DownloadParams, root: Path) -> list[str]:
     """Bring everything into `root`; return what happened, one line a file. A second call has nothing to do."""
-    work = root / ".download"
+    with claimed(root / ".download" / ".lock", f"{root}: another process is downloading into it"):
+        sweep_unpacked(root)
+        return _fetch(params, root, root / ".download")
+
+
+def _fetch(params: DownloadParams, root: Path, work: Path) -> list[str]:
     source = chosen_source(params)
     if source == "kaggle":
         return [_fetch_kaggle(params, root, work)]

@@ -15,13 +15,20 @@ import torch
 from safetensors.torch import save_file
 
 from tonestack import __version__, metrics, oof, parts
-from tonestack.files import atomic, file_hash, write_text
+from tonestack.errors import UserError
+from tonestack.files import atomic, claimed, file_hash, write_text
 from tonestack.jobs import FoldJob, config_fingerprint
 from tonestack.learners import Fitted
 from tonestack.store import Store
 
 
 def run(job: FoldJob) -> dict[str, Any]:
+    """Make a fold that is not up to date; return the receipt. Of several processes one makes it, the others wait."""
+    with claimed(job.folder / f".fold{job.fold}.lock", f"{job.name}: another process is at it"):
+        return job.finished() or make(job)
+
+
+def make(job: FoldJob) -> dict[str, Any]:
     """Train, predict held-out and test clips, write the files; return the receipt."""
     started = time.perf_counter()
     torch.set_num_threads(job.threads)
@@ -29,10 +36,12 @@ def run(job: FoldJob) -> dict[str, Any]:
     store = Store.open(job.cache, settings.frontend, job.audio)
     model = parts.find("models", settings.network["name"])
     fitted = parts.find("learners", getattr(model, "LEARNER", "network")).fit(job, store)
+    task = parts.find("tasks", job.task)
+    tables = task.tables(job, fitted) if hasattr(task, "tables") else _tables(job, fitted, store)
     weights = job.folder / f"fold{job.fold}.safetensors"
+    weights.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not vouch for new weights
     with atomic(weights) as temporary:
         save_file(fitted.tensors(), temporary)
-    tables = getattr(parts.find("tasks", job.task), "tables", _tables)(job, fitted)
     receipt = {
         "kind": getattr(model, "KIND", "train"),
         "experiment": job.experiment.name,
@@ -69,8 +78,8 @@ def _write(job: FoldJob, suffix: str, values: np.ndarray, receipt: dict[str, Any
     oof.write_fold(folder, job.fold, job.held_out + job.test, part, values, job.outputs or job.classes, receipt)
 
 
-def _tables(job: FoldJob, fitted: Fitted) -> dict[str, np.ndarray]:
-    return {"": _predict(job, fitted)}
+def _tables(job: FoldJob, fitted: Fitted, store: Store) -> dict[str, np.ndarray]:
+    return {"": _predict(job, fitted, store)}
 
 
 def track(job: FoldJob, receipt: dict[str, Any]) -> None:
@@ -86,11 +95,18 @@ def track(job: FoldJob, receipt: dict[str, Any]) -> None:
     write_text(job.history_path, "\n".join([*lines, json.dumps(last)]) + "\n")
 
 
-def _predict(job: FoldJob, fitted: Fitted) -> np.ndarray:
+def _predict(job: FoldJob, fitted: Fitted, store: Store) -> np.ndarray:
     """Probabilities of held-out then test clips (R, C); clips without audio get the training classes' prior."""
-    logs = fitted.log_probabilities(job.held_out + job.test)
+    ids = job.held_out + job.test
+    logs = fitted.log_probabilities(ids)
     prior = (job.labels.targets * job.labels.weights[:, None]).sum(0) / job.labels.weights.sum()
-    empty = np.isnan(logs).all(axis=1)
+    empty = store.rows(ids)[1] == 0
+    broken = ~empty & (np.isnan(logs) | (logs == np.inf)).any(axis=1)
+    if broken.any():
+        raise UserError(
+            f"{job.name}: the trained model's output for clip '{ids[int(broken.argmax())]}' is not a number, so "
+            "nothing of it is kept; lower training.lr, or set training.precision=float32"
+        )
     probabilities = parts.find("tasks", job.task).probabilities(logs)
     probabilities[empty] = prior
     return probabilities.astype(np.float32)

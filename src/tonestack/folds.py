@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from tonestack import parts, stratify
 from tonestack.config import FoldParams
 from tonestack.errors import UserError
-from tonestack.files import read_json, write_csv, write_json
+from tonestack.files import read_csv, read_json, write_csv, write_json
 
 COLUMNS = ["clip_id", "label", "verified", "group", "fold"]
 
@@ -64,6 +64,20 @@ def warn_of_single_folds(labels: pd.Series, fold: pd.Series, place: str) -> None
     if len(single):
         message = f"{place}: all clips of {len(single)} classes lie in one fold, first '{single[0]}'; group by less"
         warnings.warn(message, stacklevel=2)
+
+
+def warn_of_split_groups(joined: pd.DataFrame, table: pd.DataFrame, place: str) -> None:
+    """Warn of recordings that folds made by others lay into several folds: their scores are flattered.
+
+    joined: clips with the groups that hold the same recording; table: the same clips with their folds.
+    """
+    fold = joined["clip_id"].map(table.set_index("clip_id")["fold"])
+    count = fold.groupby(joined["group"].where(joined["group"] != "", joined["clip_id"])).nunique()
+    split = count.index[count > 1]
+    if len(split):
+        clips = joined.loc[joined["group"] == split[0], "clip_id"]
+        message = f"{place}: {len(split)} recordings lie in several folds, first {' = '.join(clips[:3])}"
+        warnings.warn(f"{message}; the scores of cross-validation are flattered", stacklevel=2)
 
 
 def stratum(labels: pd.Series, verified: pd.Series, n_folds: int) -> np.ndarray:
@@ -132,10 +146,11 @@ def join_duplicates(groups: pd.Series, audio_hash: pd.Series) -> pd.Series:
 
 
 def write(folder: Path, table: pd.DataFrame, receipt: dict[str, object]) -> None:
-    """Write r0.csv and, last, r0.json."""
+    """Write r0.json and, last, r0.csv: a table without its json would pass for somebody else's (see `is_given`)."""
     out = table.assign(verified=table["verified"].astype(int))
-    write_csv(folder / "r0.csv", out)
+    (folder / "r0.csv").unlink(missing_ok=True)
     write_json(folder / "r0.json", {"revision": "r0", "parent": None, "method": "given labels"} | receipt)
+    write_csv(folder / "r0.csv", out)
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -143,7 +158,12 @@ def read(folder: Path) -> pd.DataFrame:
     path = folder / "r0.csv"
     if not path.is_file():
         raise UserError(f"{path}: no folds yet; run make_folds first")
-    table = pd.read_csv(path, dtype={"clip_id": str, "label": str, "group": str}, keep_default_na=False)
+    try:
+        table = read_csv(path, ["clip_id", "label", "group"])
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); delete it and run make_folds"
+        ) from None
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise UserError(f"{path}: column '{missing[0]}' is missing; delete the file and run make_folds again")

@@ -9,7 +9,7 @@ from torch import Tensor
 from tonestack.config import ModelConfig
 from tonestack.crops import Clips, even_starts
 from tonestack.layers import Tagger
-from tonestack.steps import autocast
+from tonestack.steps import Pieces, autocast
 
 ToLogProbabilities = Callable[[Tensor], Tensor]
 
@@ -45,17 +45,28 @@ def _mean_over_crops(
     row, start = even_starts(frames, length, params.overlap, params.crops)
     clip, first = torch.from_numpy(usable[row]).to(clips.home), torch.from_numpy(start).to(clips.home)
     rate = torch.ones(params.batch_size, device=clips.home)
-    pieces = [slice(i, i + params.batch_size) for i in range(0, len(row), params.batch_size)]
-    places = ((clip[piece], first[piece], rate[: len(clip[piece])]) for piece in pieces)
+    batches = [slice(i, i + params.batch_size) for i in range(0, len(row), params.batch_size)]
+    places = ((clip[batch], first[batch], rate[: len(clip[batch])]) for batch in batches)
+    pieces = Pieces()
     geometric = params.mean == "geometric"
     sums = torch.zeros(0)
-    for piece, x in zip(pieces, clips.stream(places, length, config.crop.short), strict=True):
+    for batch, x in zip(batches, clips.stream(places, length, config.crop.short), strict=True):
         x = x.to(memory_format=torch.channels_last) if config.training.channels_last else x
-        with autocast(x.device, config.training):
-            logits = model(x)
+        logits = _logits(model, x, config, pieces)
         # added up on the CPU, as a GPU adds in any order, and at once: all crops' outputs may be larger than the store
-        each = to_log(logits.float()).cpu().double()  # (B, C)
+        each = to_log(logits).cpu().double()  # (B, C)
         sums = sums if len(sums) else each.new_zeros(len(frames), each.shape[1])
-        sums.index_add_(0, torch.from_numpy(row[piece]), each if geometric else each.exp())
+        sums.index_add_(0, torch.from_numpy(row[batch]), each if geometric else each.exp())
     mean = sums / torch.from_numpy(np.bincount(row, minlength=len(frames)))[:, None]
     return mean if geometric else mean.clamp_min(1e-12).log()
+
+
+def _logits(model: Tagger, x: Tensor, config: ModelConfig, pieces: Pieces) -> Tensor:
+    """The model's logits (B, C) in float32, in parts where memory runs out."""
+    while True:
+        try:
+            with autocast(x.device, config.training):
+                return torch.cat([model(part).float() for part in x.tensor_split(pieces.count)])
+        except torch.OutOfMemoryError:
+            pass
+        pieces.halve(len(x))  # out here, where nothing holds the failed attempt's memory any more

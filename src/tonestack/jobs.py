@@ -104,6 +104,11 @@ def cores() -> int:
     return int(joblib.cpu_count())
 
 
+def decoders() -> int:
+    """Processes that decode recordings: never the calling one, which a decoder's crash would end."""
+    return max(2, cores())
+
+
 def threads_and_jobs(run: Run) -> tuple[int, int]:
     """Threads a job and jobs at once: five folds side by side, the cores shared among them.
 

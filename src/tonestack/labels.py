@@ -10,7 +10,7 @@ import pandas as pd
 from tonestack import corrections, folds
 from tonestack.config import TrainingParams
 from tonestack.errors import UserError
-from tonestack.files import fingerprint
+from tonestack.files import fingerprint, read_csv
 
 TargetsOf = Callable[[pd.Series, tuple[str, ...]], np.ndarray]
 
@@ -49,7 +49,7 @@ def _rows(folder: Path, revision: str) -> pd.DataFrame:
     if not path.is_file():
         known = sorted(p.stem for p in folder.glob("*.csv") if p.with_suffix(".json").is_file())
         raise UserError(f"no label revision '{revision}' in {folder}; there is: {', '.join(known)}")
-    return pd.read_csv(path, dtype={"clip_id": str, "label": str, "source": str}, keep_default_na=False)
+    return read_csv(path, ["clip_id", "label", "source"])
 
 
 def _given(table: pd.DataFrame) -> pd.DataFrame:

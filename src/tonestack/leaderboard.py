@@ -38,7 +38,7 @@ def _row(run: Run, name: str, recorded: dict[str, Any]) -> dict[str, Any] | None
     tables = Tables.of(run, [name])
     try:
         predictions = tables.read(name)
-    except UserError:
+    except (UserError, FileNotFoundError):  # not finished, or another process is making it anew
         return None
     cv, cv_se, more = np.nan, np.nan, dict.fromkeys(run.data.more_metrics, np.nan)
     if predictions.oof is not None:

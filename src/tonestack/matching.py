@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 
-from tonestack import config, jobs, parts, votes
+from tonestack import config, jobs, parts, votes, weights
 from tonestack.audio import AudioParams, BadAudio, decode_clip, resample
 from tonestack.crops import Clips
 from tonestack.data.folder import recordings
@@ -89,7 +88,8 @@ def _of_fold(job: FoldJob, heard: Clips, n_queries: int, new: Sequence[Voice], k
     device = choose_device(job.device)
     store = Store.open(job.cache, job.experiment.config.frontend, job.audio)
     ear = Ear.build(job.experiment.config, device)
-    ear.model.load_state_dict(load_file(job.folder / f"fold{job.fold}.safetensors"))
+    path = job.folder / f"fold{job.fold}.safetensors"
+    weights.put(ear.model, weights.read(path), path)
     heard = Clips(*(tensor.to(device) for tensor in (heard.features, heard.offsets, heard.frames, heard.fill)))
     seed = job.experiment.seed
     pools = []

@@ -14,7 +14,9 @@ Rows are aligned by clip name and columns by class name, never by position. Pick
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from tonestack.errors import UserError, nearest
-from tonestack.files import file_hash, inside, read_json, write_json, write_parquet
+from tonestack.files import file_hash, inside, load_yaml, read_json, read_text, write_json, write_parquet
 
 FLOOR = 1e-15  # a probability of 0 counts as this much where a logarithm is taken
 MADE = ("blend", "stack")  # made of other tables
@@ -331,27 +332,36 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
+    table = _parsed(path)
+    names = [str(column) for column in table.columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: the column '{twice}' is there twice; keep one")
+    return table.set_axis(names, axis=1)
+
+
+def _parsed(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".csv":
             text = {"clip_id": str, "fname": str, "part": str}
             blank = {"keep_default_na": False, "na_values": ["", "nan", "NaN"]}  # a clip may be called "None"
-            return pd.read_csv(path, dtype=text, encoding="utf-8-sig", **blank)  # type: ignore[call-overload]
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than the header
+                return pd.read_csv(path, dtype=text, encoding="utf-8-sig", index_col=False, **blank)  # type: ignore[call-overload]
         return pq.read_table(path).to_pandas(ignore_metadata=True)
-    except (ValueError, OSError, pa.ArrowException) as error:
+    except (ValueError, OSError, pd.errors.ParserWarning, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
 
 
 def _read_yaml(path: Path) -> list[pd.DataFrame]:
     """The tables that a `table.yaml` describes: one for the OOF part, one a fold for the test part."""
-    try:
-        words = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
+    words = load_yaml(read_text(path), str(path), aliases=False)
     known = ("classes", "oof", "oof_ids", "test", "test_ids")
     if not isinstance(words, dict) or "classes" not in words or not ({"oof", "test"} & set(words)):
         raise UserError(f"{path}: needs the keys classes and oof or test (known: {', '.join(known)})")
-    for key in set(words) - set(known):
-        raise UserError(f"{path}: unknown key '{key}'{nearest(str(key), known)}")
+    for key in words:
+        if key not in known:
+            raise UserError(f"{path}: unknown key '{key}'{nearest(str(key), known)}")
     classes = words["classes"] if isinstance(words["classes"], list) else _names(path, words["classes"])
     tables = []
     for part in ("oof", "test"):
@@ -380,22 +390,23 @@ def _names(yaml_path: Path, name: Any) -> list[str]:
         table = _read_table(path)
         column = next((c for c in ("clip_id", "fname") if c in table.columns), table.columns[0])
         return table[column].astype(str).tolist()
-    return path.read_text(encoding="utf-8-sig").splitlines()
+    return read_text(path).splitlines()
 
 
 def _beside(yaml_path: Path, name: Any) -> Path:
     path = yaml_path.parent / str(name)
-    if not isinstance(name, str) or not inside(yaml_path.parent, path) or not path.is_file():
-        raise UserError(f"{yaml_path}: '{name}' is not a file beside it")
-    return path
+    with suppress(OSError, ValueError):  # a name that no file can have
+        if isinstance(name, str) and inside(yaml_path.parent, path) and path.is_file():
+            return path
+    raise UserError(f"{yaml_path}: {str(name)[:100]!r} is not a file beside it")
 
 
 def _array(path: Path) -> np.ndarray:
     """Read an npy array; anything else, a pickle above all, is refused."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: not a plain npy array ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # numpy reads the header as Python source: a damaged one fails in many ways
+        raise UserError(f"{path}: not a plain npy array ({str(error)[:100]})") from None
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: not a plain npy array; save it with np.save")
     return array

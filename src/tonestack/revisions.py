@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tonestack.cleaning import DECISIONS, KEEP, LEAVE, NOT_ASKED, RELABEL, Verdict
-from tonestack.files import file_hash, read_json, write_csv, write_json
+from tonestack.files import file_hash, read_csv, read_json, write_csv, write_json
 from tonestack.label_settings import CleanParams
 
 COLUMNS = ["clip_id", "holdout", "label", "weight", "source"]
@@ -125,8 +125,8 @@ def content(folder: Path, revision: str) -> str:
 def read_decisions(folder: Path, revision: str) -> pd.DataFrame | None:
     """A revision's decisions; None for r0 and for revisions made elsewhere."""
     path = folder / f"{revision}.decisions.csv"
-    text = {"clip_id": str, "given_label": str, "proposed_label": str, "decision": str}
-    return pd.read_csv(path, dtype=text, keep_default_na=False) if path.is_file() else None  # type: ignore[call-overload]
+    text = ["clip_id", "given_label", "proposed_label", "decision"]
+    return read_csv(path, text) if path.is_file() else None
 
 
 def publish(folder: Path, revision: str) -> pd.DataFrame | None:

@@ -122,7 +122,7 @@ class Run:
     def _competition(self) -> Competition:
         params = config.part_params("data", self.data.reader, f"configs/data/{self.words.data}.yaml: reader")
         competition: Competition = self._reader.read(params, self.root)
-        return competition
+        return competition.checked()
 
     @property
     def scoring(self) -> Path | pd.DataFrame | None:

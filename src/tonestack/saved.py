@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from tonestack import oof, parts
+from tonestack import oof, parts, weights
 from tonestack.config import ModelConfig
 from tonestack.errors import UserError
 from tonestack.files import file_hash, read_json
@@ -65,10 +63,7 @@ class Saved:
         known = self.receipts[fold].get("checksums", {}).get(path.name)
         if not path.is_file() or (known and file_hash(path) != known):
             raise UserError(f"{path}: missing or not as its json says (damaged); train the fold again")
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise UserError(f"{path}: not a safetensors file ({error}); train the fold again") from None
+        return weights.read(path)
 
     def fold(self, fold: int) -> Restored:
         """One fold's model."""

@@ -9,6 +9,7 @@ import pandas as pd
 from tonestack.ensemble.problem import targets_of
 from tonestack.errors import UserError, nearest
 from tonestack.metrics import Metric
+from tonestack.tables import read_table
 
 USAGES = ("Public", "Private")
 
@@ -23,20 +24,16 @@ def read(source: Path | pd.DataFrame, classes: Sequence[str], task: str) -> pd.D
     if isinstance(source, pd.DataFrame):
         return _checked(source, Path("test labels"), classes, task)
     path = source
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as csv ({str(error).splitlines()[0]})") from None
+    table = read_table(path)
     key = next((c for c in ("clip_id", "fname") if c in table.columns), None)
     label = next((c for c in ("label", "labels") if c in table.columns), None)
     if key is None or label is None:
         raise UserError(f"{path}: needs the columns fname (or clip_id) and label; it has {', '.join(table.columns)}")
-    usage = table["usage"].str.strip().str.capitalize() if "usage" in table.columns else "Public"
-    table = pd.DataFrame({"clip_id": table[key].str.strip(), "label": table[label].str.strip(), "usage": usage})
-    unknown = ~table["usage"].isin([*USAGES, "Ignored", ""])
-    if unknown.any():
-        row = int(unknown.to_numpy().argmax())
-        raise UserError(f"{path}: row {row + 2}: usage '{table['usage'].iloc[row]}' is not Public, Private or Ignored")
+    usage = table["usage"].str.capitalize() if "usage" in table.columns else "Public"
+    table = pd.DataFrame({"clip_id": table[key], "label": table[label], "usage": usage})
+    unknown = table[~table["usage"].isin([*USAGES, "Ignored", ""])]
+    for row, value in unknown["usage"].items():
+        raise UserError(f"{path}: row {row}: usage '{value}' is not Public, Private or Ignored")
     if task == "multilabel":
         table["label"] = table["label"].str.replace(r"\s*,\s*", ",", regex=True)
     table = table[table["usage"].isin(USAGES) & (table["label"] != "")]
@@ -44,12 +41,13 @@ def read(source: Path | pd.DataFrame, classes: Sequence[str], task: str) -> pd.D
 
 
 def _checked(table: pd.DataFrame, path: Path, classes: Sequence[str], task: str) -> pd.DataFrame:
-    if table["clip_id"].duplicated().any():
-        raise UserError(f"{path}: clip '{table['clip_id'][table['clip_id'].duplicated()].iloc[0]}' stands twice")
+    twice = table[table["clip_id"].duplicated()]
+    for row, name in twice["clip_id"].items():
+        raise UserError(f"{path}: row {row}: clip '{name}' stands twice")
     for row, text in table["label"].items():
         for label in text.split(",") if task == "multilabel" else [text]:
             if label not in classes:
-                raise UserError(f"{path}: row {int(str(row)) + 2}: unknown label '{label}'{nearest(label, classes)}")
+                raise UserError(f"{path}: row {row}: unknown label '{label}'{nearest(label, classes)}")
     return table.reset_index(drop=True)
 
 

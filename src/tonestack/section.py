@@ -13,7 +13,7 @@ Place = str | Callable[[tuple[str, ...]], str]
 class Section(BaseModel):
     """Base of every typed piece of configuration: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     @classmethod
     def parse(cls, values: dict[str, Any], where: Place) -> Self:

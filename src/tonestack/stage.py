@@ -4,15 +4,27 @@ A file is hashed again only when its size or its time of change differ, so that 
 The record lies in cache/<name>/stages/<verb>.json; deleting it only makes the stage run again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from tonestack import oof, rows
-from tonestack.files import file_hash, fingerprint, read_json, write_json
+from tonestack.files import claimed, file_hash, fingerprint, read_json, write_json
 from tonestack.run import Run
 
 CODE = Path(__file__).parent
+
+
+def alone(verb: Callable[[Run], None]) -> Callable[[Run], None]:
+    """A verb that one process at a time runs on a competition: what it reads, another would write."""
+
+    @wraps(verb)
+    def held(run: Run) -> None:
+        with claimed(run.oof / ".lock", f"{run.oof}: another process blends, stacks or scores here"):
+            verb(run)
+
+    return held
 
 
 class Stage:

@@ -3,6 +3,8 @@
 A step never makes the host wait for the device: it reads no value back and copies nothing that is not pinned.
 """
 
+import sys
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -68,6 +70,22 @@ def loss_on(loss_of: AnyLoss, logits: Tensor, embedding: Tensor, targets: Tensor
     return loss_of(logits.float(), targets, weights)
 
 
+@dataclass
+class Pieces:
+    """In how many parts a batch goes through the network: twice as many each time memory has run out."""
+
+    count: int = 1
+
+    def halve(self, batch: int) -> None:
+        """Halve the parts of a batch of so many crops, and say so; a part keeps two (batch normalisation)."""
+        if batch < 4 * self.count:
+            raise UserError(
+                f"the device's memory does not hold {batch // self.count} crops; give a shorter crop.seconds"
+            )
+        self.count *= 2
+        print(f"out of memory: batches of {batch} now go through in {self.count} parts", file=sys.stderr, flush=True)
+
+
 class Step:
     """Augment a batch, go forward and backward, move the weights.
 
@@ -79,6 +97,7 @@ class Step:
     ) -> None:
         self.model, self.loss_of, self.optimizers, self.config = model, loss_of, optimizers, config
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.pieces = Pieces()
         self.outputs: Any = torch.compile(outputs) if config.training.compile == "inductor" else outputs
 
     def __call__(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
@@ -108,14 +127,30 @@ class Step:
         return x, targets, weights
 
     def _learn(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Forward and backward; returns the loss."""
+        """Forward and backward, in parts where memory runs out; returns the loss."""
         if self.config.training.channels_last:
             x = x.to(memory_format=torch.channels_last)
-        with autocast(x.device, self.config.training):
-            logits, embedding = self.outputs(self.model.network, x)
-            loss = loss_on(self.loss_of, logits, embedding, targets, weights)
-        loss.backward()
-        return loss.detach()
+        while True:
+            try:
+                return self._learn_in_parts(x, targets, weights)
+            except torch.OutOfMemoryError:
+                for optimizer in self.optimizers:
+                    optimizer.zero_grad(set_to_none=True)
+            self.pieces.halve(len(x))  # out here, where nothing holds the failed attempt's memory any more
+
+    def _learn_in_parts(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Add up the gradients of a batch's parts, each by its share of the weights, to those of the whole batch."""
+        parts = self.pieces.count
+        total = torch.zeros((), device=x.device)
+        for part, truth, own in zip(*(v.tensor_split(parts) for v in (x, targets, weights)), strict=True):
+            with autocast(x.device, self.config.training):
+                logits, embedding = self.outputs(self.model.network, part)
+                loss = loss_on(self.loss_of, logits, embedding, truth, own)
+            if parts > 1:
+                loss = loss * own.sum() / weights.sum().clamp_min(1e-8)
+            loss.backward()
+            total += loss.detach()
+        return total
 
 
 class Recorded:
@@ -125,7 +160,7 @@ class Recorded:
     """
 
     def __init__(self, step: Step) -> None:
-        self.step, self.rate = step, step.rate
+        self.step, self.rate, self.pieces = step, step.rate, step.pieces
         self.inputs: tuple[Tensor, ...] = ()
         self.loss = torch.zeros(())
         self.graph: Any = None

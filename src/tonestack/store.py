@@ -7,17 +7,13 @@
 `Store.open` reads them. Work in progress lies in `cache/.parts/`; a run that was killed goes on from there.
 """
 
-import fcntl
 import json
 import os
 import shutil
 import stat
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +22,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
@@ -34,12 +31,14 @@ from tonestack.audio import AudioParams
 from tonestack.competition import Competition
 from tonestack.errors import UserError
 from tonestack.extract import Chunk, Source, finish_chunk, run_chunk, try_decoding
-from tonestack.files import file_hash, fingerprint, read_json, write_json, write_parquet
+from tonestack.files import claimed, file_hash, fingerprint, read_json, write_json, write_parquet
 from tonestack.frontends import FrontendProtocol, Samples
 from tonestack.progress import bar
+from tonestack.workers import ended_when_stuck
 
 FORMAT = 1  # raise it when the same settings would give other features
 CHUNK_CLIPS, CHUNK_BYTES = 32, 64 << 20  # a part file holds at most so many clips and bytes of audio
+RETRIES = 3  # how often workers may die without a clip that is to blame
 Spec = dict[str, Any]
 
 
@@ -84,7 +83,8 @@ def prepare(
 ) -> PrepareReport:
     """Make the features of all train and test clips for every frontend `{name: ..., **params}` not yet up to date.
 
-    Files are decoded once for all frontends together, in parallel. A second call only stats the files.
+    Files are decoded once for all frontends together, by `n_jobs` worker processes (1: by this process, which then
+    does not outlive a decoder that crashes). A second call only stats the files.
     device: torch device that makes the features of those frontends that can be made by one.
     Raises `UserError` listing the unusable train clips when `audio.bad_files` is `error`.
     """
@@ -96,9 +96,12 @@ def prepare(
     clips["content"] = _contents(clips, root, cache, n_jobs)
     content = fingerprint([FORMAT, *clips[["clip_id", "part", "content"]].to_numpy().tolist()])
     stale = [job for job in jobs.values() if not job.up_to_date(content)]
-    if stale:
-        with _locked(cache):
+    if stale or any(job.parts.exists() for job in jobs.values()):
+        with claimed(cache / ".lock", f"{cache}: another process is preparing features here"):
             stale = [job for job in stale if not job.up_to_date(content)]  # another process may have made it meanwhile
+            for job in jobs.values():
+                if job not in stale:
+                    shutil.rmtree(job.parts, ignore_errors=True)  # of a run killed while it cleaned up
             if stale:
                 _make(stale, clips, content, Source(root, audio, cache / ".parts"), n_jobs, progress, device)
     made = [job.folder.name for job in stale]
@@ -136,10 +139,10 @@ class Store:
         folder = _folder(spec, audio, cache)
         if not (folder / "meta.json").exists():
             raise UserError(f"{folder}: the features of '{spec['name']}' are not prepared; run the prepare stage first")
-        meta = read_json(folder / "meta.json")
+        meta, features, clips = _read_folder(folder)
         return cls(
-            features=np.load(folder / "features.npy", mmap_mode="r"),  # others would count as memory of this process
-            clips=pd.read_parquet(folder / "clips.parquet").set_index("clip_id"),
+            features=features,
+            clips=clips.set_index("clip_id"),
             mean=np.array(meta["mean"], np.float32),
             std=np.array(meta["std"], np.float32),
             frame_rate=meta["frame_rate"],
@@ -182,6 +185,18 @@ class Store:
         return replace(self, mean=mean.astype(np.float32), std=std.astype(np.float32))
 
 
+def _read_folder(folder: Path) -> tuple[dict[str, Any], np.memmap, pd.DataFrame]:
+    """What `prepare` left: settings, mapped features (T_total, F), clips; anything damaged is a `UserError`."""
+    try:
+        meta, clips = read_json(folder / "meta.json"), pd.read_parquet(folder / "clips.parquet")
+        features = np.load(
+            folder / "features.npy", mmap_mode="r", allow_pickle=False
+        )  # others would count as memory of this process
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{folder}: damaged ({str(error).splitlines()[0]}); delete it and run prepare again") from None
+    return meta, features, clips
+
+
 def duplicates(clips: pd.DataFrame) -> pd.DataFrame:
     """Return the clips whose decoded samples equal another clip's: clip_id, part, audio_hash, sorted by hash.
 
@@ -191,6 +206,19 @@ def duplicates(clips: pd.DataFrame) -> pd.DataFrame:
     usable = table[table.audio_hash != ""]
     same = usable[usable.audio_hash.duplicated(keep=False)]
     return same[["clip_id", "part", "audio_hash"]].sort_values(["audio_hash", "clip_id"]).reset_index(drop=True)
+
+
+def shared_audio(clips: pd.DataFrame) -> list[str]:
+    """Lines that say which clips hold the same audio; pairs of train and test one by one: they flatter a score."""
+    same = duplicates(clips)
+    if same.empty:
+        return []
+    parts_of = same.groupby("audio_hash")["part"].nunique()
+    lines = [f"the same audio: {len(same)} clips hold {len(parts_of)} recordings"]
+    for _, twins in same[same.audio_hash.isin(parts_of.index[parts_of > 1])].groupby("audio_hash"):
+        names = [" and ".join(twins.clip_id[twins.part == part]) for part in ("train", "test")]
+        lines.append(f"the same audio in train and in test: {names[0]} = {names[1]}")
+    return lines
 
 
 # ------------------------------------------------------------------------------------------- which clips, which bytes
@@ -228,11 +256,10 @@ def _why_stale(job: "_Job", content: str, changed: str) -> str:
 
 def _known_contents(cache: Path) -> dict[tuple[str, int, int], str]:
     """Content hashes of files by path, size and time of change, as remembered."""
-    memory = cache.absolute() / "files.parquet"
-    if not memory.exists():
-        return {}
-    old = pd.read_parquet(memory)
-    return dict(zip(zip(old["path"], old["size"], old["mtime_ns"], strict=True), old["hash"], strict=True))
+    with suppress(OSError, ValueError, pa.ArrowException):  # absent or damaged: every file is read again
+        old = pd.read_parquet(cache.absolute() / "files.parquet")
+        return dict(zip(zip(old["path"], old["size"], old["mtime_ns"], strict=True), old["hash"], strict=True))
+    return {}
 
 
 def _contents(clips: pd.DataFrame, root: Path, cache: Path, n_jobs: int) -> list[str]:
@@ -292,8 +319,10 @@ class _Job:
         self.settings["audio"] = audio.settings()
 
     def up_to_date(self, content: str) -> bool:
-        meta = self.folder / "meta.json"
-        return meta.exists() and read_json(meta).get("content") == content
+        try:
+            return bool(_read_folder(self.folder)[0].get("content") == content)
+        except UserError:  # absent or damaged
+            return False
 
     def frontend(self) -> FrontendProtocol:
         return parts.find("frontends", self.name).Frontend(self.params)
@@ -302,18 +331,6 @@ class _Job:
         """What makes the features on a device, None where the workers make them."""
         on_device = getattr(parts.find("frontends", self.name), "on_device", None)
         return on_device(self.frontend(), device) if on_device and device is not None else None
-
-
-@contextmanager
-def _locked(cache: Path) -> Iterator[None]:
-    """Hold the cache's lock; it vanishes with the process that holds it, however that ends."""
-    with open(cache / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{cache}: another process is preparing features here; waiting for it", file=sys.stderr, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 # ------------------------------------------------------------------------------------------------- the decoding pass
@@ -329,23 +346,27 @@ def _make(
     _decode_all(jobs, chunks, source, n_jobs, progress, device)
     for job in jobs:
         _join(job, chunks, clips, content)
-        shutil.rmtree(job.parts)
+        shutil.rmtree(job.parts, ignore_errors=True)
 
 
 def _decode_all(
     jobs: list[_Job], chunks: list[Chunk], source: Source, n_jobs: int, progress: bool, device: Any
 ) -> None:
     """Decode until every part is there; a clip that kills the process decoding it is found and left out as bad."""
-    retries = 3
+    retries = RETRIES
     while True:
-        crashing = _crashing(source)
-        source = replace(source, crashed=source.crashed | crashing)
+        fatal = _fatal(source)
+        source = replace(source, fatal=source.fatal | fatal)
         try:
-            return _decode(jobs, chunks, source, n_jobs, progress, device)
+            with ended_when_stuck(source.scratch, 60 * source.audio.decode_minutes):
+                return _decode(jobs, chunks, source, n_jobs, progress, device)
         except TerminatedWorkerError:
-            retries -= not crashing
-            if retries == 0:  # no clip is to blame: out of memory, most likely
-                raise
+            retries -= not fatal
+            if retries == 0:
+                raise UserError(
+                    f"{source.scratch.parent}: the processes that decode keep dying, and no file alone is to blame; "
+                    "free some memory and run again: what is done is kept"
+                ) from None
 
 
 def _chunks(clips: pd.DataFrame, root: Path) -> list[Chunk]:
@@ -400,18 +421,28 @@ def _left_by_worker(folder: Path, frontend: FrontendProtocol, on_device: bool) -
     return folder / "samples", Samples(frontend.sample_rate)
 
 
-def _crashing(source: Source) -> frozenset[str]:
-    """Return which of the clips being decoded when a process died kill a process of their own, too."""
-    crashing = set()
+def _fatal(source: Source) -> dict[str, str]:
+    """Which of the clips being decoded when a process died end or block a process of their own, too, and how."""
+    found = {}
     for marker in source.scratch.glob("*.doing"):
         path = marker.read_text(encoding="utf-8")
-        try:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                pool.submit(try_decoding, path, source).result()
-        except BrokenProcessPool:
-            crashing.add(path)
-        marker.unlink()
-    return frozenset(crashing)
+        fault = _fault(path, source)
+        if fault:
+            found[path] = fault
+        marker.unlink(missing_ok=True)
+    return found
+
+
+def _fault(path: str, source: Source) -> str:
+    """What one clip does to the process that decodes it; '' for nothing."""
+    minutes = source.audio.decode_minutes
+    process = get_context("spawn").Process(target=try_decoding, args=(path, source), daemon=True)
+    process.start()
+    process.join(60 * minutes)
+    if process.is_alive():
+        process.kill()
+        return f"the decoder does not end within {minutes:g} minutes (audio.decode_minutes)"
+    return "" if process.exitcode == 0 else "the decoder crashed on it"
 
 
 def _read_part(folder: Path, chunk: Chunk, frontend: FrontendProtocol) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tonestack.competition import SubmissionFormat
 from tonestack.errors import UserError
-from tonestack.files import write_csv
+from tonestack.files import read_csv, write_csv
 
 
 def render(
@@ -94,13 +94,13 @@ def write(
     """Render, check and write a submission; nothing is written where a check fails."""
     table = render(form, test_ids, classes, probabilities, same_rows)
     check(table, form, classes, same_rows)
-    write_csv(path, table)
+    write_csv(path, table, exact=True)
 
 
 def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarray:
     """Read a submission back as scores (rows of the format, C): labels score by place, absent ones 0."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if form.style in ("scores", "raw"):
@@ -127,4 +127,4 @@ def log(path: Path, entry: dict[str, Any]) -> None:
 
 def read_log(path: Path) -> pd.DataFrame:
     """The log as text."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    return read_csv(path)

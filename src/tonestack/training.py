@@ -136,6 +136,7 @@ def fit(
     keeper = State(state, model, optimizer, average, key, own)
     history = keeper.load()
     step = make_step(model, loss_of, [optimizer, own.optimizer] if own else [optimizer], config)
+    step.pieces.count = history.pieces
     for entry in history.epochs:
         report(entry)
     for epoch in range(len(history.epochs), epochs):
@@ -156,6 +157,7 @@ def fit(
             entry["inner_loss"] = _judge(model, average, inner_loss)
             keeper.keep_best(history, entry["inner_loss"], epoch + 1)
         history.epochs.append(entry)
+        history.pieces = step.pieces.count
         keeper.save(history)
         report(entry)
     model.load_state_dict(keeper.final(), strict=False)

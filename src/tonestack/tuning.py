@@ -23,11 +23,9 @@ import optuna
 import pandas as pd
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from tonestack import config, folds, jobs, metrics
+from tonestack import config, folds, jobs, journals, metrics
 from tonestack.errors import UserError
 from tonestack.files import fingerprint, write_csv, write_text
 from tonestack.jobs import FoldJob
@@ -119,11 +117,8 @@ class Tuning:
         return replace(changed.experiment(self.model), variant=f"t{fingerprint(params)}")
 
     def study(self) -> optuna.Study:
-        """Open or create the study; a lock on its journal that a killed worker left expires after ten seconds."""
-        journal = self.folder / "study.journal"
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        lock = JournalFileOpenLock(str(journal), grace_period=10)
-        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+        """Open or create the study."""
+        storage = journals.storage(self.folder / "study.journal")
         return optuna.create_study(study_name="tune", direction="maximize", storage=storage, load_if_exists=True)
 
     @property
@@ -140,7 +135,7 @@ class Tuning:
         try:
             Store.open(run.cache, experiment.config.frontend, run.data.audio)
         except UserError:
-            prepare(run.competition(), [experiment.config.frontend], run.data.audio, run.cache, jobs.cores())
+            prepare(run.competition(), [experiment.config.frontend], run.data.audio, run.cache, jobs.decoders())
         folder = self.folder / str(experiment.variant)
         return [replace(job, folder=folder) for job in jobs.build(self.run, [experiment])]
 
@@ -198,9 +193,15 @@ def defaults(tuning: Tuning) -> dict[str, Any]:
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         value = yaml_text(value) if isinstance(distribution, CategoricalDistribution) else value
-        if value is not None and distribution._contains(distribution.to_internal_repr(value)):
+        if value is not None and _lies_in(distribution, value):
             values[key] = value
     return values
+
+
+def _lies_in(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    return bool(distribution._contains(distribution.to_internal_repr(value)))
 
 
 def run_trial(study: optuna.Study, trial: optuna.Trial, tuning: Tuning) -> None:

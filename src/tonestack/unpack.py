@@ -1,8 +1,11 @@
 """Archives from strangers, unpacked safely: nothing outside the folder, no links, no devices, no bombs."""
 
+import errno
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -16,6 +19,9 @@ from tonestack.errors import UserError
 from tonestack.files import inside
 
 CHUNK = 1 << 20
+DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error)
+DAMAGED += (EOFError, NotImplementedError, ValueError, OverflowError)  # what their readers raise besides
+STAGING = ".unpack-"  # hidden folders into which archives go first
 
 
 @dataclass(frozen=True)
@@ -39,18 +45,28 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> list[st
     beyond `limits` or is damaged, are a `UserError`; then nothing of it stays behind.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=folder) as temporary:
         staging = Path(temporary)
         try:
             names = _extract(archive, staging, limits or Limits())
-        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
+        except DAMAGED as error:
             raise UserError(f"{archive}: damaged or not an archive ({error}); delete it and download again") from None
+        except OSError as error:
+            if error.errno not in (None, errno.EINVAL):  # a full disk, say
+                raise
+            raise UserError(f"{archive}: damaged ({error}); delete it and download again") from None
         for name in names:  # checked before the first file is moved: all or nothing
             _check_target(archive, folder, name)
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(staging / name, folder / name)
     return names
+
+
+def sweep_unpacked(folder: Path) -> None:
+    """Remove what a killed `unpack` into `folder` has left."""
+    for left in folder.glob(f"{STAGING}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _extract(archive: Path, staging: Path, limits: Limits) -> list[str]:

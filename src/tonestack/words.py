@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-import yaml
 from pydantic import Field
 
 from tonestack.errors import UserError, nearest
+from tonestack.files import load_yaml
 from tonestack.section import Section
 
 DATA_KEYS = ("task", "metric", "fold_mean", "presets")  # of the data config's own, no section before them
@@ -72,10 +72,7 @@ def _word(key: str, text: str) -> Any:
 
 
 def _value(argument: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"'{argument}': the value is not valid YAML") from None
+    return load_yaml(text, f"'{argument}'")
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
@@ -94,11 +91,11 @@ def parse_folds(text: str | None, available: list[int]) -> list[int]:
         return available
     folds: list[int] = []
     for piece in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", piece)
+        match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", piece)
         if not match or int(match[1]) > int(match[2] or match[1]):
             raise UserError(f"'fold={text}': write 0..4, 0,2 or 3")
         first, last = int(match[1]), int(match[2] or match[1])
-        folds += range(first, last + 1)
+        folds += range(first, min(last, max(first, available[-1] + 1)) + 1)  # however large `last` is
     missing = sorted(set(folds) - set(available))
     if missing:
         raise UserError(f"'fold={text}': no fold {missing}; there are folds {available[0]}..{available[-1]}")

@@ -21,7 +21,7 @@ from tonestack import synth
 from tonestack.competition import Competition
 from tonestack.data import fsdkaggle2018
 from tonestack.errors import UserError
-from tonestack.files import file_hash, read_json, write_csv, write_json
+from tonestack.files import claimed, file_hash, read_json, temporary_name, write_csv, write_json
 from tonestack.progress import bar
 from tonestack.section import Section
 
@@ -61,6 +61,12 @@ def make(params: Params, root: Path, jobs: int = -1) -> None:
     settings = {**params.model_dump(), "synthesiser": file_hash(Path(synth.__file__))}
     if finished(root) == settings:
         return
+    with claimed(root.with_name(f".{root.name}.lock"), f"{root}: another process is synthesising the demo"):
+        if finished(root) != settings:  # the other one may have made it meanwhile
+            _make(params, root, jobs, settings)
+
+
+def _make(params: Params, root: Path, jobs: int, settings: dict[str, Any]) -> None:
     clips = plan(params)
     tasks = (joblib.delayed(_write)(root / c.folder / c.fname, c.truth, (params.seed, i)) for i, c in _rows(clips))
     build(root, ("audio_train", "audio_test"), list(tasks), jobs)
@@ -152,7 +158,7 @@ def write_wav(path: Path, wave: np.ndarray, rate: int = synth.RATE) -> None:
     """Write samples (n,) in -1..1 as a 16-bit wav, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Renamed, so that a run beside this one never reads half a file; not flushed: the settings come last.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     soundfile.write(temporary, wave, rate, subtype="PCM_16", format="WAV")
     os.replace(temporary, path)
 

@@ -1,13 +1,10 @@
 """This machine: a process a job, as many side by side as cores or GPUs take."""
 
 import os
-import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 from joblib.executor import get_memmapping_executor
@@ -17,6 +14,7 @@ from tonestack import engines, jobs
 from tonestack.errors import UserError
 from tonestack.jobs import FoldJob
 from tonestack.run import Run
+from tonestack.workers import end_with
 
 IDLE = 300  # seconds after which a process without work ends
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -86,18 +84,5 @@ def _side_by_side(todo: list[FoldJob], places: list[str]) -> Iterator[dict[str, 
 def _work(job: FoldJob, caller: int) -> dict[str, Any]:
     from tonestack import fold_job  # torch is imported where training happens
 
-    if os.getpid() != caller:
-        _end_with(caller)
+    end_with(caller)
     return fold_job.run(job)
-
-
-@cache
-def _end_with(caller: int) -> None:
-    """End this worker soon after the process that started it: a killed run must not train on beside the next one."""
-
-    def watch() -> None:
-        while os.getppid() == caller:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

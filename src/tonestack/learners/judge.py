@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from tonestack import config, parts, votes
+from tonestack import config, parts, votes, weights
 from tonestack.checkpoint import Average, History, State
 from tonestack.config import ModelConfig
 from tonestack.crops import Clips, random_starts
@@ -234,7 +233,7 @@ def fit(job: FoldJob, store: Store) -> FittedJudge:
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
     ear = Ear.build(settings, device)
     if job.initial is not None:
-        ear.model.load_state_dict(load_file(job.initial))
+        weights.put(ear.model, weights.read(job.initial), job.initial)
     loss = parts.find("losses", settings.loss["name"]).build(config.part_params("losses", settings.loss, "loss"))
     lines: list[str] = []
 

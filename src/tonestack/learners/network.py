@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
-from tonestack import config, parts
+from tonestack import config, parts, weights
 from tonestack.crops import Clips
 from tonestack.errors import UserError
 from tonestack.files import write_text
@@ -69,7 +68,7 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
     model = build_model(settings, store, len(job.classes)).to(device)
     if job.initial is not None:
-        model.load_state_dict(load_file(job.initial))
+        weights.put(model, weights.read_fold(job.initial, job.classes), job.initial)
     else:
         start_from_published(model, settings)
     if settings.training.channels_last:
@@ -151,7 +150,8 @@ def rebuild(settings: config.ModelConfig, tensors: dict[str, Tensor], classes: i
 def load(job: FoldJob, store: Store, device: torch.device) -> Tagger:
     """The network of a finished fold, as it was saved."""
     model = build_model(job.experiment.config, store, len(job.classes))
-    model.load_state_dict(load_file(job.folder / f"fold{job.fold}.safetensors"))
+    path = job.folder / f"fold{job.fold}.safetensors"
+    weights.put(model, weights.read_fold(path, job.classes), path)
     return model.to(device)
 
 

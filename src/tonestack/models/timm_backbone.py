@@ -6,10 +6,9 @@ from typing import Any
 import timm
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tonestack import weights
 from tonestack.errors import UserError, nearest
 from tonestack.layers import Network, Pool, PoolingName, dense_head
 from tonestack.section import Section
@@ -80,12 +79,10 @@ def _try(backbone: Any, params: Params, bands: int) -> None:
 
 def load_weights(backbone: nn.Module, path: Path, name: str) -> None:
     """Load a backbone's weights; three-channel stems are summed to one, a classifier is left out."""
-    if not path.is_file():
-        raise UserError(f"network.weights: {path}: no such file")
     try:
-        given = load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"network.weights: {path}: not a safetensors file ({error})") from None
+        given = weights.read(path)
+    except UserError as error:
+        raise UserError(f"network.weights: {error}") from None
     own = backbone.state_dict()
     fitted = {key: _fit(value, own[key]) for key, value in given.items() if key in own}
     wrong = sorted(set(own) - set(fitted)) + [k for k, v in fitted.items() if v.shape != own[k].shape]

@@ -5,16 +5,14 @@ worker loses one batch at most and a second run goes on from there.
 """
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from tonestack import journals
 from tonestack.ensemble.blends import Blend, BlendParams, equal
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import log_loss
@@ -90,14 +88,8 @@ def _starts(problem: Problem, params: BlendParams) -> list[np.ndarray]:
 
 
 def _open(journal: Path | None) -> optuna.Study | None:
-    """Open or create the journal's study; a lock left by a killed worker expires after half a minute."""
+    """Open or create the journal's study."""
     if journal is None:
         return None
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    if journal.is_file():
-        written = journal.read_bytes()
-        os.truncate(journal, written.rfind(b"\n") + 1)  # a worker killed while it wrote leaves half a line
-    backend = JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal)))
-    return optuna.create_study(
-        study_name="weights", direction="maximize", storage=JournalStorage(backend), load_if_exists=True
-    )
+    kept = journals.storage(journal)
+    return optuna.create_study(study_name="weights", direction="maximize", storage=kept, load_if_exists=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tonestack import parts
+from tonestack import parts, weights
 from tonestack.config import ModelConfig
 from tonestack.errors import UserError
 from tonestack.files import atomic, file_hash
@@ -39,14 +39,14 @@ def frontend(receipt: dict[str, Any]) -> str:
 
 def picture(material: Material, name: str, receipt: dict[str, Any]) -> Path | None:
     """Draw the maps of one fold's network, unless they are drawn; None where it is no network on spectrograms."""
-    weights = material.run.oof / name / f"fold{receipt['fold']}.safetensors"
-    known = str(receipt.get("checksums", {}).get(weights.name))
+    saved = material.run.oof / name / f"fold{receipt['fold']}.safetensors"
+    known = str(receipt.get("checksums", {}).get(saved.name))
     path = material.folder / FOLDER / f"{known[:16]}.png"
     if path.is_file():
         return path
-    if not weights.is_file() or file_hash(weights) != known:
+    if not saved.is_file() or file_hash(saved) != known:
         return None
-    found = feature_maps(material, receipt, weights)
+    found = feature_maps(material, receipt, saved)
     if found is None:
         return None
     for old in path.parent.glob("*.png"):
@@ -56,17 +56,16 @@ def picture(material: Material, name: str, receipt: dict[str, Any]) -> Path | No
 
 
 def feature_maps(
-    material: Material, receipt: dict[str, Any], weights: Path
+    material: Material, receipt: dict[str, Any], saved: Path
 ) -> tuple[list[str], np.ndarray, np.ndarray] | None:
     """Labels of some clips, their crops (n, F, T) and the first convolution's maps (n, C, F', T')."""
     import torch
-    from safetensors.torch import load_file
 
     from tonestack.crops import Clips
     from tonestack.learners import network
 
     try:
-        config = ModelConfig.parse(receipt["config"], str(weights))
+        config = ModelConfig.parse(receipt["config"], str(saved))
         store = Store.open(material.run.cache, config.frontend, material.run.data.audio)
         module = parts.find("models", config.network["name"])
     except UserError:  # of another version, or its features are gone
@@ -74,7 +73,10 @@ def feature_maps(
     if store.width == 1 or getattr(module, "LEARNER", "network") != "network":
         return None
     model = network.build_model(config, store, receipt.get("learnt_classes", len(material.classes)))
-    model.load_state_dict(load_file(weights))
+    try:
+        weights.put(model, weights.read(saved), saved)
+    except UserError:  # damaged: the stages that need it say so
+        return None
     first = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
     chosen = some_clips(material)
     if first is None or not len(chosen):

@@ -1,5 +1,7 @@
 """Do training and test clips differ, and by what? What `shift` has measured."""
 
+from typing import Any
+
 import pandas as pd
 
 from tonestack.files import read_json
@@ -33,10 +35,10 @@ def blocks(material: Material) -> list[Block]:
     return shown
 
 
-def row(one: dict[str, object]) -> dict[str, object]:
+def row(one: dict[str, Any]) -> dict[str, Any]:
     """A comparison's row."""
-    first, second = one["sets"]  # type: ignore[misc]
-    clips, others = one["clips"]  # type: ignore[misc]
+    first, second = one["sets"]
+    clips, others = one["clips"]
     sizes = {"clips of the first": clips, "of the second": others}
     return {
         "sets": f"{first} / {second}",

@@ -1,0 +1,60 @@
+"""Worker processes: they end with the process that started them, and one that hangs is ended."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+EVERY = 1.0  # seconds between two looks
+
+
+def end_with(caller: int) -> None:
+    """End this process soon after `caller`, which started it: a killed run must not work on beside the next one."""
+    if os.getpid() != caller:
+        _watch_over(caller)
+
+
+@cache
+def _watch_over(caller: int) -> None:
+    def watch() -> None:
+        while os.getppid() == caller:
+            time.sleep(EVERY)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def ended_when_stuck(folder: Path, seconds: float) -> Iterator[None]:
+    """Meanwhile kill every process whose `<pid>.doing` in `folder` stays the same for longer than `seconds`."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        since: dict[tuple[Path, int], float] = {}
+        while not stop.wait(min(EVERY, seconds / 4)):
+            now = time.monotonic()
+            since = {seen: since.get(seen, now) for seen in _markers(folder)}
+            for marker, _ in [seen for seen, start in since.items() if now - start > seconds]:
+                with suppress(ProcessLookupError):
+                    os.kill(int(marker.stem), signal.SIGKILL)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def _markers(folder: Path) -> list[tuple[Path, int]]:
+    """The markers of other processes and when each was last written."""
+    found = []
+    for marker in folder.glob("*.doing"):
+        with suppress(OSError):
+            found.append((marker, marker.stat().st_mtime_ns))
+    return [(marker, written) for marker, written in found if marker.stem != str(os.getpid())]
