@@ -32,7 +32,7 @@ from tonestack.run import Run
 RESULTS = Path(__file__).parent / "results"
 LOSSES: dict[str, dict[str, Any]] = {
     "masked": {"loss": {"name": "masked"}, "training": {"source_weights": {"given": 0.6}}},
-    "generalised cross-entropy": {"loss": {"name": "generalised_cross_entropy"}},
+    "gce": {"loss": {"name": "generalised_cross_entropy"}},
 }
 
 
@@ -59,6 +59,7 @@ def one_demo(asked: dict[str, str], seed: int, rest: list[str]) -> list[dict[str
     words = [f"reader.seed={seed}", f"reader.n_train={asked['train']}", f"reader.n_test={asked['test']}"]
     words += [f"seed={seed}", f"name={name}", f"root=input/{name}", f"model={model}", "clean.pictures=false"]
     words += [
+        "clean.method=auto",
         f"clean.candidates=[{','.join(parts.names('cleaning'))}]",
         f"clean.judge=[clip_forest,{model}]",
     ]
@@ -77,7 +78,7 @@ def one_demo(asked: dict[str, str], seed: int, rest: list[str]) -> list[dict[str
     lines += [line(name, test_score(run, name), **judged(run, name, truth)) for name in made]
     lines += [line(f"r0, {loss} loss", test_score(run, "r0", loss, changed)) for loss, changed in LOSSES.items()]
     last = pseudo_label.make(decided, "agree")[-1]
-    return [*lines, line("agree, two rounds", test_score(run, last), **judged(run, last, truth))]
+    return [*lines, line("agree, pseudo-labels twice", test_score(run, last), **judged(run, last, truth))]
 
 
 def write_truth(run: Run) -> pd.Series:
