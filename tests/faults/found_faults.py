@@ -122,12 +122,12 @@ def no_recordings(place: Place) -> str:
     (here / "text.wav").write_text("<html>404</html>")
     (here / "zero.wav").touch()
     (here / "nothing").mkdir()
-    line = ""
+    line, there = "", ("name=others", "preset=fast")
     for name, reason in (("gone.wav", "missing"), ("text.wav", "cannot be decoded"), ("zero.wav", "0 bytes")):
         bad = str(here / name)
-        line = place.refused("verify", "data=voxceleb1_verify", "name=v", bad, good, naming=(name, reason))
-        place.refused("match", "data=voices", "name=m", bad, naming=(name, reason))
-    place.refused("match", "data=voices", "name=m", good, f"enrol={here / 'nothing'}", naming=("no recordings",))
+        line = place.refused("verify", *there, "data=voxceleb1_verify", bad, good, naming=(name, reason))
+        place.refused("match", *there, "data=voices", bad, naming=(name, reason))
+    place.refused("match", *there, "data=voices", good, f"enrol={here / 'nothing'}", naming=("no recordings",))
     place.refused("predict", str(here / "gone.wav"), naming=("gone.wav", "no such file"))
     place.refused("predict", str(here / "nothing"), naming=("no recording in this folder",))
     assert not list(place.home.rglob("*.safetensors"))
@@ -176,7 +176,7 @@ def a_damaged_table(place: Place) -> str:
     sums = json.loads(receipt.read_text())["checksums"]
     change(receipt, checksums=sums | {path.name: file_hash(path)})
     place.refused("blend", naming=("fold0.parquet", "cannot be read as a table"))
-    place.refused("repeat", "folds.repeats=1", naming=("fold0.parquet", "cannot be read as a table"))
+    place.refused("stack", naming=("fold0.parquet", "cannot be read as a table"))
     return f"refused: “{line}”"
 
 
@@ -197,7 +197,7 @@ def a_report_of_ruins(place: Place) -> str:
     (place.folder("folds") / "decisions.csv").write_text("clip_id,verified\n1,2\n")
     place.refused("report", naming=("decisions.csv", "column 'given_label' is missing"))
     (place.folder("folds") / "decisions.csv").write_bytes(b"\xff\xfe\0")
-    place.refused("report", naming=("decisions.csv", "cannot be read as csv"))
+    place.refused("report", naming=("decisions.csv", "cannot be read"))
     return (
         f"what is a curve less is left out, what is a table less is refused: “{line}”. Without the checks: tracebacks"
     )
@@ -221,7 +221,7 @@ def folds_and_corrections_gone_wrong(place: Place) -> str:
     place.refused("corrections", f"merge={bad}", naming=("theirs.csv", "cannot be read as csv"))
     shutil.copy(bad, folder / "corrections.csv")
     for verb in ("train", "report", "corrections"):
-        place.refused(verb, "training.epochs=2", naming=("corrections.csv", "cannot be read as csv"))
+        place.refused(verb, "variant=again", naming=("corrections.csv", "cannot be read as csv"))
     return f"refused: “{line}”. Without the checks: ValueError"
 
 
