@@ -139,7 +139,7 @@ def best_first(run: Run, predictor: Predictor) -> list[str]:
     sign = resolve(run.data.metric).sign
 
     def score(name: str) -> float:
-        found = [r["metrics"].get(run.data.metric, np.nan) for r in predictor.saved[name].receipts.values()]
+        found = [r.get("metrics", {}).get(run.data.metric, np.nan) for r in predictor.saved[name].receipts.values()]
         return -np.inf if np.isnan(found).all() else sign * float(np.nanmean(found))
 
     return sorted(predictor.saved, key=score, reverse=True)

@@ -41,6 +41,7 @@ def run(run: Run, wanted: Wanted) -> pd.DataFrame:
         raise UserError("match: name a recording: ./run.sh match CLIP.wav enrol=FOLDER data=voices name=NAME")
     queries = [Path(name).expanduser() for name in wanted.clip]
     new = matching.enrolled(Path(wanted.enrol).expanduser()) if wanted.enrol else []
+    matching.check([*queries, *(path for voice in new for path in voice.paths)], run.data.audio)
     judges = [experiment for experiment in train.run(run) if "vote" in experiment.config.network]
     if not judges:
         raise UserError("match: none of the models is a Judge; give model=judge_conv2d_lstm")

@@ -88,7 +88,7 @@ def table_of(run: Run) -> str:
         return table
     if not choice.is_file():
         raise UserError(f"{choice}: nothing has been chosen yet; run submit, or give model=NAME")
-    return str(read_json(choice)["table"])
+    return str(read_json(choice, {"table": str})["table"])
 
 
 class Shown:

@@ -43,7 +43,7 @@ def inputs(run: Run) -> list[Path]:
     """Files that the pages show beside the tables: pictures, decisions, corrections, histories, logs; and the code."""
     found = [*run.folds.glob("*.csv"), *run.submissions.glob("*.*"), *run.cache.glob("*/clips.parquet")]
     found += [*run.oof.glob("*/fold*.jsonl"), run.oof / "scores.json"]
-    below = [path for kind in ("png", "csv", "txt") for path in run.reports.rglob(f"*.{kind}")]
+    below = [path for kind in ("png", "csv", "json", "txt") for path in run.reports.rglob(f"*.{kind}")]
     found += [path for path in below if path.relative_to(run.reports).parts[0] not in OWN]
     return sorted({*found, *(path for path in CODE.rglob("*") if path.suffix != ".pyc")})
 

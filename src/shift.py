@@ -23,7 +23,7 @@ from tonestack.adversarial import Comparison
 from tonestack.ensemble import clip_statistics
 from tonestack.ensemble.clip_statistics import Source
 from tonestack.errors import UserError
-from tonestack.files import inert, write_csv, write_json
+from tonestack.files import write_csv, write_json
 from tonestack.frontends import _spectrogram
 from tonestack.run import Run
 from tonestack.store import Store
@@ -58,8 +58,8 @@ def run(run: Run) -> dict[str, Any]:
     print(leaderboard.aligned(pd.DataFrame(shown)) if shown else "shift: too few clips a side to compare")
     print(summary(twice))
     write_csv(folder / "features.csv", telling)
-    write_csv(folder / "near_duplicates.csv", guarded(twice))
-    write_csv(folder / "clips.csv", guarded(looks(clips, found)))
+    write_csv(folder / "near_duplicates.csv", twice)
+    write_csv(folder / "clips.csv", looks(clips, found))
     profiles = {
         name: profile(clips, name, source) for name in ("verified", "unverified", "test") if clips.side(name).any()
     }
@@ -179,15 +179,6 @@ def described_pair(table: pd.DataFrame, a: int, b: int, similarity: float, secon
     across = "train-test" if one["part"] != two["part"] else "folds" if one["fold"] != two["fold"] else "within"
     both = [value for column in ("part", "fold", "label") for value in (one[column], two[column])]
     return [one["clip_id"], two["clip_id"], kind, round(similarity, 4), round(seconds, 3), across, *both]
-
-
-def guarded(table: pd.DataFrame) -> pd.DataFrame:
-    """Names and labels as cells that no spreadsheet runs."""
-    safe = table.copy()
-    for column in safe.columns:
-        if str(column).startswith(("clip", "label")):
-            safe[column] = safe[column].map(inert)
-    return safe
 
 
 def summary(twice: pd.DataFrame) -> str:

@@ -47,8 +47,9 @@ def run(run: Run, wanted: Wanted) -> float:
     files = [Path(name).expanduser() for name in wanted.clip]
     if len(files) != 2:
         raise UserError(f"verify: give two recordings, such as ./run.sh verify a.wav b.wav (given: {len(files)})")
+    waves = [heard(run, path) for path in files]  # before hours of training
     experiments = train.run(run)
-    scores = [score(run, experiment, files) for experiment in experiments]
+    scores = [score(run, experiment, waves) for experiment in experiments]
     names = [experiment.name for experiment in experiments]
     print(aligned(pd.DataFrame({"model": names, "score": [f"{value:.4f}" for value in scores]})))
     probability, count = calibrated(run, names, scores)
@@ -64,24 +65,23 @@ def instead(run: Run) -> Run:
     return run.but(data=DEMO)
 
 
-def score(run: Run, experiment: Experiment, files: list[Path]) -> float:
+def score(run: Run, experiment: Experiment, waves: list[tuple[np.ndarray, int]]) -> float:
     """Mean over the folds' networks of the cosine of two recordings: embeddings of two folds have no common space."""
     spec = experiment.config.frontend
     store = Store.open(run.cache, spec, run.data.audio)
     frontend = parts.find("frontends", spec["name"]).Frontend(config.part_params("frontends", spec, "frontend"))
-    features = [frontend(heard(run, path, frontend.sample_rate)) for path in files]
+    features = [frontend(resample(wave, rate, frontend.sample_rate)) for wave, rate in waves]
     clips = Clips.of(features, store, network.choose_device(run.words.device))
     made = [network.unit_embeddings(job, store, clips) for job in jobs.build(run, [experiment])]
     return float(np.mean([one @ two for one, two in made]))
 
 
-def heard(run: Run, path: Path, rate: int) -> np.ndarray:
-    """One recording's samples (n,) at `rate`."""
+def heard(run: Run, path: Path) -> tuple[np.ndarray, int]:
+    """One recording's samples (n,) and their rate."""
     try:
-        wave, native = decode(path, run.data.audio)
+        return decode(path, run.data.audio)
     except BadAudio as error:
         raise UserError(f"{path}: {error}") from None
-    return resample(wave, native, rate)
 
 
 def calibrated(run: Run, names: list[str], scores: list[float]) -> tuple[float, int]:

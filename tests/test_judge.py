@@ -17,6 +17,7 @@ from tonestack.crops import Clips
 from tonestack.data import voices as reader
 from tonestack.episodes import EpisodeParams, Voices, cut, draw_batch, join_short
 from tonestack.errors import UserError
+from tonestack.files import read_csv
 from tonestack.hearing import Hearing, HearingParams, levels, speed_matrices
 from tonestack.layers import count_parameters
 from tonestack.learners import judge as learner
@@ -331,6 +332,7 @@ def test_the_picture_is_drawn_and_the_csv_is_inert(tmp_path: Path) -> None:
     assert table["count"].tolist() == [3, 1, 0, 4]
     votes.write(tmp_path / "votes.csv", table)
     assert "\n'=b.wav," in (tmp_path / "votes.csv").read_text()
+    assert read_csv(tmp_path / "votes.csv", ["query", "candidate"]).equals(table)
     lines = votes.rendered(table, {"a.wav": "y"})
     assert [line["taken for"] for line in lines] == ["x$", "y"]
     assert [line[""] for line in lines] == ["wrong: y", ""]

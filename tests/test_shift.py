@@ -220,15 +220,6 @@ def test_the_verb_says_and_writes_all_of_it(root: Path, tmp_path: Path, capsys: 
     assert told["hertz"].dropna().between(50, 7500).all()
 
 
-def test_names_that_a_spreadsheet_would_run_are_guarded() -> None:
-    table = pd.DataFrame({"clip_a": ["=cmd()", "a.wav"], "label_a": ["-1", "Bark"], "similarity": [-0.5, 1.0]})
-    assert shift.guarded(table).to_dict("list") == {
-        "clip_a": ["'=cmd()", "a.wav"],
-        "label_a": ["'-1", "Bark"],
-        "similarity": [-0.5, 1.0],
-    }
-
-
 def test_without_unverified_clips_one_question_is_asked(tiny_run: Callable[..., Run]) -> None:
     table = pd.DataFrame({"part": ["train"] * 30 + ["test"] * 30, "verified": [True] * 30 + [False] * 30})
     table["group"], table["clip_id"] = "", alone(60)

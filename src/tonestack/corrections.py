@@ -13,7 +13,7 @@ import pandas as pd
 
 from tonestack import folds
 from tonestack.errors import UserError, nearest
-from tonestack.files import inert, uninert, write_csv
+from tonestack.files import uninert, write_csv
 
 FILE = "corrections.csv"
 COLUMNS = ["clip_id", "decision", "label", "by", "when"]
@@ -67,7 +67,7 @@ def _check(row: Any, given: dict[str, str], known: set[str], place: str) -> None
 def write(folder: Path, corrected: pd.DataFrame) -> Path:
     """Write corrections.csv, in the order of clip names; no cell of it runs in a spreadsheet."""
     path = folder / FILE
-    write_csv(path, corrected[COLUMNS].sort_values("clip_id").map(inert))
+    write_csv(path, corrected[COLUMNS].sort_values("clip_id"))
     return path
 
 

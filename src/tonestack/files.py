@@ -8,7 +8,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -165,8 +165,11 @@ def load_yaml(text: str, where: str, aliases: bool = True) -> Any:
         raise UserError(f"{where}: not valid YAML: {error}") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a json object; a damaged one, or one that vanishes meanwhile, is a `UserError` naming it."""
+def read_json(path: Path, needed: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """Read a json object; a damaged one, or one that vanishes meanwhile, is a `UserError` naming it.
+
+    needed: keys that must be there, and of which type.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -175,6 +178,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid json ({error}); delete it and run again") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a json object; delete it and run again")
+    for key, kind in (needed or {}).items():
+        if not isinstance(value.get(key), kind):
+            raise UserError(f"{path}: '{key}' is missing or no {kind.__name__}; delete it and run again")
     return value
 
 
@@ -193,10 +199,24 @@ def write_csv(path: Path, table: pd.DataFrame, exact: bool = False) -> None:
         (table if exact else _each_text(table, inert)).to_csv(temporary, index=False, lineterminator="\n")
 
 
-def read_csv(path: Path, text: Iterable[str] | None = None) -> pd.DataFrame:
-    """Read a csv that `write_csv` wrote: columns `text` (None: all) as text, blank cells as ''."""
+def read_csv(
+    path: Path, text: Iterable[str] | None = None, needed: Iterable[str] = (), blanks: bool = True
+) -> pd.DataFrame:
+    """Read a csv that `write_csv` wrote: columns `text` (None: all) as text; blank cells are '' (NaN: not `blanks`).
+
+    A file that is no csv, or lacks a column of `needed`, is a `UserError` naming it.
+    """
     dtype: Any = str if text is None else dict.fromkeys(text, str)
-    return _each_text(pd.read_csv(path, dtype=dtype, keep_default_na=False, index_col=False), uninert)
+    try:
+        missing = None if blanks else [""]
+        table = pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=missing, index_col=False)
+    except (ValueError, OSError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: cannot be read as csv ({why}); delete it and run again what makes it") from None
+    absent = [column for column in needed if column not in table]
+    if absent:
+        raise UserError(f"{path}: column '{absent[0]}' is missing; delete the file and run again what makes it")
+    return _each_text(table, uninert)
 
 
 def inert(text: str) -> str:

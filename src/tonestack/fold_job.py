@@ -75,7 +75,7 @@ def _write(job: FoldJob, suffix: str, values: np.ndarray, receipt: dict[str, Any
     if suffix:
         name = replace(job.experiment, variant="-".join(filter(None, [job.experiment.variant, suffix]))).name
         folder, receipt = folder.with_name(name), receipt | {"experiment": name, "checksums": {}}
-    oof.write_fold(folder, job.fold, job.held_out + job.test, part, values, job.outputs or job.classes, receipt)
+    oof.write_fold(folder, job.fold, job.held_out + job.test, part, values, job.headings, receipt)
 
 
 def _tables(job: FoldJob, fitted: Fitted, store: Store) -> dict[str, np.ndarray]:

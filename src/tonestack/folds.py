@@ -158,16 +158,11 @@ def read(folder: Path) -> pd.DataFrame:
     path = folder / "r0.csv"
     if not path.is_file():
         raise UserError(f"{path}: no folds yet; run make_folds first")
-    try:
-        table = read_csv(path, ["clip_id", "label", "group"])
-    except (ValueError, OSError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}); delete it and run make_folds"
-        ) from None
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise UserError(f"{path}: column '{missing[0]}' is missing; delete the file and run make_folds again")
-    return table.assign(verified=table["verified"].astype(int).astype(bool))
+    table = read_csv(path, ["clip_id", "label", "group"], COLUMNS)
+    for column in ("verified", "fold"):
+        if not pd.api.types.is_integer_dtype(table[column]):
+            raise UserError(f"{path}: column '{column}' holds more than whole numbers; mend it, or delete the file")
+    return table.assign(verified=table["verified"].astype(bool))
 
 
 def is_given(folder: Path) -> bool:

@@ -47,7 +47,7 @@ def _mean_over_crops(
     rate = torch.ones(params.batch_size, device=clips.home)
     batches = [slice(i, i + params.batch_size) for i in range(0, len(row), params.batch_size)]
     places = ((clip[batch], first[batch], rate[: len(clip[batch])]) for batch in batches)
-    pieces = Pieces()
+    pieces = Pieces(least=1)
     geometric = params.mean == "geometric"
     sums = torch.zeros(0)
     for batch, x in zip(batches, clips.stream(places, length, config.crop.short), strict=True):
@@ -66,7 +66,7 @@ def _logits(model: Tagger, x: Tensor, config: ModelConfig, pieces: Pieces) -> Te
     while True:
         try:
             with autocast(x.device, config.training):
-                return torch.cat([model(part).float() for part in x.tensor_split(pieces.count)])
+                return torch.cat([model(part).float() for part in pieces.of(x)])
         except torch.OutOfMemoryError:
             pass
         pieces.halve(len(x))  # out here, where nothing holds the failed attempt's memory any more

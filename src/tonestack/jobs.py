@@ -67,6 +67,11 @@ class FoldJob:
     train_score: bool = False
 
     @property
+    def headings(self) -> tuple[str, ...]:
+        """The columns of its table, which its json names."""
+        return self.outputs or self.classes
+
+    @property
     def name(self) -> str:
         """What a line of the terminal calls this job."""
         return f"{self.experiment.name} fold {self.fold}"

@@ -49,7 +49,7 @@ def _rows(folder: Path, revision: str) -> pd.DataFrame:
     if not path.is_file():
         known = sorted(p.stem for p in folder.glob("*.csv") if p.with_suffix(".json").is_file())
         raise UserError(f"no label revision '{revision}' in {folder}; there is: {', '.join(known)}")
-    return read_csv(path, ["clip_id", "label", "source"])
+    return read_csv(path, ["clip_id", "label", "source"], ["clip_id", "holdout", "label", "weight", "source"])
 
 
 def _given(table: pd.DataFrame) -> pd.DataFrame:

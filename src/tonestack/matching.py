@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from tonestack import config, jobs, parts, votes, weights
-from tonestack.audio import AudioParams, BadAudio, decode_clip, resample
+from tonestack.audio import AudioParams, BadAudio, Clip, decode_clip, resample
 from tonestack.crops import Clips
 from tonestack.data.folder import recordings
 from tonestack.errors import UserError
@@ -48,6 +48,12 @@ def enrolled(folder: Path) -> list[Voice]:
     return [Voice(name, tuple(paths)) for name, paths in sorted(by_name.items())]
 
 
+def check(paths: Sequence[Path], audio: AudioParams) -> None:
+    """Refuse recordings that cannot be used before anything is trained for them."""
+    for path in paths:
+        _decoded(path, audio)
+
+
 def recognise(
     run: Run, experiment: Experiment, queries: Sequence[Path], new: Sequence[Voice], known: bool = True
 ) -> pd.DataFrame:
@@ -74,13 +80,17 @@ def _heard(paths: Sequence[Path], experiment: Experiment, audio: AudioParams) ->
     frontend = parts.find("frontends", spec["name"]).Frontend(config.part_params("frontends", spec, "frontend"))
     pieces = []
     for path in paths:
-        try:
-            clip = decode_clip(path, audio)
-        except BadAudio as error:
-            raise UserError(f"{path}: {error}") from None
+        clip = _decoded(path, audio)
         pieces.append(frontend(resample(clip.wave, clip.rate, frontend.sample_rate)))
     frames = torch.tensor([len(piece) for piece in pieces])
     return Clips(torch.from_numpy(np.concatenate(pieces)), frames.cumsum(0) - frames, frames, torch.zeros(1))
+
+
+def _decoded(path: Path, audio: AudioParams) -> Clip:
+    try:
+        return decode_clip(path, audio)
+    except BadAudio as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _of_fold(job: FoldJob, heard: Clips, n_queries: int, new: Sequence[Voice], known: bool) -> np.ndarray:
@@ -89,7 +99,7 @@ def _of_fold(job: FoldJob, heard: Clips, n_queries: int, new: Sequence[Voice], k
     store = Store.open(job.cache, job.experiment.config.frontend, job.audio)
     ear = Ear.build(job.experiment.config, device)
     path = job.folder / f"fold{job.fold}.safetensors"
-    weights.put(ear.model, weights.read(path), path)
+    weights.put(ear.model, weights.read_fold(path, job.headings), path)
     heard = Clips(*(tensor.to(device) for tensor in (heard.features, heard.offsets, heard.frames, heard.fill)))
     seed = job.experiment.seed
     pools = []

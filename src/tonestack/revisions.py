@@ -126,7 +126,7 @@ def read_decisions(folder: Path, revision: str) -> pd.DataFrame | None:
     """A revision's decisions; None for r0 and for revisions made elsewhere."""
     path = folder / f"{revision}.decisions.csv"
     text = ["clip_id", "given_label", "proposed_label", "decision"]
-    return read_csv(path, text) if path.is_file() else None
+    return read_csv(path, text, text) if path.is_file() else None
 
 
 def publish(folder: Path, revision: str) -> pd.DataFrame | None:

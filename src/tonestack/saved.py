@@ -16,6 +16,7 @@ from tonestack.files import file_hash, read_json
 from tonestack.learners import Restored
 from tonestack.store import Store
 
+KEYS = {"config": dict, "classes": list, "checksums": dict}  # that a json has which vouches for weights
 KEPT = 1 << 28  # bytes of weights of an experiment that stay in memory; a larger one is read again when it is asked for
 
 
@@ -32,7 +33,7 @@ class Saved:
             raise UserError(
                 f"{folder}: no finished fold{f' {list(folds)}' if folds else ''}; train the experiment first"
             )
-        self.receipts: dict[int, dict[str, Any]] = {k: read_json(receipts[k]) for k in self.folds}
+        self.receipts: dict[int, dict[str, Any]] = {k: read_json(receipts[k], KEYS) for k in self.folds}
         self._loaded: dict[int, Restored] = {}
 
     @property
@@ -60,8 +61,7 @@ class Saved:
     def tensors(self, fold: int) -> dict[str, Tensor]:
         """One fold's weights; a missing or damaged file is a `UserError`."""
         path = self.folder / f"fold{fold}.safetensors"
-        known = self.receipts[fold].get("checksums", {}).get(path.name)
-        if not path.is_file() or (known and file_hash(path) != known):
+        if not path.is_file() or file_hash(path) != self.receipts[fold]["checksums"].get(path.name):
             raise UserError(f"{path}: missing or not as its json says (damaged); train the fold again")
         return weights.read(path)
 

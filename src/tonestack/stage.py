@@ -5,11 +5,13 @@ The record lies in cache/<name>/stages/<verb>.json; deleting it only makes the s
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from tonestack import oof, rows
+from tonestack.errors import UserError
 from tonestack.files import claimed, file_hash, fingerprint, read_json, write_json
 from tonestack.run import Run
 
@@ -33,7 +35,7 @@ class Stage:
     def __init__(self, run: Run, verb: str, tables: Sequence[str], settings: Any, more: Iterable[Path] = ()) -> None:
         self.path = run.stages / f"{verb}.json"
         self.verb = verb
-        self.before: dict[str, Any] = dict(read_json(self.path)) if self.path.is_file() else {}
+        self.before = remembered(self.path)
         self.hashes: dict[str, list[Any]] = {}
         self.said: list[str] = []
         of = rows.of(run)
@@ -85,6 +87,13 @@ class Stage:
         same = known and known[:2] == [found.st_size, found.st_mtime_ns]
         self.hashes[str(path)] = known if same else [found.st_size, found.st_mtime_ns, file_hash(path)]
         return str(self.hashes[str(path)][2])
+
+
+def remembered(path: Path) -> dict[str, Any]:
+    """What a stage has left about itself; nothing where it is damaged, so that the stage runs again."""
+    with suppress(UserError):
+        return read_json(path, {"key": str, "outputs": dict, "said": list, "hashes": dict}) if path.is_file() else {}
+    return {}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -72,18 +72,26 @@ def loss_on(loss_of: AnyLoss, logits: Tensor, embedding: Tensor, targets: Tensor
 
 @dataclass
 class Pieces:
-    """In how many parts a batch goes through the network: twice as many each time memory has run out."""
+    """In how many parts a batch goes through the network: twice as many each time memory has run out.
+
+    least: crops that every part keeps; batch normalisation learns from two or more.
+    """
 
     count: int = 1
+    least: int = 2
 
     def halve(self, batch: int) -> None:
-        """Halve the parts of a batch of so many crops, and say so; a part keeps two (batch normalisation)."""
-        if batch < 4 * self.count:
-            raise UserError(
-                f"the device's memory does not hold {batch // self.count} crops; give a shorter crop.seconds"
-            )
-        self.count *= 2
+        """Halve the parts of a batch of so many crops, and say so; a `UserError` where they cannot be smaller."""
+        count = min(2 * self.count, batch // self.least)
+        if count <= self.count:
+            size = -(-batch // self.count)
+            raise UserError(f"the device's memory does not hold {size} crops; give a shorter crop.seconds")
+        self.count = count
         print(f"out of memory: batches of {batch} now go through in {self.count} parts", file=sys.stderr, flush=True)
+
+    def of(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The parts of a batch (B, ...), none of them empty where the batch is smaller than others were."""
+        return x.tensor_split(min(self.count, len(x)))
 
 
 class Step:
@@ -139,14 +147,17 @@ class Step:
             self.pieces.halve(len(x))  # out here, where nothing holds the failed attempt's memory any more
 
     def _learn_in_parts(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Add up the gradients of a batch's parts, each by its share of the weights, to those of the whole batch."""
-        parts = self.pieces.count
+        """Add up the gradients of a batch's parts, each by its share of the weights, to those of the whole batch.
+
+        Exact for a weighted mean over clips that are judged one by one; batch normalisation, and the few losses that
+        look at the whole batch, see a part.
+        """
         total = torch.zeros((), device=x.device)
-        for part, truth, own in zip(*(v.tensor_split(parts) for v in (x, targets, weights)), strict=True):
+        for part, truth, own in zip(*(self.pieces.of(v) for v in (x, targets, weights)), strict=True):
             with autocast(x.device, self.config.training):
                 logits, embedding = self.outputs(self.model.network, part)
                 loss = loss_on(self.loss_of, logits, embedding, truth, own)
-            if parts > 1:
+            if self.pieces.count > 1:
                 loss = loss * own.sum() / weights.sum().clamp_min(1e-8)
             loss.backward()
             total += loss.detach()

@@ -527,11 +527,22 @@ def _refuse_bad(bad: pd.DataFrame) -> None:
         )
 
 
-def audio_hashes(cache: Path, clip_ids: pd.Series) -> pd.Series | None:
-    """Hash of each clip's decoded samples, '' where it has none; None where nothing has been decoded yet."""
+def newest_clips(cache: Path) -> pd.DataFrame | None:
+    """The table of clips of the features made last, a row a clip; None where nothing has been decoded yet."""
     tables = sorted(cache.glob("*/clips.parquet"), key=lambda path: path.stat().st_mtime)
     if not tables:
         return None
-    clips = pd.read_parquet(tables[-1], columns=["clip_id", "audio_hash"]).drop_duplicates("clip_id")
+    try:
+        return pd.read_parquet(tables[-1]).drop_duplicates("clip_id")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        why = str(error).splitlines()[0]
+        raise UserError(f"{tables[-1].parent}: damaged ({why}); delete it and run prepare again") from None
+
+
+def audio_hashes(cache: Path, clip_ids: pd.Series) -> pd.Series | None:
+    """Hash of each clip's decoded samples, '' where it has none; None where nothing has been decoded yet."""
+    clips = newest_clips(cache)
+    if clips is None:
+        return None
     known = clips.set_index("clip_id")["audio_hash"]
     return clip_ids.map(known).fillna("").astype(str)

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from tonestack.errors import UserError
-from tonestack.files import check_clip_name, write_csv
+from tonestack.files import check_clip_name, read_csv, write_csv
 from tonestack.section import Section
 
 FILE = "trials.csv"  # below folds/<name>/: clip_id, label (1, 0 or blank), enrol, test, fold (-1: test only)
@@ -132,8 +132,4 @@ def read(folder: Path) -> pd.DataFrame:
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{path}: no trials yet; run make_folds first")
-    table = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS[:-1], str), keep_default_na=False)
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise UserError(f"{path}: column '{missing[0]}' is missing; delete the file and run make_folds again")
-    return table
+    return read_csv(path, COLUMNS[:-1], COLUMNS)

@@ -42,7 +42,7 @@ def of_folder(folder: Path, queries: Sequence[str], candidates: Sequence[str]) -
     for receipt in oof.receipts(folder).values():
         table = pd.read_parquet(receipt.with_suffix(".parquet"))
         rows = table[table["part"] == "test"].set_index("clip_id")
-        crops = int(read_json(receipt)["config"]["network"]["vote"]["crops"])
+        crops = int(read_json(receipt, {"config": dict})["config"]["network"]["vote"]["crops"])
         total += counts(rows.loc[list(queries), list(candidates)].to_numpy(np.float64), crops)
     return long(total, queries, candidates)
 
@@ -62,13 +62,8 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(path: Path, table: pd.DataFrame) -> None:
-    """Write votes; a name that a spreadsheet would take for a formula is made inert."""
-    names = {column: table[column].map(_inert) for column in ("query", "candidate")}
-    write_csv(path, table.assign(**names))
-
-
-def _inert(name: str) -> str:
-    return f"'{name}" if name[:1] in "=+-@\t" else name
+    """Write votes."""
+    write_csv(path, table)
 
 
 def rendered(table: pd.DataFrame, truth: dict[str, str]) -> list[dict[str, str]]:

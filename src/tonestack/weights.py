@@ -27,10 +27,10 @@ def read(path: Path) -> dict[str, Tensor]:
 
 def read_fold(path: Path, classes: Sequence[str]) -> dict[str, Tensor]:
     """The weights `fold<k>.safetensors`, as the json beside it vouches for them: same bytes, same classes in order."""
-    receipt = read_json(path.with_suffix(".json"))
-    if not path.is_file() or receipt.get("checksums", {}).get(path.name) != file_hash(path):
+    receipt = read_json(path.with_suffix(".json"), {"classes": list, "checksums": dict})
+    if not path.is_file() or receipt["checksums"].get(path.name) != file_hash(path):
         raise UserError(f"{path}: missing or not as its json says (damaged); delete {path.stem}.json, train again")
-    if list(receipt.get("classes", [])) != list(classes):
+    if receipt["classes"] != list(classes):
         raise UserError(f"{path}: was trained on other classes than the competition has now; train again")
     return read(path)
 

@@ -66,6 +66,10 @@ def _word(key: str, text: str) -> Any:
         return tuple(text.split(","))
     if key in ("name", "cache", "variant") and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
         raise UserError(f"'{key}={text}': use letters, digits, '_', '-' and '.' only")
+    if key == "revision" and not re.fullmatch(r"[^./\\\0][^/\\\0]*", text):
+        raise UserError(f"'revision={text}': give the name of a revision, no path")
+    if key == "device" and not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text):
+        raise UserError(f"'device={text}': write auto, cpu, cuda or cuda:N")
     if key == "variant" and re.fullmatch(r"s\d+", text):
         raise UserError(f"'variant={text}' would read as a seed; choose another word")
     return text

@@ -1,7 +1,9 @@
 """Row 31 and on: faults that nobody had listed."""
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -69,6 +71,8 @@ def a_damaged_cache(place: Place) -> str:
     assert " made" in place.works("prepare").out
     assert (folder / "features.npy").read_bytes() == whole
     (folder / "clips.parquet").write_bytes(b"PAR1 and nothing else")
+    for verb in ("make_folds", "plan", "report"):
+        place.refused(verb, naming=(folder.name, "damaged", "run prepare again"))
     (place.folder("cache") / "files.parquet").write_bytes(b"")
     assert " made" in place.works("train", "fold=0").out
     assert np.isfinite(place.probabilities().to_numpy()).all()
@@ -94,3 +98,149 @@ def an_alias_bomb(place: Place) -> str:
     (theirs / "table.yaml").write_text("\n".join([*lines, "oof: oof.npy"]))
     line = place.refused("blend", "blend.tables=[theirs]", naming=("table.yaml", "alias"))
     return f"refused: “{line}”"
+
+
+# ------------------------------------------------------------------------------------ by trying every verb on bad input
+
+
+def without_model(place: Place) -> Place:
+    """The same place, its words naming no model: verbs take the table that `submit` chose."""
+    return Place(place.root, place.home, [w for w in place.words if not w.startswith(("model=", "network."))])
+
+
+def change(path: Path, **values: object) -> None:
+    """Set keys of a json; None takes a key out."""
+    known = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in known.items() if value is not None}))
+
+
+@case(31)
+def no_recordings(place: Place) -> str:
+    """predict, verify and match get a missing file, text, 0 bytes, and a folder of nothing, with nothing trained."""
+    here = place.root.parent
+    good = str(place.root / "audio_test/test000.wav")
+    (here / "text.wav").write_text("<html>404</html>")
+    (here / "zero.wav").touch()
+    (here / "nothing").mkdir()
+    line, there = "", ("name=others", "preset=fast")
+    for name, reason in (("gone.wav", "missing"), ("text.wav", "cannot be decoded"), ("zero.wav", "0 bytes")):
+        bad = str(here / name)
+        line = place.refused("verify", *there, "data=voxceleb1_verify", bad, good, naming=(name, reason))
+        place.refused("match", *there, "data=voices", bad, naming=(name, reason))
+    place.refused("match", *there, "data=voices", good, f"enrol={here / 'nothing'}", naming=("no recordings",))
+    place.refused("predict", str(here / "gone.wav"), naming=("gone.wav", "no such file"))
+    place.refused("predict", str(here / "nothing"), naming=("no recording in this folder",))
+    assert not list(place.home.rglob("*.safetensors"))
+    return f"refused at once: “{line}”. Before, the model was trained first, for hours, and the file opened then"
+
+
+@case(31, trained=True)
+def a_json_of_another_version(place: Place) -> str:
+    """A fold's json is cut in half; lacks its classes, its settings; choice.json and a blend's json say nothing."""
+    receipt = place.folder("oof") / "vgg_small@r0/fold0.json"
+    whole, wav = receipt.read_text(), str(place.root / "audio_test/test000.wav")
+    receipt.write_text(whole[: len(whole) // 2])
+    for verb in ("report", "export", "embed", "plan", "repeat", "blend"):
+        place.refused(verb, "folds.repeats=1", naming=("fold0.json", "not valid json"))
+    place.refused("predict", wav, naming=("fold0.json", "not valid json"))
+    line = ""
+    for key in ("classes", "config", "checksums"):
+        receipt.write_text(whole)
+        change(receipt, **{key: None})
+        line = place.refused("predict", wav, naming=("fold0.json", f"'{key}' is missing"))
+        place.refused("export", naming=("fold0.json", f"'{key}' is missing"))
+    receipt.write_text(whole)
+    change(receipt, classes=4)
+    place.refused("embed", naming=("fold0.json", "'classes' is missing or no list"))
+    receipt.write_text(whole)
+    for name, text in (("blend@r0/fold0.json", '{"kind": "blend"}'), ("blend@r0/fold1.json", '{"kind": "blend"}')):
+        (place.folder("oof") / name).parent.mkdir(exist_ok=True)
+        (place.folder("oof") / name).write_text(text)
+    place.folder("submissions").mkdir(parents=True)
+    (place.folder("submissions") / "choice.json").write_text("{}")
+    free = without_model(place)
+    free.refused("predict", wav, naming=("choice.json", "'table' is missing"))
+    free.refused("predict", wav, "submit.table=blend@r0", naming=("blend@r0", "its json"))
+    return f"refused: “{line}”. Without the check: KeyError"
+
+
+@case(31, trained=True)
+def a_damaged_table(place: Place) -> str:
+    """A fold's parquet is cut in half; it is garbage to which the json's checksum has been made to fit."""
+    from tonestack.files import file_hash
+
+    path = place.folder("oof") / "vgg_small@r0/fold0.parquet"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    line = place.refused("blend", naming=("fold0.parquet", "not as its json says"))
+    receipt = path.with_suffix(".json")
+    sums = json.loads(receipt.read_text())["checksums"]
+    change(receipt, checksums=sums | {path.name: file_hash(path)})
+    place.refused("blend", naming=("fold0.parquet", "cannot be read as a table"))
+    place.refused("stack", naming=("fold0.parquet", "cannot be read as a table"))
+    return f"refused: “{line}”"
+
+
+@case(31, trained=True)
+def a_report_of_ruins(place: Place) -> str:
+    """An empty csv of shift, half a line in a history, half a record of stages; then json and csv that lack things."""
+    shift = place.folder("reports") / "shift"
+    place.works("shift")
+    (shift / "features.csv").write_text("\n")
+    (place.folder("oof") / "vgg_small@r0/fold0.jsonl").write_text('{"epoch": 1, "lo')
+    place.works("report")
+    for record in (place.home / "cache").rglob("stages/*.json"):
+        record.write_text('{"key": "')
+    assert "up to date" not in place.works("report").out
+    (shift / "shift.json").write_text("{}")
+    line = place.refused("report", naming=("shift.json", "'comparisons' is missing"))
+    shutil.rmtree(shift)
+    (place.folder("folds") / "decisions.csv").write_text("clip_id,verified\n1,2\n")
+    place.refused("report", naming=("decisions.csv", "column 'given_label' is missing"))
+    (place.folder("folds") / "decisions.csv").write_bytes(b"\xff\xfe\0")
+    place.refused("report", naming=("decisions.csv", "cannot be read"))
+    return (
+        f"what is a curve less is left out, what is a table less is refused: “{line}”. Without the checks: tracebacks"
+    )
+
+
+@case(31, trained=True)
+def folds_and_corrections_gone_wrong(place: Place) -> str:
+    """r0.csv, somebody else's, with a fold called x, without a column; corrections without a column, not UTF-8."""
+    folder = place.folder("folds")
+    whole = (folder / "r0.csv").read_text()
+    (folder / "r0.json").unlink()
+    (folder / "r0.csv").write_text(whole.replace(",0\n", ",x\n", 1))
+    line = place.refused("blend", naming=("r0.csv", "'fold' holds more than whole numbers"))
+    (folder / "r0.csv").write_text(whole.replace("group", "grp"))
+    place.refused("blend", naming=("r0.csv", "column 'group' is missing"))
+    (folder / "r0.csv").write_text(whole)
+    bad = place.home / "theirs.csv"
+    bad.write_text("clip_id,decision\ntrain000.wav,keep\n")
+    place.refused("corrections", f"merge={bad}", naming=("theirs.csv", "column 'label' is missing"))
+    bad.write_bytes(b"\xff\xfe\0\1")
+    place.refused("corrections", f"merge={bad}", naming=("theirs.csv", "cannot be read as csv"))
+    shutil.copy(bad, folder / "corrections.csv")
+    for verb in ("train", "report", "corrections"):
+        place.refused(verb, "variant=again", naming=("corrections.csv", "cannot be read as csv"))
+    return f"refused: “{line}”. Without the checks: ValueError"
+
+
+@case(31)
+def a_name_guarded_twice(place: Place) -> str:
+    """A clip called =train000.wav is corrected; the corrections are read, written and read again."""
+    place.edit("train.csv", "train000.wav", "=train000.wav")
+    (place.root / "audio_train/train000.wav").rename(place.root / "audio_train/=train000.wav")
+    theirs = place.home / "theirs.csv"
+    theirs.write_text("clip_id,decision,label\n'=train000.wav,relabel,Drum\n")
+    for _ in range(2):
+        place.works("corrections", f"merge={theirs}")
+    assert "\n'=train000.wav," in (place.folder("folds") / "corrections.csv").read_text()
+    assert "0 keep, 1 relabel" in place.works("corrections").out
+    return "guarded by one apostrophe each time. Before, the second reading knew no clip of that name"
+
+
+@case(31)
+def a_device_that_is_none(place: Place) -> str:
+    """device=quantum, on a machine without a GPU."""
+    line = place.refused("train", "device=quantum", naming=("device=quantum", "cuda:N"))
+    return f"refused: “{line}”. Before, it trained on the CPU, and was refused on machines with a GPU alone"

@@ -65,7 +65,8 @@ class Place:
         ):
             warnings.simplefilter("always")
             try:
-                cli.main(module.run, module.__doc__, list(given.values()))
+                own = getattr(module, "Wanted", None) or getattr(module, "VoiceSet", None)
+                cli.main(module.run, module.__doc__, list(given.values()), own)
             except SystemExit as exit:
                 status = int(exit.code or 0)
             except Exception as defect:

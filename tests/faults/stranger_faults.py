@@ -136,6 +136,7 @@ def weights_of_another_kind(place: Place) -> str:
         "clean.method=label_spreading",
         "clean.embedding=penultimate",
         "clean.embedder=vgg_small",
+        "clean.judge=[vgg_small]",
         "blend.trials=20",
     ]
     words += ["clean.pictures=false", "fold=0"]

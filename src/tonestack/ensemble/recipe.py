@@ -107,7 +107,12 @@ def read(folder: Path, name: str, normalise: bool = True) -> Recipe:
     make = {"train": _trained, "blend": _blend, "stack": _stack, "gate": _gate}.get(str(receipt.get("kind", "train")))
     if make is None:
         raise UserError(f"{folder / name}: a table of kind '{receipt['kind']}' cannot be made for new clips")
-    return make(folder, name, receipt, normalise)
+    try:
+        return make(folder, name, receipt, normalise)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / name}: its json is not as this version writes it ({error!r}); make the table again"
+        ) from None
 
 
 def _trained(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) -> Recipe:

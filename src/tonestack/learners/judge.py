@@ -233,7 +233,7 @@ def fit(job: FoldJob, store: Store) -> FittedJudge:
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
     ear = Ear.build(settings, device)
     if job.initial is not None:
-        weights.put(ear.model, weights.read(job.initial), job.initial)
+        weights.put(ear.model, weights.read_fold(job.initial, job.headings), job.initial)
     loss = parts.find("losses", settings.loss["name"]).build(config.part_params("losses", settings.loss, "loss"))
     lines: list[str] = []
 

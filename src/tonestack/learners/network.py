@@ -68,7 +68,7 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
     model = build_model(settings, store, len(job.classes)).to(device)
     if job.initial is not None:
-        weights.put(model, weights.read_fold(job.initial, job.classes), job.initial)
+        weights.put(model, weights.read_fold(job.initial, job.headings), job.initial)
     else:
         start_from_published(model, settings)
     if settings.training.channels_last:
@@ -151,7 +151,7 @@ def load(job: FoldJob, store: Store, device: torch.device) -> Tagger:
     """The network of a finished fold, as it was saved."""
     model = build_model(job.experiment.config, store, len(job.classes))
     path = job.folder / f"fold{job.fold}.safetensors"
-    weights.put(model, weights.read_fold(path, job.classes), path)
+    weights.put(model, weights.read_fold(path, job.headings), path)
     return model.to(device)
 
 

@@ -36,7 +36,7 @@ def table(material: Material) -> pd.DataFrame:
 def decided(material: Material) -> tuple[pd.DataFrame, list[str]]:
     """The cleaning methods' confidences, a column each, and their proposals, '' where there is none; in r0's order."""
     nothing = pd.DataFrame(index=range(len(material.folds))), [""] * len(material.folds)
-    decisions = material.csv(material.run.folds / "decisions.csv")
+    decisions = material.csv(material.run.folds / "decisions.csv", SHOWN)
     if decisions is None:
         return nothing
     aligned = decisions.set_index("clip_id").reindex(material.folds["clip_id"]).reset_index(drop=True)

@@ -1,5 +1,6 @@
 """What the report is made from: tables, receipts and pictures that other stages have left; all read lazily."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tonestack import corrections, folds, leaderboard, oof, submission
+from tonestack import corrections, folds, leaderboard, oof, store, submission
 from tonestack.ensemble.problem import targets_of
 from tonestack.ensemble.tables import Tables
 from tonestack.errors import UserError
-from tonestack.files import read_json
+from tonestack.files import read_csv, read_json, read_text
 from tonestack.metrics import Metric, resolve
 from tonestack.report.settings import ReportParams
 from tonestack.run import Run
@@ -89,10 +90,8 @@ class Material:
     @cached_property
     def decoded(self) -> pd.DataFrame:
         """The newest feature store's table of clips; empty where nothing has been decoded."""
-        tables = sorted(self.run.cache.glob("*/clips.parquet"), key=lambda path: path.stat().st_mtime)
-        if not tables:
-            return pd.DataFrame(columns=["clip_id", "part", *HEARD])
-        return pd.read_parquet(tables[-1]).drop_duplicates("clip_id")
+        found = store.newest_clips(self.run.cache)
+        return pd.DataFrame(columns=["clip_id", "part", *HEARD]) if found is None else found
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -157,19 +156,22 @@ class Material:
     def receipts(self) -> dict[str, list[dict[str, Any]]]:
         """The receipts of every trained experiment's finished folds."""
         names = [n for n in oof.experiments(self.run.oof) if oof.receipts(self.run.oof / n)]
-        return {n: [dict(read_json(path)) for path in oof.receipts(self.run.oof / n).values()] for n in names}
+        return {n: [read_json(path, {"fold": int}) for path in oof.receipts(self.run.oof / n).values()] for n in names}
 
     @cached_property
     def corrections(self) -> pd.DataFrame:
         """What people have said on the audit page."""
         return corrections.read(self.run.folds)
 
-    def csv(self, path: Path) -> pd.DataFrame | None:
-        """A csv that a stage has left, names as text; None where it is absent or empty."""
-        if not path.is_file():
+    def csv(self, path: Path, needed: Iterable[str] = ()) -> pd.DataFrame | None:
+        """A csv that a stage has left, names as text; None where it is absent or empty (nothing was found).
+
+        needed: columns that it must have.
+        """
+        if not path.is_file() or not read_text(path).strip():
             return None
-        text: Any = dict.fromkeys(("experiment", "clip_id", "given_label", "proposed_label", "group", "revision"), str)
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+        text = ("experiment", "clip_id", "given_label", "proposed_label", "group", "revision")
+        table = read_csv(path, text, needed, blanks=False)
         return table if len(table) else None
 
     def pictures(self, *patterns: str) -> list[Path]:

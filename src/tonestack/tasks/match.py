@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tonestack import votes
+from tonestack.files import read_csv
 from tonestack.tasks.classify import LOSS, METRICS, log_probabilities, probabilities, targets, truth
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def scored(run: "Run", labels: pd.DataFrame) -> None:
     """Say and draw the votes, the true voice in red; labels: `clip_id, label` of the clips whose truth is known."""
     known = dict(zip(labels["clip_id"], labels["label"], strict=True))
     for path in sorted(run.oof.glob(f"*/{votes.FILE}")):
-        table = pd.read_csv(path, dtype={"query": str, "candidate": str}, keep_default_na=False)
+        table = read_csv(path, ["query", "candidate"], ["query", "candidate", "count"])
         lines = votes.rendered(table, known)
         right = sum(line[""] == "right" for line in lines)
         picture = votes.draw(run.reports / f"votes-{path.parent.name}.png", table, known)

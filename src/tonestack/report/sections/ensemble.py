@@ -23,7 +23,8 @@ HEADS = {
 def blocks(material: Material) -> list[Block]:
     """Weights as bars, error correlation as a heat map, both as a table."""
     folder = material.run.submissions
-    table, alike = material.csv(folder / "diversity.csv"), material.csv(folder / "error_correlation.csv")
+    table = material.csv(folder / "diversity.csv", HEADS)
+    alike = material.csv(folder / "error_correlation.csv", ["experiment"])
     shown: list[Block] = [] if table is None else [weights(material, table), members(table)]
     return shown + ([] if alike is None or len(alike) < 2 else [correlation(alike)])
 

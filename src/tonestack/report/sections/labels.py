@@ -7,6 +7,7 @@ import pandas as pd
 from tonestack import corrections
 from tonestack.report.blocks import Block, Picture, Table, Tabs, Text
 from tonestack.report.material import Material
+from tonestack.revisions import SHOWN
 
 TITLE, PLACE = "Labels", 90
 
@@ -16,7 +17,7 @@ def blocks(material: Material) -> list[Block]:
     folder, shown = material.folder, list[Block]()
     if len(material.corrections):
         shown.append(Text(people(material.corrections)))
-    decided = material.csv(material.run.folds / "decisions.csv")
+    decided = material.csv(material.run.folds / "decisions.csv", SHOWN)
     if decided is not None:
         shown.append(decisions(decided))
     for path in sorted(folder.glob("clean-*.csv")):

@@ -16,7 +16,7 @@ def blocks(material: Material) -> list[Block]:
     """Tables, then the label revisions that the label loop compared."""
     board = material.board[material.board["cv"].notna()].head(MOST)
     shown: list[Block] = [tables(material, board)] if len(board) else []
-    loop = material.csv(material.folder / "label_loop.csv")
+    loop = material.csv(material.folder / "label_loop.csv", ["revision", "cv", "se", "chosen"])
     return shown + ([revisions(material, loop)] if loop is not None else [])
 
 

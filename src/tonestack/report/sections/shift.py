@@ -16,7 +16,7 @@ def blocks(material: Material) -> list[Block]:
     folder = material.folder / "shift"
     if not (folder / "shift.json").is_file():
         return []
-    found = read_json(folder / "shift.json")
+    found = read_json(folder / "shift.json", {"comparisons": list, "duplicates": dict, "across": dict})
     compared = pd.DataFrame([row(one) for one in found["comparisons"]])
     shown: list[Block] = [Text(twice(found))]
     if len(compared):

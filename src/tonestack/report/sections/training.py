@@ -26,9 +26,17 @@ def blocks(material: Material) -> list[Block]:
 def read(folder: Path) -> pd.DataFrame | None:
     """All histories as one table: `experiment, fold, epoch, loss, inner_loss …`; None where there is none."""
     files = [path for name in oof.experiments(folder) for path in sorted((folder / name).glob("fold*.jsonl"))]
-    tables = [pd.read_json(path, lines=True) for path in files]
-    kept = [table for table in tables if "loss" in table and len(table) > 1]
+    tables = [table for path in files if (table := one_history(path)) is not None]
+    kept = [table for table in tables if {"experiment", "epoch", "loss"} <= set(table) and len(table) > 1]
     return pd.concat(kept, ignore_index=True) if kept else None
+
+
+def one_history(path: Path) -> pd.DataFrame | None:
+    """One fold's history; None where it is damaged: a curve is no reason to have no report."""
+    try:
+        return pd.read_json(path, lines=True)
+    except (ValueError, OSError):
+        return None
 
 
 def chart(history: pd.DataFrame) -> Chart:
