@@ -128,6 +128,19 @@ def test_every_page_is_in_the_list_of_pages() -> None:
     assert sorted(listed) == sorted(path.name for path in (PROJECT / "docs").glob("*.md"))
 
 
+def test_every_page_is_linked_from_the_first_page_and_from_the_readme() -> None:
+    names = {path.name for path in (PROJECT / "docs").glob("*.md")}
+    first, readme = ((PROJECT / name).read_text(encoding="utf-8") for name in ("docs/index.md", "README.md"))
+    assert names - {"index.md"} <= set(re.findall(r"\]\((\w+\.md)", first))
+    assert names == set(re.findall(r"\]\(docs/(\w+\.md)", readme))
+
+
+def test_no_page_has_a_place_left_to_be_filled() -> None:
+    for page in PAGES:
+        text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.S)
+        assert not re.search(r"^[A-Z]{4,}([_-][A-Z]+)*$|\b[A-Z]+_(TABLE|IMPORTS)\b|TODO", text, re.M), page.name
+
+
 # ---------------------------------------------------------------------------------------------------------- the example
 
 
