@@ -38,6 +38,18 @@ def commands(path: Path) -> list[list[str]]:
     return [shlex.split(line.partition("#")[0].partition("   ")[0])[1:] for line in typed]
 
 
+def own_words(verb: str) -> set[str]:
+    """The words of a verb alone: the fields of the section that its script gives to `cli.main`."""
+    section = re.search(r"\bown=(\w+)\)", (PROJECT / f"src/{verb}.py").read_text(encoding="utf-8"))
+    return set(getattr(importlib.import_module(verb), section[1]).model_fields) if section else set()
+
+
+def test_words_of_a_verb_alone_are_known() -> None:
+    assert own_words("train") == set()
+    assert own_words("corrections") == {"merge", "prefer"}
+    assert {"n", "prompts", "voice"} <= own_words("voices")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_command_of_a_page_can_be_typed(page: Path) -> None:
     sections = {*DataConfig.model_fields, *ModelConfig.model_fields}
@@ -48,7 +60,7 @@ def test_every_command_of_a_page_can_be_typed(page: Path) -> None:
         own = OTHER.get(verb)
         if own is None:
             assert (PROJECT / f"src/{verb}.py").is_file(), f"{page.name}: ./run.sh {verb}"
-            own = set(getattr(getattr(importlib.import_module(verb), "Wanted", None), "model_fields", ()))
+            own = own_words(verb)
         known = {*Words.model_fields, *DATA_KEYS, *own}
         for key in [word.partition("=")[0] for word in words if "=" in word and not word.startswith(">")]:
             assert key in known or key.partition(".")[0] in sections, f"{page.name}: ./run.sh {' '.join(words)}: {key}="
@@ -83,7 +95,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("mkdocs") is None:
         pytest.skip("mkdocs is not installed")
     target = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
+    # not --quiet: it hides the warnings from --strict as well
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return target
@@ -113,6 +126,19 @@ def test_every_page_is_in_the_list_of_pages() -> None:
 
     listed = pages(yaml.safe_load(text)["nav"])
     assert sorted(listed) == sorted(path.name for path in (PROJECT / "docs").glob("*.md"))
+
+
+def test_every_page_is_linked_from_the_first_page_and_from_the_readme() -> None:
+    names = {path.name for path in (PROJECT / "docs").glob("*.md")}
+    first, readme = ((PROJECT / name).read_text(encoding="utf-8") for name in ("docs/index.md", "README.md"))
+    assert names - {"index.md"} <= set(re.findall(r"\]\((\w+\.md)", first))
+    assert names == set(re.findall(r"\]\(docs/(\w+\.md)", readme))
+
+
+def test_no_page_has_a_place_left_to_be_filled() -> None:
+    for page in PAGES:
+        text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.S)
+        assert not re.search(r"^[A-Z]{4,}([_-][A-Z]+)*$|\b[A-Z]+_(TABLE|IMPORTS)\b|TODO", text, re.M), page.name
 
 
 # ---------------------------------------------------------------------------------------------------------- the example

@@ -49,8 +49,9 @@ def heat(z: np.ndarray, rows: list[str], columns: list[str], scale: str, **trace
     size = max(260, 16 * len(rows) + 160)
     made = figure(min(size, 900), yaxis={"autorange": "reversed", "automargin": True}, xaxis={"tickangle": -60})
     made.add_heatmap(z=z, x=list(range(len(columns))), y=list(range(len(rows))), meta=scale, **trace)
-    made.update_xaxes(tickvals=list(range(len(columns))), ticktext=[short(c) for c in columns], tickfont={"size": 10})
-    made.update_yaxes(tickvals=list(range(len(rows))), ticktext=[short(r) for r in rows], tickfont={"size": 10})
+    font = {"size": 12 if max(len(rows), len(columns)) <= 16 else 10}
+    made.update_xaxes(tickvals=list(range(len(columns))), ticktext=[short(c) for c in columns], tickfont=font)
+    made.update_yaxes(tickvals=list(range(len(rows))), ticktext=[short(r) for r in rows], tickfont=font)
     return made
 
 

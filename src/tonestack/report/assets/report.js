@@ -32,9 +32,16 @@ function themed(figure, width) {
     trace.showscale = false;
     layout.xaxis.showticklabels = layout.xaxis.tickvals.length <= 16; // a tap on a cell names both classes
   }
-  if (width < 700 && data.length > 12) layout.showlegend = false;
-  else if (width < 700 && data.length > 2) layout.height += 20 * data.length; // names stand one below the other
+  if (width < 700) legendAbove(data, layout);
   return figure;
+}
+
+function legendAbove(data, layout) { // on a phone, and left out where it would fill the screen
+  if (data.length > 20) layout.showlegend = false;
+  else if (data.length > 2) {
+    layout.height += 20 * Math.min(data.length, 6); // long names stand one below the other
+    Object.assign(layout.legend, { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom" });
+  }
 }
 
 function draw(plot) {
