@@ -40,7 +40,7 @@ function legendAbove(data, layout) { // on a phone, and left out where it would 
   if (data.length > 20) layout.showlegend = false;
   else if (data.length > 2) {
     layout.height += 20 * Math.min(data.length, 6); // long names stand one below the other
-    Object.assign(layout.legend, { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom" });
+    layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom" };
   }
 }
 
