@@ -96,7 +96,9 @@ def decisions(folder: Path, given: pd.DataFrame) -> None:
 
 def submissions(folder: Path) -> None:
     """What blend and submit leave."""
-    members = {"experiment": ["vgg@r0", "cnn@r0"], "map@3": [0.8, 0.7], "weight": [0.6, 0.4], "gain": [0.1, 0.0]}
+    members = {"experiment": ["vgg@r0", "cnn@r0"], "map@3": [0.8, 0.7], "log_loss": [0.9, 1.1]}
+    members |= {"weight": [0.6, 0.4], "leave_one_out": [0.7, 0.8], "gain": [0.1, 0.0]}
+    members |= {"mean_error_correlation": [0.3, 0.3]}
     write_csv(folder / "diversity.csv", pd.DataFrame(members))
     alike = pd.DataFrame({"experiment": ["vgg@r0", "cnn@r0"], "vgg@r0": [1.0, 0.3], "cnn@r0": [0.3, 1.0]})
     write_csv(folder / "error_correlation.csv", alike)

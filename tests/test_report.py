@@ -17,6 +17,7 @@ import soundfile
 import made_up
 import report
 from tonestack import corrections, oof
+from tonestack.files import read_csv
 from tonestack.report import doubts, page, sections, sounds
 from tonestack.report.blocks import Cell, Table
 from tonestack.report.material import Material
@@ -142,10 +143,10 @@ def test_cells_say_numbers_plainly() -> None:
 def test_the_most_doubtful_clips_come_first(run: Run) -> None:
     table = doubts.table(Material(run))
     assert table["doubt"].is_monotonic_decreasing
-    agree = pd.read_csv(run.folds / "decisions.csv").set_index("clip_id")["agree"]
+    decided = read_csv(run.folds / "decisions.csv", ["clip_id", "proposed_label"]).set_index("clip_id")
+    agree = decided["agree"]
     assert table["doubt"].to_numpy() == pytest.approx(1 - agree.loc[table["clip_id"]].to_numpy())
     assert not (table["proposed"] == table["given"]).any()
-    decided = pd.read_csv(run.folds / "decisions.csv", keep_default_na=False).set_index("clip_id")
     decided = decided[decided["decision"] == "relabel"]
     proposed = table.set_index("clip_id")["proposed"]
     assert proposed[decided.index].tolist() == decided["proposed_label"].tolist()
