@@ -1,7 +1,8 @@
 """Choose what to submit by nested cross-validation, check it, write it, log it.
 
 Takes  oof/<name>/: single tables, blends and stacks; the competition's sample submission.
-Leaves submissions/<name>/submission.csv in exactly the competition's format, a line in log.csv, and choice.json: which
+Leaves oof/<name>/mean@<revision>/: the equal mean of the blend and the stackers, one more candidate;
+       submissions/<name>/submission.csv in exactly the competition's format, a line in log.csv, and choice.json: which
        table was chosen, for predict and bundle.
 submit.table=NAME submits that table; submit.upload=true sends the file to Kaggle by the official client.
 """
@@ -10,6 +11,7 @@ from tonestack import environment  # noqa: F401  # isort: skip
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,14 @@ import blend
 from tonestack import cli, kaggle, leaderboard, oof, submission
 from tonestack.ensemble import judge
 from tonestack.ensemble.choice import Choice, best_single, made_tables
-from tonestack.ensemble.tables import Tables
+from tonestack.ensemble.tables import Tables, made_name
 from tonestack.errors import UserError, nearest
 from tonestack.files import write_json
 from tonestack.run import Run
 from tonestack.stage import Stage, alone
+
+MEAN = "mean"
+EASIEST = -1  # complexity of a mean that does not even choose between blend and stackers
 
 
 @alone
@@ -35,21 +40,50 @@ def run(run: Run) -> None:
     stage = record(run)
     path = run.submissions / "submission.csv"
     if not stage.up_to_date():
+        outputs = [choice, *average(run)]
         tables = Tables.of(run, made=True)
         chosen = asked_for(run, tables) if run.data.submit.table else choose(run, tables, stage)
         write_json(choice, {"table": chosen.name, "cv": _number(chosen.cv), "se": _number(chosen.se)})
         form, table = tables.form, tables.read(chosen.name)
         if form is None:
             stage.say(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
-            stage.finish([choice])
+            stage.finish(outputs)
             return
         ids, values = tables.submitted(table.oof, table.test)
         submission.write(path, form, ids, tables.classes, values)
         submission.log(run.submissions / "log.csv", entry(path, chosen))
         stage.say(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
-        stage.finish([path, choice])
+        stage.finish([path, *outputs])
     if run.data.submit.upload and run.competition().submission is not None:
         upload(run, path)
+
+
+def average(run: Run) -> list[Path]:
+    """Write the equal mean of the blend and the stackers as a table of its own; return its folder, if there is one.
+
+    Nested scores seldom tell blend and stackers apart, and a mean of what errs differently varies less than any of it
+    (Breiman, Stacked regressions, 1996).
+    """
+    every = [n for n in oof.experiments(run.oof, made=True) if oof.kind_of(run.oof / n) in oof.MADE]
+    for name in filter(_is_mean, every):  # of tables that may be others by now
+        shutil.rmtree(run.oof / name)
+    made = [name for name in every if not _is_mean(name)]
+    if len(made) < 2:
+        return []
+    tables = Tables.of(run, made)
+    if not tables.probabilities or tables.without_oof():
+        return []
+    whole, part = blend.equal_mean(run, tables), tables.fold
+    rows, test = tables.blend(whole, dict.fromkeys(np.unique(part[part >= 0]).tolist(), whole), part)
+    folder = run.oof / made_name(MEAN, made)
+    weights = dict.fromkeys(made, 1 / len(made))
+    receipt = {"kind": "blend", "search": MEAN, "complexity": EASIEST, "tables": made, "weights": weights}
+    tables.write(folder.name, rows, test, receipt | {"power": whole.power, "temperatures": None, "seconds": 0.0})
+    return [folder]
+
+
+def _is_mean(name: str) -> bool:
+    return name.startswith(f"{MEAN}@")
 
 
 def _number(value: float) -> float | None:
@@ -58,7 +92,7 @@ def _number(value: float) -> float | None:
 
 def record(run: Run) -> Stage:
     """What the submission was last made from."""
-    names = tuple(oof.experiments(run.oof, made=True))
+    names = tuple(n for n in oof.experiments(run.oof, made=True) if not _is_mean(n))
     return Stage(run, "submit", names, [run.data.submit.table, run.data.blend.model_dump(), "choice.json"])
 
 
@@ -118,10 +152,12 @@ def choose(run: Run, tables: Tables, stage: Stage) -> Choice:
     problem, part = sub.problem(), judge.nesting(sub.fold)[sub.judged]
     candidates = [best_single(sub, problem, part, run), *made_tables(sub, problem, run)]
     picked = judge.choose(candidates, problem.metric, problem.targets)
-    lines = [
-        {"table": f"{'*' if c is picked else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
-        for c in candidates
-    ]
+    lines = []
+    for c in candidates:
+        gain = judge.paired(problem.metric, c.scores, candidates[0].scores, problem.targets)
+        shown = {"table": f"{'*' if c is picked else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
+        shown["against best single [95 %]"] = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+        lines.append(shown)
     stage.say(leaderboard.aligned(pd.DataFrame(lines)))
     return picked
 

@@ -182,6 +182,28 @@ def test_the_whole_way(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert made.test.shape == (3, 40, 4)
 
 
+def test_the_mean_of_blend_and_stackers_is_a_candidate(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    blend.run(toy)
+    submit.run(toy)
+    assert not (toy.oof / "mean@r0").exists()  # of one table there is no mean
+    stack.run(toy)
+    submit.run(toy)
+    assert "mean@r0" in capsys.readouterr().out
+    parts = ("blend@r0", "stack-logistic@r0", "stack-lightgbm@r0")
+    clips = pd.read_csv(toy.folds / "r0.csv")
+    mean, *made = [load(toy.oof / name, clips, TEST, CLASSES) for name in ("mean@r0", *parts)]
+    for part in ("oof", "test"):
+        logs = np.mean([np.log(np.maximum(getattr(table, part), 1e-15)) for table in made], axis=0)
+        expected = np.exp(logs) / np.exp(logs).sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(getattr(mean, part), expected, rtol=1e-4, atol=1e-6)
+    submit.run(words(toy.home, "submit.table=mean@r0"))
+    assert pd.read_csv(toy.submissions / "log.csv")["table"].tolist()[-1] == "mean@r0"
+    for name in parts[1:]:
+        shutil.rmtree(toy.oof / name)
+    submit.run(toy)
+    assert not (toy.oof / "mean@r0").exists()  # nor a mean of what is gone
+
+
 def test_a_blend_is_no_input_of_the_next(toy: Run) -> None:
     blend.run(toy)
     first = pd.read_json(toy.submissions / "blend.json", typ="series")["tables"]

@@ -160,7 +160,7 @@ def read(folder: Path) -> pd.DataFrame:
         raise UserError(f"{path}: no folds yet; run make_folds first")
     table = read_csv(path, ["clip_id", "label", "group"], COLUMNS)
     for column in ("verified", "fold"):
-        if not pd.api.types.is_integer_dtype(table[column]):
+        if table[column].dtype.kind not in "iub":
             raise UserError(f"{path}: column '{column}' holds more than whole numbers; mend it, or delete the file")
     return table.assign(verified=table["verified"].astype(bool))
 
