@@ -107,7 +107,7 @@ class Place:
 
     def shown(self, text: str) -> str:
         """A message without the folders of this place."""
-        return text.replace(str(self.root), "ROOT").replace(str(self.home), "HOME").removeprefix("tonestack: ")
+        return text.replace(str(self.root), "ROOT").replace(str(self.home), "HOME").replace(str(self.root.parent), "…").removeprefix("tonestack: ")
 
     def put(self, name: str, content: bytes) -> Path:
         """Write a file of the competition."""
