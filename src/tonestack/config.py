@@ -299,7 +299,11 @@ def load_data(words: Words) -> tuple[DataConfig, Preset]:
     own, _ = split_overrides(words)
     typed = {"preset": Path(place).stem} | ({"root": words.root} if words.root else {})
     layers = [layer("data", words.data), (place, preset.data), ("command line", typed | own)]
-    task = parts.find("tasks", merge(layers).get("task", DataConfig.model_fields["task"].default))
+    named = merge(layers).get("task", DataConfig.model_fields["task"].default)
+    if not isinstance(named, str):
+        known = ", ".join(parts.names("tasks"))
+        raise UserError(f"{_place_of(layers, ('task',))}: 'task' is one name; there is: {known}")
+    task = parts.find("tasks", named)
     layers = [(f"task {task.__name__.rpartition('.')[2]}", getattr(task, "DEFAULTS", {})), *layers]
     config = DataConfig.parse(merge(layers), lambda loc: _place_of(layers, loc))
     part_params("data", config.reader, _places(layers, "reader"))
