@@ -107,7 +107,9 @@ class Place:
 
     def shown(self, text: str) -> str:
         """A message without the folders of this place."""
-        return text.replace(str(self.root), "ROOT").replace(str(self.home), "HOME").replace(str(self.root.parent), "…").removeprefix("tonestack: ")
+        for folder, name in ((self.root, "ROOT"), (self.home, "HOME"), (self.root.parent, "…")):
+            text = text.replace(str(folder), name)
+        return text.removeprefix("tonestack: ")
 
     def put(self, name: str, content: bytes) -> Path:
         """Write a file of the competition."""
