@@ -11,7 +11,6 @@ from tonestack import environment  # noqa: F401  # isort: skip
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,18 +63,17 @@ def average(run: Run) -> list[Path]:
     Nested scores seldom tell blend and stackers apart, and a mean of what errs differently varies less than any of it
     (Breiman, Stacked regressions, 1996).
     """
-    every = [n for n in oof.experiments(run.oof, made=True) if oof.kind_of(run.oof / n) in oof.MADE]
-    for name in filter(_is_mean, every):  # of tables that may be others by now
-        shutil.rmtree(run.oof / name)
-    made = [name for name in every if not _is_mean(name)]
-    if len(made) < 2:
-        return []
-    tables = Tables.of(run, made)
-    if not tables.probabilities or tables.without_oof():
+    made = [n for n in oof.experiments(run.oof, made=True) if oof.kind_of(run.oof / n) in oof.MADE and not _is_mean(n)]
+    folder = run.oof / made_name(MEAN, made)
+    tables = Tables.of(run, made) if len(made) > 1 else None
+    wanted = tables is not None and tables.probabilities and not tables.without_oof()
+    for old in run.oof.glob(f"{MEAN}@*"):
+        if old != folder or not wanted:
+            oof.remove(old)
+    if tables is None or not wanted:
         return []
     whole, part = blend.equal_mean(run, tables), tables.fold
     rows, test = tables.blend(whole, dict.fromkeys(np.unique(part[part >= 0]).tolist(), whole), part)
-    folder = run.oof / made_name(MEAN, made)
     weights = dict.fromkeys(made, 1 / len(made))
     receipt = {"kind": "blend", "search": MEAN, "complexity": EASIEST, "tables": made, "weights": weights}
     tables.write(folder.name, rows, test, receipt | {"power": whole.power, "temperatures": None, "seconds": 0.0})

@@ -69,7 +69,7 @@ def test_a_fold_leaves_its_files_and_no_state(tiny_run: TinyRun, tiny_home: Path
     (job, _) = work(tiny_run("fold=0..1"))
     folder = tiny_home / "oof/fsdkaggle2018/vgg_small@r0"
     suffixes = ("json", "jsonl", "parquet", "safetensors")
-    assert sorted(p.name for p in folder.iterdir()) == sorted(f"fold{k}.{s}" for k in (0, 1) for s in suffixes)
+    assert {p.name for p in folder.iterdir()} == {oof.OWN, *(f"fold{k}.{s}" for k in (0, 1) for s in suffixes)}
     receipt = json.loads((folder / "fold0.json").read_text())
     assert receipt["experiment"] == "vgg_small@r0"
     assert receipt["inputs"] == job.inputs

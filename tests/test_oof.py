@@ -9,7 +9,7 @@ import pytest
 
 from tonestack import oof
 from tonestack.errors import UserError
-from tonestack.oof import combine_folds, experiments, load, write_fold
+from tonestack.oof import combine_folds, experiments, load, remove, write_fold
 
 CLASSES = ("Bark", "Flute", "Hi-hat")
 TRAIN = [f"{i:02d}.wav" for i in range(10)]
@@ -293,3 +293,18 @@ def test_missing_rows_must_be_accounted_for(tmp_path: Path, folds: pd.DataFrame)
     write_taught(tmp_path / "b", {0: ["t0.wav"], 1: ["t0.wav"]})
     with pytest.raises(UserError, match=r"'t0.wav' \(test\) has no row in any fold"):
         load(tmp_path / "b", folds, TEST, CLASSES)
+
+
+def test_half_a_table_of_ours_is_nobody_elses(tmp_path: Path) -> None:
+    """As a kill between a first fold's rows and its json leaves it."""
+    ours, theirs = tmp_path / "blend@r0", tmp_path / "theirs"
+    write_fold(ours, 0, ["a"], ["oof"], np.ones((1, 1)), ["x"], {"kind": "blend"})
+    assert experiments(tmp_path, made=True) == ["blend@r0"]
+    (ours / "fold0.json").unlink()
+    theirs.mkdir()
+    (theirs / "fold0.parquet").write_bytes((ours / "fold0.parquet").read_bytes())
+    assert experiments(tmp_path, made=True) == ["theirs"]
+    with pytest.raises(UserError, match="no fold of it is finished"):
+        load(ours, pd.DataFrame(), [], ["x"])
+    remove(theirs)
+    assert not experiments(tmp_path, made=True)

@@ -14,6 +14,7 @@ Rows are aligned by clip name and columns by class name, never by position. Pick
 """
 
 import re
+import shutil
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ from tonestack.errors import UserError, nearest
 from tonestack.files import file_hash, inside, load_yaml, read_json, read_text, write_json, write_parquet
 
 FLOOR = 1e-15  # a probability of 0 counts as this much where a logarithm is taken
+OWN = ".own"  # says that a table is ours: as long as it has no json it is unfinished, and not somebody else's
 MADE = ("blend", "stack")  # made of other tables
 APART = (*MADE, "baseline")  # kinds that are no inputs of blend and stack unless asked for
 PICKLES = {".pt", ".pth", ".npz", ".joblib", ".pkl", ".pickle", ".ckpt"}
@@ -78,6 +80,8 @@ def write_fold(
     table.insert(0, "clip_id", list(clip_ids))
     table.insert(1, "part", list(part))
     path = folder / f"fold{fold}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / OWN).touch()
     path.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not vouch for a new table
     write_parquet(path, table)
     checksums = {**receipt.get("checksums", {}), path.name: file_hash(path)}
@@ -90,8 +94,16 @@ def write_fold(
 def experiments(oof_dir: Path, made: bool = False) -> list[str]:
     """Names of the folders of `oof_dir` that hold a prediction table; with `made`, blends, stacks and baselines too."""
     folders = sorted(f for f in oof_dir.glob("[!.]*") if f.is_dir()) if oof_dir.is_dir() else []
-    kinds = {f.name: kind_of(f) for f in folders if receipts(f) or _files(f)}
+    kinds = {f.name: kind_of(f) for f in folders if receipts(f) or (_files(f) and not (f / OWN).exists())}
     return [name for name, kind in kinds.items() if made or kind not in APART]
+
+
+def remove(folder: Path) -> None:
+    """Remove a table; a process that is killed meanwhile leaves no half of it."""
+    hidden = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(hidden, ignore_errors=True)
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def kind_of(folder: Path) -> str:
@@ -128,6 +140,8 @@ def load(
     if not folder.is_dir():
         raise UserError(f"{folder}: no such prediction table{nearest(folder.name, experiments(folder.parent, True))}")
     native = receipts(folder)
+    if not native and (folder / OWN).exists():
+        raise UserError(f"{folder}: no fold of it is finished; make it again")
     reader = _Reader(folder, folds, list(test_ids), tuple(classes), set(parts), nonnegative)
     if native:
         reader.native(native)
