@@ -18,7 +18,7 @@ from tonestack.leaderboard import COLUMNS
 from tonestack.run import Run
 
 SRC = Path(__file__).parents[1] / "src"
-TABLES = {"blend@r0", "stack-lightgbm@r0", "stack-logistic@r0", "vgg_small@r0"}
+TABLES = {"blend@r0", "mean@r0", "stack-lightgbm@r0", "stack-logistic@r0", "vgg_small@r0"}
 
 
 @dataclass(frozen=True)
