@@ -446,7 +446,7 @@ def test_from_recordings_to_a_scored_submission(finished: Run, small: Path) -> N
     values = made[list(made.columns[1:])].to_numpy()
     assert ((values >= 0) & (values <= 1)).all()
     board = pd.read_csv(run.oof / "leaderboard.csv").set_index("experiment")
-    tables = {"vgg_small@r0", "clip_forest@r0", "blend@r0", "stack-logistic@r0", "stack-lightgbm@r0"}
+    tables = {"vgg_small@r0", "clip_forest@r0", "blend@r0", "mean@r0", "stack-logistic@r0", "stack-lightgbm@r0"}
     assert set(board.index) == tables
     assert board[["cv", "cv_se", "public", "private"]].notna().all().all()
     receipt = read_json(run.oof / "vgg_small@r0" / "fold0.json")
