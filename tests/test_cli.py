@@ -127,3 +127,16 @@ def test_every_stage_says_its_purpose_what_it_takes_and_what_it_leaves() -> None
         text = path.read_text()
         assert text.startswith('"""'), path.name
         assert "cli.main(run, __doc__" in text, path.name
+
+
+def test_a_reader_that_closes_the_pipe_gets_no_traceback() -> None:
+    code = (
+        "from tonestack import cli\n"
+        f"cli.main(lambda run: [print('x' * 100) for _ in range(10_000)], 'Purpose.', {WORDS!r})\n"
+    )
+    command = f'"{sys.executable}" -c "$CODE" | head -1; exit ${{PIPESTATUS[0]}}'
+    environ = os.environ | {"CODE": code, "PYTHONPATH": str(PROJECT / "src")}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environ, check=False)
+    assert done.returncode == 141
+    assert done.stdout == "x" * 100 + "\n"
+    assert done.stderr == ""

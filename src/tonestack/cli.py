@@ -40,6 +40,9 @@ def main(
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read what is printed has gone (`| head`)
+        _leave_pipe()
+        sys.exit(141)
     except Exception as error:
         if not is_disks_fault(error):
             raise
@@ -56,7 +59,11 @@ def show(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
+        _leave_pipe()
+
+
+def _leave_pipe() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
 
 
 def refuse(error: UserError) -> int:
