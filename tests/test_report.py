@@ -215,9 +215,14 @@ class Visit:
         self.tab.on("console", lambda said: self.faults.append(said.text) if said.type != "log" else None)
         self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
         self.tab.on("dialog", lambda shown: (self.faults.append(f"dialog {shown.message}"), shown.dismiss()))
-        self.tab.on("requestfailed", lambda asked: self.faults.append(f"failed {asked.url}"))
+        self.tab.on("requestfailed", lambda asked: self.failed(asked.url, asked.failure or ""))
         self.tab.on("request", lambda asked: self.outside(asked.url))
         self.tab.goto((folder / name).as_uri())
+
+    def failed(self, url: str, why: str) -> None:
+        """Note a file that could not be had; one that was given up, as the page went on, is none."""
+        if "ERR_ABORTED" not in why:
+            self.faults.append(f"failed {url} {why}")
 
     def outside(self, url: str) -> None:
         """Note a request that leaves the disk."""
