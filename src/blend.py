@@ -120,7 +120,7 @@ def line(candidate: Candidate, chosen: bool) -> dict[str, str]:
     return {
         "blend": f"{'*' if chosen else ' '} {candidate.name}",
         "nested cv ± se": f"{candidate.cv:.4f} ± {candidate.se:.4f}",
-        "against best single [95 %]": f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]",
+        "against best single [95 %]": str(gain),
         "": noise,
     }
 

@@ -56,8 +56,9 @@ def run(run: Run) -> None:
         stackers.save(path, fitted, statistics.projection if statistics else None)
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
         outputs += [run.oof / table, path]
-        gap = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-        lines.append({"stack": table, "nested cv ± se": f"{cv:.4f} ± {se:.4f}", "against best single [95 %]": gap})
+        lines.append(
+            {"stack": table, "nested cv ± se": f"{cv:.4f} ± {se:.4f}", "against best single [95 %]": str(gain)}
+        )
         shipped.append((problem.metric.sign * cv, test))
     stage.say(leaderboard.aligned(pd.DataFrame(lines)))
     outputs += ship(run, tables, max(shipped, key=lambda s: s[0])[1], stage)

@@ -154,8 +154,7 @@ def choose(run: Run, tables: Tables, stage: Stage) -> Choice:
     for c in candidates:
         gain = judge.paired(problem.metric, c.scores, candidates[0].scores, problem.targets)
         shown = {"table": f"{'*' if c is picked else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
-        shown["against best single [95 %]"] = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-        lines.append(shown)
+        lines.append(shown | {"against best single [95 %]": str(gain)})
     stage.say(leaderboard.aligned(pd.DataFrame(lines)))
     return picked
 

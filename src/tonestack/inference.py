@@ -63,10 +63,9 @@ def _mean_over_crops(
 
 def _logits(model: Tagger, x: Tensor, config: ModelConfig, pieces: Pieces) -> Tensor:
     """The model's logits (B, C) in float32, in parts where memory runs out."""
-    while True:
-        try:
-            with autocast(x.device, config.training):
-                return torch.cat([model(part).float() for part in pieces.of(x)])
-        except torch.OutOfMemoryError:
-            pass
-        pieces.halve(len(x))  # out here, where nothing holds the failed attempt's memory any more
+
+    def attempt() -> Tensor:
+        with autocast(x.device, config.training):
+            return torch.cat([model(part).float() for part in pieces.of(x)])
+
+    return pieces.fitted(len(x), attempt)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tonestack import oof, parts, weights
 from tonestack.config import ModelConfig
 from tonestack.errors import UserError
-from tonestack.files import file_hash, read_json
+from tonestack.files import read_json
 from tonestack.learners import Restored
 from tonestack.store import Store
 
@@ -60,10 +60,7 @@ class Saved:
 
     def tensors(self, fold: int) -> dict[str, Tensor]:
         """One fold's weights; a missing or damaged file is a `UserError`."""
-        path = self.folder / f"fold{fold}.safetensors"
-        if not path.is_file() or file_hash(path) != self.receipts[fold]["checksums"].get(path.name):
-            raise UserError(f"{path}: missing or not as its json says (damaged); train the fold again")
-        return weights.read(path)
+        return weights.read_fold(self.folder / f"fold{fold}.safetensors", self.receipts[fold]["classes"])
 
     def fold(self, fold: int) -> Restored:
         """One fold's model."""

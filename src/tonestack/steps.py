@@ -4,8 +4,9 @@ A step never makes the host wait for the device: it reads no value back and copi
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from tonestack.errors import UserError
 from tonestack.layers import Network, Tagger
 from tonestack.losses import AnyLoss, EmbeddingLoss
 
+T = TypeVar("T")
 WARM_UP = 3  # steps before a graph is recorded: they make the optimiser's state and cuDNN's and cuBLAS's workspaces
 
 
@@ -89,6 +91,15 @@ class Pieces:
         self.count = count
         print(f"out of memory: batches of {batch} now go through in {self.count} parts", file=sys.stderr, flush=True)
 
+    def fitted(self, batch: int, attempt: Callable[[], T], undo: Callable[[], None] = lambda: None) -> T:
+        """What `attempt` gives for a batch of so many crops, in more parts each time memory runs out."""
+        while True:
+            try:
+                return attempt()
+            except torch.OutOfMemoryError:
+                undo()
+            self.halve(batch)  # out here, where nothing holds the failed attempt's memory any more
+
     def of(self, x: Tensor) -> tuple[Tensor, ...]:
         """The parts of a batch (B, ...), none of them empty where the batch is smaller than others were."""
         return x.tensor_split(min(self.count, len(x)))
@@ -116,7 +127,7 @@ class Step:
             torch.nn.utils.clip_grad_norm_(self.parameters, training.grad_clip)
         for optimizer in self.optimizers:
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        self._forget()
         return loss
 
     def rate(self, rate: float) -> None:
@@ -138,13 +149,11 @@ class Step:
         """Forward and backward, in parts where memory runs out; returns the loss."""
         if self.config.training.channels_last:
             x = x.to(memory_format=torch.channels_last)
-        while True:
-            try:
-                return self._learn_in_parts(x, targets, weights)
-            except torch.OutOfMemoryError:
-                for optimizer in self.optimizers:
-                    optimizer.zero_grad(set_to_none=True)
-            self.pieces.halve(len(x))  # out here, where nothing holds the failed attempt's memory any more
+        return self.pieces.fitted(len(x), lambda: self._learn_in_parts(x, targets, weights), self._forget)
+
+    def _forget(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def _learn_in_parts(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Add up the gradients of a batch's parts, each by its share of the weights, to those of the whole batch.
