@@ -63,14 +63,16 @@ def average(run: Run) -> list[Path]:
     Nested scores seldom tell blend and stackers apart, and a mean of what errs differently varies less than any of it
     (Breiman, Stacked regressions, 1996).
     """
-    made = [n for n in oof.experiments(run.oof, made=True) if oof.kind_of(run.oof / n) in oof.MADE and not _is_mean(n)]
-    folder = run.oof / made_name(MEAN, made)
+    every = [n for n in oof.experiments(run.oof, made=True) if oof.kind_of(run.oof / n) in oof.MADE]
+    made = [name for name in every if not _is_mean(run, name)]
     tables = Tables.of(run, made) if len(made) > 1 else None
-    wanted = tables is not None and tables.probabilities and not tables.without_oof()
-    for old in run.oof.glob(f"{MEAN}@*"):
-        if old != folder or not wanted:
-            oof.remove(old)
-    if tables is None or not wanted:
+    if tables is not None and (not tables.probabilities or tables.without_oof()):
+        tables = None
+    folder = run.oof / made_name(MEAN, made) if tables else None
+    for name in every:  # means of tables that are others by now
+        if _is_mean(run, name) and run.oof / name != folder:
+            oof.remove(run.oof / name)
+    if tables is None or folder is None:
         return []
     whole, part = blend.equal_mean(run, tables), tables.fold
     rows, test = tables.blend(whole, dict.fromkeys(np.unique(part[part >= 0]).tolist(), whole), part)
@@ -80,8 +82,9 @@ def average(run: Run) -> list[Path]:
     return [folder]
 
 
-def _is_mean(name: str) -> bool:
-    return name.startswith(f"{MEAN}@")
+def _is_mean(run: Run, name: str) -> bool:
+    """Whether a table is a mean of ours, and not an experiment or somebody's table that is only called so."""
+    return name.startswith(f"{MEAN}@") and oof.kind_of(run.oof / name) in oof.MADE
 
 
 def _number(value: float) -> float | None:
@@ -90,7 +93,7 @@ def _number(value: float) -> float | None:
 
 def record(run: Run) -> Stage:
     """What the submission was last made from."""
-    names = tuple(n for n in oof.experiments(run.oof, made=True) if not _is_mean(n))
+    names = tuple(n for n in oof.experiments(run.oof, made=True) if not _is_mean(run, n))
     return Stage(run, "submit", names, [run.data.submit.table, run.data.blend.model_dump(), "choice.json"])
 
 

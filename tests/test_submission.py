@@ -198,10 +198,12 @@ def test_the_mean_of_blend_and_stackers_is_a_candidate(toy: Run, capsys: pytest.
         np.testing.assert_allclose(getattr(mean, part), expected, rtol=1e-4, atol=1e-6)
     submit.run(words(toy.home, "submit.table=mean@r0"))
     assert pd.read_csv(toy.submissions / "log.csv")["table"].tolist()[-1] == "mean@r0"
+    shutil.copytree(toy.oof / "net0@r0", toy.oof / "mean@theirs")
     for name in parts[1:]:
         shutil.rmtree(toy.oof / name)
     submit.run(toy)
     assert not (toy.oof / "mean@r0").exists()  # nor a mean of what is gone
+    assert (toy.oof / "mean@theirs/fold0.json").is_file()  # an experiment that is only called so stays
 
 
 def test_a_blend_is_no_input_of_the_next(toy: Run) -> None:
