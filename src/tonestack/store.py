@@ -268,7 +268,7 @@ def _contents(clips: pd.DataFrame, root: Path, cache: Path, n_jobs: int) -> list
     keys = [_stat_key(os.path.join(root, path)) for path in clips.path]
     new = [key for key in dict.fromkeys(keys) if key not in known and key[1] >= 0]
     if new:
-        hashes = joblib.Parallel(n_jobs, prefer="threads")(joblib.delayed(_hash)(key[0]) for key in new)
+        hashes = joblib.Parallel(n_jobs, prefer="threads", batch_size=64)(joblib.delayed(_hash)(key[0]) for key in new)
         known |= dict(zip(new, hashes, strict=True))
         rows = [(*key, value) for key, value in known.items()]
         write_parquet(memory, pd.DataFrame(rows, columns=["path", "size", "mtime_ns", "hash"]))

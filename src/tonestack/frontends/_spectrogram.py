@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from tonestack.section import Section
 
-CHUNK = 256  # frames transformed at once: they stay in the processor's cache
+CHUNK = 1 << 18  # samples transformed at once: larger temporaries leave the cache, and are fresh pages every time
 AMIN = np.float32(1e-10)  # power floor: -100 dB
 
 Chunks = Iterator[tuple[slice, np.ndarray]]
@@ -84,11 +84,12 @@ def power_chunks(wave: np.ndarray, n_fft: int, hop: int, taper: np.ndarray) -> C
 
 def frame_chunks(wave: np.ndarray, n_fft: int, hop: int) -> Chunks:
     """Yield (which frames, their samples) of float32 (n,): a view (t, n_fft) of overlapping stretches."""
-    frames = frame_count(len(wave), n_fft, hop)
-    for start in range(0, frames, CHUNK):
-        stop = min(start + CHUNK, frames)
+    frames, step = frame_count(len(wave), n_fft, hop), max(1, CHUNK // n_fft)
+    for start in range(0, frames, step):
+        stop = min(start + step, frames)
         segment = _padded(wave, start * hop - n_fft // 2, (stop - 1) * hop - n_fft // 2 + n_fft)
-        yield slice(start, stop), np.lib.stride_tricks.sliding_window_view(segment, n_fft)[::hop]
+        strides = hop * segment.itemsize, segment.itemsize
+        yield slice(start, stop), np.ndarray((stop - start, n_fft), segment.dtype, segment, strides=strides)
 
 
 def _padded(wave: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -96,7 +97,9 @@ def _padded(wave: np.ndarray, start: int, stop: int) -> np.ndarray:
     inner = wave[max(start, 0) : max(min(stop, len(wave)), 0)]
     if len(inner) == stop - start:
         return inner
-    return np.pad(inner, (max(-start, 0), stop - start - len(inner) - max(-start, 0)))
+    padded, before = np.zeros(stop - start, wave.dtype), max(-start, 0)
+    padded[before : before + len(inner)] = inner
+    return padded
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
