@@ -19,6 +19,7 @@ import pandas as pd
 
 from tonestack import jobs, parts, store
 from tonestack.competition import Competition
+from tonestack.config import ModelConfig, part_params
 from tonestack.ensemble import judge, searches, stackers
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import Problem
@@ -137,6 +138,7 @@ def _seconds(job: FoldJob, counts: Counts) -> float:
     opened = Store.open(job.cache, settings.frontend, job.audio)
     learner = parts.find("learners", getattr(parts.find("models", settings.network["name"]), "LEARNER", "network"))
     batch, (epochs, steps) = settings.training.batch_size, settings.training.plan(counts.train)
+    steps = getattr(_episodes(settings), "steps", steps)
     with tempfile.TemporaryDirectory() as folder:
 
         def fit(batches: int, epochs: int) -> Any:
@@ -154,11 +156,20 @@ def _seconds(job: FoldJob, counts: Counts) -> float:
 def _shrunk(job: FoldJob, clips: int, epochs: int) -> FoldJob:
     """The job on so many clips, the few that there are again and again, for so many epochs."""
     training = job.experiment.config.training.model_copy(update={"epochs": epochs, "min_steps": 0, "stop": "fixed"})
-    config = job.experiment.config.model_copy(update={"training": training})
+    network, episodes = job.experiment.config.network, _episodes(job.experiment.config)
+    if episodes:
+        steps = max(1, clips // training.batch_size)
+        network = network | {"episodes": episodes.model_copy(update={"steps": steps}).model_dump()}
+    config = job.experiment.config.model_copy(update={"training": training, "network": network})
     place = np.arange(clips) % len(job.labels.clip_ids)
     ids = _repeated(job.labels.clip_ids, clips)
     learnt = Labels(ids, job.labels.targets[place], job.labels.weights[place])
     return replace(job, experiment=replace(job.experiment, config=config), labels=learnt)
+
+
+def _episodes(settings: ModelConfig) -> Any:
+    """The settings of a network that itself says how many batches make an epoch; None for all others."""
+    return getattr(part_params("models", settings.network, "network"), "episodes", None)
 
 
 def _repeated(ids: list[str], count: int) -> list[str]:
