@@ -4,6 +4,7 @@ A name may be cut short (`profile`). Numbers (sizes) and words with a value (`mo
 as its file says.
 """
 
+import ast
 import runpy
 import sys
 from pathlib import Path
@@ -14,6 +15,12 @@ BENCH = Path(__file__).parent
 def main(arguments: list[str]) -> int:
     """Run the named benchmarks, or all."""
     known = sorted(path.stem for path in BENCH.glob("[!_]*.py") if path.stem != "run_bench")
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        for name in known:
+            says = ast.get_docstring(ast.parse((BENCH / f"{name}.py").read_text(encoding="utf-8"))) or ""
+            print(f"{name:16}{says.splitlines()[0]}")
+        return 0
     own = [word for word in arguments if word.isdecimal() or "=" in word]
     wanted = [word for word in arguments if word not in own] or ["all"]
     meant = {
