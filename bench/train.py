@@ -36,6 +36,7 @@ from tonestack.learners import network
 from tonestack.run import Run
 from tonestack.steps import bfloat16_pays
 from tonestack.store import Store
+from tonestack.workers import keep_freed_memory
 
 KIND = "bfloat16" if bfloat16_pays(torch.device("cpu")) else "float32"
 PLAIN = ["augment.mixup=0", "augment.stretch=0", "augment.gain_db=0", "training.verified_only=false"]
@@ -105,6 +106,7 @@ def task_of(home: Path, epochs: int, words: list[str]) -> Task:
 def ours(task: Task, fold: int, threads: int) -> tuple[float, float, float]:
     """Seconds of training, accuracy and peak memory of one fold, in any process."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     job = replace(task.job, fold=fold, threads=threads)
     started = time.perf_counter()
     fitted = network.fit(job, task.store)
@@ -113,14 +115,13 @@ def ours(task: Task, fold: int, threads: int) -> tuple[float, float, float]:
     return seconds, task.accuracy(fitted.log_probabilities(job.test)), peak_memory()
 
 
-def side_by_side(task: Task) -> tuple[float, float, float]:
-    """Ours as it runs: folds side by side. Seconds a fold, mean accuracy, peak memory of a process."""
-    threads, at_once = jobs.threads_and_jobs(task.run)
+def side_by_side(task: Task, threads: int, folds: int) -> tuple[float, float, float]:
+    """Ours, some folds at once: seconds a fold, mean accuracy, peak memory of a process. In processes of their own."""
     with joblib.parallel_config("loky", inner_max_num_threads=threads):
-        pool = joblib.Parallel(at_once)
-        pool(joblib.delayed(os.getpid)() for _ in range(at_once))  # the processes start and import
-        done = pool(joblib.delayed(ours)(task, fold, threads) for fold in range(at_once))
-    seconds = max(d[0] for d in done) / at_once  # of as many clips as one fold has
+        pool = joblib.Parallel(max(folds, 2))
+        pool(joblib.delayed(os.getpid)() for _ in range(folds))  # the processes start and import
+        done = pool(joblib.delayed(ours)(task, fold, threads) for fold in range(folds))
+    seconds = max(d[0] for d in done) / folds  # of as many clips as one fold has
     return seconds, float(np.mean([d[1] for d in done])), max(d[2] for d in done)
 
 
@@ -186,8 +187,8 @@ def measure(task: Task, epochs: int, folder: Path, by_librosa: bool) -> list[dic
     params = task.job.experiment.config.training
     clips = params.plan(len(recordings))[1] * params.batch_size
     work = 3 * 2 * count_multiply_adds(task.network(), torch.zeros(1, 1, task.store.width, task.length)) / 1e9
-    found = {"ours, folds side by side": side_by_side(task)}
-    found["ours, one fold, all cores"] = ours(task, 0, cores)
+    found = {"ours, folds side by side": side_by_side(task, *jobs.threads_and_jobs(task.run))}
+    found["ours, one fold, all cores"] = side_by_side(task, cores, 1)
     seconds, model = usual(task, np.load, spectrograms, epochs)
     found["DataLoader, spectrogram files"] = (seconds, usual_accuracy(task, model), peak_memory())
     if by_librosa:

@@ -29,6 +29,7 @@ from tonestack.labels import Labels
 from tonestack.metrics import resolve
 from tonestack.run import Experiment, Run
 from tonestack.store import Store
+from tonestack.workers import keep_freed_memory
 
 SAMPLE = 12  # clips whose features are made
 FEW, MORE = 2, 8  # batches of a short and of a longer epoch
@@ -134,6 +135,7 @@ def _seconds(job: FoldJob, counts: Counts) -> float:
     import torch  # in a worker
 
     torch.set_num_threads(job.threads)
+    keep_freed_memory()
     settings = job.experiment.config
     opened = Store.open(job.cache, settings.frontend, job.audio)
     learner = parts.find("learners", getattr(parts.find("models", settings.network["name"]), "LEARNER", "network"))

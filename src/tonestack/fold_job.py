@@ -20,6 +20,7 @@ from tonestack.files import atomic, claimed, file_hash, write_text
 from tonestack.jobs import FoldJob, config_fingerprint
 from tonestack.learners import Fitted
 from tonestack.store import Store
+from tonestack.workers import keep_freed_memory
 
 
 def run(job: FoldJob) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def make(job: FoldJob) -> dict[str, Any]:
     """Train, predict held-out and test clips, write the files; return the receipt."""
     started = time.perf_counter()
     torch.set_num_threads(job.threads)
+    keep_freed_memory()
     settings = job.experiment.config
     store = Store.open(job.cache, settings.frontend, job.audio)
     model = parts.find("models", settings.network["name"])
