@@ -140,3 +140,13 @@ def test_a_reader_that_closes_the_pipe_gets_no_traceback() -> None:
     assert done.returncode == 141
     assert done.stdout == "x" * 100 + "\n"
     assert done.stderr == ""
+
+
+def test_the_benchmarks_are_listed_and_a_wrong_one_is_named() -> None:
+    door = [sys.executable, str(PROJECT / "bench" / "run_bench.py")]
+    listed = subprocess.run([*door, "--help"], capture_output=True, text=True, check=True).stdout
+    for file in (PROJECT / "bench").glob("[!_]*.py"):
+        assert file.stem == "run_bench" or f"\n{file.stem} " in listed
+    wrong = subprocess.run([*door, "speed"], capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("tonestack: no benchmark is called 'speed'; there is: blend, ")

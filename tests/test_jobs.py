@@ -1,6 +1,9 @@
 """Folds as jobs: what is up to date, stale or refused; and no label of a fold reaches its own model."""
 
 import json
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -303,3 +306,30 @@ def test_jobs_side_by_side_make_the_same_tables(tiny_run: TinyRun, capfd: pytest
             name = f"fold{one.fold}.{suffix}"
             assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes()
     assert "2 of 2" in capfd.readouterr().out
+
+
+REUSE = """
+import resource, sys
+import numpy as np
+from tonestack.workers import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def step():
+    blocks = [np.ones(6 << 20) for _ in range(4)]  # 48 MiB each
+for _ in range(2):
+    step()
+before = faults()
+step()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no glibc")
+def test_a_training_process_has_freed_memory_again_without_fresh_pages() -> None:
+    source = Path(fold_job.__file__).parents[1]
+    faults = {
+        word: int(subprocess.check_output([sys.executable, "-c", REUSE, word], cwd=source, text=True))
+        for word in ("keep", "give back")
+    }
+    assert faults["keep"] < 500 < faults["give back"]

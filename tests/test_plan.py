@@ -155,6 +155,16 @@ def test_a_fold_job_is_extrapolated_exactly_from_what_its_parts_take(
     assert calibration._seconds(job, Counts(train=100, predicted=30)) == pytest.approx(expected)
 
 
+def test_an_epoch_of_episodes_is_cut_to_a_few_batches(tiny_run: MakeRun) -> None:
+    run, settings = tiny_run(), Run.from_arguments(["data=demo_voices"]).experiment("judge_conv2d_lstm").config
+    job = calibration._stand_in(run, run.experiments()[0], run.data.audio, run.cache)
+    job = replace(job, experiment=replace(job.experiment, config=settings))
+    short = calibration._shrunk(job, 3 * settings.training.batch_size, 2).experiment.config
+    assert (short.training.epochs, calibration._episodes(short).steps) == (2, 3)
+    assert calibration._episodes(settings).steps == 50
+    assert calibration._episodes(short).speeds == calibration._episodes(settings).speeds
+
+
 def test_a_real_fold_job_costs_something(tiny_run: MakeRun) -> None:
     run = tiny_run()
     experiment = run.experiments()[0]
