@@ -123,7 +123,7 @@ def test_maps_have_the_documents_shapes() -> None:
 
 def test_halves_compared_are_the_dense_layer_on_both_sides_together() -> None:
     torch.manual_seed(0)
-    model = judge.build(judge.Params(recurrent="none", frames=60), 64, 0).eval()
+    model = judge.build(judge.Params(recurrent="none", frames=60, shortcut=False), 64, 0).eval()
     x = torch.randn(2, 1, 64, 60)
     logits = model(x)
     embedding = model.tower(x)
@@ -131,6 +131,20 @@ def test_halves_compared_are_the_dense_layer_on_both_sides_together() -> None:
         for sample in range(2):
             both = torch.cat([embedding[sample], embedding[target]])
             torch.testing.assert_close(logits[target, sample], model.rest(model.first(both))[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("recurrent", "parts"), [("none", (256, -1)), ("gru", (-1, 512))])
+def test_the_shortcut_adds_the_correlation_of_means_over_time_and_no_weight(
+    recurrent: str, parts: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    params = judge.Params.parse({"recurrent": recurrent, "frames": 60}, "here")
+    model, plain = (judge.build(p, 64, 0).eval() for p in (params, params.model_copy(update={"shortcut": False})))
+    plain.load_state_dict(model.state_dict())
+    x = torch.randn(3, 1, 64, 60)
+    means = model.tower(x).detach().unflatten(1, parts).mean(2 if recurrent == "none" else 1).numpy()
+    added = (model(x) - plain(x)).detach().numpy()
+    np.testing.assert_allclose(added, judge.TEMPERED * np.corrcoef(means), rtol=1e-4, atol=1e-4)
 
 
 def test_layers_without_a_recurrent_part_are_refused() -> None:
@@ -448,6 +462,7 @@ def test_the_faithful_preset_trains_as_the_document_does(tiny: Callable[..., Run
     settings = run.experiments()[0].config
     assert (settings.training.lr, settings.training.weight_decay, settings.training.ema) == (3e-5, 1e-5, 0)
     assert settings.network["hearing"]["decibels"] is False
+    assert settings.network["shortcut"] is False
     assert settings.network["episodes"]["shared"] is False
     (entry,) = learnt(run, np.repeat(np.arange(4), 3))[2]
     floor = math.log(1 + 3 * math.exp((1 - math.e) / (math.e + 3)))

@@ -20,6 +20,7 @@ from tonestack.votes import VoteParams
 LEARNER = "judge"
 MAPS = (64, 128, 256)
 HIDDEN = 256  # units a direction
+TEMPERED = 10.0  # logits of a correlation of 1
 CONVOLUTIONS = {  # kernel, stride and padding of each
     "conv1d": ((600, 240, 0), (4, 1, 0), (4, 1, 0)),
     "conv2d": ((4, 2, 1), (2, 1, 0), (2, 1, 0)),
@@ -32,6 +33,7 @@ class Params(Section):
     tower: Literal["conv1d", "conv2d"] = "conv2d"
     recurrent: Literal["none", "lstm", "gru"] = "lstm"
     layers: int = Field(1, ge=1, le=2, description="of the recurrent part")
+    shortcut: bool = Field(True, description="the logit begins as the correlation of both towers' means over time")
     frames: int | None = Field(None, ge=1, description="of a crop; left out: three seconds at 24 kHz")
     hearing: HearingParams = HearingParams()
     episodes: EpisodeParams = EpisodeParams()
@@ -111,11 +113,17 @@ def _recurrent(params: Params) -> nn.Module | None:
 
 
 class Judge(nn.Module):
-    """Tower and head. The head's first layer is linear in both sides, so that each crop passes it once, alone."""
+    """Tower and head. The head's first layer is linear in both sides, so that each crop passes it once, alone.
+
+    shortcut: what the head says is added to TEMPERED times the correlation of the towers' means over time. The head
+    alone, which sees both sides added up, is long in finding that they are to be compared, if it does; with this
+    the tower learns from the first step, as in a matching network (Vinyals et al. 2016). It has no weights.
+    """
 
     def __init__(self, params: Params, bands: int) -> None:
         super().__init__()
         self.tower = Tower(params)
+        self.shortcut = params.shortcut
         steps = params.steps(params.length) * (1 if self.tower.waves else params.steps(bands))
         self.width = steps * (MAPS[-1] if self.tower.recurrent is None else 2 * HIDDEN)
         sizes = (1024, 256, 64) if params.tower == "conv1d" else (256, 64)
@@ -126,17 +134,33 @@ class Judge(nn.Module):
         self.rest = nn.Sequential(*rest)
 
     def sample(self, embedding: Tensor) -> Tensor:
-        """A candidate's half (B, H) of the first layer, from embeddings (B, D)."""
-        return F.linear(embedding, self.first.weight[:, : self.width])
+        """A candidate's half (B, H) of the first layer and its summary, from embeddings (B, D): (B, H + S)."""
+        return self._with_summary(F.linear(embedding, self.first.weight[:, : self.width]), embedding)
 
     def target(self, embedding: Tensor) -> Tensor:
-        """The half (B, H) of who is to be recognised, from embeddings (B, D)."""
-        return F.linear(embedding, self.first.weight[:, self.width :], self.first.bias)
+        """The half of who is to be recognised and its summary, from embeddings (B, D): (B, H + S)."""
+        return self._with_summary(F.linear(embedding, self.first.weight[:, self.width :], self.first.bias), embedding)
 
     def compare(self, samples: Tensor, targets: Tensor) -> Tensor:
-        """Logits (...) of the halves (..., H), broadcast against each other; their sigmoid is the similarity."""
-        logits: Tensor = self.rest(samples + targets)
-        return logits.squeeze(-1)
+        """Logits (...) of both sides (..., H + S), broadcast against each other; their sigmoid is the similarity."""
+        hidden = self.first.out_features
+        logits: Tensor = self.rest(samples[..., :hidden] + targets[..., :hidden]).squeeze(-1)
+        if not self.shortcut:
+            return logits
+        return logits.float() + TEMPERED * (samples[..., hidden:] * targets[..., hidden:]).sum(-1, dtype=torch.float32)
+
+    def _with_summary(self, half: Tensor, embedding: Tensor) -> Tensor:
+        """Beside it the embedding's mean over time, minus its own mean and of length 1: products are correlations."""
+        if not self.shortcut:
+            return half
+        recurrent = self.tower.recurrent is not None
+        mean = (
+            embedding.unflatten(1, (-1, 2 * HIDDEN)).mean(1)
+            if recurrent
+            else embedding.unflatten(1, (MAPS[-1], -1)).mean(2)
+        )
+        unit = F.normalize(mean - mean.mean(dim=1, keepdim=True), dim=1)
+        return torch.cat([half, unit.to(half.dtype)], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, B) of every crop (B, 1, F, T) as target against every crop as candidate."""
