@@ -25,9 +25,8 @@ from tonestack.config import ModelConfig
 from tonestack.crops import Clips
 from tonestack.layers import Normalise, Tagger, count_multiply_adds
 from tonestack.run import Run
-from tonestack.steps import bfloat16_pays
+from tonestack.steps import bfloat16_pays, set_up_process
 from tonestack.training import TrainingSet, fit
-from tonestack.workers import keep_freed_memory
 
 CLASSES, SECONDS = 41, 6.0  # of a clip
 CUTTING = [(Clips, "_gather"), (Clips, "_finish")]
@@ -141,8 +140,7 @@ def row_of(model: str, run: Run, steps: int, threads: int, peak: float, bandwidt
     """One line of the table: milliseconds a step and their floors."""
     settings, frontend = settings_of(model, run, steps)
     batch = settings.training.batch_size
-    torch.set_num_threads(threads)
-    keep_freed_memory()
+    set_up_process(threads)
     torch.manual_seed(0)
     data, net = made_set(settings, frontend, steps * batch), tagger(settings, frontend.width)
     loss = parts.find("losses", "cross_entropy").build(parts.find("losses", "cross_entropy").Params())

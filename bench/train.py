@@ -34,9 +34,8 @@ from tonestack.jobs import FoldJob
 from tonestack.layers import count_multiply_adds
 from tonestack.learners import network
 from tonestack.run import Run
-from tonestack.steps import bfloat16_pays
+from tonestack.steps import bfloat16_pays, set_up_process
 from tonestack.store import Store
-from tonestack.workers import keep_freed_memory
 
 KIND = "bfloat16" if bfloat16_pays(torch.device("cpu")) else "float32"
 PLAIN = ["augment.mixup=0", "augment.stretch=0", "augment.gain_db=0", "training.verified_only=false"]
@@ -105,8 +104,7 @@ def task_of(home: Path, epochs: int, words: list[str]) -> Task:
 
 def ours(task: Task, fold: int, threads: int) -> tuple[float, float, float]:
     """Seconds of training, accuracy and peak memory of one fold, in any process."""
-    torch.set_num_threads(threads)
-    keep_freed_memory()
+    set_up_process(threads)
     job = replace(task.job, fold=fold, threads=threads)
     started = time.perf_counter()
     fitted = network.fit(job, task.store)
@@ -195,15 +193,16 @@ def measure(task: Task, epochs: int, folder: Path, by_librosa: bool) -> list[dic
         slow_epochs = max(1, epochs // 10)  # clips a second do not change from epoch to epoch
         seconds, _ = usual(task, partial(by_soundfile, spec=SPECS["fast preset"]), recordings, slow_epochs)
         found["DataLoader, librosa"] = (seconds * epochs / slow_epochs, float("nan"), peak_memory())
-    first = found["ours, folds side by side"][0]
+    peak, first = product_peak(cores, getattr(torch, KIND)), found["ours, folds side by side"][0]
+    speed = {name: epochs * clips / seconds for name, (seconds, *_) in found.items()}
     return [
         {
             "input": f"{task.store.width} x {task.length}",
             "GFLOP a crop": work,
             "side": name,
-            "clips/s": epochs * clips / seconds,
-            "GFLOP/s": epochs * clips * work / seconds,
-            "share of peak": epochs * clips * work / seconds / product_peak(cores, getattr(torch, KIND)),
+            "clips/s": speed[name],
+            "GFLOP/s": speed[name] * work,
+            "share of peak": speed[name] * work / peak,
             "accuracy": accuracy if epochs > 1 else float("nan"),
             "peak GiB": memory,
             "ours is faster by": seconds / first,

@@ -64,13 +64,14 @@ def average(run: Run) -> list[Path]:
     (Breiman, Stacked regressions, 1996).
     """
     every = [n for n in oof.experiments(run.oof, made=True) if oof.kind_of(run.oof / n) in oof.MADE]
-    made = [name for name in every if not _is_mean(run, name)]
+    means = [name for name in every if _is_mean(run, name)]
+    made = [name for name in every if name not in means]
     tables = Tables.of(run, made) if len(made) > 1 else None
     if tables is not None and (not tables.probabilities or tables.without_oof()):
         tables = None
     folder = run.oof / made_name(MEAN, made) if tables else None
-    for name in every:  # means of tables that are others by now
-        if _is_mean(run, name) and run.oof / name != folder:
+    for name in means:  # of tables that are others by now
+        if run.oof / name != folder:
             oof.remove(run.oof / name)
     if tables is None or folder is None:
         return []

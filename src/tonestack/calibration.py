@@ -29,7 +29,6 @@ from tonestack.labels import Labels
 from tonestack.metrics import resolve
 from tonestack.run import Experiment, Run
 from tonestack.store import Store
-from tonestack.workers import keep_freed_memory
 
 SAMPLE = 12  # clips whose features are made
 FEW, MORE = 2, 8  # batches of a short and of a longer epoch
@@ -132,10 +131,9 @@ def _stand_in(run: Run, experiment: Experiment, audio: Any, cache: Path) -> Fold
 
 def _seconds(job: FoldJob, counts: Counts) -> float:
     """Seconds of a job, from what an epoch of few clips, one of more and three of few take."""
-    import torch  # in a worker
+    from tonestack.steps import set_up_process  # torch: in a worker
 
-    torch.set_num_threads(job.threads)
-    keep_freed_memory()
+    set_up_process(job.threads)
     settings = job.experiment.config
     opened = Store.open(job.cache, settings.frontend, job.audio)
     learner = parts.find("learners", getattr(parts.find("models", settings.network["name"]), "LEARNER", "network"))

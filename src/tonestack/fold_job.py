@@ -19,8 +19,8 @@ from tonestack.errors import UserError
 from tonestack.files import atomic, claimed, file_hash, write_text
 from tonestack.jobs import FoldJob, config_fingerprint
 from tonestack.learners import Fitted
+from tonestack.steps import set_up_process
 from tonestack.store import Store
-from tonestack.workers import keep_freed_memory
 
 
 def run(job: FoldJob) -> dict[str, Any]:
@@ -32,8 +32,7 @@ def run(job: FoldJob) -> dict[str, Any]:
 def make(job: FoldJob) -> dict[str, Any]:
     """Train, predict held-out and test clips, write the files; return the receipt."""
     started = time.perf_counter()
-    torch.set_num_threads(job.threads)
-    keep_freed_memory()
+    set_up_process(job.threads)
     settings = job.experiment.config
     store = Store.open(job.cache, settings.frontend, job.audio)
     model = parts.find("models", settings.network["name"])

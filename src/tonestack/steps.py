@@ -16,6 +16,7 @@ from tonestack.config import ModelConfig, TrainingParams
 from tonestack.errors import UserError
 from tonestack.layers import Network, Tagger
 from tonestack.losses import AnyLoss, EmbeddingLoss
+from tonestack.workers import keep_freed_memory
 
 T = TypeVar("T")
 WARM_UP = 3  # steps before a graph is recorded: they make the optimiser's state and cuDNN's and cuBLAS's workspaces
@@ -70,6 +71,12 @@ def loss_on(loss_of: AnyLoss, logits: Tensor, embedding: Tensor, targets: Tensor
         value: Tensor = loss_of(logits.float(), targets, weights, embedding.float())
         return value
     return loss_of(logits.float(), targets, weights)
+
+
+def set_up_process(threads: int) -> None:
+    """Set a process up for training: its threads, and a malloc that keeps what is freed."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
 
 
 @dataclass

@@ -153,12 +153,8 @@ class Judge(nn.Module):
         """Beside it the embedding's mean over time, minus its own mean and of length 1: products are correlations."""
         if not self.shortcut:
             return half
-        recurrent = self.tower.recurrent is not None
-        mean = (
-            embedding.unflatten(1, (-1, 2 * HIDDEN)).mean(1)
-            if recurrent
-            else embedding.unflatten(1, (MAPS[-1], -1)).mean(2)
-        )
+        shape, time = ((MAPS[-1], -1), 2) if self.tower.recurrent is None else ((-1, 2 * HIDDEN), 1)
+        mean = embedding.unflatten(1, shape).mean(time)
         unit = F.normalize(mean - mean.mean(dim=1, keepdim=True), dim=1)
         return torch.cat([half, unit.to(half.dtype)], dim=1)
 
