@@ -12,11 +12,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from tonestack.base.files import write_json
 from tonestack.ensemble import searches
 from tonestack.ensemble.blends import BlendParams, row_normal
 from tonestack.ensemble.problem import Problem
-from tonestack.files import write_json
-from tonestack.metrics import resolve
+from tonestack.tables.metrics import resolve
 
 MODELS, CLIPS, CLASSES = 10, 9473, 41
 RESULT = Path(__file__).parent / "results" / "blend.json"

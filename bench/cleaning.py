@@ -21,13 +21,16 @@ import clean_labels
 import make_folds
 import pseudo_label
 import train
-from tonestack import config, folds, labels, parts, revisions, scoring
-from tonestack.cleaning import KEEP, RELABEL
+from tonestack.base import parts
+from tonestack.base.files import write_json
+from tonestack.cleaning.methods import KEEP, RELABEL
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.ensemble import scoring
+from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
-from tonestack.files import write_json
-from tonestack.leaderboard import aligned
-from tonestack.metrics import resolve
-from tonestack.run import Run
+from tonestack.labels import folds, revisions, training_labels
+from tonestack.tables.metrics import resolve
 
 RESULTS = Path(__file__).parent / "results"
 LOSSES: dict[str, dict[str, Any]] = {
@@ -85,7 +88,7 @@ def write_truth(run: Run) -> pd.Series:
     """The revision `truth`: every clip with its true label. Evaluation alone reads it."""
     table = folds.read(run.folds)
     known = pd.read_csv(run.root / "truth.csv", dtype=str).set_index("fname")["label"]
-    rows = labels.read_revision(run.folds, "r0")
+    rows = training_labels.read_revision(run.folds, "r0")
     rows = rows.assign(label=rows["clip_id"].map(known), source="verified")
     revisions.write(run.folds, "truth", rows, pd.DataFrame(), {"parent": "r0", "method": "the truth"})
     (run.folds / "truth.decisions.csv").unlink()
@@ -112,7 +115,7 @@ def judged(run: Run, revision: str, truth: pd.Series) -> dict[str, float]:
 
 def test_score(run: Run, revision: str, variant: str | None = None, changed: dict[str, Any] | None = None) -> float:
     """Test metric of the models trained on a revision, folds combined."""
-    overrides = config.merge([("", run.words.overrides), ("", changed or {})])
+    overrides = layers.merge([("", run.words.overrides), ("", changed or {})])
     chosen = run.but(revision=revision, variant=variant, overrides=overrides)
     name = train.run(chosen)[0].name
     if run.scoring is None:

@@ -22,10 +22,10 @@ import blend
 import score
 import stack
 import submit
+from tonestack.base.files import read_json, write_json
+from tonestack.config.call import Run
 from tonestack.ensemble.blends import row_normal
-from tonestack.files import read_json, write_json
-from tonestack.oof import write_fold
-from tonestack.run import Run
+from tonestack.tables.oof import write_fold
 
 SIZES = {"small": (7, 1000, 300, 26), "large": (10, 9473, 1600, 41)}  # models, train clips, test clips, classes
 RESULT = Path(__file__).parent / "results" / "ensemble.json"

@@ -12,14 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from _measure import FSDMINI, in_turn, peak_memory, report
+from tonestack.config.call import Run
+from tonestack.features import store
+from tonestack.tables.competition import Competition
+from tonestack.training import queue
+
 import librosa
 import numpy as np
 import soundfile
-
-from _measure import FSDMINI, in_turn, peak_memory, report
-from tonestack import jobs, store
-from tonestack.competition import Competition
-from tonestack.run import Run
 
 RATE = 32_000
 SPECS = {
@@ -80,7 +81,7 @@ def check(ours: store.Store, found: Competition, spec: dict[str, Any]) -> float:
 
 def measure(found: Competition, kind: str, rounds: int) -> dict[str, Any]:
     """One line of the table: seconds of every side and what ours gains."""
-    spec, cores = SPECS[kind], jobs.cores()
+    spec, cores = SPECS[kind], queue.cores()
     paths = [found.root / path for path in found.train["path"]]
     by_soundfile(paths[0], spec), by_librosa(paths[0], spec)  # librosa compiles on its first call
     ours = prepared(found, spec, cores)  # and the worker processes start
@@ -109,7 +110,7 @@ def main(clips: int = 998, rounds: int = 2) -> None:
     found, about = competition(clips)
     rows = [measure(found, kind, rounds) for kind in SPECS]
     result = {
-        "about": f"{len(found.train)} clips ({about}), {jobs.cores()} cores; the loops as they are written, on one",
+        "about": f"{len(found.train)} clips ({about}), {queue.cores()} cores; the loops as they are written, on one",
         "ratio": rows[0]["ratio"],
         "ratio_fast_preset": rows[1]["ratio"],
         "peak_gib": peak_memory(),

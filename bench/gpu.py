@@ -28,20 +28,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tonestack.base import parts
+from tonestack.config.layers import ModelConfig
+from tonestack.features.frontends import logmel
+from tonestack.training.augment import draw
+from tonestack.training.crops import Clips
+from tonestack.training.inference import predict
+from tonestack.training.layers import Network, Normalise, Pool, Tagger, activation, count_multiply_adds, dense_head
+from tonestack.training.loop import TrainingSet, fit, run_epoch
+from tonestack.training.losses import cross_entropy
+from tonestack.training.step import autocast, make_optimizer, make_step
+
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from tonestack import parts
-from tonestack.augment import draw
-from tonestack.config import ModelConfig
-from tonestack.crops import Clips
-from tonestack.frontends import logmel
-from tonestack.inference import predict
-from tonestack.layers import Network, Normalise, Pool, Tagger, activation, count_multiply_adds, dense_head
-from tonestack.losses import cross_entropy
-from tonestack.steps import autocast, make_optimizer, make_step
-from tonestack.training import TrainingSet, fit, run_epoch
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
 CLASSES, BANDS, RATE, FOLDS, EPOCHS = 41, 128, 100.0, 5, 40

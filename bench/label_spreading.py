@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
+from tonestack.base.files import write_json
+from tonestack.cleaning.spreading import knn_graph, spread
 
-from tonestack.files import write_json
-from tonestack.spreading import knn_graph, spread
+import numpy as np
 
 CLASSES, KNOWN = 41, 0.4
 RESULTS = Path(__file__).parent / "results"

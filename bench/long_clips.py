@@ -16,7 +16,7 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from tonestack.files import write_json
+from tonestack.base.files import write_json
 
 RESULT = Path(__file__).parent / "results" / "long_clips.json"
 RATE = 44_100

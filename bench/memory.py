@@ -19,9 +19,9 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from tonestack.base.files import write_json
 from tonestack.ensemble.blends import row_normal
-from tonestack.files import write_json
-from tonestack.oof import write_fold
+from tonestack.tables.oof import write_fold
 
 DEFAULT = (12, 20_000, 41, 5_000, 5)
 RESULT = Path(__file__).parent / "results" / "memory.json"

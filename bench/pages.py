@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import report
 from ensemble import SIZES, competition  # type: ignore[import-not-found,unused-ignore]
-from tonestack.files import write_json
-from tonestack.run import Run
+from tonestack.base.files import write_json
+from tonestack.config.call import Run
 
 RESULT = Path(__file__).parent / "results" / "pages.json"
 RECORDINGS, RATE = 200, 44_100  # distinct ones: the clips are links to them, with a hash each
@@ -41,7 +41,7 @@ def recordings(root: Path, names: list[tuple[str, str]]) -> None:
 
 def store(run: Run) -> None:
     """The table of a feature store, so that every clip counts as a recording of its own."""
-    from tonestack.files import write_parquet
+    from tonestack.base.files import write_parquet
     from tonestack.report.material import Material
 
     clips = Material(run).clips[["clip_id", "part"]].assign(offset=0, frames=0, seconds=6.8, status="ok", reason="")

@@ -20,8 +20,8 @@ import stack
 import submit
 import train
 from _measure import report
-from tonestack import planning
-from tonestack.run import Run
+from tonestack.config.call import Run
+from tonestack.studies import planning
 
 STAGES: dict[str, Callable[[Run], Any]] = {
     "prepare": prepare.run,

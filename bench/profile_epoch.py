@@ -13,26 +13,28 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from _measure import copy_bandwidth, product_peak, report
+from tonestack.base import parts
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.config.layers import ModelConfig
+from tonestack.training import loop, queue, step
+from tonestack.training.checkpoint import Average
+from tonestack.training.crops import Clips
+from tonestack.training.layers import Normalise, Tagger, count_multiply_adds
+from tonestack.training.loop import TrainingSet, fit
+from tonestack.training.step import bfloat16_pays, set_up_process
+
 import numpy as np
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from _measure import copy_bandwidth, product_peak, report
-from tonestack import config, jobs, parts, steps, training
-from tonestack.checkpoint import Average
-from tonestack.config import ModelConfig
-from tonestack.crops import Clips
-from tonestack.layers import Normalise, Tagger, count_multiply_adds
-from tonestack.run import Run
-from tonestack.steps import bfloat16_pays, set_up_process
-from tonestack.training import TrainingSet, fit
-
 CLASSES, SECONDS = 41, 6.0  # of a clip
 CUTTING = [(Clips, "_gather"), (Clips, "_finish")]
 RANGES: dict[str, list[tuple[Any, str]]] = {
-    "data": [(training, "draw"), (training, "epoch_places"), *CUTTING, (steps, "augment"), (steps, "mixup")],
-    "forward": [(steps, "outputs"), (steps, "loss_on"), (Normalise, "forward")],
+    "data": [(loop, "draw"), (loop, "epoch_places"), *CUTTING, (step, "augment"), (step, "mixup")],
+    "forward": [(step, "outputs"), (step, "loss_on"), (Normalise, "forward")],
     "backward": [(torch.Tensor, "backward")],
     "optimiser": [(nn.utils, "clip_grad_norm_"), (torch.optim.AdamW, "step"), (Average, "update")],
 }
@@ -67,7 +69,7 @@ def settings_of(model: str, run: Run, steps: int) -> tuple[ModelConfig, Any]:
     settings = run.experiment(model).config
     short = settings.training.model_copy(update={"epochs": 1, "min_steps": 0})
     module = parts.find("frontends", settings.frontend["name"])
-    frontend = module.Frontend(config.part_params("frontends", settings.frontend, "frontend"))
+    frontend = module.Frontend(layers.part_params("frontends", settings.frontend, "frontend"))
     return settings.model_copy(update={"training": short}), frontend
 
 
@@ -86,7 +88,7 @@ def made_set(settings: ModelConfig, frontend: Any, clips: int) -> TrainingSet:
 def tagger(settings: ModelConfig, width: int) -> Tagger:
     """The network behind its normalisation, laid out as a fold job does."""
     module = parts.find("models", settings.network["name"])
-    params = config.part_params("models", settings.network, "network")
+    params = layers.part_params("models", settings.network, "network")
     model = Tagger(
         Normalise(torch.full((width,), -40.0), torch.full((width,), 20.0)), module.build(params, width, CLASSES)
     )
@@ -172,7 +174,7 @@ def row_of(model: str, run: Run, steps: int, threads: int, peak: float, bandwidt
 def main(steps: int = 12) -> None:
     """Profile every network of the fast preset, write, print."""
     run = Run.from_arguments(["data=fsdkaggle2018", "preset=fast", "device=cpu"])
-    threads = jobs.threads_and_jobs(run)[0]
+    threads = queue.threads_and_jobs(run)[0]
     bfloat16 = bfloat16_pays(torch.device("cpu"))
     peak = product_peak(threads, torch.bfloat16 if bfloat16 else torch.float32)
     bandwidth = copy_bandwidth(threads)

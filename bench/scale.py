@@ -19,11 +19,11 @@ import wave
 from pathlib import Path
 from typing import Any
 
+from _measure import RESULTS, report
+
 import matplotlib
 import numpy as np
 import pandas as pd
-
-from _measure import RESULTS, report
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

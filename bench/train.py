@@ -17,25 +17,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import make_folds
+import prepare
+from _measure import peak_memory, product_peak, report
+from features import SPECS, by_soundfile
+from tonestack.base import parts
+from tonestack.config.call import Run
+from tonestack.config.layers import part_params
+from tonestack.ensemble import scoring
+from tonestack.features.store import Store
+from tonestack.training import queue
+from tonestack.training.crops import even_starts
+from tonestack.training.layers import count_multiply_adds
+from tonestack.training.learners import network
+from tonestack.training.queue import FoldJob
+from tonestack.training.step import bfloat16_pays, set_up_process
+
 import joblib
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-
-import make_folds
-import prepare
-from _measure import peak_memory, product_peak, report
-from features import SPECS, by_soundfile
-from tonestack import jobs, parts, scoring
-from tonestack.config import part_params
-from tonestack.crops import even_starts
-from tonestack.jobs import FoldJob
-from tonestack.layers import count_multiply_adds
-from tonestack.learners import network
-from tonestack.run import Run
-from tonestack.steps import bfloat16_pays, set_up_process
-from tonestack.store import Store
 
 KIND = "bfloat16" if bfloat16_pays(torch.device("cpu")) else "float32"
 PLAIN = ["augment.mixup=0", "augment.stretch=0", "augment.gain_db=0", "training.verified_only=false"]
@@ -95,7 +97,7 @@ def task_of(home: Path, epochs: int, words: list[str]) -> Task:
     run = Run.from_arguments(["data=demo", "model=vgg_small", "device=cpu", *words, *PLAIN])
     prepare.run(run)
     make_folds.run(run)
-    made = jobs.build(run, run.experiments())
+    made = queue.build(run, run.experiments())
     store = Store.open(run.cache, made[0].experiment.config.frontend, run.data.audio)
     labels = scoring.read(run.root / "test_post_competition.csv", made[0].classes, "classify")
     truth = {clip: made[0].classes.index(label) for clip, label in zip(labels["clip_id"], labels["label"], strict=True)}
@@ -125,7 +127,7 @@ def side_by_side(task: Task, threads: int, folds: int) -> tuple[float, float, fl
 
 def usual(task: Task, load: Any, sources: list[Path], epochs: int) -> tuple[float, nn.Module]:
     """The usual loop: seconds of training, and the network."""
-    cores = jobs.cores()
+    cores = queue.cores()
     torch.set_num_threads(cores)
     config = task.job.experiment.config.training
     data = Clips(sources, task.job.labels.targets.argmax(axis=1), task.store, task.length, load)
@@ -178,14 +180,14 @@ def spectrogram_files(task: Task, folder: Path) -> list[Path]:
 
 def measure(task: Task, epochs: int, folder: Path, by_librosa: bool) -> list[dict[str, Any]]:
     """Lines of the table: every side of one network."""
-    cores = jobs.cores()
+    cores = queue.cores()
     path_of = dict(zip(task.run.competition().train["clip_id"], task.run.competition().train["path"], strict=True))
     recordings = [task.run.root / path_of[name] for name in task.job.labels.clip_ids]
     spectrograms = spectrogram_files(task, folder / "spectrograms")
     params = task.job.experiment.config.training
     clips = params.plan(len(recordings))[1] * params.batch_size
     work = 3 * 2 * count_multiply_adds(task.network(), torch.zeros(1, 1, task.store.width, task.length)) / 1e9
-    found = {"ours, folds side by side": side_by_side(task, *jobs.threads_and_jobs(task.run))}
+    found = {"ours, folds side by side": side_by_side(task, *queue.threads_and_jobs(task.run))}
     found["ours, one fold, all cores"] = side_by_side(task, cores, 1)
     seconds, model = usual(task, np.load, spectrograms, epochs)
     found["DataLoader, spectrogram files"] = (seconds, usual_accuracy(task, model), peak_memory())
@@ -220,7 +222,7 @@ def main(epochs: int = 20, test: int = 600) -> None:
         rows += measure(whole, 1, Path(folder) / "whole", by_librosa=False)
     ratios = [row["ours is faster by"] for row in rows if row["side"].startswith("DataLoader")]
     result = {
-        "about": f"vgg_small, {epochs} epochs (the whole one: 1), {KIND}, {jobs.cores()} cores; accuracy on "
+        "about": f"vgg_small, {epochs} epochs (the whole one: 1), {KIND}, {queue.cores()} cores; accuracy on "
         f"{len(narrow.truth)} test clips, ± {0.5 / len(narrow.truth) ** 0.5:.3f}",
         "ratio": ratios[2],
         "ratio_narrow": ratios[0],

@@ -5,8 +5,6 @@ repeat where folds.repeats asks for it. Stages that are up to date say so; a run
 stopped.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import time
 
 import blend
@@ -18,8 +16,10 @@ import score
 import stack
 import submit
 import train
-from tonestack import cli, label_loop, revisions
-from tonestack.run import Run
+from tonestack import cli
+from tonestack.cleaning import choose
+from tonestack.config.call import Run
+from tonestack.labels import revisions
 
 
 def run(run: Run) -> None:
@@ -42,13 +42,13 @@ def run(run: Run) -> None:
 
 def loop(run: Run) -> str:
     """The label revision to train on: of every cleaning method, then of the rounds, the best by honest CV."""
-    if not label_loop.wanted(run):
+    if not choose.wanted(run):
         return run.words.revision or "r0"
     run = run.plain()
     names = ["r0", *clean_labels.run(run)]
-    best = label_loop.choose(run, names)
+    best = choose.choose(run, names)
     rounds = pseudo_label.run(run, best)
-    return label_loop.choose(run, [*names, *rounds]) if rounds else best
+    return choose.choose(run, [*names, *rounds]) if rounds else best
 
 
 if __name__ == "__main__":

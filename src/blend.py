@@ -6,25 +6,25 @@ Leaves submissions/<name>/blend.csv, blend.json (weights, scores), diversity.csv
        Scores of trials are fused by logistic regression; reports/<name>/det.png has their error rates.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 import make_folds
 import train
-from tonestack import cli, det, leaderboard, oof, submission
-from tonestack.ensemble import diversity, judge
+from tonestack import cli
+from tonestack.base.files import write_csv, write_json
+from tonestack.competition import submission
+from tonestack.config.call import Run
+from tonestack.ensemble import det, diversity, leaderboard, nested_cv
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.fusion import Fusion
-from tonestack.ensemble.judge import Candidate
+from tonestack.ensemble.nested_cv import Candidate
 from tonestack.ensemble.tables import Tables, made_name
-from tonestack.files import write_csv, write_json
-from tonestack.run import Run
-from tonestack.stage import Stage, alone
+from tonestack.ensemble.up_to_date import Stage, alone
+from tonestack.tables import oof
+
+import numpy as np
+import pandas as pd
 
 
 @alone
@@ -92,10 +92,10 @@ def upstream(run: Run) -> None:
 def search(run: Run, tables: Tables, stage: Stage) -> tuple[Candidate, np.ndarray]:
     """Nested candidates of all searches as a printed table; the choice, and the parts (N,) it was nested over."""
     problem, params = tables.problem(), run.data.blend
-    part = judge.nesting(tables.fold)
+    part = nested_cv.nesting(tables.fold)
     names = params.searches if problem.count > 1 or not tables.probabilities else ("single",)
-    candidates = judge.judge(problem, part[tables.judged], names, params, run.seed, run.cache / "blend")
-    chosen = judge.choose(candidates, problem.metric, problem.targets)
+    candidates = nested_cv.judge(problem, part[tables.judged], names, params, run.seed, run.cache / "blend")
+    chosen = nested_cv.choose(candidates, problem.metric, problem.targets)
     clips = f"{len(problem.targets)} {'verified clips' if tables.probabilities else 'trials'}"
     if len(problem.targets) < judgeable(tables):
         clips = f"a random {len(problem.targets):,} of {judgeable(tables):,} verified clips (memory)"

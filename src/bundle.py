@@ -6,8 +6,6 @@ Leaves bundles/<name>/: infer.py, which writes submission.csv within a time limi
        clips in a process of its own without network.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import importlib.metadata
 import json
 import os
@@ -17,15 +15,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 import predict
-from tonestack import __version__, cli, folds, oof, parts
-from tonestack.errors import UserError
-from tonestack.files import file_hash, write_json, write_text
-from tonestack.metrics import resolve
-from tonestack.predictor import Predictor
-from tonestack.run import Run
+from tonestack import __version__, cli
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import file_hash, write_json, write_text
+from tonestack.config.call import Run
+from tonestack.deploy.predictor import Predictor
+from tonestack.labels import folds
+from tonestack.tables import oof
+from tonestack.tables.metrics import resolve
+
+import numpy as np
 
 PACKAGE = Path(cli.__file__).parent
 TRIED = 8  # test clips of the trial
@@ -38,7 +39,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "src"))
 
-from tonestack.offline import main  # noqa: E402
+from tonestack.deploy.bundle_inference import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], HERE))

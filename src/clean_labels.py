@@ -5,13 +5,13 @@ one method (agree, confident, label_spreading, self_verification), auto all cand
 Leaves folds/<name>/<method>.csv and .json: a label revision; decisions.csv; reports/<name>/clean-<method>.csv, tsne-*.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import make_folds
 import prepare
-from tonestack import clean, cli, revisions
-from tonestack.errors import UserError
-from tonestack.run import Run
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.cleaning import clean
+from tonestack.config.call import Run
+from tonestack.labels import revisions
 
 
 def run(run: Run) -> list[str]:

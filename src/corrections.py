@@ -5,20 +5,19 @@ Leaves folds/<name>/corrections.csv; whatever trains next learns from it. Where 
 shown and nothing is written until prefer=mine or prefer=theirs is given. Without merge= it says what there is.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 from pathlib import Path
 from typing import Literal
 
+import make_folds
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.base.section import Section
+from tonestack.config.call import Run
+from tonestack.ensemble.leaderboard import aligned
+from tonestack.labels import corrections
+
 import pandas as pd
 from pydantic import Field
-
-import make_folds
-from tonestack import cli, corrections
-from tonestack.errors import UserError
-from tonestack.leaderboard import aligned
-from tonestack.run import Run
-from tonestack.section import Section
 
 
 class Wanted(Section):

@@ -4,11 +4,10 @@ Takes  the `download:` section of configs/data/<data>.yaml (download.source=kagg
 Leaves the competition's files below root. A call that was cut off goes on; a second one has nothing to do.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
-from tonestack import cli, fetch
-from tonestack.errors import UserError
-from tonestack.run import Run
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.competition import download
+from tonestack.config.call import Run
 
 
 def run(run: Run) -> None:
@@ -19,7 +18,7 @@ def run(run: Run) -> None:
         print(run.data.download.notice.strip() + "\n")
     if not (run.data.download.zenodo or run.data.download.kaggle or run.data.download.urls):
         raise UserError(f"download: its owners hand the files out themselves; put them into {run.root}")
-    for line in fetch.fetch(run.data.download, run.root):
+    for line in download.fetch(run.data.download, run.root):
         print(f"download: {line}")
     print(run.root)
 

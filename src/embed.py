@@ -5,19 +5,19 @@ Leaves reports/<name>/embeddings/<experiment>-fold<k>.parquet: clip_id, d0, d1, 
 Vectors of one fold can be compared, by their product: the mean cosine over all pairs of test-time crops.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
+import train
+from tonestack import cli
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import write_parquet
+from tonestack.config.call import Experiment, Run
+from tonestack.features.store import Store
+from tonestack.training import queue
+from tonestack.training.crops import Clips
+from tonestack.training.learners import network
+from tonestack.training.queue import FoldJob
 
 import pandas as pd
-
-import train
-from tonestack import cli, jobs, parts
-from tonestack.crops import Clips
-from tonestack.errors import UserError
-from tonestack.files import write_parquet
-from tonestack.jobs import FoldJob
-from tonestack.learners import network
-from tonestack.run import Experiment, Run
-from tonestack.store import Store
 
 
 def run(run: Run) -> None:
@@ -27,7 +27,7 @@ def run(run: Run) -> None:
     experiments = train.run(run)
     competition = run.competition()
     clips = list(dict.fromkeys([*competition.train["clip_id"], *competition.test["clip_id"]]))
-    for job in jobs.build(run, experiments):
+    for job in queue.build(run, experiments):
         table = embedded(run, job, clips)
         path = run.reports / "embeddings" / f"{job.experiment.name}-fold{job.fold}.parquet"
         write_parquet(path, table)

@@ -5,28 +5,29 @@ Leaves exports/<name>/<experiment>/model.onnx, compared with torch on those clip
        needs onnxruntime, numpy and soundfile alone.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import json
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.base.files import atomic
+from tonestack.config.call import Run
+from tonestack.deploy import onnx_export, predict_onnx
+from tonestack.deploy.predictor import Predictor, build_frontend
+from tonestack.deploy.saved import Saved
+from tonestack.features.audio import BadAudio, decode_clip, resample
+from tonestack.labels import revisions
+from tonestack.settings.words import parse_folds
+from tonestack.tables import oof
+
 import numpy as np
 import onnx
 import onnxruntime
 import pandas as pd
 import torch
-
-from tonestack import cli, onnx_graph, oof, predict_onnx, revisions
-from tonestack.audio import BadAudio, decode_clip, resample
-from tonestack.errors import UserError
-from tonestack.files import atomic
-from tonestack.predictor import Predictor, build_frontend
-from tonestack.run import Run
-from tonestack.saved import Saved
-from tonestack.words import parse_folds
 
 CHECKED = 12  # clips: the shortest, the longest and some between
 TOLERANCE = 1e-4  # largest difference of a probability from torch's
@@ -39,7 +40,7 @@ def run(run: Run) -> list[Path]:
         receipts = oof.receipts(run.oof / experiment.name)
         folds = parse_folds(run.words.fold, list(receipts)) if run.words.fold and receipts else None
         saved = Saved(run.oof / experiment.name, run.data.task, torch.device("cpu"), folds)
-        why = onnx_graph.refusal(saved)
+        why = onnx_export.refusal(saved)
         if why and run.words.model:
             raise UserError(why)
         if why:
@@ -52,8 +53,8 @@ def run(run: Run) -> list[Path]:
 def export(run: Run, saved: Saved) -> Path:
     """Export one experiment; return the path of its model."""
     started = time.monotonic()
-    module = onnx_graph.build(saved, run.data.fold_mean, run.data.task != "multilabel")
-    data = with_facts(onnx_graph.to_onnx(module), facts(run, saved, module.sample_rate))
+    module = onnx_export.build(saved, run.data.fold_mean, run.data.task != "multilabel")
+    data = with_facts(onnx_export.to_onnx(module), facts(run, saved, module.sample_rate))
     gaps, took = compare(run, saved, data)
     folder = run.exports / saved.name
     if max(gaps) > TOLERANCE:

@@ -4,13 +4,12 @@ Takes  oof/<name>/ and, if there is one, configs/published/<data>.csv (system, p
 Leaves oof/<name>/leaderboard.csv.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
+from tonestack import cli
+from tonestack.config.call import Run
+from tonestack.config.layers import CONFIGS
+from tonestack.ensemble import leaderboard
 
 import pandas as pd
-
-from tonestack import cli, leaderboard
-from tonestack.config import CONFIGS
-from tonestack.run import Run
 
 
 def run(run: Run) -> None:

@@ -4,16 +4,19 @@ Takes the clip table and, where recordings have been decoded, which clips hold t
 Leaves folds/<name>/r0.csv (clip_id, label, verified, group, fold) and r0.json; for verification also trials.csv.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 from typing import Any
 
-import pandas as pd
+from tonestack import cli
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import claimed, fingerprint
+from tonestack.config.call import Run
+from tonestack.features import store
+from tonestack.labels import folds
+from tonestack.tables import oof
+from tonestack.training import queue
 
-from tonestack import cli, folds, jobs, oof, parts, store
-from tonestack.errors import UserError
-from tonestack.files import claimed, fingerprint
-from tonestack.run import Run
+import pandas as pd
 
 
 def run(run: Run, quiet: bool = False) -> pd.DataFrame:
@@ -94,7 +97,7 @@ def _given(run: Run, quiet: bool, joined: pd.DataFrame) -> pd.DataFrame:
 def refuse_changed_meaning(run: Run, known: dict[str, Any], settings: dict[str, Any]) -> None:
     """Refuse to redraw, with other settings, folds on which experiments were trained."""
     if known and known.get("settings") != settings and oof.experiments(run.oof):
-        changed = jobs.differences({"folds": known["settings"]}, {"folds": settings})
+        changed = queue.differences({"folds": known["settings"]}, {"folds": settings})
         raise UserError(
             f"{run.folds / 'r0.csv'} was made with other settings ({'; '.join(changed)}) and {run.oof} holds tables "
             "that were made on it; give another name= to keep both, or delete both folders"

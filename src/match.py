@@ -5,20 +5,20 @@ Takes  recordings of any format; a Judge of data= and name=, trained first where
 Leaves reports/<name>/match.csv (query, candidate, count) and match.png.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 from pathlib import Path
 from typing import ClassVar
 
+import train
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.base.section import Section
+from tonestack.config.call import Run
+from tonestack.deploy import voice_matching
+from tonestack.ensemble.leaderboard import aligned
+from tonestack.tables import votes
+
 import pandas as pd
 from pydantic import Field
-
-import train
-from tonestack import cli, matching, votes
-from tonestack.errors import UserError
-from tonestack.leaderboard import aligned
-from tonestack.run import Run
-from tonestack.section import Section
 
 
 class Wanted(Section):
@@ -40,13 +40,13 @@ def run(run: Run, wanted: Wanted) -> pd.DataFrame:
     if not wanted.clip:
         raise UserError("match: name a recording: ./run.sh match CLIP.wav enrol=FOLDER data=voices name=NAME")
     queries = [Path(name).expanduser() for name in wanted.clip]
-    new = matching.enrolled(Path(wanted.enrol).expanduser()) if wanted.enrol else []
-    matching.check([*queries, *(path for voice in new for path in voice.paths)], run.data.audio)
+    new = voice_matching.enrolled(Path(wanted.enrol).expanduser()) if wanted.enrol else []
+    voice_matching.check([*queries, *(path for voice in new for path in voice.paths)], run.data.audio)
     judges = [experiment for experiment in train.run(run) if "vote" in experiment.config.network]
     if not judges:
         raise UserError("match: none of the models is a Judge; give model=judge_conv2d_lstm")
     for experiment in judges:
-        table = matching.recognise(run, experiment, queries, new, wanted.known)
+        table = voice_matching.recognise(run, experiment, queries, new, wanted.known)
         print(f"{experiment.name}:")
         print(aligned(pd.DataFrame(votes.rendered(table, {})).drop(columns="")))
     votes.write(run.reports / "match.csv", table)

@@ -3,22 +3,22 @@
 Takes configs/model/*.yaml and the words (preset=, overrides); data= gives the number of classes.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
+from tonestack import cli
+from tonestack.base import parts
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.ensemble.leaderboard import aligned
+from tonestack.training.layers import count_multiply_adds, count_parameters
 
 import pandas as pd
 import torch
-
-from tonestack import cli, config, parts
-from tonestack.layers import count_multiply_adds, count_parameters
-from tonestack.leaderboard import aligned
-from tonestack.run import Run
 
 CLASSES = 41  # of FSDKaggle2018: the sizes can be compared whatever competition is at hand
 
 
 def run(run: Run) -> pd.DataFrame:
     """Print the table; `model=` narrows it."""
-    names = run.words.model or tuple(config.available("model"))
+    names = run.words.model or tuple(layers.available("model"))
     table = pd.DataFrame([describe(run, name) for name in names])
     print(f"{CLASSES} classes where no document says how many; preset {run.data.preset}")
     print(aligned(table.fillna("")))
@@ -29,14 +29,14 @@ def describe(run: Run, name: str) -> dict[str, str]:
     """One row: the network is built and one crop is sent through it."""
     settings = run.experiment(name).config
     frontend_module = parts.find("frontends", settings.frontend["name"])
-    frontend = frontend_module.Frontend(config.part_params("frontends", settings.frontend, "frontend"))
+    frontend = frontend_module.Frontend(layers.part_params("frontends", settings.frontend, "frontend"))
     module = parts.find("models", settings.network["name"])
     if not hasattr(module, "build"):  # not a network: its size depends on the clips
         heard = getattr(module, "INPUT", f"statistics of {frontend.width} bands")
         return {"model": name, "frontend": settings.frontend["name"], "input": heard}
     published = settings.published
     classes = published.classes if published else CLASSES
-    network = module.build(config.part_params("models", settings.network, "network"), frontend.width, classes)
+    network = module.build(layers.part_params("models", settings.network, "network"), frontend.width, classes)
     frames = round(settings.crop.seconds * frontend.frame_rate)
     shape = (1, frontend.width, frames)
     work = count_multiply_adds(network, torch.zeros(1, *shape))

@@ -5,8 +5,6 @@ Prints every stage: its jobs, what is up to date and why the rest is not, and an
 calibration: features of a few clips, a few steps of every model at its real shapes, a few trials of a blend.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import time
 
 import blend
@@ -14,9 +12,11 @@ import make_folds
 import report
 import stack
 import submit
-from tonestack import cli, oof, planning
+from tonestack import cli
+from tonestack.config.call import Run
 from tonestack.ensemble.tables import Tables
-from tonestack.run import Run
+from tonestack.studies import planning
+from tonestack.tables import oof
 
 
 def run(run: Run) -> list[planning.Item]:

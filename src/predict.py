@@ -6,8 +6,6 @@ Leaves tags and probabilities on the terminal (format=json: one line of json a r
        recordings longer than predict.whole seconds, a picture in reports/<name>/timelines/ of the tags over time.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import json
 import re
 import sys
@@ -16,19 +14,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from tonestack import cli
+from tonestack.base.console import bar
+from tonestack.base.errors import UserError
+from tonestack.base.files import fingerprint, read_json
+from tonestack.base.section import Section
+from tonestack.config.call import Run
+from tonestack.deploy import recordings, timeline
+from tonestack.deploy.predictor import Predictor
+from tonestack.deploy.recordings import Heard
+from tonestack.labels import revisions
+from tonestack.settings.words import parse_folds
+from tonestack.tables import oof
+
 import numpy as np
 from pydantic import Field
 from tqdm import tqdm
-
-from tonestack import cli, oof, recordings, revisions, timeline
-from tonestack.errors import UserError
-from tonestack.files import fingerprint, read_json
-from tonestack.predictor import Predictor
-from tonestack.progress import bar
-from tonestack.recordings import Heard
-from tonestack.run import Run
-from tonestack.section import Section
-from tonestack.words import parse_folds
 
 
 class Wanted(Section):

@@ -4,19 +4,19 @@ Takes the competition's csv files and recordings.
 Leaves cache/<name>/<frontend>-<key>/ (always safe to delete) and names the files that cannot be used.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 from typing import Any
 
-from tonestack import cli, jobs, store
-from tonestack.run import Run
+from tonestack import cli
+from tonestack.config.call import Run
+from tonestack.features import store
+from tonestack.training import queue
 
 
 def run(run: Run, frontends: list[dict[str, Any]] | None = None) -> store.PrepareReport:
     """Make the features of `frontends`, or of all models of this call, that are not up to date."""
     specs = frontends or [experiment.config.frontend for experiment in run.experiments()]
     unique = [spec for index, spec in enumerate(specs) if spec not in specs[:index]]
-    report = store.prepare(run.competition(), unique, run.data.audio, run.cache, jobs.decoders(), device=gpu(run))
+    report = store.prepare(run.competition(), unique, run.data.audio, run.cache, queue.decoders(), device=gpu(run))
     print(f"prepare: {report}")
     for row in report.bad.itertuples():
         print(f"  unusable {row.part} clip {row.clip_id}: {row.reason}")
@@ -29,7 +29,7 @@ def gpu(run: Run) -> Any:
     """The GPU that `device=cuda` asks for, to make the features that one can make; None otherwise."""
     if not run.words.device.startswith("cuda"):
         return None
-    from tonestack.learners.network import choose_device  # torch: only here, preparing does without it
+    from tonestack.training.learners.network import choose_device  # torch: only here, preparing does without it
 
     device = choose_device(run.words.device)
     return device if device.type == "cuda" else None

@@ -5,13 +5,14 @@ of configs/pseudo/, other `pseudo.` keys go before it.
 Leaves folds/<name>/pseudo<round>.csv and .json, the rounds' models, reports/<name>/pseudo.csv and pseudo.png.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import make_folds
 import prepare
-from tonestack import cli, parts, pseudo_rounds, revisions
-from tonestack.errors import UserError
-from tonestack.run import Run
+from tonestack import cli
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.cleaning import pseudo_rounds
+from tonestack.config.call import Run
+from tonestack.labels import revisions
 
 
 def run(run: Run, base: str | None = None) -> list[str]:

@@ -5,18 +5,17 @@ Takes  what train, blend and stack take; folds.repeats says how many in all, bas
 Leaves folds/<name>-r<k>/, oof/<name>-r<k>/ and reports/<name>/repeats.csv: mean, 95 % interval, spread, gain.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
-import pandas as pd
-
 import blend
 import make_folds
 import stack
 import train
-from tonestack import cli, repeats
-from tonestack.files import write_csv
-from tonestack.leaderboard import aligned
-from tonestack.run import Run
+from tonestack import cli
+from tonestack.base.files import write_csv
+from tonestack.config.call import Run
+from tonestack.ensemble.leaderboard import aligned
+from tonestack.studies import repeats
+
+import pandas as pd
 
 
 def run(run: Run) -> pd.DataFrame:

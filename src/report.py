@@ -5,15 +5,14 @@ Leaves reports/<name>/index.html, and audit.html: the most doubtful labels to be
        with their pictures, excerpts of recordings and scripts in folders beside them.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import time
 from pathlib import Path
 
 import make_folds
-from tonestack import cli, oof
-from tonestack.run import Run
-from tonestack.stage import Stage
+from tonestack import cli
+from tonestack.config.call import Run
+from tonestack.ensemble.up_to_date import Stage
+from tonestack.tables import oof
 
 OWN = ("assets", "audio", "layers", "spectrograms")  # folders that the report makes
 CODE = Path(__file__).parent / "tonestack" / "report"

@@ -4,16 +4,19 @@ Takes  scoring=FILE (fname or clip_id, label, usage: Public, Private or Ignored)
 Leaves the scores in oof/<name>/scores.json and oof/<name>/leaderboard.csv, and prints both.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
+from tonestack import cli
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.competition import submission
+from tonestack.config import rows
+from tonestack.config.call import Run
+from tonestack.ensemble import leaderboard, scoring
+from tonestack.ensemble.tables import Tables
+from tonestack.ensemble.up_to_date import alone
+from tonestack.tables import oof
+from tonestack.tables.metrics import resolve
 
 import pandas as pd
-
-from tonestack import cli, leaderboard, oof, parts, rows, scoring, submission
-from tonestack.ensemble.tables import Tables
-from tonestack.errors import UserError
-from tonestack.metrics import resolve
-from tonestack.run import Run
-from tonestack.stage import alone
 
 
 @alone

@@ -6,27 +6,28 @@ Leaves reports/<name>/shift/: shift.json and shift.png (how well classifiers tel
        a test clip), near_duplicates.csv (clips that are the same recording, across train and test and across folds).
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import itertools
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 import make_folds
 import prepare
-from tonestack import adversarial, cli, leaderboard, near_duplicates, parts, shift_pictures, statistics, store
-from tonestack.adversarial import Comparison
-from tonestack.ensemble import clip_statistics
-from tonestack.ensemble.clip_statistics import Source
-from tonestack.errors import UserError
-from tonestack.files import write_csv, write_json
-from tonestack.frontends import _spectrogram
-from tonestack.run import Run
-from tonestack.store import Store
+from tonestack import cli
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import write_csv, write_json
+from tonestack.config.call import Run
+from tonestack.ensemble import clip_components, leaderboard
+from tonestack.ensemble.clip_components import Source
+from tonestack.features import clip_statistics, store
+from tonestack.features.frontends import _spectrogram
+from tonestack.features.store import Store
+from tonestack.studies.shift import adversarial, near_duplicates, pictures
+from tonestack.studies.shift.adversarial import Comparison
+
+import numpy as np
+import pandas as pd
 
 PAIRS = (("train", "test"), ("verified", "test"), ("unverified", "test"), ("verified", "unverified"))
 DEFAULT = {"name": "logmel"}  # spectrogram that is measured where no model of the call has one
@@ -63,7 +64,7 @@ def run(run: Run) -> dict[str, Any]:
     profiles = {
         name: profile(clips, name, source) for name in ("verified", "unverified", "test") if clips.side(name).any()
     }
-    shift_pictures.draw(found, profiles, folder / "shift.png")
+    pictures.draw(found, profiles, folder / "shift.png")
     result = {
         "comparisons": [described(name, found[name], telling) for name in found],
         "duplicates": {"exact": 0, "near": 0} | twice["kind"].value_counts().to_dict(),
@@ -93,7 +94,7 @@ def gather(run: Run, source: Source) -> Clips:
     train = competition.train[["clip_id"]].merge(folds[["clip_id", "label", "verified", "fold", "group"]], on="clip_id")
     test = competition.test[["clip_id", "group"]].assign(label="", verified=False, fold=-1)
     table = pd.concat([train.assign(part="train"), test.assign(part="test")], ignore_index=True)
-    x = clip_statistics.measured(run.cache, source.store, table["clip_id"].tolist())
+    x = clip_components.measured(run.cache, source.store, table["clip_id"].tolist())
     heard = np.isfinite(x).all(axis=1)
     if not heard.any():
         raise UserError(f"{run.root}: no clip can be decoded")
@@ -120,7 +121,7 @@ def features(
 ) -> list[dict[str, Any]]:
     """The most telling statistics of one comparison, with the medians of both sets and how far each tells alone."""
     first, second = (clips.x[clips.side(side)] for side in name.split(" / "))
-    names, hertz = statistics.names(source.store.width), centres(source)
+    names, hertz = clip_statistics.names(source.store.width), centres(source)
     rows = []
     for s in np.argsort(-found[0].gain, kind="stable")[: run.data.shift.features]:
         values, which = np.concatenate([first[:, s], second[:, s]]), np.repeat([False, True], [len(first), len(second)])

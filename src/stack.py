@@ -5,23 +5,22 @@ Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other,
        (stacker.safetensors), and submissions/<name>/stack.csv.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import time
 from pathlib import Path
 
+import blend
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.competition import submission
+from tonestack.config.call import Run
+from tonestack.ensemble import clip_components, leaderboard, nested_cv, stacking
+from tonestack.ensemble.clip_components import Statistics
+from tonestack.ensemble.stacking import Fitted, Inputs, Rows
+from tonestack.ensemble.tables import Tables, made_name
+from tonestack.ensemble.up_to_date import Stage, alone
+
 import numpy as np
 import pandas as pd
-
-import blend
-from tonestack import cli, leaderboard, submission
-from tonestack.ensemble import clip_statistics, judge, stackers
-from tonestack.ensemble.clip_statistics import Statistics
-from tonestack.ensemble.stackers import Fitted, Inputs, Rows
-from tonestack.ensemble.tables import Tables, made_name
-from tonestack.errors import UserError
-from tonestack.run import Run
-from tonestack.stage import Stage, alone
 
 
 @alone
@@ -33,27 +32,27 @@ def run(run: Run) -> None:
         print("stack: scores of trials have no classes to stack; blend fuses them")
         return
     params = run.data.stack
-    source = clip_statistics.source_of(run) if params.clip_statistics else None
+    source = clip_components.source_of(run) if params.clip_statistics else None
     stage = record(run, tables)
     if stage.up_to_date():
         return
     if tables.without_oof():
         raise UserError(f"stack: {tables.without_oof()[0]} has no OOF part; name others with stack.tables=...")
     problem = tables.problem()
-    best = judge.searches.find("single").fit(problem, run.data.blend, run.seed, None)(problem.tables)
+    best = nested_cv.searches.find("single").fit(problem, run.data.blend, run.seed, None)(problem.tables)
     clips = tables.folds["clip_id"].tolist(), list(tables.test_ids)
-    statistics = clip_statistics.read(run, source, *clips) if source else None
+    statistics = clip_components.read(run, source, *clips) if source else None
     lines, shipped, outputs = [], [], []
     for name in params.stackers:
         started = time.monotonic()
         rows, test, fitted = stack(run, tables, name, statistics)
-        cv, se = judge.score(problem.metric, rows[tables.judged], problem.targets)
-        gain = judge.paired(problem.metric, rows[tables.judged], best, problem.targets)
+        cv, se = nested_cv.score(problem.metric, rows[tables.judged], problem.targets)
+        gain = nested_cv.paired(problem.metric, rows[tables.judged], best, problem.targets)
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}
         path = run.oof / table / "stacker.safetensors"
-        stackers.save(path, fitted, statistics.projection if statistics else None)
+        stacking.save(path, fitted, statistics.projection if statistics else None)
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
         outputs += [run.oof / table, path]
         lines.append(
@@ -68,7 +67,7 @@ def run(run: Run) -> None:
 def record(run: Run, tables: Tables) -> Stage:
     """What stack was last made from."""
     params = run.data.stack
-    source = clip_statistics.source_of(run) if params.clip_statistics else None
+    source = clip_components.source_of(run) if params.clip_statistics else None
     return Stage(run, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
 
 
@@ -83,10 +82,10 @@ def stack(
     known = np.where(predicted[:, None], stacked, np.float32(1))
     inputs = Inputs.of(known, statistics.train if statistics else None, several)
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
-    every = Rows(inputs, tables.targets, weights, judge.nesting(tables.fold), len(tables.classes))
+    every = Rows(inputs, tables.targets, weights, nested_cv.nesting(tables.fold), len(tables.classes))
     learn = every.where(predicted & (weights > 0))
-    rows = stackers.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, run.seed)
-    fitted = stackers.fit(name, learn, params, run.seed)
+    rows = stacking.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, run.seed)
+    fitted = stacking.fit(name, learn, params, run.seed)
     if not tables.test_ids:
         return rows, None, fitted
     extra = statistics.test if statistics else None

@@ -4,23 +4,24 @@ Takes  configs/study/<study>.yaml and what train takes.
 Leaves oof/<data>-<study>/, tables like any other, and reports/<data>/study-<study>.md: our numbers, the document's.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import clean_labels
 import make_folds
 import prepare
 import pseudo_label
-from tonestack import cli, jobs, label_loop, studies
-from tonestack.errors import UserError
-from tonestack.run import Run
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.cleaning import choose
+from tonestack.config.call import Run
+from tonestack.studies import published
+from tonestack.training import queue
 
 
 def run(run: Run) -> None:
     """Train every row, join and average, score, write the tables."""
     name = run.words.name
     if name is None:
-        raise UserError(f"study: name the study: name={' or name='.join(studies.available())}")
-    study = studies.Study(run.but(name=None), name, studies.load(name))
+        raise UserError(f"study: name the study: name={' or name='.join(published.available())}")
+    study = published.Study(run.but(name=None), name, published.load(name))
     for competition in study.competitions():
         make_folds.run(competition)
     for step in study.settings.labels:
@@ -30,16 +31,16 @@ def run(run: Run) -> None:
         prepare.run(competition, [experiment.config.frontend for experiment in experiments.values()])
     todo = study.jobs(experiments)
     print(f"study: {len(experiments)} experiments, {len(todo)} folds to train")
-    jobs.run_all(study.run, todo)
+    queue.run_all(study.run, todo)
     made, lacking = study.join(experiments)
     text = study.render(made, lacking, study.scores(made))
     print(text)
-    print(studies.write(study, text))
+    print(published.write(study, text))
 
 
 def make_labels(run: Run, stage: str) -> None:
     """Write the label revisions of a step; where all clips are verified, or none is, there is nothing to decide."""
-    if not label_loop.undecided(run):
+    if not choose.undecided(run):
         return
     if stage == "clean_labels":
         clean_labels.make(run)

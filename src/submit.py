@@ -7,24 +7,24 @@ Leaves oof/<name>/mean@<revision>/: the equal mean of the blend and the stackers
 submit.table=NAME submits that table; submit.upload=true sends the file to Kaggle by the official client.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 import blend
-from tonestack import cli, kaggle, leaderboard, oof, submission
-from tonestack.ensemble import judge
+from tonestack import cli
+from tonestack.base.errors import UserError, nearest
+from tonestack.base.files import write_json
+from tonestack.competition import kaggle, submission
+from tonestack.config.call import Run
+from tonestack.ensemble import leaderboard, nested_cv
 from tonestack.ensemble.choice import Choice, best_single, made_tables
 from tonestack.ensemble.tables import Tables, made_name
-from tonestack.errors import UserError, nearest
-from tonestack.files import write_json
-from tonestack.run import Run
-from tonestack.stage import Stage, alone
+from tonestack.ensemble.up_to_date import Stage, alone
+from tonestack.tables import oof
+
+import numpy as np
+import pandas as pd
 
 MEAN = "mean"
 EASIEST = -1  # complexity of a mean that does not even choose between blend and stackers
@@ -136,7 +136,7 @@ def asked_for(run: Run, tables: Tables) -> Choice:
     found, problem = made_tables(one, one.problem(), run), one.problem()
     if found:
         return found[0]
-    cv, se = judge.score(problem.metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
+    cv, se = nested_cv.score(problem.metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
     return Choice(name, 0, problem.tables[0], cv, se, (name,), {name: 1.0})
 
 
@@ -151,12 +151,12 @@ def choose(run: Run, tables: Tables, stage: Stage) -> Choice:
         stage.say("no table has an OOF part: nothing to choose by")
         return Choice.unjudged(made[0])
     sub = tables if not unjudged else Tables.of(run, judged)
-    problem, part = sub.problem(), judge.nesting(sub.fold)[sub.judged]
+    problem, part = sub.problem(), nested_cv.nesting(sub.fold)[sub.judged]
     candidates = [best_single(sub, problem, part, run), *made_tables(sub, problem, run)]
-    picked = judge.choose(candidates, problem.metric, problem.targets)
+    picked = nested_cv.choose(candidates, problem.metric, problem.targets)
     lines = []
     for c in candidates:
-        gain = judge.paired(problem.metric, c.scores, candidates[0].scores, problem.targets)
+        gain = nested_cv.paired(problem.metric, c.scores, candidates[0].scores, problem.targets)
         shown = {"table": f"{'*' if c is picked else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
         lines.append(shown | {"against best single [95 %]": str(gain)})
     stage.say(leaderboard.aligned(pd.DataFrame(lines)))

@@ -6,12 +6,14 @@ Leaves oof/<name>/<experiment>/fold<k>.{parquet,json,safetensors,jsonl}: finishe
 a killed fold goes on from its last epoch.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import make_folds
 import prepare
-from tonestack import cli, jobs, leaderboard, parts, revisions
-from tonestack.run import Experiment, Run
+from tonestack import cli
+from tonestack.base import parts
+from tonestack.config.call import Experiment, Run
+from tonestack.ensemble import leaderboard
+from tonestack.labels import revisions
+from tonestack.training import queue
 
 
 def run(run: Run) -> list[Experiment]:
@@ -19,7 +21,7 @@ def run(run: Run) -> list[Experiment]:
     experiments = run.experiments(revisions.chosen(run.folds))
     prepare.run(run, [experiment.config.frontend for experiment in experiments])
     make_folds.run(run)
-    jobs.run_all(run, jobs.pending(run, experiments))
+    queue.run_all(run, queue.pending(run, experiments))
     task = parts.find("tasks", run.data.task)
     if hasattr(task, "trained"):
         task.trained(run, experiments)

@@ -5,21 +5,22 @@ Leaves reports/<name>/tune/<model>.csv, one row a trial, and <model>.yaml, the b
 Any number of calls may work on one study at once (jobs=N starts N here); one that was killed goes on.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 import os
 import sys
+
+import make_folds
+import prepare
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.base.workers import end_with
+from tonestack.config.call import Run
+from tonestack.ensemble import leaderboard
+from tonestack.studies import tuning
+from tonestack.training import queue
 
 import joblib
 import optuna
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-import make_folds
-import prepare
-from tonestack import cli, jobs, leaderboard, tuning
-from tonestack.errors import UserError
-from tonestack.run import Run
-from tonestack.workers import end_with
 
 DEATHS = 3  # of workers, before it is taken for want of memory
 
@@ -28,7 +29,7 @@ def run(run: Run) -> None:
     """Tune every model of this call."""
     prepare.run(run)
     make_folds.run(run)
-    threads, at_once = jobs.threads_and_jobs(run)
+    threads, at_once = queue.threads_and_jobs(run)
     for experiment in run.experiments():
         one = tuning.Tuning.of(run, experiment.model)
         study = one.study()

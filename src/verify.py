@@ -5,29 +5,30 @@ Leaves nothing: prints every model's score (mean over folds of the cosine of emb
 probability, calibrated by logistic regression on the trials of strangers. Without data= the demo's models are used.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 from pathlib import Path
 from typing import ClassVar
+
+import train
+from tonestack import cli
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.section import Section
+from tonestack.config import layers
+from tonestack.config.call import Experiment, Run
+from tonestack.ensemble import fusion
+from tonestack.ensemble.leaderboard import aligned
+from tonestack.ensemble.tables import Tables
+from tonestack.features.audio import BadAudio, decode, resample
+from tonestack.features.store import Store
+from tonestack.settings.words import Words
+from tonestack.training import queue
+from tonestack.training.crops import Clips
+from tonestack.training.learners import network
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 from scipy.special import expit, logit
-
-import train
-from tonestack import cli, config, jobs, parts
-from tonestack.audio import BadAudio, decode, resample
-from tonestack.crops import Clips
-from tonestack.ensemble import fusion
-from tonestack.ensemble.tables import Tables
-from tonestack.errors import UserError
-from tonestack.leaderboard import aligned
-from tonestack.learners import network
-from tonestack.run import Experiment, Run
-from tonestack.section import Section
-from tonestack.store import Store
-from tonestack.words import Words
 
 DEMO = "demo_trials"
 
@@ -69,10 +70,10 @@ def score(run: Run, experiment: Experiment, waves: list[tuple[np.ndarray, int]])
     """Mean over the folds' networks of the cosine of two recordings: embeddings of two folds have no common space."""
     spec = experiment.config.frontend
     store = Store.open(run.cache, spec, run.data.audio)
-    frontend = parts.find("frontends", spec["name"]).Frontend(config.part_params("frontends", spec, "frontend"))
+    frontend = parts.find("frontends", spec["name"]).Frontend(layers.part_params("frontends", spec, "frontend"))
     features = [frontend(resample(wave, rate, frontend.sample_rate)) for wave, rate in waves]
     clips = Clips.of(features, store, network.choose_device(run.words.device))
-    made = [network.unit_embeddings(job, store, clips) for job in jobs.build(run, [experiment])]
+    made = [network.unit_embeddings(job, store, clips) for job in queue.build(run, [experiment])]
     return float(np.mean([one @ two for one, two in made]))
 
 

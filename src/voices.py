@@ -5,20 +5,20 @@ Leaves input/<name>/<voice>/prompt-N.flac to learn from and input/<name>/<voice>
 A run that was stopped goes on where it was.
 """
 
-from tonestack import environment  # noqa: F401  # isort: skip
-
 from pathlib import Path
 
-from tonestack import cli, jobs, voice_set
-from tonestack.run import Run
-from tonestack.voice_set import VoiceSet
+from tonestack import cli
+from tonestack.competition.demo import voice_set
+from tonestack.competition.demo.voice_set import VoiceSet
+from tonestack.config.call import Run
+from tonestack.training import queue
 
 
 def run(run: Run, wanted: VoiceSet) -> Path:
     """Make the set; say what to call next."""
     given = run.words.root
     root = Path(given).expanduser() if given else run.home / "input" / (run.words.name or "voices")
-    made = voice_set.make(root, wanted, run.words.jobs or jobs.cores())
+    made = voice_set.make(root, wanted, run.words.jobs or queue.cores())
     print(f"{root}: {made.n} voices ({made.voice}), {made.prompts} clips each to learn from and one to recognise")
     print(f"  ./run.sh all data=voices root={root} name={run.words.name or root.name}")
     return root

@@ -69,7 +69,7 @@ def _prepared(tiny_words: list[str], tmp_path_factory: pytest.TempPathFactory) -
     """A home folder with the tiny competition's features and folds, made once."""
     import make_folds
     import prepare
-    from tonestack.run import Run
+    from tonestack.config.call import Run
 
     home = tmp_path_factory.mktemp("prepared")
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +93,7 @@ def _trained(_prepared: Path, tiny_words: list[str], tmp_path_factory: pytest.Te
     import stack
     import submit
     import train
-    from tonestack.run import Run
+    from tonestack.config.call import Run
 
     home = shutil.copytree(_prepared, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True)
     forest = [word for word in tiny_words if not word.startswith(("model", "network", "crop", "inference"))]
@@ -115,7 +115,7 @@ def trained_home(_trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_run(tiny_home: Path, tiny_words: list[str]) -> Callable[..., object]:
     """Resolve a call on the tiny competition: `tiny_run("training.epochs=3")`; later words win."""
-    from tonestack.run import Run
+    from tonestack.config.call import Run
 
     def resolve(*words: str) -> Run:
         given = {word.partition("=")[0]: word for word in [*tiny_words, *words]}

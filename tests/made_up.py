@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+from tonestack.base.files import write_csv, write_json, write_parquet
+from tonestack.labels import folds, revisions
+from tonestack.tables import oof
+
 import numpy as np
 import pandas as pd
 import soundfile
-
-from tonestack import folds, oof, revisions
-from tonestack.files import write_csv, write_json, write_parquet
 
 SCRIPT = "<script>alert(1)</script>"
 LABELS = ("=cmd()", SCRIPT, "Bell", "Drum")

@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
+from tonestack.features import audio
+from tonestack.features.audio import AudioParams, BadAudio, decode, decode_clip, resample
+from wavs import wav_bytes
+
 import numpy as np
 import pytest
 import soundfile
-
-from tonestack import audio
-from tonestack.audio import AudioParams, BadAudio, decode, decode_clip, resample
-from wavs import wav_bytes
 
 PLAIN = AudioParams()
 

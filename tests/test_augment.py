@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
+from tonestack.config.layers import AugmentParams
+from tonestack.training import augment as parts
+
 import pytest
 import torch
 from torch import Generator, Tensor
-
-from tonestack import augment as parts
-from tonestack.config import AugmentParams
 
 STD = torch.full((1, 1, 16, 1), 2.0)
 ON = {

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from tonestack.cleaning import autoencoder, label_pictures
+from tonestack.config.layers import CropParams, ModelConfig, TrainingParams
+from tonestack.training.crops import Clips
+from tonestack.training.models.autoencoder import Autoencoder, Params, build
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-
-from tonestack import autoencoding, label_pictures
-from tonestack.config import CropParams, ModelConfig, TrainingParams
-from tonestack.crops import Clips
-from tonestack.models.autoencoder import Autoencoder, Params, build
 
 SMALL = {"name": "autoencoder", "frames": 14, "channels": (4, 8), "grid": (3, 2), "latent_channels": 2}
 
@@ -50,20 +50,20 @@ def settings(epochs: int, patience: int = 50) -> ModelConfig:
 
 
 def test_pictures_are_whole_clips_of_one_size(clips: Clips) -> None:
-    x = autoencoding.pictures(clips, torch.arange(23), 14)
+    x = autoencoder.pictures(clips, torch.arange(23), 14)
     assert x.shape == (23, 1, 9, 14)
     assert float(x[1, 0, 0].min()) == pytest.approx(10 / 80)
     assert float(x[0, 0, 0].min()) == pytest.approx(70 / 80)
     ramp = Clips(torch.arange(0, -40, -1).half()[:, None], torch.tensor([0]), torch.tensor([40]), torch.zeros(1))
-    assert (autoencoding.pictures(ramp, torch.tensor([0]), 20)[0, 0, 0] * 80).tolist() == list(range(1, 41, 2))
+    assert (autoencoder.pictures(ramp, torch.tensor([0]), 20)[0, 0, 0] * 80).tolist() == list(range(1, 41, 2))
 
 
 def test_training_lowers_the_loss_and_resumes_bit_for_bit(clips: Clips, tmp_path: Path) -> None:
-    model, history = autoencoding.train(settings(12), clips, 9, tmp_path / "a.safetensors")
+    model, history = autoencoder.train(settings(12), clips, 9, tmp_path / "a.safetensors")
     assert history[-1]["inner_loss"] < 0.5 * history[0]["inner_loss"]
 
     calls: list[int] = []
-    original = autoencoding.measure
+    original = autoencoder.measure
 
     def killed(*arguments: object) -> float:
         calls.append(1)
@@ -72,15 +72,15 @@ def test_training_lowers_the_loss_and_resumes_bit_for_bit(clips: Clips, tmp_path
         return original(*arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(autoencoding, "measure", killed)
+        patch.setattr(autoencoder, "measure", killed)
         with pytest.raises(KeyboardInterrupt):
-            autoencoding.train(settings(12), clips, 9, tmp_path / "b.safetensors")
-    again, resumed = autoencoding.train(settings(12), clips, 9, tmp_path / "b.safetensors")
+            autoencoder.train(settings(12), clips, 9, tmp_path / "b.safetensors")
+    again, resumed = autoencoder.train(settings(12), clips, 9, tmp_path / "b.safetensors")
     assert resumed == history
     for key, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
 
-    x = autoencoding.encode(model, clips, 14)
+    x = autoencoder.encode(model, clips, 14)
     assert x.shape == (24, 12)
     assert np.isnan(x[23]).all()
     between = np.linalg.norm(x[0:22:2].mean(0) - x[1:23:2].mean(0))
@@ -91,8 +91,8 @@ def test_training_stops_early_with_the_best_weights(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     falling_then_rising = iter([3.0, 2.0, 1.0, 2.0, 3.0, 4.0, 5.0])
-    monkeypatch.setattr(autoencoding, "measure", lambda *_: next(falling_then_rising))
-    _, history = autoencoding.train(settings(20, patience=2), clips, 9, tmp_path / "a.safetensors")
+    monkeypatch.setattr(autoencoder, "measure", lambda *_: next(falling_then_rising))
+    _, history = autoencoder.train(settings(20, patience=2), clips, 9, tmp_path / "a.safetensors")
     assert [entry["inner_loss"] for entry in history] == [3, 2, 1, 2, 3]
 
 

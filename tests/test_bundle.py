@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bundle
+from conftest import CLASSES, TINY_WORDS
+from tonestack.base.errors import UserError
+from tonestack.base.files import read_json
+from tonestack.competition import submission
+from tonestack.config.call import Run
+from tonestack.config.layers import DataConfig
+from tonestack.deploy import bundle_inference
+from tonestack.deploy.bundle_inference import Effort, Worker, efforts, infer, seconds_of
+from tonestack.deploy.predictor import Predictor
+
 import numpy as np
 import pandas as pd
 import pytest
-
-import bundle
-from conftest import CLASSES, TINY_WORDS
-from tonestack import offline, submission
-from tonestack.config import DataConfig
-from tonestack.errors import UserError
-from tonestack.files import read_json
-from tonestack.offline import Effort, Worker, efforts, infer, seconds_of
-from tonestack.predictor import Predictor
-from tonestack.run import Run
 
 CLOSED = """
 import socket
@@ -64,7 +65,7 @@ def run_script(folder: Path, where: Path, *words: str) -> subprocess.CompletedPr
 
 
 def words(root: Path, output: Path, **more: str) -> dict[str, str]:
-    return offline.WORDS | {"root": str(root), "output": str(output), "device": "cpu"} | more
+    return bundle_inference.WORDS | {"root": str(root), "output": str(output), "device": "cpu"} | more
 
 
 def test_a_bundle_elsewhere_writes_the_very_submission(
@@ -123,7 +124,7 @@ class Clock:
 @pytest.fixture
 def slow(packed: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Clock, list[tuple[str, Any]]]]:
     """Experiments that take a second of a made clock for each clip and crop; and who was asked with how many crops."""
-    from tonestack.saved import Saved
+    from tonestack.deploy.saved import Saved
 
     clock, asked, whole = Clock(), list[tuple[str, Any]](), Saved.probabilities
 
@@ -170,8 +171,8 @@ def test_a_model_that_fails_is_left_out(
 def test_a_defect_leaves_a_valid_file_and_status_1(
     packed: tuple[Path, Path], tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offline, "Predictor", lambda *a: 1 / 0)
-    assert offline.main([f"root={tiny_root}", f"output={tmp_path / 'a.csv'}"], packed[0]) == 1
+    monkeypatch.setattr(bundle_inference, "Predictor", lambda *a: 1 / 0)
+    assert bundle_inference.main([f"root={tiny_root}", f"output={tmp_path / 'a.csv'}"], packed[0]) == 1
     assert len(pd.read_csv(tmp_path / "a.csv")) == 24
 
 
@@ -187,7 +188,7 @@ def test_a_defect_leaves_a_valid_file_and_status_1(
 def test_mistakes_are_one_line(
     arguments: list[str], message: str, packed: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert offline.main(arguments, packed[0]) == 2
+    assert bundle_inference.main(arguments, packed[0]) == 2
     assert message in capsys.readouterr().err
 
 

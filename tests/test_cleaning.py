@@ -3,6 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+from tonestack.base import parts
+from tonestack.cleaning.methods import DROP, KEEP, LEAVE, RELABEL, Evidence, Verdict, agree, confident, group_index
+from tonestack.cleaning.methods import label_spreading as spreading
+from tonestack.cleaning.methods import self_verification as verification
+from tonestack.cleaning.spreading import knn_graph, normalised, spread
+from tonestack.config.layers import CONFIGS, PROJECT
+from tonestack.labels import revisions
+from tonestack.settings.sections import CleanParams
+from tonestack.training.losses import cross_entropy, generalised_cross_entropy, masked
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,15 +20,6 @@ import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 from sklearn.semi_supervised import LabelSpreading
-
-from tonestack import parts, revisions
-from tonestack.cleaning import DROP, KEEP, LEAVE, RELABEL, Evidence, Verdict, agree, confident, group_index
-from tonestack.cleaning import label_spreading as spreading
-from tonestack.cleaning import self_verification as verification
-from tonestack.config import CONFIGS, PROJECT
-from tonestack.label_settings import CleanParams
-from tonestack.losses import cross_entropy, generalised_cross_entropy, masked
-from tonestack.spreading import knn_graph, normalised, spread
 
 REAL = PROJECT.parent / "shared/data/fsdkaggle2018_meta/train.csv"
 

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tonestack import cli
-from tonestack.errors import UserError
-from tonestack.run import Run
-from tonestack.words import Words
+from tonestack.base.errors import UserError
+from tonestack.config.call import Run
+from tonestack.settings.words import Words
+
+import pytest
 
 PROJECT = Path(__file__).parents[1]
 WORDS = ["data=fsdkaggle2018", "preset=smoke"]

@@ -5,15 +5,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.section import Section
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.config.layers import DataConfig, ModelConfig, TrainingParams, available, load_data, load_model, merge
+from tonestack.settings.words import parse
+
 import pytest
 import yaml
-
-from tonestack import config, parts
-from tonestack.config import DataConfig, ModelConfig, TrainingParams, available, load_data, load_model, merge
-from tonestack.errors import UserError
-from tonestack.run import Run
-from tonestack.section import Section
-from tonestack.words import parse
 
 MODELS, PRESETS, DATAS = available("model"), available("preset"), available("data")
 ON_DEMO = "data=fsdkaggle2018", "preset=smoke"
@@ -31,8 +32,8 @@ def data_of(*words: str) -> DataConfig:
 @pytest.fixture
 def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the configs to spoil."""
-    folder = Path(shutil.copytree(config.CONFIGS, tmp_path / "configs"))
-    monkeypatch.setattr(config, "CONFIGS", folder)
+    folder = Path(shutil.copytree(layers.CONFIGS, tmp_path / "configs"))
+    monkeypatch.setattr(layers, "CONFIGS", folder)
     return folder
 
 
@@ -54,15 +55,15 @@ def test_every_model_loads_with_every_preset(preset: str) -> None:
 
 
 SECTIONS = [
-    *(config.DataConfig, config.FoldParams, config.AudioParams, config.BlendParams, config.StackParams),
-    *(config.CropParams, config.AugmentParams, config.TrainingParams, config.InferenceParams),
+    *(layers.DataConfig, layers.FoldParams, layers.AudioParams, layers.BlendParams, layers.StackParams),
+    *(layers.CropParams, layers.AugmentParams, layers.TrainingParams, layers.InferenceParams),
     *(parts.find("models", name).Params for name in parts.names("models")),
 ]
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: f"{section.__module__}.{section.__name__}")
 def test_every_setting_is_read_somewhere(section: type[Section]) -> None:
-    source = "".join(path.read_text() for path in (config.PROJECT / "src").rglob("*.py"))
+    source = "".join(path.read_text() for path in (layers.PROJECT / "src").rglob("*.py"))
     read = [key for key in section.model_fields if re.search(rf"\.{key}\b|get\(\"{key}\"\)", source)]
     assert read == list(section.model_fields)
 

@@ -4,18 +4,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import corrections as verb
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.base.files import inert, uninert, write_csv
+from tonestack.cleaning import clean, pseudo_rules
+from tonestack.config.call import Run
+from tonestack.config.layers import TrainingParams
+from tonestack.labels import corrections, folds, revisions, training_labels
+from tonestack.tasks import classify
+from tonestack.training import queue
+
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import corrections as verb
-from tonestack import clean, cli, corrections, folds, jobs, labels, pseudo, revisions
-from tonestack.config import TrainingParams
-from tonestack.errors import UserError
-from tonestack.files import inert, uninert, write_csv
-from tonestack.run import Run
-from tonestack.tasks import classify
 
 TinyRun = Callable[..., Run]
 AB = ("a", "b")
@@ -38,8 +41,8 @@ def put(folder: Path, *rows: tuple[str, str, str], table: pd.DataFrame = TABLE) 
 
 def learnt(folder: Path, revision: str, holdout: int, **params: object) -> dict[str, tuple[str, float]]:
     """By clip, the label and the weight that a holdout trains with."""
-    rows = labels.read_revision(folder, revision)
-    made = labels.for_holdout(rows, holdout, AB, classify.targets, TrainingParams.model_validate(params))
+    rows = training_labels.read_revision(folder, revision)
+    made = training_labels.for_holdout(rows, holdout, AB, classify.targets, TrainingParams.model_validate(params))
     names = [AB[i] for i in made.targets.argmax(axis=1)]
     return dict(zip(made.clip_ids, zip(names, made.weights.tolist(), strict=True), strict=True))
 
@@ -58,7 +61,7 @@ def test_a_correction_stands_above_what_a_method_has_decided(tmp_path: Path) -> 
     folder = put(tmp_path, ("w", "relabel", "b"), ("x", "keep", "b"), ("u", "drop", ""))
     rows = [("w", 1, "a", 0.2, "relabelled"), ("w", 0, "a", 1.0, "promoted"), ("u", 1, "a", 1.0, "verified")]
     write_csv(folder / "spread.csv", pd.DataFrame(rows, columns=revisions.COLUMNS))
-    made = labels.read_revision(folder, "spread")
+    made = training_labels.read_revision(folder, "spread")
     assert set(made.itertuples(index=False, name=None)) == {
         ("w", 0, "b", 1.0, "corrected"),
         ("w", 2, "b", 1.0, "corrected"),
@@ -71,14 +74,16 @@ def test_soft_labels_are_corrected_to_0_and_1(tmp_path: Path) -> None:
     folder = put(tmp_path, ("w", "relabel", "b"))
     rows = pd.DataFrame([("w", 0, "a", 1.0, "given", 0.7, 0.3), ("y", 0, "a", 1.0, "given", 0.75, 0.25)])
     write_csv(folder / "soft.csv", rows.set_axis([*revisions.COLUMNS, *AB], axis=1))
-    made = labels.for_holdout(labels.read_revision(folder, "soft"), 0, AB, classify.targets, TrainingParams())
+    made = training_labels.for_holdout(
+        training_labels.read_revision(folder, "soft"), 0, AB, classify.targets, TrainingParams()
+    )
     assert dict(zip(made.clip_ids, made.targets.tolist(), strict=True)) == {"y": [0.75, 0.25], "w": [0.0, 1.0]}
 
 
 def test_corrected_labels_count_as_verified(tmp_path: Path) -> None:
     folder = put(tmp_path, ("w", "relabel", "b"), ("y", "drop", ""))
     assert set(learnt(folder, "r0", 0, verified_only=True)) == {"w"}
-    assert "corrected" in pseudo.TRUSTED
+    assert "corrected" in pseudo_rules.TRUSTED
     table = corrections.on_table(folds.read(folder), corrections.read(folder)).set_index("clip_id")
     assert table.loc["w", ["label", "verified"]].tolist() == ["b", True]
     assert not table.loc["y", "verified"]
@@ -87,19 +92,19 @@ def test_corrected_labels_count_as_verified(tmp_path: Path) -> None:
 
 def test_without_corrections_nothing_changes(tmp_path: Path) -> None:
     folds.write(tmp_path, TABLE, {})
-    before = labels.read_revision(tmp_path, "r0")
+    before = training_labels.read_revision(tmp_path, "r0")
     corrections.write(tmp_path, said())
-    assert labels.read_revision(tmp_path, "r0").equals(before)
+    assert training_labels.read_revision(tmp_path, "r0").equals(before)
 
 
 def test_changed_corrections_make_stale_what_has_learnt_from_the_clip_and_leave_scores_alone(tiny_run: TinyRun) -> None:
     run = tiny_run()
-    before = jobs.build(run, run.experiments())
+    before = queue.build(run, run.experiments())
     table = folds.read(run.folds)
     clip = table[~table["verified"] & (table["fold"] == 0)].iloc[0]
     other = next(name for name in run.competition().classes if name != clip["label"])
     corrections.write(run.folds, said((clip["clip_id"], "relabel", other)))
-    after = jobs.build(run, run.experiments())
+    after = queue.build(run, run.experiments())
     assert [a.inputs == b.inputs for a, b in zip(after, before, strict=True)] == [True, False]
     assert all((a.truth == b.truth).all() and (a.scored == b.scored).all() for a, b in zip(after, before, strict=True))
 

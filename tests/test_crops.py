@@ -3,14 +3,14 @@
 from functools import partial
 from typing import Literal
 
+from tonestack.training import crops
+from tonestack.training.crops import Clips, ahead, even_starts, random_starts
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tonestack import crops
-from tonestack.crops import Clips, ahead, even_starts, random_starts
 
 LENGTHS = [7, 3, 12, 1]
 FILL = [-1.0, -2.0]

@@ -4,17 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tonestack.features import gpu_logmel
+from tonestack.features.audio import AudioParams
+from tonestack.features.frontends import logmel
+from tonestack.features.store import Store, prepare
+from tonestack.tables.competition import Competition
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import torch
-
-from tonestack import device_logmel
-from tonestack.audio import AudioParams
-from tonestack.competition import Competition
-from tonestack.frontends import logmel
-from tonestack.store import Store, prepare
 
 RATE = 16_000
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def test_the_frames_are_the_cpus(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("group", [1, 7, 64])
 def test_groups_may_end_anywhere(monkeypatch: pytest.MonkeyPatch, group: int) -> None:
-    monkeypatch.setattr(device_logmel, "GROUP", group)
+    monkeypatch.setattr(gpu_logmel, "GROUP", group)
     compare([recording(0.2), recording(0.005, 1), np.zeros(0, np.float32), recording(0.4, 2)])
 
 

@@ -11,13 +11,13 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+from conftest import TINY_WORDS
+from tonestack.base.files import read_json
+from tonestack.config.layers import DataConfig, ModelConfig
+from tonestack.settings.words import DATA_KEYS, Words
+
 import pytest
 import yaml
-
-from conftest import TINY_WORDS
-from tonestack.config import DataConfig, ModelConfig
-from tonestack.files import read_json
-from tonestack.words import DATA_KEYS, Words
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]

@@ -11,11 +11,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tonestack.config.call import Run
+from tonestack.ensemble.leaderboard import COLUMNS
+
 import pandas as pd
 import pytest
-
-from tonestack.leaderboard import COLUMNS
-from tonestack.run import Run
 
 SRC = Path(__file__).parents[1] / "src"
 TABLES = {"blend@r0", "mean@r0", "stack-lightgbm@r0", "stack-logistic@r0", "vgg_small@r0"}

@@ -11,17 +11,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.config.call import Run
+from tonestack.training import engines, fold_job, queue
+from tonestack.training.engines import local
+from tonestack.training.queue import FoldJob
+
 import joblib
 import joblib.executor
 import pytest
 import torch
 from joblib.externals.loky import reusable_executor
-
-from tonestack import engines, fold_job, jobs, parts
-from tonestack.engines import local
-from tonestack.errors import UserError
-from tonestack.jobs import FoldJob
-from tonestack.run import Run
 
 TinyRun = Callable[..., Run]
 HAS_RAY = importlib.util.find_spec("ray") is not None
@@ -30,8 +31,8 @@ LONG = "training.epochs=80"  # so many that a job can be ended in the middle
 
 def work(run: Run) -> list[FoldJob]:
     """Train what is not up to date; return the jobs."""
-    made = jobs.build(run, run.experiments())
-    jobs.run_all(run, jobs.pending(run, run.experiments()))
+    made = queue.build(run, run.experiments())
+    queue.run_all(run, queue.pending(run, run.experiments()))
     return made
 
 
@@ -86,7 +87,7 @@ def test_places_for_jobs(monkeypatch: pytest.MonkeyPatch, gpus: int, words: list
 def test_a_free_place_takes_the_next_job(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_work", lambda job, caller: {"device": job.device})
     monkeypatch.setattr(local, "get_memmapping_executor", lambda *a, **k: Inline())
-    todo = jobs.build(tiny_run(), tiny_run().experiments()) * 3
+    todo = queue.build(tiny_run(), tiny_run().experiments()) * 3
     used = [receipt["device"] for receipt in local._side_by_side(todo, ["cuda:0", "cuda:1"])]
     assert sorted(used) == ["cuda:0"] * 3 + ["cuda:1"] * 3
 
@@ -128,7 +129,7 @@ def test_processes_that_are_always_lost_are_said_so(tiny_run: TinyRun, monkeypat
 
     asked: list[int] = []
     monkeypatch.setattr(local, "_side_by_side", lost)
-    todo = jobs.build(tiny_run("jobs=2"), tiny_run().experiments())
+    todo = queue.build(tiny_run("jobs=2"), tiny_run().experiments())
     with pytest.raises(UserError, match="processes were lost 3 times, most likely for want of memory; give jobs=1"):
         list(local.run(tiny_run("jobs=2"), todo))
     assert asked == [2, 1, 1]
@@ -198,12 +199,12 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ToyRay]]:
         monkeypatch.setitem(sys.modules, "ray", ray)
         monkeypatch.setitem(sys.modules, "ray.exceptions", ray.exceptions)
         ray.__spec__ = importlib.util.spec_from_loader("ray", None)
-        monkeypatch.delitem(sys.modules, "tonestack.engines.ray", raising=False)
+        monkeypatch.delitem(sys.modules, "tonestack.training.engines.ray", raising=False)
         parts.find.cache_clear()
         return ray
 
     yield make
-    sys.modules.pop("tonestack.engines.ray", None)
+    sys.modules.pop("tonestack.training.engines.ray", None)
     parts.find.cache_clear()
 
 
@@ -277,7 +278,7 @@ def test_a_gpu_that_the_cluster_has_not_is_refused(toy: Callable[..., ToyRay], w
 
 def wait_for_the_other(folder: Path) -> None:
     """Import what training needs and end when both nodes have: then their jobs begin together."""
-    importlib.import_module("tonestack.fold_job")
+    importlib.import_module("tonestack.training.fold_job")
     (folder / f"ready{os.getpid()}").touch()
     while len(list(folder.glob("ready*"))) < 2:
         time.sleep(0.01)

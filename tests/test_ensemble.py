@@ -3,18 +3,18 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-from tonestack.ensemble import diversity, judge, searches, stackers
+from tonestack.base.errors import UserError
+from tonestack.ensemble import diversity, nested_cv, searches, stacking
 from tonestack.ensemble.blends import Blend, BlendParams, equal, from_sum, row_normal, row_ranks, tempered, to_summand
-from tonestack.ensemble.judge import nesting
+from tonestack.ensemble.nested_cv import nesting
 from tonestack.ensemble.problem import Problem, targets_of
 from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.searches.log_loss import loss_and_slope
-from tonestack.ensemble.stackers import Inputs, Rows, StackParams
-from tonestack.errors import UserError
-from tonestack.metrics import indicator, resolve
+from tonestack.ensemble.stacking import Inputs, Rows, StackParams
+from tonestack.tables.metrics import indicator, resolve
+
+import numpy as np
+import pytest
 
 PARAMS = BlendParams(trials=200, batch=50)
 SAMPLED = ("tpe", "cmaes")
@@ -162,7 +162,7 @@ def test_independent_labels() -> None:
         blend = searches.find(name).fit(problem, BlendParams(trials=50, power=1.0), 0, None)
         assert problem.score(blend) > 0.75, name
     fold = np.arange(400) % 4
-    found = judge.judge(problem, fold, ["single", "log_loss"], BlendParams(power=1.0), 0, None)
+    found = nested_cv.judge(problem, fold, ["single", "log_loss"], BlendParams(power=1.0), 0, None)
     assert all(0 < c.se < 0.05 for c in found)
     assert targets_of(["a,c", "b"], ["a", "b", "c"], "multilabel").tolist() == [[1, 0, 1], [0, 1, 0]]
     with pytest.raises(UserError, match="row 3: label 'x'"):
@@ -186,10 +186,10 @@ def test_a_search_goes_on_where_it_was_killed(tmp_path: Path) -> None:
 def test_nested_blends_never_see_their_fold() -> None:
     problem = toy(clips=200)
     fold = np.arange(200) % 4
-    first = judge.judge(problem, fold, ["log_loss"], PARAMS, 0, None)[0]
+    first = nested_cv.judge(problem, fold, ["log_loss"], PARAMS, 0, None)[0]
     spoiled = Problem(problem.tables, problem.targets.copy(), problem.metric, problem.names)
     spoiled.targets[fold == 1] = (spoiled.targets[fold == 1] + 1) % 6
-    second = judge.judge(spoiled, fold, ["log_loss"], PARAMS, 0, None)[0]
+    second = nested_cv.judge(spoiled, fold, ["log_loss"], PARAMS, 0, None)[0]
     np.testing.assert_array_equal(first.by_fold[1].weights, second.by_fold[1].weights)
     assert not np.array_equal(first.by_fold[0].weights, second.by_fold[0].weights)
 
@@ -204,7 +204,7 @@ def test_the_nested_score_does_not_flatter(name: str) -> None:
     for seed in range(20):
         problem = toy(models=6, clips=1200, seed=seed)
         tuned, fresh = problem.rows(np.arange(200)), problem.rows(np.arange(200, 1200))
-        found = judge.judge(tuned, np.arange(200) % 4, [name], params, 0, None)[0]
+        found = nested_cv.judge(tuned, np.arange(200) % 4, [name], params, 0, None)[0]
         gaps.append(found.cv - fresh.score(found.blend))
     assert np.mean(gaps) < 2 * np.std(gaps) / np.sqrt(len(gaps))
 
@@ -213,25 +213,25 @@ def test_ties_go_to_the_simpler() -> None:
     problem = toy(clips=400)
     same = Problem(np.repeat(problem.tables[:1], 3, axis=0), problem.targets, problem.metric, ("a", "b", "c"))
     names = ["cmaes", "greedy", "single", "geometric"]
-    found = judge.judge(same, np.arange(400) % 4, names, BlendParams(trials=40), 0, None)
-    chosen = judge.choose(found, same.metric, same.targets)
+    found = nested_cv.judge(same, np.arange(400) % 4, names, BlendParams(trials=40), 0, None)
+    chosen = nested_cv.choose(found, same.metric, same.targets)
     assert chosen.name == "geometric"
     assert chosen.gain.low <= 0 <= chosen.gain.high
     rng = np.random.default_rng(0)
     noise = rng.dirichlet(np.ones(6), (3, 400)).astype(np.float32)
     mixed = Problem(np.concatenate([problem.tables[3:], noise]), problem.targets, problem.metric, tuple("abcd"))
-    found = judge.judge(mixed, np.arange(400) % 4, ["geometric", "single"], PARAMS, 0, None)
-    assert judge.choose(found, mixed.metric, mixed.targets).name == "single"
+    found = nested_cv.judge(mixed, np.arange(400) % 4, ["geometric", "single"], PARAMS, 0, None)
+    assert nested_cv.choose(found, mixed.metric, mixed.targets).name == "single"
 
 
 def test_intervals() -> None:
     problem = toy(clips=2000)
     metric, targets = problem.metric, problem.targets
     values = metric.per_clip(problem.tables[0], targets)
-    cv, se = judge.score(metric, problem.tables[0], targets)
+    cv, se = nested_cv.score(metric, problem.tables[0], targets)
     assert cv == pytest.approx(values.mean())
     assert se == pytest.approx(values.std() / np.sqrt(2000), rel=0.1)
-    gap = judge.paired(metric, problem.tables[3], problem.tables[0], targets)
+    gap = nested_cv.paired(metric, problem.tables[3], problem.tables[0], targets)
     assert 0 < gap.low < gap.value < gap.high
     assert nesting(np.zeros(10, dtype=int)).max() == 4
     assert nesting(np.array([0, 1, -1])).tolist() == [0, 1, -1]
@@ -254,13 +254,13 @@ def test_stackers(name: str) -> None:
     fold = np.where(np.arange(400) < 390, np.arange(400) % 4, -1)
     rows = Rows(inputs, problem.targets, np.ones(400), fold, 4).where(fold >= 0)
     params = StackParams(rounds=10, jobs=1)
-    found = stackers.nested(name, rows, inputs, fold, params, 0)
+    found = stacking.nested(name, rows, inputs, fold, params, 0)
     assert np.isnan(found[390:]).all()
     np.testing.assert_allclose(found[:390].sum(axis=1), 1, rtol=1e-4)
     best = max(float(problem.metric(t[:390], problem.targets[:390])) for t in problem.tables)
     assert float(problem.metric(found[:390], problem.targets[:390])) > best - 0.02
     spoiled = Rows(rows.inputs, np.where(rows.fold == 2, 0, rows.targets), rows.weights, rows.fold, 4)
-    again = stackers.nested(name, spoiled, inputs, fold, params, 0)
+    again = stacking.nested(name, spoiled, inputs, fold, params, 0)
     np.testing.assert_array_equal(found[fold == 2], again[fold == 2])
 
 
@@ -286,5 +286,5 @@ def test_stackers_know_when_there_is_nothing_to_learn() -> None:
     rows = Rows(Inputs.of(problem.tables), problem.targets, np.ones(3000), fold, 6)
     best = problem.score(Blend(np.array([0.5, 0.3, 0.2]), 0.0))
     for name in ("logistic", "lightgbm"):
-        found = stackers.nested(name, rows, rows.inputs, fold, StackParams(rounds=20), 0)
+        found = stacking.nested(name, rows, rows.inputs, fold, StackParams(rounds=20), 0)
         assert float(problem.metric(found, problem.targets)) > best - 0.01, name

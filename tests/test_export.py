@@ -8,23 +8,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import export
+from conftest import RATE, TINY_WORDS, sound
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.config.call import Run
+from tonestack.config.layers import CropParams, InferenceParams, ModelConfig, part_params
+from tonestack.deploy import onnx_export, predict_onnx
+from tonestack.deploy.predictor import Predictor
+from tonestack.deploy.saved import Saved
+from tonestack.features.audio import AudioParams, decode_clip
+from tonestack.tables import oof
+from tonestack.training.crops import even_starts
+
 import numpy as np
 import onnxruntime
 import pytest
 import soundfile
 import soxr
 import torch
-
-import export
-from conftest import RATE, TINY_WORDS, sound
-from tonestack import onnx_graph, oof, parts, predict_onnx
-from tonestack.audio import AudioParams, decode_clip
-from tonestack.config import CropParams, InferenceParams, ModelConfig, part_params
-from tonestack.crops import even_starts
-from tonestack.errors import UserError
-from tonestack.predictor import Predictor
-from tonestack.run import Run
-from tonestack.saved import Saved
 
 SPECTRAL = {"sample_rate": 8000, "n_fft": 256, "hop_length": 128}
 FRONTENDS = [
@@ -73,7 +75,7 @@ def test_crops_begin_where_those_of_inference_do(crops: int, overlap: float, sho
     settings = ModelConfig(
         frontend={}, network={}, crop=CropParams(short=short), inference=InferenceParams(crops=crops, overlap=overlap)
     )
-    cut = onnx_graph.Crops(20, settings, torch.full((1,), -7.0))
+    cut = onnx_export.Crops(20, settings, torch.full((1,), -7.0))
     for total in (1, 7, 19, 20, 21, 33, 40, 64, 200):
         _, starts = even_starts(np.array([total]), 20, overlap, crops)
         frames = torch.arange(total, dtype=torch.float32).reshape(1, total, 1)
@@ -153,7 +155,7 @@ def test_what_cannot_be_exported_is_refused_or_left_out(trained_home: Path, tiny
     saved = Saved(run.oof / "vgg_small@r0", "classify", torch.device("cpu"))
     saved.settings = saved.settings.model_copy(update={"frontend": {"name": "cqt"}})
     with pytest.raises(UserError, match="the frontend 'cqt' cannot be exported; lnmel"):
-        onnx_graph.build(saved, "geometric", True)
+        onnx_export.build(saved, "geometric", True)
     with pytest.raises(UserError, match="no finished fold"):
         export.run(Run.from_arguments(["data=fsdkaggle2018", "model=crnn", f"root={tiny_root}"]))
 
@@ -161,7 +163,7 @@ def test_what_cannot_be_exported_is_refused_or_left_out(trained_home: Path, tiny
 def test_a_model_that_differs_is_not_written(
     trained_home: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_graph, "to_onnx", lambda module: b"")
+    monkeypatch.setattr(onnx_export, "to_onnx", lambda module: b"")
     monkeypatch.setattr(export, "with_facts", lambda data, known: data)
     monkeypatch.setattr(export, "compare", lambda run, saved, data: ([2e-4], 0.0))
     with pytest.raises(UserError, match=r"differs from torch by 0\.0002"):
@@ -179,7 +181,7 @@ def test_folds_and_settings_of_inference_are_those_of_predict(trained_home: Path
     predictor = Predictor(run.oof, "vgg_small@r0", run.data)
     predictor.saved["vgg_small@r0"].settings = saved.settings
     export.in_float32(predictor)
-    module = onnx_graph.build(saved, "arithmetic", True)
+    module = onnx_export.build(saved, "arithmetic", True)
     for name in ("test000.wav", "test001.wav", "test002.wav"):
         clip = decode_clip(tiny_root / "audio_test" / name, AudioParams())
         wave = torch.from_numpy(soxr.resample(clip.wave, RATE, 8000, quality="HQ"))

@@ -4,6 +4,12 @@ import itertools
 import pickle
 from typing import Any
 
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.features.frontends import picture, story
+from tonestack.features.speech import _lpc, dwt, plp
+from tonestack.features.speech._piece import FrameParams, Piece
+
 import librosa
 import numpy as np
 import pytest
@@ -11,12 +17,6 @@ import pywt
 import scipy.fft
 from scipy import signal
 from scipy.interpolate import CubicSpline
-
-from tonestack import parts
-from tonestack.errors import UserError
-from tonestack.features import _lpc, dwt, plp
-from tonestack.features._piece import FrameParams, Piece
-from tonestack.frontends import picture, story
 
 RATE, SIZE, HOP = 16_000, 512, 160
 NAMES = parts.names("features")

@@ -12,14 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import download as download_verb
-from tonestack import fetch
-from tonestack.config import DownloadParams
-from tonestack.errors import UserError
-from tonestack.run import Run
-from tonestack.unpack import Limits, unpack
+from tonestack.base.errors import UserError
+from tonestack.competition import download
+from tonestack.competition.unpack import Limits, unpack
+from tonestack.config.call import Run
+from tonestack.config.layers import DownloadParams
+
+import pytest
 
 
 def make_zip(members: dict[str, bytes]) -> bytes:
@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(fetch, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     noise = bytes(range(256)) * 4000
     one = Server({"meta.zip": make_zip({"meta/train.csv": b"fname,label\n"}), "notes.bin": noise})
     thread = threading.Thread(target=partial(one.serve_forever, poll_interval=0.02), daemon=True)
@@ -99,31 +99,31 @@ def params(server: Server, **more: Any) -> DownloadParams:
 
 
 def test_a_record_is_fetched_once(tmp_path: Path, server: Server) -> None:
-    lines = fetch.fetch(params(server), tmp_path / "root")
+    lines = download.fetch(params(server), tmp_path / "root")
     assert (tmp_path / "root/meta/train.csv").read_text() == "fname,label\n"
     assert (tmp_path / "root/notes.bin").stat().st_size == 1_024_000
     assert "checksum right" in lines[0]
     asked = len(server.asked)
-    assert all("up to date" in line for line in fetch.fetch(params(server), tmp_path / "root"))
+    assert all("up to date" in line for line in download.fetch(params(server), tmp_path / "root"))
     assert len(server.asked) == asked
     assert [p.name for p in (tmp_path / "root/.download").iterdir()] == ["done.json"]
 
 
 def test_a_download_goes_on_where_it_was_cut_off(tmp_path: Path, server: Server) -> None:
     server.hang_up_after["notes.bin"] = 300_000
-    fetch.fetch(params(server, files=["notes.bin"]), tmp_path)
+    download.fetch(params(server, files=["notes.bin"]), tmp_path)
     assert server.asked == [("notes.bin", None), ("notes.bin", "bytes=262144-")]
     assert (tmp_path / "notes.bin").read_bytes() == server.files["notes.bin"]
 
 
 def test_a_killed_download_goes_on(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "TRIES", 1)
+    monkeypatch.setattr(download, "TRIES", 1)
     server.hang_up_after["notes.bin"] = 300_000
     with pytest.raises(UserError, match="goes on where it stopped"):
-        fetch.fetch(params(server, files=["notes.bin"]), tmp_path)
+        download.fetch(params(server, files=["notes.bin"]), tmp_path)
     assert not (tmp_path / "notes.bin").exists()
     server.ranges = False  # a server that ignores ranges: from the start again
-    fetch.fetch(params(server, files=["notes.bin"]), tmp_path)
+    download.fetch(params(server, files=["notes.bin"]), tmp_path)
     assert server.asked[-1] == ("notes.bin", "bytes=262144-")
     assert (tmp_path / "notes.bin").read_bytes() == server.files["notes.bin"]
 
@@ -131,20 +131,20 @@ def test_a_killed_download_goes_on(tmp_path: Path, server: Server, monkeypatch: 
 def test_a_wrong_checksum_is_refused(tmp_path: Path, server: Server) -> None:
     server.checksums["meta.zip"] = "0" * 32
     with pytest.raises(UserError, match="not what its checksum says"):
-        fetch.fetch(params(server), tmp_path)
+        download.fetch(params(server), tmp_path)
     assert not (tmp_path / "meta").exists()
     assert not list((tmp_path / ".download").glob("*"))
 
 
 def test_what_is_not_there(tmp_path: Path, server: Server) -> None:
     with pytest.raises(UserError, match=r"no file 'meta.zi'; did you mean 'meta.zip'"):
-        fetch.fetch(params(server, files=["meta.zi"]), tmp_path)
+        download.fetch(params(server, files=["meta.zi"]), tmp_path)
     with pytest.raises(UserError, match="no listing"):
-        fetch.fetch(params(server, zenodo=8), tmp_path)
+        download.fetch(params(server, zenodo=8), tmp_path)
     with pytest.raises(UserError, match="404"):
-        fetch.fetch(DownloadParams(urls={f"{server.url}/files/x": "md5:00"}), tmp_path)
+        download.fetch(DownloadParams(urls={f"{server.url}/files/x": "md5:00"}), tmp_path)
     with pytest.raises(UserError, match="no 'kaggle' is given"):
-        fetch.fetch(params(server, source="kaggle"), tmp_path)
+        download.fetch(params(server, source="kaggle"), tmp_path)
     with pytest.raises(UserError, match="urls"):
         DownloadParams.parse({"urls": {"http://x/y": "none"}}, "test")
 
@@ -153,7 +153,7 @@ def test_a_server_cannot_choose_the_place(tmp_path: Path, server: Server) -> Non
     server.files["../evil.txt"] = b"x"
     server.checksums["../evil.txt"] = "0" * 32
     with pytest.raises(UserError, match=r"'../evil.txt'; refused"):
-        fetch.fetch(params(server), tmp_path / "root")
+        download.fetch(params(server), tmp_path / "root")
 
 
 def tar_of(member: tarfile.TarInfo, content: bytes = b"") -> bytes:
@@ -243,7 +243,7 @@ def test_tar_and_archives_inside_archives(tmp_path: Path, server: Server) -> Non
     server.files = {"all.zip": make_zip({"deep/audio.zip": make_zip({"a.wav": b"RIFF"}), "train.csv": b"x"})}
     server.files["t.tar.gz"] = tar_of(tarfile.TarInfo("t/b.wav"), b"RIFF")
     server.checksums = {n: hashlib.md5(c).hexdigest() for n, c in server.files.items()}
-    fetch.fetch(params(server, keep=True), tmp_path)
+    download.fetch(params(server, keep=True), tmp_path)
     assert (tmp_path / "deep/a.wav").read_bytes() == b"RIFF"
     assert (tmp_path / "t/b.wav").read_bytes() == b"RIFF"
     assert not (tmp_path / "deep/audio.zip").exists()

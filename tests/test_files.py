@@ -4,14 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from tonestack.errors import UserError
-from tonestack.files import (
+from tonestack.base.errors import UserError
+from tonestack.base.files import (
     atomic,
     check_clip_name,
     file_hash,
@@ -24,6 +18,12 @@ from tonestack.files import (
     write_parquet,
     write_text,
 )
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def names(folder: Path) -> list[str]:

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from tonestack.base.errors import UserError
+from tonestack.config.layers import FoldParams
+from tonestack.labels import folds
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tonestack import folds
-from tonestack.config import FoldParams
-from tonestack.errors import UserError
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "fsdkaggle2018_meta" / "train.csv"
 FEW = settings(max_examples=30, deadline=None)

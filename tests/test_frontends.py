@@ -3,13 +3,13 @@
 import pickle
 from typing import Any
 
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.features.frontends import _spectrogram as sg
+
 import librosa
 import numpy as np
 import pytest
-
-from tonestack import parts
-from tonestack.errors import UserError
-from tonestack.frontends import _spectrogram as sg
 
 RATE = 16_000
 pytestmark = pytest.mark.filterwarnings("ignore:n_fft=.* is too large:UserWarning")  # librosa on the shortest clips

@@ -8,18 +8,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import make_folds
+import train
+from tonestack.base.errors import UserError
+from tonestack.config.call import Run
+from tonestack.config.layers import AugmentParams
+from tonestack.labels import folds
+from tonestack.tables import oof
+from tonestack.training import fold_job, queue
+from tonestack.training.queue import FoldJob
+
 import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
-
-import make_folds
-import train
-from tonestack import fold_job, folds, jobs, oof
-from tonestack.config import AugmentParams
-from tonestack.errors import UserError
-from tonestack.jobs import FoldJob
-from tonestack.run import Run
 
 TinyRun = Callable[..., Run]
 
@@ -51,8 +53,8 @@ def relabel(run: Run, fold: int, labels: list[str] | None = None) -> None:
 
 def work(run: Run) -> list[FoldJob]:
     """Train what is not up to date, on the folds as they are; return the jobs."""
-    made = jobs.build(run, run.experiments())
-    jobs.run_all(run, jobs.pending(run, run.experiments()))
+    made = queue.build(run, run.experiments())
+    queue.run_all(run, queue.pending(run, run.experiments()))
     return made
 
 
@@ -94,7 +96,7 @@ def test_a_fold_leaves_its_files_and_no_state(tiny_run: TinyRun, tiny_home: Path
 
 
 def test_a_learner_without_epochs_tracks_its_metrics_too(tiny_run: TinyRun) -> None:
-    (job,) = jobs.build(tiny_run("fold=1"), tiny_run().experiments())
+    (job,) = queue.build(tiny_run("fold=1"), tiny_run().experiments())
     receipt = {"epochs": 1, "metrics": {"map@3": 0.5}, "train_metrics": {"map@3": 0.9}, "seconds": 2.5, "params": 7}
     for _ in range(2):  # a fold that is made again says the same
         fold_job.track(job, receipt)
@@ -125,7 +127,7 @@ def test_the_json_comes_last(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch)
     def killed(path: Path, value: object) -> None:
         raise KeyboardInterrupt
 
-    (job,) = jobs.build(tiny_run("fold=0"), tiny_run().experiments())
+    (job,) = queue.build(tiny_run("fold=0"), tiny_run().experiments())
     with monkeypatch.context() as patch:
         patch.setattr(oof, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -141,13 +143,13 @@ def test_a_fold_made_again_has_no_json_of_the_old_one_beside_its_new_table(
 ) -> None:
     (job,) = work(tiny_run("fold=0"))
     relabel(tiny_run(), fold=1)
-    (again,) = jobs.build(tiny_run("fold=0"), tiny_run().experiments())
+    (again,) = queue.build(tiny_run("fold=0"), tiny_run().experiments())
     assert again.finished() is None
     with monkeypatch.context() as patch:
         patch.setattr(oof, "write_json", lambda path, value: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             fold_job.run(again)
-    assert jobs.read_receipt(job.folder, 0) is None
+    assert queue.read_receipt(job.folder, 0) is None
 
 
 def test_changed_labels_make_the_folds_that_learn_from_them_stale(tiny_run: TinyRun, trained: list[str]) -> None:
@@ -161,14 +163,14 @@ def test_other_features_make_all_folds_stale(tiny_run: TinyRun, trained: list[st
     work(tiny_run())
     meta = next((tiny_home / "cache").glob("*/logmel-*/meta.json"))
     meta.write_text(meta.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
-    assert len(jobs.pending(tiny_run(), tiny_run().experiments())) == 2
+    assert len(queue.pending(tiny_run(), tiny_run().experiments())) == 2
 
 
 def test_a_damaged_json_is_an_error_that_names_it(tiny_run: TinyRun) -> None:
     (job,) = work(tiny_run("fold=0"))
     (job.folder / "fold0.json").write_text("{")
     with pytest.raises(UserError, match=r"fold0\.json: not valid json .*; delete it and run again"):
-        jobs.pending(tiny_run(), tiny_run().experiments())
+        queue.pending(tiny_run(), tiny_run().experiments())
 
 
 # -------------------------------------------------------------------------------------------------- changed meaning
@@ -203,13 +205,13 @@ def test_changed_folds_under_trained_experiments_are_refused(tiny_run: TinyRun) 
 
 def test_differences_are_named_by_key_with_both_values() -> None:
     then, now = {"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 1, "c": 3, "e": None}, "d": [2], "f": 0}
-    assert jobs.differences(then, now) == ["a.c: 2 there, 3 now", "d: [1] there, [2] now", "f: None there, 0 now"]
-    assert jobs.differences(then, then) == []
+    assert queue.differences(then, now) == ["a.c: 2 there, 3 now", "d: [1] there, [2] now", "f: None there, 0 now"]
+    assert queue.differences(then, then) == []
 
 
 def test_a_fold_that_is_not_there_is_refused(tiny_run: TinyRun) -> None:
     with pytest.raises(UserError, match=r"'fold=2': no fold \[2\]; there are folds 0\.\.1"):
-        jobs.build(tiny_run("fold=2"), tiny_run().experiments())
+        queue.build(tiny_run("fold=2"), tiny_run().experiments())
 
 
 # --------------------------------------------------------------------------------------------------------- no leak
@@ -251,7 +253,7 @@ def test_shuffled_labels_give_chance_though_the_models_learn_them_by_heart(tiny_
 
 
 def test_only_verified_clips_count_in_a_folds_score(tiny_run: TinyRun) -> None:
-    (job,) = jobs.build(tiny_run("fold=0"), tiny_run().experiments())
+    (job,) = queue.build(tiny_run("fold=0"), tiny_run().experiments())
     table = folds.read(tiny_run().folds).set_index("clip_id")
     assert job.scored.tolist() == table.loc[job.held_out, "verified"].tolist()
     assert 0 < job.scored.sum() < len(job.scored)
@@ -264,7 +266,7 @@ def test_only_verified_clips_count_in_a_folds_score(tiny_run: TinyRun) -> None:
 def test_source_weight_0_and_verified_only_leave_the_same_clips_out(tiny_run: TinyRun) -> None:
     verified = set(folds.read(tiny_run().folds).query("verified")["clip_id"])
     for word in ("training.source_weights={given: 0}", "training.verified_only=true"):
-        for job in jobs.build(tiny_run(word), tiny_run(word).experiments()):
+        for job in queue.build(tiny_run(word), tiny_run(word).experiments()):
             assert set(job.labels.clip_ids) == verified - set(job.held_out)
 
 
@@ -276,11 +278,11 @@ def test_source_weights_reach_the_loss(tiny_run: TinyRun) -> None:
 
 
 def test_an_inner_split_keeps_groups_whole_and_leaves_the_held_out_fold_alone(tiny_run: TinyRun) -> None:
-    from tonestack.learners.network import split_inner
-    from tonestack.training import TrainingSet
+    from tonestack.training.learners.network import split_inner
+    from tonestack.training.loop import TrainingSet
 
     words = ["fold=0", "training.stop=early", "training.inner_share=0.3"]
-    (job,) = jobs.build(tiny_run(*words), tiny_run(*words).experiments())
+    (job,) = queue.build(tiny_run(*words), tiny_run(*words).experiments())
     ids = job.labels.clip_ids
     job = replace(job, groups={name: f"g{i // 3}" for i, name in enumerate(ids)})
     import torch

@@ -6,26 +6,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import read_csv
+from tonestack.competition.demo import voice_set
+from tonestack.competition.demo.voice_set import VoiceSet
+from tonestack.competition.demo.voices import formant
+from tonestack.competition.readers import voices as reader
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.deploy import voice_matching
+from tonestack.ensemble import scoring
+from tonestack.tables import votes
+from tonestack.training import fold_job, queue
+from tonestack.training.crops import Clips
+from tonestack.training.layers import count_parameters
+from tonestack.training.learners import siamese as learner
+from tonestack.training.losses import cross_entropy, softmaxed_sigmoid
+from tonestack.training.models import siamese
+from tonestack.training.voices.episodes import EpisodeParams, Voices, cut, draw_batch, join_short
+from tonestack.training.voices.hearing import Hearing, HearingParams, levels, speed_matrices
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import torch
-
-from tonestack import config, fold_job, jobs, matching, parts, scoring, voice_set, votes
-from tonestack.crops import Clips
-from tonestack.data import voices as reader
-from tonestack.episodes import EpisodeParams, Voices, cut, draw_batch, join_short
-from tonestack.errors import UserError
-from tonestack.files import read_csv
-from tonestack.hearing import Hearing, HearingParams, levels, speed_matrices
-from tonestack.layers import count_parameters
-from tonestack.learners import judge as learner
-from tonestack.losses import cross_entropy, softmaxed_sigmoid
-from tonestack.models import judge
-from tonestack.run import Run
-from tonestack.voice_set import VoiceSet
-from tonestack.voices import formant
 
 PARAMETERS = {  # SYSTEMS.md of the few-shot voice matching document
     ("conv1d", "lstm", 1): 18_313_409,
@@ -88,7 +94,7 @@ def prepared(run: Run) -> list[Any]:
 
     prepare.run(run)
     make_folds.run(run)
-    return jobs.build(run, run.experiments())
+    return queue.build(run, run.experiments())
 
 
 # ----------------------------------------------------------------------------------------------------------- network
@@ -96,16 +102,16 @@ def prepared(run: Run) -> list[Any]:
 
 @pytest.mark.parametrize(("tower", "recurrent", "layers"), PARAMETERS)
 def test_every_variant_has_the_documents_number_of_parameters(tower: str, recurrent: str, layers: int) -> None:
-    params = judge.Params(tower=tower, recurrent=recurrent, layers=layers)  # type: ignore[arg-type]
+    params = siamese.Params(tower=tower, recurrent=recurrent, layers=layers)  # type: ignore[arg-type]
     with torch.device("meta"):  # sizes without the numbers
-        model = judge.build(params, 1 if tower == "conv1d" else 64, 0)
+        model = siamese.build(params, 1 if tower == "conv1d" else 64, 0)
     assert count_parameters(model) == PARAMETERS[tower, recurrent, layers]
 
 
 def test_there_is_a_config_of_every_variant_and_it_builds_that_variant() -> None:
     run = Run.from_arguments(["data=voices"])
     found = {}
-    for name in (name for name in config.available("model") if name.startswith("judge_")):
+    for name in (name for name in layers.available("model") if name.startswith("judge_")):
         network = run.experiment(name).config.network
         found[network["tower"], network["recurrent"], network["layers"]] = name
         assert network["frames"] is None
@@ -114,16 +120,16 @@ def test_there_is_a_config_of_every_variant_and_it_builds_that_variant() -> None
 
 
 def test_maps_have_the_documents_shapes() -> None:
-    spectrograms = judge.Tower(judge.Params()).eval()
+    spectrograms = siamese.Tower(siamese.Params()).eval()
     assert spectrograms.maps(torch.zeros(2, 1, 64, 360)).shape == (2, 256, 1, 10)
     assert spectrograms(torch.zeros(2, 1, 64, 360)).shape == (2, 10 * 512)
-    waves = judge.Tower(judge.Params(tower="conv1d", recurrent="gru")).eval()
+    waves = siamese.Tower(siamese.Params(tower="conv1d", recurrent="gru")).eval()
     assert waves.maps(torch.zeros(2, 1, 72_000)).shape == (2, 256, 16)
 
 
 def test_halves_compared_are_the_dense_layer_on_both_sides_together() -> None:
     torch.manual_seed(0)
-    model = judge.build(judge.Params(recurrent="none", frames=60, shortcut=False), 64, 0).eval()
+    model = siamese.build(siamese.Params(recurrent="none", frames=60, shortcut=False), 64, 0).eval()
     x = torch.randn(2, 1, 64, 60)
     logits = model(x)
     embedding = model.tower(x)
@@ -138,18 +144,18 @@ def test_the_shortcut_adds_the_correlation_of_means_over_time_and_no_weight(
     recurrent: str, parts: tuple[int, int]
 ) -> None:
     torch.manual_seed(0)
-    params = judge.Params.parse({"recurrent": recurrent, "frames": 60}, "here")
-    model, plain = (judge.build(p, 64, 0).eval() for p in (params, params.model_copy(update={"shortcut": False})))
+    params = siamese.Params.parse({"recurrent": recurrent, "frames": 60}, "here")
+    model, plain = (siamese.build(p, 64, 0).eval() for p in (params, params.model_copy(update={"shortcut": False})))
     plain.load_state_dict(model.state_dict())
     x = torch.randn(3, 1, 64, 60)
     means = model.tower(x).detach().unflatten(1, parts).mean(2 if recurrent == "none" else 1).numpy()
     added = (model(x) - plain(x)).detach().numpy()
-    np.testing.assert_allclose(added, judge.TEMPERED * np.corrcoef(means), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(added, siamese.TEMPERED * np.corrcoef(means), rtol=1e-4, atol=1e-4)
 
 
 def test_layers_without_a_recurrent_part_are_refused() -> None:
     with pytest.raises(UserError, match="'layers': it is of the recurrent part, and there is none"):
-        judge.Params.parse({"recurrent": "none", "layers": 2}, "here")
+        siamese.Params.parse({"recurrent": "none", "layers": 2}, "here")
 
 
 @pytest.mark.parametrize(
@@ -160,10 +166,10 @@ def test_the_shortest_crop_is_the_one_that_the_convolutions_leave_a_step_of(
 ) -> None:
     given = {"tower": tower, "recurrent": recurrent}
     bands = 1 if tower == "conv1d" else 64
-    tower = judge.Tower(judge.Params.parse({**given, "frames": least}, "here"))
+    tower = siamese.Tower(siamese.Params.parse({**given, "frames": least}, "here"))
     assert tower.maps(torch.zeros(1, 1, least) if bands == 1 else torch.zeros(1, 1, bands, least)).shape[-1] == 1
     with pytest.raises(UserError, match=f"'frames': the convolutions need more frames .given: {least - 1}"):
-        judge.Params.parse({**given, "frames": least - 1}, "here")
+        siamese.Params.parse({**given, "frames": least - 1}, "here")
 
 
 def test_a_crop_that_the_head_is_not_made_for_is_refused(tiny: Callable[..., Run]) -> None:
@@ -330,7 +336,7 @@ def test_votes_come_back_from_their_shares() -> None:
 def test_one_vote_a_crop_goes_to_the_best_candidate_and_company_makes_no_difference(tiny: Callable[..., Run]) -> None:
     job = prepared(tiny())[0]
     ear = learner.Ear.build(job.experiment.config, torch.device("cpu"))
-    from tonestack.store import Store
+    from tonestack.features.store import Store
 
     fitted = learner.FittedJudge(job, Store.open(job.cache, job.experiment.config.frontend, job.audio), ear, 0)
     together = fitted.log_probabilities(job.test)
@@ -533,13 +539,13 @@ def test_match_refuses_what_it_cannot_do(tiny: Callable[..., Run], tmp_path: Pat
     with pytest.raises(UserError, match="is of task classify"):
         match.run(Run.from_arguments(["data=demo"]), match.Wanted(clip=("a.wav",)))
     with pytest.raises(UserError, match="there is no such folder"):
-        matching.enrolled(tmp_path / "no")
+        voice_matching.enrolled(tmp_path / "no")
     with pytest.raises(UserError, match="holds no recordings"):
-        matching.enrolled(tmp_path)
+        voice_matching.enrolled(tmp_path)
     (tmp_path / "bad.wav").write_bytes(b"no audio")
     experiment = tiny().experiments()[0]
     with pytest.raises(UserError, match=r"bad\.wav: cannot be decoded"):
-        matching._heard([tmp_path / "bad.wav"], experiment, tiny().data.audio)
+        voice_matching._heard([tmp_path / "bad.wav"], experiment, tiny().data.audio)
 
 
 # ------------------------------------------------------------------------------------------------------- a voice set

@@ -3,35 +3,26 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import file_hash, read_json, write_array, write_csv, write_json, write_parquet
+from tonestack.cleaning import choose, clean, embeddings, pair_models, pseudo_rounds, pseudo_rules
+from tonestack.cleaning.methods import KEEP
+from tonestack.cleaning.pair_models import Partition
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.config.layers import TrainingParams
+from tonestack.features import store
+from tonestack.features.audio import AudioParams
+from tonestack.labels import folds, revisions, training_labels
+from tonestack.settings.sections import PseudoParams
+from tonestack.settings.words import Words
+from tonestack.tables.competition import Competition
+from tonestack.training import queue
+
 import numpy as np
 import pandas as pd
 import pytest
-
-from tonestack import (
-    clean,
-    config,
-    embeddings,
-    folds,
-    jobs,
-    judges,
-    label_loop,
-    labels,
-    parts,
-    pseudo,
-    pseudo_rounds,
-    revisions,
-    store,
-)
-from tonestack.audio import AudioParams
-from tonestack.cleaning import KEEP
-from tonestack.competition import Competition
-from tonestack.config import TrainingParams
-from tonestack.errors import UserError
-from tonestack.files import file_hash, read_json, write_array, write_csv, write_json, write_parquet
-from tonestack.judges import Partition
-from tonestack.label_settings import PseudoParams
-from tonestack.run import Run
-from tonestack.words import Words
 
 CLASSES = ("cat", "dog", "owl")
 N, TEST, FRAMES, BANDS = 75, 12, 4, 6
@@ -92,9 +83,9 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
         test = pd.DataFrame({"clip_id": test_ids, "path": test_ids, "group": ""})
         competition = Competition(tmp_path, table.assign(path=table["clip_id"]), test, CLASSES, None)
         monkeypatch.setattr(Run, "competition", lambda self: competition)
-        place, preset = config.load_preset(Words(preset="smoke"))
+        place, preset = layers.load_preset(Words(preset="smoke"))
         small = preset.model_copy(update={"data": {}, "all": {}, "each": SMALL})
-        monkeypatch.setattr(config, "load_preset", lambda words: (place, small))
+        monkeypatch.setattr(layers, "load_preset", lambda words: (place, small))
         run = Run.from_arguments(["data=demo", *TOY, *words])
         if not run.cache.exists():
             folds.write(run.folds, table, {})
@@ -115,7 +106,7 @@ def shuffled(fold: int) -> pd.DataFrame:
 
 
 def rows_of(run: Run, revision: str, holdout: int) -> str:
-    rows = labels.read_revision(run.folds, revision)
+    rows = training_labels.read_revision(run.folds, revision)
     return rows[rows["holdout"] == holdout].to_csv(index=False)
 
 
@@ -144,14 +135,14 @@ def test_labels_of_a_fold_do_not_move_its_holdouts_pseudo_labels(make_run: MakeR
     for revision in ("pseudo1", "pseudo2"):
         assert rows_of(run, revision, 2) == rows_of(other, revision, 2)
         assert any(rows_of(run, revision, k) != rows_of(other, revision, k) for k in (0, 1, 3, 4))
-        used = labels.read_revision(run.folds, revision)
+        used = training_labels.read_revision(run.folds, revision)
         own = dict(zip(*[toy_table()[0][c] for c in ("clip_id", "fold")], strict=True))
         assert not any(own.get(row.clip_id) == row.holdout for row in used.itertuples())
 
 
 def test_soft_cleaning_gives_every_clip_a_row_of_probabilities(make_run: MakeRun) -> None:
     run = make_run("clean.settings.agree.soft=true")
-    rows = labels.read_revision(run.folds, clean.clean(run, "agree"))
+    rows = training_labels.read_revision(run.folds, clean.clean(run, "agree"))
     assert len(rows) == 4 * N
     assert rows[list(CLASSES)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
     verified = rows[rows["source"] == "verified"]
@@ -162,8 +153,12 @@ def test_soft_cleaning_gives_every_clip_a_row_of_probabilities(make_run: MakeRun
 def test_rounds_on_test_clips_alone_leave_the_training_clips_as_they_are(make_run: MakeRun) -> None:
     run = make_run("pseudo.rounds=1")
     pseudo_rounds.run_rounds(run, "r0")
-    rows = labels.read_revision(run.folds, "pseudo1")
-    assert rows[rows["source"] != "pseudo_test"].reset_index(drop=True).equals(labels.read_revision(run.folds, "r0"))
+    rows = training_labels.read_revision(run.folds, "pseudo1")
+    assert (
+        rows[rows["source"] != "pseudo_test"]
+        .reset_index(drop=True)
+        .equals(training_labels.read_revision(run.folds, "r0"))
+    )
 
 
 def test_test_clips_are_predicted_by_models_that_they_have_not_taught(make_run: MakeRun) -> None:
@@ -171,9 +166,9 @@ def test_test_clips_are_predicted_by_models_that_they_have_not_taught(make_run: 
     made = pseudo_rounds.run_rounds(run, "r0")
     taught = []
     for revision in made:
-        rows = labels.read_revision(run.folds, revision).query("source == 'pseudo_test'")
+        rows = training_labels.read_revision(run.folds, revision).query("source == 'pseudo_test'")
         taught.append({int(k): set(part["clip_id"]) for k, part in rows.groupby("holdout")})
-        for job in jobs.build(run, pseudo_rounds.experiments(run, pseudo_rounds.settings(run), revision)):
+        for job in queue.build(run, pseudo_rounds.experiments(run, pseudo_rounds.settings(run), revision)):
             assert set(job.test) == {f"t{i}.wav" for i in range(TEST)} - taught[-1][job.fold]
             assert job.taught == len(taught[-1][job.fold]) > 0
     assert all(taught[0][k].isdisjoint(taught[1][k]) for k in taught[0])  # round two is taught by what round one left
@@ -183,7 +178,7 @@ def test_every_test_clip_is_predicted_by_some_model() -> None:
     names = [f"{i}.wav" for i in range(200)]
     for holdouts in (1, 2, 3, 5, 10):
         for number in (1, 2, 3):
-            teach = np.array([pseudo.teaching(names, i, holdouts, number) for i in range(holdouts)])
+            teach = np.array([pseudo_rules.teaching(names, i, holdouts, number) for i in range(holdouts)])
             assert not teach.all(axis=0).any()
             assert holdouts == 1 or teach.any(axis=0).all()
 
@@ -191,7 +186,7 @@ def test_every_test_clip_is_predicted_by_some_model() -> None:
 def test_without_cross_fitting_all_clips_teach_and_all_are_predicted(make_run: MakeRun) -> None:
     run = make_run("pseudo.cross_fit=false", "pseudo.rounds=1", "pseudo.lower=[0,0]", "pseudo.upper=[1,1]")
     (made,) = pseudo_rounds.run_rounds(run, "r0")
-    for job in jobs.build(run, pseudo_rounds.experiments(run, pseudo_rounds.settings(run), made)):
+    for job in queue.build(run, pseudo_rounds.experiments(run, pseudo_rounds.settings(run), made)):
         assert len(set(job.labels.clip_ids) & set(job.test)) == TEST == len(job.test)
 
 
@@ -200,7 +195,7 @@ def test_judges_never_saw_the_clip_or_the_holdout(make_run: MakeRun) -> None:
     table = folds.read(run.folds)
     fold = dict(zip(table["clip_id"], table["fold"], strict=True))
     for revision, count in (("r0", 10), (clean.clean(run, "agree"), 20)):
-        made = judges.build(run, clean.judge_models(run, revision)[0])
+        made = pair_models.build(run, clean.judge_models(run, revision)[0])
         assert len(made) == count
         for job in made:
             holdout = int(str(job.experiment.variant).rpartition("without")[2])
@@ -212,13 +207,15 @@ def test_judges_never_saw_the_clip_or_the_holdout(make_run: MakeRun) -> None:
 
 def test_every_clip_outside_a_holdout_is_judged_for_it(make_run: MakeRun) -> None:
     run = make_run()
-    p = judges.judge(run, clean.judge_models(run, "r0"))
+    p = pair_models.judge(run, clean.judge_models(run, "r0"))
     place = Partition.of(folds.read(run.folds))
     assert p.shape == (5, N, 3)
     for k in range(5):
         assert np.isnan(p[k, place.fold == k]).all()
         assert p[k, place.fold != k].sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert judges.judge(run, clean.judge_models(run, "r0")).tobytes() == p.tobytes()  # up to date: read, not trained
+    assert (
+        pair_models.judge(run, clean.judge_models(run, "r0")).tobytes() == p.tobytes()
+    )  # up to date: read, not trained
 
 
 def test_two_folds_and_a_fixed_split_are_cut_into_inner_parts(make_run: MakeRun) -> None:
@@ -228,12 +225,12 @@ def test_two_folds_and_a_fixed_split_are_cut_into_inner_parts(make_run: MakeRun)
     assert not place.plain
     assert (pd.Series(place.fold).groupby(place.part).nunique() == 1).all()
     run = make_run(home="two", table=two)
-    p = judges.judge(run, clean.judge_models(run, "r0"))
+    p = pair_models.judge(run, clean.judge_models(run, "r0"))
     assert p.shape == (2, N, 3)
     assert (np.isnan(p[0]).any(axis=1) == (place.fold == 0)).all()
     fixed = Partition.of(table.assign(fold=np.where(np.arange(N) < 60, -1, 0)))
     assert fixed.holdouts == [0]
-    assert len(fixed.parts(0)) == judges.INNER
+    assert len(fixed.parts(0)) == pair_models.INNER
 
 
 # --- the stages ----------------------------------------------------------------------------------------------------
@@ -273,7 +270,7 @@ def test_rounds_leave_a_table_and_a_plot(make_run: MakeRun) -> None:
     assert table["train"].between(0.5, 1).all()
     assert table["validation"].between(0.5, 1).all()
     assert (run.reports / "pseudo.png").stat().st_size > 1000
-    rows = labels.read_revision(run.folds, "pseudo1")
+    rows = training_labels.read_revision(run.folds, "pseudo1")
     pseudo_rows = rows[rows["source"] == "pseudo"]
     given = dict(zip(*[toy_table()[0][c] for c in ("clip_id", "label")], strict=True))
     assert all(given[row.clip_id] == row.label for row in pseudo_rows.itertuples())  # keep: the given label only
@@ -288,7 +285,7 @@ def test_a_warm_round_starts_from_the_weights_of_the_round_before(make_run: Make
     assert second["inputs"]["initial"] == file_hash(run.oof / "vgg_small-rounds@r0/fold2.safetensors")
     assert "initial" not in first["inputs"]
     assert (first["epochs"], second["epochs"]) == (2, 2)
-    rows = labels.read_revision(run.folds, "pseudo1")
+    rows = training_labels.read_revision(run.folds, "pseudo1")
     assert (rows["source"] == "pseudo_test").sum() == 5 * TEST
     with pytest.raises(UserError, match=r"pseudo\.cross_fit=false"):
         pseudo_rounds.run_rounds(make_run("pseudo.start=warm"), "r0")
@@ -312,23 +309,23 @@ def test_embeddings_of_every_kind(make_run: MakeRun) -> None:
 
 def test_the_loop_takes_the_best_revision(make_run: MakeRun) -> None:
     run = make_run()
-    assert label_loop.wanted(run)
-    assert not label_loop.wanted(make_run("clean.method=none"))
+    assert choose.wanted(run)
+    assert not choose.wanted(make_run("clean.method=none"))
     names = ["r0", clean.clean(run, "agree")]
-    chosen = label_loop.choose(run, names)
+    chosen = choose.choose(run, names)
     table = pd.read_csv(run.reports / "label_loop.csv")
     assert chosen == table.loc[table["cv"].idxmax(), "revision"]
     assert (run.folds / "decisions.csv").is_file() == (chosen != "r0")
 
 
 def test_nested_choice_scores_each_part_by_what_wins_on_the_others() -> None:
-    from tonestack.metrics import resolve
+    from tonestack.tables.metrics import resolve
 
     targets, part = np.array([0, 0, 0, 0]), np.array([0, 0, 1, 1])
     good, bad = [0.9, 0.1], [0.1, 0.9]
-    first = label_loop.Candidate("first", np.array([good, good, bad, bad]), 0, 0)
-    second = label_loop.Candidate("second", np.array([bad, bad, good, good]), 0, 0)
-    scores = label_loop.nested([first, second], resolve("accuracy"), targets, part)
+    first = choose.Candidate("first", np.array([good, good, bad, bad]), 0, 0)
+    second = choose.Candidate("second", np.array([bad, bad, good, good]), 0, 0)
+    scores = choose.nested([first, second], resolve("accuracy"), targets, part)
     assert scores.tolist() == [bad, bad, bad, bad]  # the other part always speaks for the wrong one
 
 
@@ -340,38 +337,38 @@ def test_mistakes_are_named(make_run: MakeRun) -> None:
     with pytest.raises(UserError, match=r"agree.*kep"):
         clean.params_of(make_run("clean.settings.agree.kep=1"), "agree")
     with pytest.raises(UserError, match="round 1"):
-        pseudo.check(PseudoParams(lower=(0.9, 0.2), upper=(0.8, 0.8)))
+        pseudo_rules.check(PseudoParams(lower=(0.9, 0.2), upper=(0.8, 0.8)))
     with pytest.raises(UserError, match="fine_then_few"):
-        pseudo.resolved(PseudoParams(regime="fine_then_fwe"))
+        pseudo_rules.resolved(PseudoParams(regime="fine_then_fwe"))
 
 
 # --- schedules and soft labels -------------------------------------------------------------------------------------
 
 
 def test_bounds_move_linearly() -> None:
-    assert [pseudo.bound((0.35, 0.65), n, 4) for n in (1, 2, 3, 4)] == pytest.approx([0.35, 0.45, 0.55, 0.65])
-    falling = pseudo.resolved(PseudoParams(regime="falling"))
-    assert [pseudo.bound(falling.lower, n, 30) for n in (1, 2, 30)] == pytest.approx([0.65, 0.64, 0.36])
-    assert pseudo.bound((0.35, 0.65), 1, 1) == 0.35
-    mine = pseudo.resolved(PseudoParams(regime="coarse_then_many", epochs=3))
+    assert [pseudo_rules.bound((0.35, 0.65), n, 4) for n in (1, 2, 3, 4)] == pytest.approx([0.35, 0.45, 0.55, 0.65])
+    falling = pseudo_rules.resolved(PseudoParams(regime="falling"))
+    assert [pseudo_rules.bound(falling.lower, n, 30) for n in (1, 2, 30)] == pytest.approx([0.65, 0.64, 0.36])
+    assert pseudo_rules.bound((0.35, 0.65), 1, 1) == 0.35
+    mine = pseudo_rules.resolved(PseudoParams(regime="coarse_then_many", epochs=3))
     assert (mine.rounds, mine.epochs, mine.start) == (30, 3, "warm")
 
 
 def test_clips_are_chosen_between_the_bounds() -> None:
     p = np.array([[0.5, 0.5], [0.7, 0.3], [0.995, 0.005], [0.2, 0.8]])
-    assert pseudo.chosen(p, 0.6, 0.99).tolist() == [False, True, False, True]
+    assert pseudo_rules.chosen(p, 0.6, 0.99).tolist() == [False, True, False, True]
     given = np.array([[True, False]] * 4)
-    assert pseudo.chosen(p, 0.6, 0.99, given).tolist() == [False, True, False, False]
+    assert pseudo_rules.chosen(p, 0.6, 0.99, given).tolist() == [False, True, False, False]
 
 
 def test_soft_labels_reach_the_loss() -> None:
     import torch
 
     hard = pd.DataFrame([["x", 0, "dog", 1.0, "verified"]], columns=revisions.COLUMNS)
-    soft = pseudo.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES, "classify")
-    rows = pseudo.hardened(pd.concat([hard, soft], ignore_index=True), CLASSES, True, "classify")
+    soft = pseudo_rules.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES, "classify")
+    rows = pseudo_rules.hardened(pd.concat([hard, soft], ignore_index=True), CLASSES, True, "classify")
     task = parts.find("tasks", "classify")
-    learnt = labels.for_holdout(rows, 0, CLASSES, task.targets, TrainingParams())
+    learnt = training_labels.for_holdout(rows, 0, CLASSES, task.targets, TrainingParams())
     assert learnt.targets.tolist() == [[0, 1, 0], [0.25, 0.75, 0]]
     assert learnt.weights.tolist() == [1, 0.5]
     logits = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -383,10 +380,10 @@ def test_soft_labels_reach_the_loss() -> None:
     found = parts.find("losses", "cross_entropy").build(parts.find("losses", "cross_entropy").Params())
     value = found(logits, torch.from_numpy(learnt.targets), torch.from_numpy(learnt.weights))
     assert float(value) == pytest.approx(float((by_hand[0] + 0.5 * by_hand[1]) / 1.5))
-    assert set(pseudo.hardened(rows, CLASSES, False, "classify").columns) == set(revisions.COLUMNS)
+    assert set(pseudo_rules.hardened(rows, CLASSES, False, "classify").columns) == set(revisions.COLUMNS)
 
 
 def test_a_revision_survives_its_file(tmp_path: Path) -> None:
-    rows = pseudo.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES, "classify")
+    rows = pseudo_rules.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES, "classify")
     write_csv(tmp_path / "p.csv", rows)
-    assert labels.read_revision(tmp_path, "p").equals(rows)
+    assert training_labels.read_revision(tmp_path, "p").equals(rows)

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
+from tonestack.base.errors import UserError
+from tonestack.config.layers import TrainingParams
+from tonestack.labels import folds, revisions, training_labels
+from tonestack.labels.training_labels import Labels
+from tonestack.tasks import classify
+from tonestack.training import queue
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tonestack import folds, jobs, labels, revisions
-from tonestack.config import TrainingParams
-from tonestack.errors import UserError
-from tonestack.labels import Labels
-from tonestack.tasks import classify
 
 AB = ("a", "b")
 
@@ -25,11 +26,11 @@ def fold_table(fold: list[int], label: str | None = None, verified: list[bool] |
 
 def given_revision(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     folds.write(folder, table, {})
-    return labels.read_revision(folder, "r0")
+    return training_labels.read_revision(folder, "r0")
 
 
 def pick(revision: pd.DataFrame, holdout: int = 0, **params: object) -> Labels:
-    return labels.for_holdout(revision, holdout, AB, classify.targets, TrainingParams.model_validate(params))
+    return training_labels.for_holdout(revision, holdout, AB, classify.targets, TrainingParams.model_validate(params))
 
 
 def revision(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
@@ -116,14 +117,14 @@ def test_class_columns_are_soft_labels() -> None:
 def test_a_revision_is_read_by_name_with_labels_as_they_are_spelt(tmp_path: Path) -> None:
     rows = revision(("007", "None", 0.5, "given"), ("1.wav", "a", 1, "verified"))
     rows.to_csv(tmp_path / "spread.csv", index=False)
-    read = labels.read_revision(tmp_path, "spread")
+    read = training_labels.read_revision(tmp_path, "spread")
     assert read[["clip_id", "label"]].to_numpy().tolist() == [["007", "None"], ["1.wav", "a"]]
 
 
 def test_a_revision_that_is_not_there_is_refused_with_what_there_is(tmp_path: Path) -> None:
     given_revision(tmp_path, fold_table([0, 1]))
     with pytest.raises(UserError, match=r"no label revision 'pseudo1' in .*; there is: r0"):
-        labels.read_revision(tmp_path, "pseudo1")
+        training_labels.read_revision(tmp_path, "pseudo1")
 
 
 def test_the_fingerprint_tells_clips_targets_and_weights_apart() -> None:
@@ -148,6 +149,6 @@ def test_the_chosen_revision_is_remembered_while_it_is_there(tmp_path: Path) -> 
 
 
 def test_a_revision_made_for_other_folds_is_refused() -> None:
-    jobs.refuse_leak("agree", 0, ["a", "b"], ["c"])
+    queue.refuse_leak("agree", 0, ["a", "b"], ["c"])
     with pytest.raises(UserError, match=r"'agree': holdout 1 would train on clips .*\(b; 1 in all\)"):
-        jobs.refuse_leak("agree", 1, ["a", "b"], ["b", "c"])
+        queue.refuse_leak("agree", 1, ["a", "b"], ["b", "c"])

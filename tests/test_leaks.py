@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
 import blend
 import clean_labels
 import make_folds
@@ -18,8 +16,10 @@ import score
 import stack
 import submit
 import train
-from tonestack.errors import UserError
-from tonestack.run import Run
+from tonestack.base.errors import UserError
+from tonestack.config.call import Run
+
+import pytest
 
 TinyRun = Callable[..., Run]
 SCORING = "test_post_competition_scoring_clips.csv"

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
+from tonestack.config.call import Run
+from tonestack.tables.oof import OWN
+from tonestack.training import fold_job, queue
 
-from tonestack import fold_job, jobs
-from tonestack.oof import OWN
-from tonestack.run import Run
+import pytest
 
 FOLDS = 200
 TinyRun = Callable[..., Run]
@@ -26,7 +26,7 @@ def memory() -> float:
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc")
 def test_two_hundred_folds_in_one_process_leave_nothing(tiny_run: TinyRun, tiny_home: Path) -> None:
     run = tiny_run("training.epochs=1")
-    pair = jobs.build(run, run.experiments())
+    pair = queue.build(run, run.experiments())
     used, handles = [], []
     for number in range(FOLDS):
         experiment = replace(pair[number % 2].experiment, seed=number)

@@ -1,5 +1,9 @@
 """Metrics: by hand, against scikit-learn, ties, batches, names."""
 
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.tables.metrics import resolve, true_rank
+
 import numpy as np
 import pytest
 from sklearn.metrics import (
@@ -10,10 +14,6 @@ from sklearn.metrics import (
     roc_auc_score,
     top_k_accuracy_score,
 )
-
-from tonestack import parts
-from tonestack.errors import UserError
-from tonestack.metrics import resolve, true_rank
 
 RNG = np.random.default_rng(0)
 N, C = 200, 7

@@ -4,16 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-import timm
-import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
-
-from tonestack import parts
-from tonestack.errors import UserError
-from tonestack.layers import (
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.training.layers import (
     CosineClassifier,
     Network,
     Normalise,
@@ -24,7 +17,14 @@ from tonestack.layers import (
     count_parameters,
     dense_head,
 )
-from tonestack.models import resnet18, timm_backbone
+from tonestack.training.models import resnet18, timm_backbone
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 SMALL: dict[str, dict[str, Any]] = {
     "vgg": {"channels": (4, 8, 8), "dense": 16},

@@ -6,6 +6,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pseudo_label
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import read_json
+from tonestack.cleaning import crowd, pseudo_rounds
+from tonestack.competition.readers import demo_multilabel, fsdkaggle2019
+from tonestack.config.call import Run
+from tonestack.config.layers import AugmentParams, FoldParams, TrainingParams
+from tonestack.ensemble import nested_cv, scoring, searches, stacking
+from tonestack.ensemble.blends import Blend, BlendParams
+from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.stacking import Inputs, Rows, StackParams
+from tonestack.labels import folds, stratify, training_labels
+from tonestack.tables.metrics import resolve
+from tonestack.tasks import multilabel
+from tonestack.training.augment import Draws, draw, mixup
+from tonestack.training.learners import forest
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,22 +31,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import label_ranking_average_precision_score
-
-import pseudo_label
-from tonestack import folds, labels, parts, pseudo_rounds, scoring, stratify, witness
-from tonestack.augment import Draws, draw, mixup
-from tonestack.config import AugmentParams, FoldParams, TrainingParams
-from tonestack.data import demo_multilabel, fsdkaggle2019
-from tonestack.ensemble import judge, searches, stackers
-from tonestack.ensemble.blends import Blend, BlendParams
-from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.stackers import Inputs, Rows, StackParams
-from tonestack.errors import UserError
-from tonestack.files import read_json
-from tonestack.learners import forest
-from tonestack.metrics import resolve
-from tonestack.run import Run
-from tonestack.tasks import multilabel
 
 ABC = ("a", "b", "c")
 FEW = settings(max_examples=25, deadline=None)
@@ -228,14 +230,14 @@ def test_a_batch_of_lwlrap_is_scikit_learns_with_label_weights() -> None:
 
 def test_the_standard_error_of_lwlrap_is_that_of_resampled_clips() -> None:
     problem = planted(clips=150)
-    cv, se = judge.score(problem.metric, problem.tables[0], problem.targets, 400)
+    cv, se = nested_cv.score(problem.metric, problem.tables[0], problem.targets, 400)
     assert cv == pytest.approx(float(problem.metric(problem.tables[0], problem.targets)))
     rng = np.random.default_rng(3)
     drawn = [
         float(problem.metric(problem.tables[0, i], problem.targets[i])) for i in rng.integers(150, size=(400, 150))
     ]
     assert se == pytest.approx(np.std(drawn), rel=0.2)
-    gap = judge.paired(problem.metric, problem.tables[1], problem.tables[0], problem.targets)
+    gap = nested_cv.paired(problem.metric, problem.tables[1], problem.tables[0], problem.targets)
     assert gap.low < gap.value < gap.high
 
 
@@ -255,7 +257,7 @@ def test_stackers_learn_which_model_to_believe_of_which_class(name: str) -> None
     fold = np.where(np.arange(600) < 590, np.arange(600) % 4, -1)
     rows = Rows(inputs, problem.targets, np.ones(600), fold, 6).where(fold >= 0)
     params = StackParams(jobs=1, min_clips=5, rounds=40, learning_rate=0.1)
-    found = stackers.nested(name, rows, inputs, fold, params, 0)
+    found = stacking.nested(name, rows, inputs, fold, params, 0)
     assert np.isnan(found[590:]).all()
     assert ((found[:590] > 0) & (found[:590] < 1)).all()
     truth, kept = problem.targets[:590], problem.tables[:, :590]
@@ -264,7 +266,7 @@ def test_stackers_learn_which_model_to_believe_of_which_class(name: str) -> None
     assert float(log_loss(found[:590], truth)) < float(log_loss(mean, truth)) - 0.02
     assert float(problem.metric(found[:590], truth)) > float(problem.metric(mean, truth))
     wrong = np.where((rows.fold == 2)[:, None], 1 - rows.targets, rows.targets)
-    again = stackers.nested(name, Rows(rows.inputs, wrong, rows.weights, rows.fold, 6), inputs, fold, params, 0)
+    again = stacking.nested(name, Rows(rows.inputs, wrong, rows.weights, rows.fold, 6), inputs, fold, params, 0)
     np.testing.assert_array_equal(found[fold == 2], again[fold == 2])  # the stacker of a fold never sees its labels
     assert not np.array_equal(found[fold == 1], again[fold == 1])
 
@@ -394,7 +396,7 @@ def test_the_demos_faults_are_as_many_as_it_says() -> None:
     assert (
         clips.loc[clips["folder"] == "test", "usage"].value_counts() == pd.Series({"Private": 120, "Public": 40})
     ).all()
-    assert set(clips["truth"].explode()) == set(parts.find("data", "demo_multilabel").synth.CLASSES)
+    assert set(clips["truth"].explode()) == set(parts.find("readers", "demo_multilabel").synth.CLASSES)
 
 
 def test_the_demo_has_fsdkaggle2019s_layout_and_is_made_once(small: Path) -> None:
@@ -482,7 +484,7 @@ def test_noisy_clips_get_soft_labels_that_no_label_of_the_holdout_decides(
     curated = rows[rows["source"] == "verified"].set_index("clip_id")
     wanted = multilabel.targets(table.loc[curated.index, "label"], competition.classes)
     np.testing.assert_array_equal(curated[list(competition.classes)].to_numpy(), wanted)
-    learnt = labels.for_holdout(rows, 0, competition.classes, multilabel.targets, TrainingParams())
+    learnt = training_labels.for_holdout(rows, 0, competition.classes, multilabel.targets, TrainingParams())
     assert learnt.targets.shape == (len(rows[rows["holdout"] == 0]), 12)
 
 
@@ -495,7 +497,7 @@ def test_the_given_labels_are_weighed_against_the_judges() -> None:
     given = np.where(truth, rng.random(truth.shape) < 0.7, rng.random(truth.shape) < 0.02)
     verified = np.arange(2000) < 500
     given[verified] = truth[verified]
-    found = witness.posterior(p, given, verified)
+    found = crowd.posterior(p, given, verified)
     np.testing.assert_array_equal(found[verified], truth[verified])
     unsure = ~verified
     log_loss = resolve("log_loss")
@@ -504,8 +506,8 @@ def test_the_given_labels_are_weighed_against_the_judges() -> None:
         return float(log_loss(q[unsure], truth[unsure].astype(int)))
 
     assert loss_of(found) < 0.8 * min(loss_of(np.clip(p, 0.001, 0.999)), loss_of(np.where(given, 0.9, 0.05)))
-    calibrated = witness.calibrated(np.log(p / (1 - p)), np.log(p / (1 - p))[verified], truth[verified])
-    named, invented = witness.rates(1 / (1 + np.exp(-calibrated[unsure])), given[unsure])
+    calibrated = crowd.calibrated(np.log(p / (1 - p)), np.log(p / (1 - p))[verified], truth[verified])
+    named, invented = crowd.rates(1 / (1 + np.exp(-calibrated[unsure])), given[unsure])
     assert named == pytest.approx(0.7, abs=0.06)
     assert invented == pytest.approx(0.02, abs=0.01)
 

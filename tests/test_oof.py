@@ -3,13 +3,13 @@
 import pickle
 from pathlib import Path
 
+from tonestack.base.errors import UserError
+from tonestack.tables import oof
+from tonestack.tables.oof import combine_folds, experiments, load, remove, write_fold
+
 import numpy as np
 import pandas as pd
 import pytest
-
-from tonestack import oof
-from tonestack.errors import UserError
-from tonestack.oof import combine_folds, experiments, load, remove, write_fold
 
 CLASSES = ("Bark", "Flute", "Hi-hat")
 TRAIN = [f"{i:02d}.wav" for i in range(10)]

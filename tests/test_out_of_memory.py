@@ -5,21 +5,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from test_training import BANDS, CLASSES, LOSS, RATE, network, ramp, same, settings, training_set
+from tonestack.base.errors import UserError
+from tonestack.tasks import classify
+from tonestack.training import checkpoint
+from tonestack.training.inference import predict
+from tonestack.training.layers import Network, Normalise, Tagger
+from tonestack.training.loop import fit
+from tonestack.training.losses import AnyLoss, contrastive_center
+from tonestack.training.losses.generalised_cross_entropy import Params, build
+from tonestack.training.step import Pieces, Step
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-
-from test_training import BANDS, CLASSES, LOSS, RATE, network, ramp, same, settings, training_set
-from tonestack import checkpoint
-from tonestack.errors import UserError
-from tonestack.inference import predict
-from tonestack.layers import Network, Normalise, Tagger
-from tonestack.losses import AnyLoss, contrastive_center
-from tonestack.losses.generalised_cross_entropy import Params, build
-from tonestack.steps import Pieces, Step
-from tonestack.tasks import classify
-from tonestack.training import fit
 
 WEIGHTS = torch.tensor([1.0, 0.5, 0.0, 1.0, 0.2, 1.0, 1.0, 0.7, 1.0, 0.1])  # ten crops: parts of unequal size
 

@@ -5,18 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pytest
-
 import make_folds
 import plan
 import train
-from tonestack import calibration, jobs, parts, planning, store
-from tonestack.calibration import Counts
-from tonestack.files import read_json, write_json
-from tonestack.planning import DONE, Item
-from tonestack.run import Run
+from tonestack.base import parts
+from tonestack.base.files import read_json, write_json
+from tonestack.config.call import Run
+from tonestack.features import store
+from tonestack.studies import planning, timing
+from tonestack.studies.planning import DONE, Item
+from tonestack.studies.timing import Counts
+from tonestack.training import queue
+
+import numpy as np
+import pandas as pd
+import pytest
 
 MakeRun = Callable[..., Run]
 
@@ -60,11 +63,11 @@ def test_what_is_up_to_date_and_why_the_rest_is_not(tiny_run: MakeRun) -> None:
     again = by_stage(planning.items(run, {"make_folds": "", "blend": "", "stack": ""}))
     assert (again["train"].why, again["train"].jobs) == ("not trained yet", 1)
     assert again["blend"].why == "tables change"
-    job = jobs.build(run, run.experiments())[0]
+    job = queue.build(run, run.experiments())[0]
     assert planning.why_not(job) == ""
     assert planning.why_not(replace(job, inputs=job.inputs | {"labels": "other"})) == "labels changed"
     other = tiny_run("training.lr=0.5")
-    assert "training.lr: 0.001 there, 0.5 now" in planning.why_not(jobs.build(other, other.experiments())[0])
+    assert "training.lr: 0.001 there, 0.5 now" in planning.why_not(queue.build(other, other.experiments())[0])
 
 
 def test_features_are_stale_when_a_recording_changes(tiny_run: MakeRun, tiny_root: Path, tmp_path: Path) -> None:
@@ -147,39 +150,39 @@ def test_a_fold_job_is_extrapolated_exactly_from_what_its_parts_take(
     tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, clock = tiny_run("training.epochs=7"), Clock()
-    job = calibration._stand_in(run, run.experiments()[0], run.data.audio, run.cache)
+    job = timing._stand_in(run, run.experiments()[0], run.data.audio, run.cache)
     find = parts.find
     monkeypatch.setattr(parts, "find", lambda kind, name: Learner(clock) if kind == "learners" else find(kind, name))
-    monkeypatch.setattr(calibration.time, "perf_counter", clock)
+    monkeypatch.setattr(timing.time, "perf_counter", clock)
     expected = 1 + 7 * (0.5 + 0.01 * 96) + 0.02 * 30  # 100 clips in 12 steps of 8
-    assert calibration._seconds(job, Counts(train=100, predicted=30)) == pytest.approx(expected)
+    assert timing._seconds(job, Counts(train=100, predicted=30)) == pytest.approx(expected)
 
 
 def test_an_epoch_of_episodes_is_cut_to_a_few_batches(tiny_run: MakeRun) -> None:
     run, settings = tiny_run(), Run.from_arguments(["data=demo_voices"]).experiment("judge_conv2d_lstm").config
-    job = calibration._stand_in(run, run.experiments()[0], run.data.audio, run.cache)
+    job = timing._stand_in(run, run.experiments()[0], run.data.audio, run.cache)
     job = replace(job, experiment=replace(job.experiment, config=settings))
-    short = calibration._shrunk(job, 3 * settings.training.batch_size, 2).experiment.config
-    assert (short.training.epochs, calibration._episodes(short).steps) == (2, 3)
-    assert calibration._episodes(settings).steps == 50
-    assert calibration._episodes(short).speeds == calibration._episodes(settings).speeds
+    short = timing._shrunk(job, 3 * settings.training.batch_size, 2).experiment.config
+    assert (short.training.epochs, timing._episodes(short).steps) == (2, 3)
+    assert timing._episodes(settings).steps == 50
+    assert timing._episodes(short).speeds == timing._episodes(settings).speeds
 
 
 def test_a_real_fold_job_costs_something(tiny_run: MakeRun) -> None:
     run = tiny_run()
     experiment = run.experiments()[0]
-    found = calibration.fold_jobs(run, {experiment.name: (experiment, Counts(400, 100))}, run.cache)
+    found = timing.fold_jobs(run, {experiment.name: (experiment, Counts(400, 100))}, run.cache)
     assert found[experiment.name] > 0
     assert not run.oof.exists()
 
 
 def test_the_sample_is_spread_over_the_files_sizes(tiny_run: MakeRun) -> None:
     competition = tiny_run().competition()
-    few, times = calibration.sample(competition)
+    few, times = timing.sample(competition)
     paths = pd.concat([competition.train["path"], competition.test["path"]])
     sizes = np.array([(competition.root / path).stat().st_size for path in paths])
     taken = np.array([(competition.root / path).stat().st_size for path in few.train["path"]])
-    assert len(few.train) == calibration.SAMPLE
+    assert len(few.train) == timing.SAMPLE
     assert times == pytest.approx(sizes.sum() / taken.sum())
     assert taken.mean() == pytest.approx(sizes.mean(), rel=0.2)
 
@@ -187,8 +190,8 @@ def test_the_sample_is_spread_over_the_files_sizes(tiny_run: MakeRun) -> None:
 @pytest.mark.parametrize("words", [(), ("task=multilabel", "metric=lwlrap", "loss.name=bce")])
 def test_an_ensemble_of_more_tables_takes_longer(tiny_run: MakeRun, words: tuple[str, ...]) -> None:
     run = tiny_run(*words, "blend.searches=[single,log_loss]", "stack.rounds=4")
-    assert calibration.blend(run, 2, 60, 2) > 0
-    tables, targets = calibration.made_tables(3, 50, 4, several=bool(words))
+    assert timing.blend(run, 2, 60, 2) > 0
+    tables, targets = timing.made_tables(3, 50, 4, several=bool(words))
     assert tables.shape == (3, 50, 4)
     assert targets.ndim == (2 if words else 1)
-    assert calibration.stack(run, 2, 60, 2) > 0
+    assert timing.stack(run, 2, 60, 2) > 0

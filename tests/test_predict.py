@@ -5,26 +5,27 @@ import shutil
 import tracemalloc
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pytest
-import soundfile
-
 import blend
 import predict
 import submit
 import train
 from conftest import CLASSES, RATE, TINY_WORDS, sound
-from tonestack import cli, recordings, timeline
-from tonestack.audio import AudioParams, BadAudio, decode_clip, pieces
+from tonestack import cli
+from tonestack.base.errors import UserError
+from tonestack.base.files import read_json
+from tonestack.config.call import Run
+from tonestack.deploy import recordings, timeline
+from tonestack.deploy.predictor import Predictor
+from tonestack.deploy.recordings import Heard, PredictParams
 from tonestack.ensemble import recipe
 from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.tables import Tables
-from tonestack.errors import UserError
-from tonestack.files import read_json
-from tonestack.predictor import Predictor
-from tonestack.recordings import Heard, PredictParams
-from tonestack.run import Run
+from tonestack.features.audio import AudioParams, BadAudio, decode_clip, pieces
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
 
 
 def call(root: Path, *words: str) -> Run:

@@ -2,6 +2,15 @@
 
 from pathlib import Path
 
+from tonestack.base.errors import UserError
+from tonestack.base.files import check_clip_name, inert, read_csv, uninert, write_csv
+from tonestack.competition import csvs, submission
+from tonestack.ensemble.blends import Blend
+from tonestack.settings.words import parse_folds
+from tonestack.tables import oof
+from tonestack.tables.competition import SubmissionFormat
+from tonestack.tables.metrics import resolve
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,14 +23,6 @@ from sklearn.metrics import (
     log_loss,
     roc_auc_score,
 )
-
-from tonestack import oof, submission, tables
-from tonestack.competition import SubmissionFormat
-from tonestack.ensemble.blends import Blend
-from tonestack.errors import UserError
-from tonestack.files import check_clip_name, inert, read_csv, uninert, write_csv
-from tonestack.metrics import resolve
-from tonestack.words import parse_folds
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CLASSES = ("Bark", "Flute", "Hi-hat", "Rain")
@@ -203,7 +204,7 @@ def test_any_bytes_are_a_table_of_text_or_refused(tmp_path: Path, content: bytes
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     try:
-        table = tables.read_table(path)
+        table = csvs.read_table(path)
     except UserError as error:
         assert str(path) in str(error)  # noqa: PT017
         return

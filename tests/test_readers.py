@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
-import pytest
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.competition import csvs
+from tonestack.competition.readers import esc50, folder, fsdkaggle2018, table
+from tonestack.tables.competition import Competition
 
-from tonestack import parts, tables
-from tonestack.competition import Competition
-from tonestack.data import esc50, folder, fsdkaggle2018, table
-from tonestack.errors import UserError
+import pytest
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -37,21 +38,21 @@ def test_separators_line_ends_bom_and_blanks(tmp_path, mark, end):
     text = (
         end.join(mark.join(row) for row in [("fname ", "label"), (" a.wav", "Dog "), ("b.wav", "NA"), ("", "")]) + end
     )
-    got = tables.read_table(write(tmp_path / "t.csv", b"\xef\xbb\xbf" + text.encode()), ["fname", "label"])
+    got = csvs.read_table(write(tmp_path / "t.csv", b"\xef\xbb\xbf" + text.encode()), ["fname", "label"])
     assert got.to_dict("list") == {"fname": ["a.wav", "b.wav"], "label": ["Dog", "NA"]}
     assert list(got.index) == [2, 3]
 
 
 def test_blank_lines_keep_row_numbers_and_quotes_keep_separators(tmp_path):
-    got = tables.read_table(write(tmp_path / "t.csv", 'fname,label\n\na.wav,"Dog, big"\n'), ["label"])
+    got = csvs.read_table(write(tmp_path / "t.csv", 'fname,label\n\na.wav,"Dog, big"\n'), ["label"])
     assert got.to_dict("list") == {"label": ["Dog, big"]}
     assert list(got.index) == [3]
 
 
 def test_only_the_columns_asked_for(tmp_path):
     path = write(tmp_path / "t.csv", "fname,label,usage\na.wav,Dog,Public\n")
-    assert list(tables.read_table(path, ["fname"], ["usage", "absent"]).columns) == ["fname", "usage"]
-    assert list(tables.read_table(path).columns) == ["fname", "label", "usage"]
+    assert list(csvs.read_table(path, ["fname"], ["usage", "absent"]).columns) == ["fname", "usage"]
+    assert list(csvs.read_table(path).columns) == ["fname", "label", "usage"]
 
 
 @pytest.mark.parametrize(
@@ -68,13 +69,13 @@ def test_only_the_columns_asked_for(tmp_path):
     ],
 )
 def test_unreadable_csv_refused(tmp_path, text, words):
-    refused(lambda: tables.read_table(write(tmp_path / "t.csv", text), ["fname", "label"]), *words)
+    refused(lambda: csvs.read_table(write(tmp_path / "t.csv", text), ["fname", "label"]), *words)
 
 
 def test_absent_csv_and_fifo_refused_without_a_hang(tmp_path):
-    refused(lambda: tables.read_table(tmp_path / "t.csv"), "t.csv", "no such file")
+    refused(lambda: csvs.read_table(tmp_path / "t.csv"), "t.csv", "no such file")
     os.mkfifo(tmp_path / "f.csv")
-    refused(lambda: tables.read_table(tmp_path / "f.csv"), "f.csv", "no such file")
+    refused(lambda: csvs.read_table(tmp_path / "f.csv"), "f.csv", "no such file")
 
 
 # --- fsdkaggle2018 --------------------------------------------------------------------------------------------------
@@ -353,8 +354,8 @@ def test_table_test_csv_and_scoring(tmp_path):
 
 
 def test_every_reader_keeps_the_contract():
-    for name in parts.names("data"):
-        module = parts.find("data", name)
+    for name in parts.names("readers"):
+        module = parts.find("readers", name)
         assert callable(module.read)
         refused(lambda params=module.Params: params.parse({"nonsense": 1}, "data"), "nonsense")
 

@@ -9,20 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pytest
-import soundfile
-
 import made_up
 import report
-from tonestack import corrections, oof
-from tonestack.files import read_csv
+from tonestack.base.files import read_csv
+from tonestack.config.call import Run
+from tonestack.labels import corrections
 from tonestack.report import doubts, page, sections, sounds
 from tonestack.report.blocks import Cell, Table
 from tonestack.report.material import Material
 from tonestack.report.sections.calibration import reliability
-from tonestack.run import Run
+from tonestack.tables import oof
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
 
 CHROMIUM = shutil.which("chromium")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the PATH")

@@ -4,21 +4,23 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import shift
+from conftest import CLASSES, RATE, TINY_WORDS, sound
+from tonestack.base import parts
+from tonestack.config.call import Run
+from tonestack.config.layers import part_params
+from tonestack.features import clip_statistics
+from tonestack.features.audio import Clip
+from tonestack.features.decode import features
+from tonestack.features.store import Store
+from tonestack.studies.shift import adversarial, near_duplicates, pictures
+from tonestack.studies.shift.adversarial import ShiftParams
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 from sklearn.metrics import roc_auc_score
-
-import shift
-from conftest import CLASSES, RATE, TINY_WORDS, sound
-from tonestack import adversarial, near_duplicates, parts, shift_pictures, statistics
-from tonestack.adversarial import ShiftParams
-from tonestack.audio import Clip
-from tonestack.config import part_params
-from tonestack.extract import features
-from tonestack.run import Run
-from tonestack.store import Store
 
 FAST = ShiftParams(rounds=15)
 
@@ -82,8 +84,8 @@ def test_the_area_is_scikit_learns_and_its_interval_covers() -> None:
 def test_statistics_have_their_names() -> None:
     for bands in (16, 40):
         x = np.random.default_rng(0).normal(size=(50, bands)).astype(np.float32)
-        names = statistics.names(bands)
-        values = statistics.clip_statistics(x)
+        names = clip_statistics.names(bands)
+        values = clip_statistics.clip_statistics(x)
         assert len(names) == len(values)
         assert values[names.index(("mean", 3))] == pytest.approx(x[:, 3].mean(), abs=1e-5)
         assert values[names.index(("deviation", 5))] == pytest.approx(x[:, 5].std(), abs=1e-5)
@@ -132,7 +134,7 @@ def test_a_recording_is_found_again_however_it_was_changed(tmp_path: Path) -> No
     }
     store = store_of([*waves, *changed.values()])
     ids = store.clips.index.tolist()
-    found = near_duplicates.find(store, ids, statistics.table(store, ids), 5, 0.85)
+    found = near_duplicates.find(store, ids, clip_statistics.table(store, ids), 5, 0.85)
     assert {pair[:2] for pair in found} == {(i, 30 + i) for i in range(5)}
     lag = {pair[1]: pair[3] for pair in found}
     assert lag[31] == pytest.approx(1 / 3, abs=0.03)
@@ -158,7 +160,7 @@ def test_stationary_noises_are_no_duplicates() -> None:
     rng = np.random.default_rng(0)
     store = store_of([rng.normal(size=RATE).astype(np.float32) for _ in range(12)])
     ids = store.clips.index.tolist()
-    assert near_duplicates.find(store, ids, statistics.table(store, ids), 5, 0.85) == []
+    assert near_duplicates.find(store, ids, clip_statistics.table(store, ids), 5, 0.85) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- the verb
@@ -228,5 +230,5 @@ def test_without_unverified_clips_one_question_is_asked(tiny_run: Callable[..., 
 
 
 def test_roc_curves_run_from_corner_to_corner() -> None:
-    x, y = shift_pictures.roc(np.array([0.9, 0.1, 0.8, 0.3]), np.array([True, False, False, True]))
+    x, y = pictures.roc(np.array([0.9, 0.1, 0.8, 0.3]), np.array([True, False, False, True]))
     assert (x.tolist(), y.tolist()) == ([0, 0, 0.5, 0.5, 1], [0, 0.5, 0.5, 1, 1])

@@ -6,17 +6,17 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.errors import UserError
+from tonestack.features import decode, store
+from tonestack.features.audio import AudioParams, resample
+from tonestack.features.frontends.logmel import Frontend, Params
+from tonestack.features.store import Store, duplicates, prepare
+from tonestack.tables.competition import Competition
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-
-from tonestack import extract, store
-from tonestack.audio import AudioParams, resample
-from tonestack.competition import Competition
-from tonestack.errors import UserError
-from tonestack.frontends.logmel import Frontend, Params
-from tonestack.store import Store, duplicates, prepare
 
 LOGMEL: dict[str, Any] = {"name": "logmel", "sample_rate": 8000, "n_fft": 256, "hop_length": 80, "n_mels": 16}
 WAVE: dict[str, Any] = {"name": "waveform", "sample_rate": 8000}
@@ -51,13 +51,13 @@ def cache(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files decoded so far, with chunks of two clips."""
     names: list[str] = []
-    original = extract.decode_clip
+    original = decode.decode_clip
 
     def counting(path: Path, *rest: Any) -> Any:
         names.append(path.name)
         return original(path, *rest)
 
-    monkeypatch.setattr(extract, "decode_clip", counting)
+    monkeypatch.setattr(decode, "decode_clip", counting)
     monkeypatch.setattr(store, "CHUNK_CLIPS", 2)
     return names
 
@@ -128,19 +128,19 @@ def test_changed_settings_or_audio_are_recomputed(competition: Competition, cach
 def test_resumes_where_it_was_interrupted(
     competition: Competition, cache: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counting = extract.decode_clip
+    counting = decode.decode_clip
 
     def failing(path: Path, *rest: Any) -> Any:
         if path.name == "5.wav":
             raise KeyboardInterrupt
         return counting(path, *rest)
 
-    monkeypatch.setattr(extract, "decode_clip", failing)
+    monkeypatch.setattr(decode, "decode_clip", failing)
     with pytest.raises(KeyboardInterrupt):
         run(competition, cache)
     with pytest.raises(UserError, match="not prepared"):
         Store.open(cache, LOGMEL, SKIP)
-    monkeypatch.setattr(extract, "decode_clip", counting)
+    monkeypatch.setattr(decode, "decode_clip", counting)
     decoded.clear()
     run(competition, cache)
     assert decoded == ["4.wav", "5.wav", "t0.wav", "t1.wav"]  # the first two chunks were kept
@@ -253,7 +253,7 @@ class ExplodingRoot(type(Path())):  # type: ignore[misc]
 def test_crashing_decoder_costs_one_clip(
     competition: Competition, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "Source", lambda root, *rest: extract.Source(ExplodingRoot(root), *rest))
+    monkeypatch.setattr(store, "Source", lambda root, *rest: decode.Source(ExplodingRoot(root), *rest))
     report = prepare(competition, [LOGMEL], SKIP, cache, n_jobs=2, progress=False)
     assert list(report.bad.clip_id) == ["3.wav"]
     assert "crashed" in report.bad.reason.iloc[0]

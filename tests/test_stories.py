@@ -6,28 +6,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import make_folds
+import models
+import prepare
+import repeat
+import train
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.competition.readers import demo_stories, stories
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.features import clip_statistics
+from tonestack.features.audio import resample
+from tonestack.features.frontends import length
+from tonestack.features.store import Store
+from tonestack.labels import folds
+from tonestack.studies import repeats
+from tonestack.tables import oof
+from tonestack.tables.competition import Competition
+from tonestack.tables.metrics import resolve
+from tonestack.training import queue
+from tonestack.training.learners import boosting, network, prior
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
-
-import make_folds
-import models
-import prepare
-import repeat
-import train
-from tonestack import config, folds, jobs, oof, parts, repeats, statistics
-from tonestack.audio import resample
-from tonestack.competition import Competition
-from tonestack.data import demo_stories, stories
-from tonestack.errors import UserError
-from tonestack.frontends import length
-from tonestack.learners import boosting, network, prior
-from tonestack.metrics import resolve
-from tonestack.run import Run
-from tonestack.store import Store
 
 RATE = 16_000
 
@@ -177,7 +183,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     collection(folder / "in")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(folder / "home"))
-        patch.setattr(jobs, "cores", lambda: 1)
+        patch.setattr(queue, "cores", lambda: 1)
         prepare.run(call(folder / "in", "model=story_gru,language_only"))
     return folder
 
@@ -190,18 +196,18 @@ def cued(_prepared: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def jobs_of(cued: Path) -> Callable[..., list[jobs.FoldJob]]:
+def jobs_of(cued: Path) -> Callable[..., list[queue.FoldJob]]:
     """The fold jobs of a model on the tiny collection, folds made."""
 
-    def build(model: str, *words: str) -> list[jobs.FoldJob]:
+    def build(model: str, *words: str) -> list[queue.FoldJob]:
         run = call(cued, f"model={model}", *words)
         make_folds.run(run)
-        return jobs.build(run, run.experiments())
+        return queue.build(run, run.experiments())
 
     return build
 
 
-def store_of(job: jobs.FoldJob) -> Store:
+def store_of(job: queue.FoldJob) -> Store:
     return Store.open(job.cache, job.experiment.config.frontend, job.audio)
 
 
@@ -246,7 +252,7 @@ def test_trees_are_saved_as_text_and_read_again(jobs_of: Any, tmp_path: Path) ->
 
 def test_track_statistics_by_hand() -> None:
     x = np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
-    found = statistics.track_statistics(x)
+    found = clip_statistics.track_statistics(x)
     mean, std, low, middle, high, step, memory = found[:-1].reshape(7, 2)
     assert mean.tolist() == [2, 5]
     np.testing.assert_allclose(std, [np.sqrt(8 / 3), 0], atol=1e-6)
@@ -254,7 +260,7 @@ def test_track_statistics_by_hand() -> None:
     assert step.tolist() == [2, 0]
     np.testing.assert_allclose(memory, [0, 0], atol=1e-6)
     assert found[-1] == 3
-    assert np.isfinite(statistics.track_statistics(np.ones((1, 2)))).all()
+    assert np.isfinite(clip_statistics.track_statistics(np.ones((1, 2)))).all()
 
 
 # -------------------------------------------------------------------------------------------------------- the protocol
@@ -352,7 +358,7 @@ def test_shuffled_labels_give_chance(cued: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- configs
 
-FAITHFUL = [name for name in config.available("model") if name.startswith("story_resnet18_")]
+FAITHFUL = [name for name in layers.available("model") if name.startswith("story_resnet18_")]
 
 
 def test_the_documents_five_feature_sets_are_configs() -> None:
@@ -383,5 +389,5 @@ def test_the_documents_network_has_its_size_and_its_training(name: str) -> None:
     t = settings.training
     assert (t.optimizer, t.lr, t.momentum, t.weight_decay, t.epochs, t.batch_size) == ("sgd", 0.05, 0, 0, 10, 15)
     assert (t.schedule, t.warmup, t.grad_clip, t.ema, settings.crop.normalise) == ("constant", 0, 0, 0, "none")
-    made = parts.find("frontends", "picture").Frontend(config.part_params("frontends", settings.frontend, "frontend"))
+    made = parts.find("frontends", "picture").Frontend(layers.part_params("frontends", settings.frontend, "frontend"))
     assert (made.width, round(settings.crop.seconds * made.frame_rate)) == (224, 224)

@@ -4,16 +4,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+import study
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.config.call import Run
+from tonestack.config.layers import TrainingParams
+from tonestack.ensemble import gate
+from tonestack.labels import revisions, training_labels
+from tonestack.studies import published
+from tonestack.tables import oof
+from tonestack.training import queue
+
 import numpy as np
 import pandas as pd
 import pytest
-
-import study
-from tonestack import jobs, labels, oof, parts, revisions, studies
-from tonestack.config import TrainingParams
-from tonestack.ensemble import gate
-from tonestack.errors import UserError
-from tonestack.run import Run
 
 CLASSES = ("Bark", "Bell", "Flute", "Knock")
 GROUPS = {"music": ["Bell", "Flute"], "non-music": ["Bark", "Knock"]}
@@ -66,25 +70,25 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     truth.to_csv(root / "test_post_competition.csv", index=False)
     right = dict(zip(train + test, y, strict=True))
 
-    def pretend(run: Run, todo: list[jobs.FoldJob]) -> None:
+    def pretend(run: Run, todo: list[queue.FoldJob]) -> None:
         for job in todo:
             ids = job.held_out + job.test
             logits = rng.normal(size=(len(ids), 4)) + 2 * np.eye(4)[[right[i] for i in ids]]
             values = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
             part = ["oof"] * len(job.held_out) + ["test"] * len(job.test)
-            receipt = {"inputs": job.inputs, "config_fingerprint": jobs.config_fingerprint(job.experiment)}
+            receipt = {"inputs": job.inputs, "config_fingerprint": queue.config_fingerprint(job.experiment)}
             oof.write_fold(job.folder, job.fold, ids, part, values, job.classes, receipt)
             (job.folder / f"fold{job.fold}.safetensors").touch()
 
     class NoStore:
         fingerprint = "none"
 
-    monkeypatch.setattr(jobs, "run_all", pretend)
-    monkeypatch.setattr(jobs.Store, "open", lambda *_: NoStore())
+    monkeypatch.setattr(queue, "run_all", pretend)
+    monkeypatch.setattr(queue.Store, "open", lambda *_: NoStore())
 
     def decide(run: Run, name: str) -> list[str]:
         """Keep every label, under the name that the step gives."""
-        rows = labels.read_revision(run.folds, run.words.revision or "r0")
+        rows = training_labels.read_revision(run.folds, run.words.revision or "r0")
         revisions.write(run.folds, name, rows.assign(weight=1.0), pd.DataFrame(), {"parent": "r0"})
         return [name]
 
@@ -129,21 +133,25 @@ def test_group_revisions_hold_their_group_alone(toy: Run) -> None:
     task, params = parts.find("tasks", "classify"), TrainingParams()
     folds = pd.read_csv(folder / "r0.csv").set_index("clip_id")
     for group, members in GROUPS.items():
-        learnt = labels.for_holdout(labels.read_revision(folder, f"2-{group}"), 1, CLASSES, task.targets, params)
+        learnt = training_labels.for_holdout(
+            training_labels.read_revision(folder, f"2-{group}"), 1, CLASSES, task.targets, params
+        )
         assert set(folds.loc[learnt.clip_ids, "label"]) == set(members)
         assert (folds.loc[learnt.clip_ids, "fold"] != 1).all()
-    even = labels.for_holdout(labels.read_revision(folder, "2-gate"), 1, CLASSES, task.targets, params)
+    even = training_labels.for_holdout(
+        training_labels.read_revision(folder, "2-gate"), 1, CLASSES, task.targets, params
+    )
     assert set(map(tuple, even.targets.tolist())) == {(0.5, 0.0, 0.0, 0.5), (0.0, 0.5, 0.5, 0.0)}
     assert set(even.clip_ids) == set(folds.index[folds["fold"] != 1])
 
 
 def test_a_study_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {"judge_variants", "judge_voices", "seed_tables"} <= set(studies.available())
+    assert {"judge_variants", "judge_voices", "seed_tables"} <= set(published.available())
     with pytest.raises(UserError, match="name=seed_tables"):
         study.run(Run.from_arguments(["data=demo"]))
     rows: list[dict[str, Any]] = [{"id": "b", "row": "b", "mean": {"of": ["a"]}}]
     for wrong, message in ((rows, "needs 'a'"), ([{"id": "c", "row": "c"}], "exactly one of")):
         found = ("x", {"title": "", "tables": [{"title": "", "rows": wrong}]})
-        monkeypatch.setattr(studies.config, "layer", lambda *_, found=found: found)
+        monkeypatch.setattr(published.config, "layer", lambda *_, found=found: found)
         with pytest.raises(UserError, match=message):
-            studies.load("x")
+            published.load("x")

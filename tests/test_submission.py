@@ -4,23 +4,24 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pytest
-
 import blend
 import leaderboard as leaderboard_verb
 import score
 import stack
 import submit
 from test_fetch import fake_client
-from tonestack import leaderboard, scoring, submission
-from tonestack.competition import SubmissionFormat
+from tonestack.base.errors import UserError
+from tonestack.competition import submission
+from tonestack.config.call import Run
+from tonestack.ensemble import leaderboard, scoring
 from tonestack.ensemble.tables import Tables
-from tonestack.errors import UserError
-from tonestack.metrics import resolve
-from tonestack.oof import load, write_fold
-from tonestack.run import Run
+from tonestack.tables.competition import SubmissionFormat
+from tonestack.tables.metrics import resolve
+from tonestack.tables.oof import load, write_fold
+
+import numpy as np
+import pandas as pd
+import pytest
 
 CLASSES = ("Bark", "Flute", "Hi-hat", "Oboe")
 FORM = SubmissionFormat(("fname", "label"), ("b.wav", "a.wav"), "labels", 3)

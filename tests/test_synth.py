@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from tonestack.base.errors import UserError
+from tonestack.competition.demo import synth
+from tonestack.competition.readers import demo
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-
-from tonestack import synth
-from tonestack.data import demo
-from tonestack.errors import UserError
 
 SMALL = demo.Params(n_train=15, n_test=12, n_padding=2, seed=3)
 

@@ -7,25 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pytest
-import torch
-from torch import Tensor, nn
-
-from tonestack import checkpoint, crops, steps, training
-from tonestack.augment import draw
-from tonestack.checkpoint import Average, History, State
-from tonestack.config import ModelConfig, TrainingParams
-from tonestack.crops import Clips
-from tonestack.errors import UserError
-from tonestack.inference import predict
-from tonestack.layers import Network, Normalise, Pool, Tagger
-from tonestack.losses import EmbeddingLoss, Loss, contrastive_center
-from tonestack.losses.cross_entropy import Params, build
-from tonestack.models import vgg
-from tonestack.steps import Recorded, Step, make_optimizer, make_step, outputs, records
+from tonestack.base.errors import UserError
+from tonestack.config.layers import ModelConfig, TrainingParams
 from tonestack.tasks import classify
-from tonestack.training import (
+from tonestack.training import checkpoint, crops, loop, step
+from tonestack.training.augment import draw
+from tonestack.training.checkpoint import Average, History, State
+from tonestack.training.crops import Clips
+from tonestack.training.inference import predict
+from tonestack.training.layers import Network, Normalise, Pool, Tagger
+from tonestack.training.loop import (
     TrainingSet,
     check_losses,
     epoch_order,
@@ -35,6 +26,15 @@ from tonestack.training import (
     run_epoch,
     seed_of,
 )
+from tonestack.training.losses import EmbeddingLoss, Loss, contrastive_center
+from tonestack.training.losses.cross_entropy import Params, build
+from tonestack.training.models import vgg
+from tonestack.training.step import Recorded, Step, make_optimizer, make_step, outputs, records
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
 
 BANDS, CLASSES, RATE = 8, 4, 100.0
 LOSS: Loss = build(Params())
@@ -195,7 +195,7 @@ counts: list[int] = []
 def test_recorded_steps_are_the_same_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config, plain, recorded = settings(BUSY), network(), network()
     history = fit(plain, LOSS, training_set(), config, 0)
-    monkeypatch.setattr(training, "make_step", lambda *a: Replayed(make_step(*a)))
+    monkeypatch.setattr(loop, "make_step", lambda *a: Replayed(make_step(*a)))
     counts.clear()
     assert fit(recorded, LOSS, training_set(), config, 0) == history
     assert same(plain, recorded)
@@ -217,7 +217,7 @@ def test_steps_are_recorded_on_gpus_only() -> None:
 def test_a_loss_with_its_own_optimiser_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     model, config = network(), settings(compile="graph")
     optimizers = [make_optimizer(model, config.training)] * 2
-    monkeypatch.setattr(steps, "records", lambda device, params: True)
+    monkeypatch.setattr(step, "records", lambda device, params: True)
     with pytest.raises(UserError, match=r"training\.compile=graph: a loss with an optimiser of its own"):
         make_step(model, LOSS, optimizers, config)
     assert isinstance(make_step(model, LOSS, optimizers[:1], config), Recorded)

@@ -8,22 +8,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import embed
+import make_folds
+import verify
+from tonestack.base.errors import UserError
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.ensemble import fusion, nested_cv, searches
+from tonestack.ensemble.blends import BlendParams
+from tonestack.ensemble.problem import Problem
+from tonestack.labels import folds, trials
+from tonestack.labels.trials import VerifyParams
+from tonestack.tables import metrics
+from tonestack.tasks import verify as task
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-
-import embed
-import make_folds
-import verify
-from tonestack import config, folds, metrics, trials
-from tonestack.ensemble import fusion, judge, searches
-from tonestack.ensemble.blends import BlendParams
-from tonestack.ensemble.problem import Problem
-from tonestack.errors import UserError
-from tonestack.run import Run
-from tonestack.tasks import verify as task
-from tonestack.trials import VerifyParams
 
 EER, MIN_DCF = metrics.resolve("eer"), metrics.resolve("min_dcf")
 
@@ -80,7 +82,7 @@ def test_trials_of_one_kind_have_no_error_rate_and_less_is_better(metric: metric
     assert np.isnan(metric(column(1, 2), np.array([1, 1])))
     assert metric.sign == -1
     good, bad = column(1, 2, 3, 4), column(1, 3, 2, 4)
-    assert judge.paired(metric, good, bad, np.array([0, 0, 1, 1])).value > 0
+    assert nested_cv.paired(metric, good, bad, np.array([0, 0, 1, 1])).value > 0
 
 
 # ------------------------------------------------------------------------------------------------------------ lists
@@ -148,12 +150,12 @@ def test_trials_are_drawn_within_folds_across_sessions() -> None:
 
 def test_folds_hold_whole_speakers() -> None:
     train = CLIPS.assign(verified=True, fold=-1)
-    table = task.assign(train, config.FoldParams(n=2), "here")
+    table = task.assign(train, layers.FoldParams(n=2), "here")
     assert table.groupby("label")["fold"].nunique().eq(1).all()
     assert table.groupby("fold")["label"].nunique().tolist() == [2, 2]
     assert table["group"].tolist() == train["group"].tolist()  # sessions: an inner split keeps them whole
     with pytest.raises(UserError, match="4 speakers cannot fill 3 folds of two"):
-        task.assign(train, config.FoldParams(n=3), "here")
+        task.assign(train, layers.FoldParams(n=3), "here")
 
 
 # ------------------------------------------------------------------------------------------------- scores and fusion
@@ -252,7 +254,7 @@ def test_tables_of_other_scales_can_be_pooled_once_calibrated() -> None:
 def test_searches_of_probabilities_are_refused_for_scores() -> None:
     problem = toy(50)
     with pytest.raises(UserError, match="'greedy' cannot join scores; there is: logistic, single"):
-        judge.judge(problem, np.arange(50) % 2, ["greedy"], BlendParams(), 0, None)
+        nested_cv.judge(problem, np.arange(50) % 2, ["greedy"], BlendParams(), 0, None)
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.errors import UserError
+from tonestack.config.call import Run
+from tonestack.studies import tuning
+from tonestack.studies.tuning import Range, TuneConfig, Tuning
+
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
 import yaml
 from optuna.trial import TrialState
-
-from tonestack import tuning
-from tonestack.errors import UserError
-from tonestack.run import Run
-from tonestack.tuning import Range, TuneConfig, Tuning
 
 
 @dataclass

@@ -14,14 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.competition.demo.voices import bark, espeak, formant, repeated
+
 import librosa
 import numpy as np
 import pytest
 import torch
-
-from tonestack import parts
-from tonestack.errors import UserError
-from tonestack.voices import bark, espeak, formant, repeated
 
 
 def said(seed: int, take: int, seconds: float = 3.0, text: str = "") -> np.ndarray:

@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
+import download
+import models
+from tonestack.base.errors import UserError
+from tonestack.competition.readers import demo_speakers, voxceleb1
+from tonestack.competition.readers.voxceleb1 import Params
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.labels import trials
+from tonestack.tables.competition import Competition
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-
-import download
-import models
-from tonestack import config, trials
-from tonestack.competition import Competition
-from tonestack.data import demo_speakers, voxceleb1
-from tonestack.data.voxceleb1 import Params
-from tonestack.errors import UserError
-from tonestack.run import Run
 
 FSDD = Path(__file__).parents[2] / "shared/data/fsdd_voxceleb1"
 
@@ -191,7 +192,7 @@ def test_task_verify_has_folders_and_settings_of_its_own(root: Path) -> None:
 def test_published_sizes_are_met() -> None:
     """Every model config that says what its document says has exactly that many parameters."""
     run = Run.from_arguments(["data=voxceleb1", "preset=full"])
-    published = {name: run.experiment(name).config.published for name in config.available("model")}
+    published = {name: run.experiment(name).config.published for name in layers.available("model")}
     sizes = {name: f"{said.parameters:,}" for name, said in published.items() if said}
     made = {name: models.describe(run, name)["parameters"] for name in sizes}
     assert made == sizes

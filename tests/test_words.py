@@ -1,9 +1,9 @@
 """The words of the command line: parsed one by one, and every mistake refused with its mend."""
 
-import pytest
+from tonestack.base.errors import UserError, nearest
+from tonestack.settings.words import Words, parse, parse_folds
 
-from tonestack.errors import UserError, nearest
-from tonestack.words import Words, parse, parse_folds
+import pytest
 
 EVERY = {
     "data": ("fsdkaggle2018", "fsdkaggle2018"),

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tonestack.errors import UserError
-from tonestack.files import sweep
-from tonestack.run import Run
-from tonestack.section import Section
-from tonestack.words import Words
+from tonestack.base.errors import UserError
+from tonestack.base.files import sweep
+from tonestack.base.section import Section
+from tonestack.config.call import Run
+from tonestack.settings.words import Words
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -5,12 +5,12 @@ import threading
 import time
 from pathlib import Path
 
+from wavs import long_wav, pcm, wav_bytes
+
 import numpy as np
 import soundfile
 from cases import case
 from place import TESTS, Place
-
-from wavs import long_wav, pcm, wav_bytes
 
 TONE = pcm()
 

@@ -45,7 +45,7 @@ def killed_between_two_files(place: Place) -> str:
     place.works("make_folds", "folds.n=3")
     assert set(pd.read_csv(folder / "r0.csv")["fold"]) == {0, 1, 2}
     order = []
-    from tonestack import files
+    from tonestack.base import files
 
     rename = os.replace
 
@@ -167,7 +167,7 @@ def a_json_of_another_version(place: Place) -> str:
 @case(31, trained=True)
 def a_damaged_table(place: Place) -> str:
     """A fold's parquet is cut in half; it is garbage to which the json's checksum has been made to fit."""
-    from tonestack.files import file_hash
+    from tonestack.base.files import file_hash
 
     path = place.folder("oof") / "vgg_small@r0/fold0.parquet"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from place import WORDS, make_root
-
 import all as whole_pipeline
 import blend
 import clean_labels
@@ -35,6 +33,8 @@ import stack
 import submit
 import train
 from tonestack import cli
+
+from place import WORDS, make_root
 
 STAGES = {"prepare": prepare, "make_folds": make_folds, "clean_labels": clean_labels, "pseudo_label": pseudo_label}
 STAGES |= {"train": train, "blend": blend, "stack": stack, "submit": submit, "score": score}
@@ -267,7 +267,7 @@ def main(arguments: list[str]) -> None:
         if key in ("kills", "seed", "together")
     }
     words = [a for a in arguments if a.partition("=")[0] not in ("kills", "seed", "together")]
-    for name in ("tonestack.fold_job", "tonestack.learners.network", "lightgbm", "optuna"):
+    for name in ("tonestack.training.fold_job", "tonestack.training.learners.network", "lightgbm", "optuna"):
         importlib.import_module(name)  # once here, not in every child
     folder = Path(tempfile.mkdtemp(prefix="kill-"))
     make_root(folder / "root")

@@ -12,13 +12,13 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
+from tonestack.training.layers import Network
+
 import numpy as np
 import pandas as pd
 import torch
 from cases import case
 from place import CLASSES, TESTS, Place
-
-from tonestack.layers import Network
 
 KILLER = TESTS / "faults" / "kill_pipeline.py"
 

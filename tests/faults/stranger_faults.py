@@ -148,7 +148,7 @@ def weights_of_another_kind(place: Place) -> str:
     tensors = load_file(path)
     tensors["network.classifier.1.bias" if "network.classifier.1.bias" in tensors else max(tensors)][:1] = torch.nan
     save_file(tensors, path)
-    from tonestack.files import file_hash, read_json, write_json
+    from tonestack.base.files import file_hash, read_json, write_json
 
     known = read_json(receipt)
     write_json(receipt, known | {"checksums": known["checksums"] | {path.name: file_hash(path)}})

@@ -13,15 +13,20 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2] / "src")]
 
+from tonestack.base.errors import UserError  # noqa: E402
+from tonestack.competition import submission, unpack  # noqa: E402
+from tonestack.competition.readers import esc50, fsdkaggle2018, table  # noqa: E402
+from tonestack.config import layers  # noqa: E402
+from tonestack.config.layers import DataConfig, FoldParams, ModelConfig, Preset  # noqa: E402
+from tonestack.ensemble import scoring  # noqa: E402
+from tonestack.features.audio import AudioParams, BadAudio, decode_clip  # noqa: E402
+from tonestack.labels import folds  # noqa: E402
+from tonestack.settings import words  # noqa: E402
+from tonestack.tables import oof  # noqa: E402
+from tonestack.tables.competition import SubmissionFormat  # noqa: E402
+
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-
-from tonestack import config, folds, oof, scoring, submission, unpack, words  # noqa: E402
-from tonestack.audio import AudioParams, BadAudio, decode_clip  # noqa: E402
-from tonestack.competition import SubmissionFormat  # noqa: E402
-from tonestack.config import DataConfig, FoldParams, ModelConfig, Preset  # noqa: E402
-from tonestack.data import esc50, fsdkaggle2018, table  # noqa: E402
-from tonestack.errors import UserError  # noqa: E402
 
 SEEDS = Path(__file__).parent / "seeds"
 CLASSES = ("Bell", "Drum", "Hiss")
@@ -75,14 +80,14 @@ def typed(data: bytes) -> None:
     """The words of a call, one a line, resolved to the configs of a competition and a model."""
     parsed = words.parse(data.decode(errors="surrogateescape").splitlines())
     words.parse_folds(parsed.fold, [0, 1, 2])
-    _, preset = config.load_data(parsed)
-    config.load_model("vgg_small", preset, parsed)
+    _, preset = layers.load_data(parsed)
+    layers.load_model("vgg_small", preset, parsed)
 
 
 def configs(data: bytes) -> None:
     """A YAML file taken for a data config, a model config or a preset."""
     way, content = split(data, 3)
-    values = config.read_yaml(written("config.yaml", content))
+    values = layers.read_yaml(written("config.yaml", content))
     (DataConfig, ModelConfig, Preset)[way].parse(values, "config.yaml")
 
 
@@ -130,7 +135,7 @@ KNOWN |= {"unpacked", "w.safetensors", *(f"table{way}" for way in range(6))}
 
 def tensors(data: bytes) -> None:
     """A file of weights."""
-    from tonestack import weights
+    from tonestack.training import weights
 
     weights.read(written("w.safetensors", data))
 

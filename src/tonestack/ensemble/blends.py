@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tonestack.base.section import Section
+from tonestack.tables.oof import FLOOR
+
 import numpy as np
 from pydantic import Field
-
-from tonestack.oof import FLOOR
-from tonestack.section import Section
 
 
 class BlendParams(Section):

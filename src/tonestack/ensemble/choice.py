@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from tonestack import oof
-from tonestack.ensemble import judge
+from tonestack.config.call import Run
+from tonestack.ensemble import nested_cv
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.tables import Tables
-from tonestack.run import Run
+from tonestack.tables import oof
+
+import numpy as np
 
 STACK_COMPLEXITY = {"logistic": 50, "lightgbm": 60}
 
@@ -36,7 +36,7 @@ def best_single(tables: Tables, problem: Problem, part: np.ndarray, run: Run) ->
     singles = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.APART]
     if not singles:
         singles = list(range(problem.count))
-    candidate = judge.judge(problem.models(singles), part, ["single"], run.data.blend, run.seed, None)[0]
+    candidate = nested_cv.judge(problem.models(singles), part, ["single"], run.data.blend, run.seed, None)[0]
     name = tables.names[singles[int(candidate.blend.weights.argmax())]]
     return Choice(name, candidate.complexity, candidate.scores, candidate.cv, candidate.se, (name,), {name: 1.0})
 
@@ -50,7 +50,7 @@ def made_tables(tables: Tables, problem: Problem, run: Run) -> list[Choice]:
             continue
         search = str(meta[0].get("search", ""))
         complexity = int(meta[0].get("complexity", STACK_COMPLEXITY.get(search, 70)))
-        cv, se = judge.score(problem.metric, problem.tables[m], problem.targets, run.data.blend.bootstrap)
+        cv, se = nested_cv.score(problem.metric, problem.tables[m], problem.targets, run.data.blend.bootstrap)
         sources, weights = tuple(meta[0].get("tables", ())), dict(meta[0].get("weights", {}))
         choices.append(Choice(name, complexity, problem.tables[m], cv, se, sources, weights))
     return choices

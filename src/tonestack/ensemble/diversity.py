@@ -1,10 +1,10 @@
 """What each table brings: its own score, the correlation of errors, and what the mean loses without it."""
 
-import numpy as np
-import pandas as pd
-
 from tonestack.ensemble.blends import equal
 from tonestack.ensemble.problem import Problem
+
+import numpy as np
+import pandas as pd
 
 
 def per_model(problem: Problem, weights: np.ndarray, power: float = 0.0) -> pd.DataFrame:

@@ -6,9 +6,9 @@ Scores have no common scale and no upper end, so that power means of them say no
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from tonestack.ensemble.blends import Sum
+
+import numpy as np
 
 STRENGTH = 1.0  # of the penalty on standardised weights, in trials: it only matters where scores part the kinds wholly
 

@@ -7,14 +7,14 @@ soft labels are even within each group). All of fold k were trained without fold
 
 from pathlib import Path
 
+from tonestack.base.errors import UserError, nearest
+from tonestack.base.files import write_csv, write_json
+from tonestack.ensemble.tables import Tables
+from tonestack.labels.training_labels import read_revision
+from tonestack.tables.oof import FLOOR
+
 import numpy as np
 import pandas as pd
-
-from tonestack.ensemble.tables import Tables
-from tonestack.errors import UserError, nearest
-from tonestack.files import write_csv, write_json
-from tonestack.labels import read_revision
-from tonestack.oof import FLOOR
 
 Groups = dict[str, list[str]]  # group -> its classes
 GATE = "gate"  # revision of the network that tells the groups

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
+from tonestack.base.errors import UserError
+from tonestack.ensemble.blends import Blend, from_sum, to_summand
+from tonestack.tables.metrics import Metric, class_index, resolve
+
 import numpy as np
 from threadpoolctl import ThreadpoolController
-
-from tonestack.ensemble.blends import Blend, from_sum, to_summand
-from tonestack.errors import UserError
-from tonestack.metrics import Metric, class_index, resolve
 
 BLAS = ThreadpoolController()  # these products are small: a second BLAS thread costs more than it brings
 CANDIDATES = 32  # weightings scored by one matrix product

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
-from tonestack import oof
-from tonestack.ensemble import gate, stackers
+from tonestack.base.errors import UserError, nearest
+from tonestack.base.files import read_json
+from tonestack.ensemble import gate, stacking
 from tonestack.ensemble.blends import Blend, equal
-from tonestack.ensemble.stackers import Fitted, Inputs
-from tonestack.errors import UserError, nearest
-from tonestack.files import read_json
+from tonestack.ensemble.stacking import Fitted, Inputs
+from tonestack.tables import oof
+
+import numpy as np
 
 Combine = Callable[[np.ndarray], np.ndarray]  # test folds (K, N, C) -> (N, C)
 
@@ -133,7 +133,7 @@ def _stack(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) ->
     path = folder / name / "stacker.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: the fitted stacker is missing; run stack again")
-    mix = _Stacked(*stackers.restore(receipt["search"], path), independent=not normalise)
+    mix = _Stacked(*stacking.restore(receipt["search"], path), independent=not normalise)
     return Recipe(name, _parts(folder, receipt["tables"], normalise), mix, receipt.get("statistics"), normalise)
 
 
@@ -169,7 +169,7 @@ class _Stacked:
     independent: bool
 
     def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
-        from tonestack.ensemble.clip_statistics import project
+        from tonestack.ensemble.clip_components import project
 
         components = None if self.projection is None or statistics is None else project(statistics, self.projection)
         return self.stacker(Inputs.of(tables, components, self.independent))

@@ -6,17 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from tonestack import oof, rows
-from tonestack.competition import SubmissionFormat
+from tonestack.base.errors import UserError
+from tonestack.config import rows
+from tonestack.config.call import Run
 from tonestack.ensemble.blends import Sum, Summable
 from tonestack.ensemble.problem import Problem, targets_of
-from tonestack.errors import UserError
-from tonestack.metrics import resolve
-from tonestack.oof import Predictions
-from tonestack.run import Run
+from tonestack.tables import oof
+from tonestack.tables.competition import SubmissionFormat
+from tonestack.tables.metrics import resolve
+from tonestack.tables.oof import Predictions
+
+import numpy as np
+import pandas as pd
 
 IN_MEMORY = 1 << 30  # bytes of tables kept; beyond, they are read again for every pass
 SEARCHED = 7 << 28  # bytes (1.75 GiB) of judged rows that searches work on; beyond, a random part of the clips

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from tonestack.cleaning.methods import RELABEL
+from tonestack.labels.revisions import SHOWN
+from tonestack.report.material import Material
+
 import numpy as np
 import pandas as pd
-
-from tonestack.cleaning import RELABEL
-from tonestack.report.material import Material
-from tonestack.revisions import SHOWN
 
 GUESSES = 3  # of the ensemble, shown beside each clip
 

@@ -6,17 +6,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from tonestack import corrections, folds, leaderboard, oof, store, submission
+from tonestack.base.errors import UserError
+from tonestack.base.files import read_csv, read_json, read_text
+from tonestack.competition import submission
+from tonestack.config.call import Run
+from tonestack.ensemble import leaderboard
 from tonestack.ensemble.problem import targets_of
 from tonestack.ensemble.tables import Tables
-from tonestack.errors import UserError
-from tonestack.files import read_csv, read_json, read_text
-from tonestack.metrics import Metric, resolve
+from tonestack.features import store
+from tonestack.labels import corrections, folds
 from tonestack.report.settings import ReportParams
-from tonestack.run import Run
+from tonestack.tables import oof
+from tonestack.tables.metrics import Metric, resolve
+
+import numpy as np
+import pandas as pd
 
 HEARD = ["status", "reason", "seconds", "audio_hash"]  # what the feature store knows of a clip
 

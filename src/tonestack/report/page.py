@@ -7,18 +7,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.files import atomic, fingerprint, write_text
+from tonestack.config.call import Run
+from tonestack.report import doubts, sections, sounds
+from tonestack.report.blocks import Block, Chart, More, Part, Table, Tabs
+from tonestack.report.material import Material
+from tonestack.report.sounds import Sound
+
 import jinja2
 import numpy as np
 import pandas as pd
 import plotly
 from markupsafe import Markup
-
-from tonestack.files import atomic, fingerprint, write_text
-from tonestack.report import doubts, sections, sounds
-from tonestack.report.blocks import Block, Chart, More, Part, Table, Tabs
-from tonestack.report.material import Material
-from tonestack.report.sounds import Sound
-from tonestack.run import Run
 
 HERE = Path(__file__).parent
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"

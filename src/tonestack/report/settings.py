@@ -1,8 +1,8 @@
 """Settings of the `report` stage: `report:` in a data config."""
 
-from pydantic import Field
+from tonestack.base.section import Section
 
-from tonestack.section import Section
+from pydantic import Field
 
 
 class ReportParams(Section):

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tonestack.base.console import bar
+from tonestack.base.files import atomic, file_hash
+from tonestack.features import audio
+from tonestack.features.audio import AudioParams, BadAudio
+from tonestack.features.frontends import logmel
+from tonestack.report.material import Material
+from tonestack.training import queue
+
 import joblib
 import numpy as np
 import soundfile
 from threadpoolctl import threadpool_limits
-
-from tonestack import audio, jobs
-from tonestack.audio import AudioParams, BadAudio
-from tonestack.files import atomic, file_hash
-from tonestack.frontends import logmel
-from tonestack.progress import bar
-from tonestack.report.material import Material
 
 AUDIO, PICTURES = "audio", "spectrograms"  # folders of the report
 RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # what every browser plays
@@ -49,7 +50,7 @@ def make(material: Material, numbers: Sequence[int], seconds: float, pictures: b
     calls = (joblib.delayed(_one)(root, path, name, folder, seconds, pictures) for name, path in once.items())
     found: dict[str, Sound | None] = {}
     with threadpool_limits(1), bar(len(once), "report", "clips") as progress:  # small products: more threads stall
-        done = joblib.Parallel(jobs.cores(), prefer="threads", return_as="generator")(calls)
+        done = joblib.Parallel(queue.cores(), prefer="threads", return_as="generator")(calls)
         for name, sound in zip(once, done, strict=True):
             found[name] = sound
             progress.update()

@@ -6,14 +6,14 @@ clips to recognise, in `oof/<name>/<experiment>/votes.csv`, and a picture of the
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from tonestack import votes
-from tonestack.files import read_csv
+from tonestack.base.files import read_csv
+from tonestack.tables import votes
 from tonestack.tasks.classify import LOSS, METRICS, log_probabilities, probabilities, targets, truth
 
+import pandas as pd
+
 if TYPE_CHECKING:
-    from tonestack.run import Experiment, Run
+    from tonestack.config.call import Experiment, Run
 
 __all__ = ["LOSS", "METRICS", "log_probabilities", "probabilities", "scored", "targets", "trained", "truth"]
 

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from tonestack.base.errors import UserError
+
 import numpy as np
 import pandas as pd
-
-from tonestack.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

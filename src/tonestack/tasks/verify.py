@@ -6,19 +6,19 @@ cosines lies one with adaptive s-norm (Matejka et al. 2017): scores relative to 
 
 from typing import TYPE_CHECKING, Any
 
+from tonestack.base.errors import UserError
+from tonestack.config.rows import Rows
+from tonestack.labels import folds, trials
+from tonestack.tables.competition import SubmissionFormat
+from tonestack.tasks import classify
+
 import numpy as np
 import pandas as pd
 
-from tonestack import folds, trials
-from tonestack.competition import SubmissionFormat
-from tonestack.errors import UserError
-from tonestack.rows import Rows
-from tonestack.tasks import classify
-
 if TYPE_CHECKING:
-    from tonestack.config import DataConfig, FoldParams
-    from tonestack.jobs import FoldJob
-    from tonestack.run import Run
+    from tonestack.config.call import Run
+    from tonestack.config.layers import DataConfig, FoldParams
+    from tonestack.training.queue import FoldJob
 
 METRICS = ("eer", "min_dcf")
 LOSS = classify.LOSS  # a network learns which of its speakers it hears

@@ -9,7 +9,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from tonestack.errors import UserError, nearest
+from tonestack.base.errors import UserError, nearest
 
 
 def names(rows: str | None = None) -> list[str]:

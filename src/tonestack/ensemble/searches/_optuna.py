@@ -8,15 +8,15 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
-
-from tonestack import journals
+from tonestack.base import journals
 from tonestack.ensemble.blends import Blend, BlendParams, equal
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import log_loss
-from tonestack.metrics import mean
+from tonestack.tables.metrics import mean
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
 
 Sampler = Callable[[int, BlendParams], optuna.samplers.BaseSampler]
 optuna.logging.set_verbosity(logging.ERROR)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import optuna
-
 from tonestack.ensemble.blends import Blend, BlendParams
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import _optuna
+
+import optuna
 
 COMPLEXITY = 25
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from tonestack.ensemble.blends import Blend, BlendParams
 from tonestack.ensemble.problem import Problem
+
+import numpy as np
 
 COMPLEXITY = 15
 PATIENCE = 10  # steps without a better score before the selection ends

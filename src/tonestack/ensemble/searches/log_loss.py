@@ -6,13 +6,13 @@ the weights; for p -> 0 it is a log-linear pool (Hinton 2002, products of expert
 
 from pathlib import Path
 
+from tonestack.ensemble.blends import Blend, BlendParams, from_sum
+from tonestack.ensemble.problem import BLAS, Problem
+from tonestack.tables.metrics import indicator
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
-
-from tonestack.ensemble.blends import Blend, BlendParams, from_sum
-from tonestack.ensemble.problem import BLAS, Problem
-from tonestack.metrics import indicator
 
 COMPLEXITY = 10
 SMALL = 64 << 20  # bytes of tables below which a second BLAS thread costs more than it brings

@@ -5,14 +5,14 @@ Minimises log loss by L-BFGS. The family is the geometric mean (p = 1 for indepe
 
 from pathlib import Path
 
-import numpy as np
-from scipy.optimize import minimize
-from scipy.special import softmax
-
 from tonestack.ensemble.blends import Blend, BlendParams, from_sum
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches.log_loss import _sigmoid_part, _softmax_part
-from tonestack.metrics import indicator
+from tonestack.tables.metrics import indicator
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import softmax
 
 COMPLEXITY = 40
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from tonestack.ensemble import fusion
 from tonestack.ensemble.blends import Blend, BlendParams
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.problem import Problem
+
+import numpy as np
 
 COMPLEXITY = 5  # one choice among M tables; an equal mean chooses nothing
 ROWS = ("probabilities", "scores")

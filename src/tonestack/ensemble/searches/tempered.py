@@ -7,13 +7,13 @@ temperature of its own least log loss first, then the weights are fitted on the 
 
 from pathlib import Path
 
-import numpy as np
-from scipy.optimize import minimize, minimize_scalar
-
 from tonestack.ensemble.blends import Blend, BlendParams, tempered, to_summand
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches.log_loss import loss_and_slope, minimise
-from tonestack.metrics import indicator, resolve
+from tonestack.tables.metrics import indicator, resolve
+
+import numpy as np
+from scipy.optimize import minimize, minimize_scalar
 
 COMPLEXITY = 20
 

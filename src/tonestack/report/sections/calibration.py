@@ -1,10 +1,10 @@
 """Whether probabilities mean what they say: accuracy by confidence, and the expected calibration error."""
 
-import numpy as np
-
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart
 from tonestack.report.material import Material, Predictions
+
+import numpy as np
 
 TITLE, PLACE = "Calibration", 70
 

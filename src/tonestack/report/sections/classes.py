@@ -1,13 +1,13 @@
 """Which classes fail: the metric class by class."""
 
-import numpy as np
-import pandas as pd
-from sklearn.metrics import average_precision_score
-
-from tonestack.metrics import indicator
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart, More, Table
 from tonestack.report.material import Material, Predictions
+from tonestack.tables.metrics import indicator
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score
 
 TITLE, PLACE = "Classes", 40
 

@@ -1,10 +1,10 @@
 """Which classes are taken for which: the confusion matrix, its clips to be heard."""
 
-import numpy as np
-
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Cell, Chart, Table
 from tonestack.report.material import Material
+
+import numpy as np
 
 TITLE, PLACE = "Confusion", 50
 

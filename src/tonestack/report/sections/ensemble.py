@@ -1,12 +1,12 @@
 """What each table brings to the blend: weights, gains, and how alike the errors are."""
 
-import numpy as np
-import pandas as pd
-
-from tonestack.files import read_json
+from tonestack.base.files import read_json
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart, Table
 from tonestack.report.material import Material
+
+import numpy as np
+import pandas as pd
 
 TITLE, PLACE = "Ensemble", 30
 

@@ -1,10 +1,10 @@
 """Files that could not be used or end early, and recordings that are there twice."""
 
-import pandas as pd
-
-from tonestack import store
+from tonestack.features import store
 from tonestack.report.blocks import Block, Cell, Table, Text
 from tonestack.report.material import Material
+
+import pandas as pd
 
 TITLE, PLACE = "Files", 130
 

@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tonestack import parts, weights
-from tonestack.config import ModelConfig
-from tonestack.errors import UserError
-from tonestack.files import atomic, file_hash
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import atomic, file_hash
+from tonestack.config.layers import ModelConfig
+from tonestack.features.store import Store
 from tonestack.report.blocks import Block, Picture
 from tonestack.report.material import Material
-from tonestack.store import Store
+from tonestack.training import weights
+
+import numpy as np
 
 TITLE, PLACE = "First layer", 105
 
@@ -59,10 +60,10 @@ def feature_maps(
     material: Material, receipt: dict[str, Any], saved: Path
 ) -> tuple[list[str], np.ndarray, np.ndarray] | None:
     """Labels of some clips, their crops (n, F, T) and the first convolution's maps (n, C, F', T')."""
-    import torch
+    from tonestack.training.crops import Clips
+    from tonestack.training.learners import network
 
-    from tonestack.crops import Clips
-    from tonestack.learners import network
+    import torch
 
     try:
         config = ModelConfig.parse(receipt["config"], str(saved))

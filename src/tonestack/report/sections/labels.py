@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from tonestack import corrections
+from tonestack.labels import corrections
+from tonestack.labels.revisions import SHOWN
 from tonestack.report.blocks import Block, Picture, Table, Tabs, Text
 from tonestack.report.material import Material
-from tonestack.revisions import SHOWN
+
+import pandas as pd
 
 TITLE, PLACE = "Labels", 90
 

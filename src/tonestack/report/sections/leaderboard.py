@@ -1,9 +1,9 @@
 """Every table's cross-validated score, its test scores, what it cost."""
 
-import pandas as pd
-
 from tonestack.report.blocks import Block, Cell, Table, Text
 from tonestack.report.material import Material
+
+import pandas as pd
 
 TITLE, PLACE = "Leaderboard", 10
 

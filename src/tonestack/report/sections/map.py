@@ -2,17 +2,17 @@
 
 from typing import Any
 
+from tonestack.base.files import fingerprint, write_array
+from tonestack.cleaning.clean import array_hash
+from tonestack.ensemble import clip_components
+from tonestack.report import plots
+from tonestack.report.blocks import Block, Chart, Finder, Tabs
+from tonestack.report.material import Material
+
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
-
-from tonestack.clean import array_hash
-from tonestack.ensemble import clip_statistics
-from tonestack.files import fingerprint, write_array
-from tonestack.report import plots
-from tonestack.report.blocks import Block, Chart, Finder, Tabs
-from tonestack.report.material import Material
 
 TITLE, PLACE = "Map of the clips", 80
 
@@ -24,7 +24,7 @@ def blocks(material: Material) -> list[Block]:
     spaces = {}
     if material.best is not None and material.best.train.shape[1] > 2:
         spaces["probabilities"] = np.sqrt(material.best.every)  # their distances are Hellinger's
-    statistics = clip_statistics.known(material.run, material.clips["clip_id"].tolist())
+    statistics = clip_components.known(material.run, material.clips["clip_id"].tolist())
     if statistics is not None:
         spaces["clip statistics"] = statistics
     tabs: dict[str, Block] = {}

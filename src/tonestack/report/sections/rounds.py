@@ -1,10 +1,10 @@
 """Pseudo-label rounds: the scheduled threshold against the clips that pass it, and what the rounds score."""
 
-import pandas as pd
-
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart, More, Table
 from tonestack.report.material import Material
+
+import pandas as pd
 
 TITLE, PLACE = "Pseudo-label rounds", 100
 

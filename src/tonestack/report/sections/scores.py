@@ -1,10 +1,10 @@
 """The scores as a picture: every table's cross-validation with its error, and the test scores beside it."""
 
-import pandas as pd
-
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart
 from tonestack.report.material import Material
+
+import pandas as pd
 
 TITLE, PLACE = "Scores", 20
 

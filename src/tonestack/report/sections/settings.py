@@ -1,10 +1,10 @@
 """What was run: the data config, every experiment's resolved config, versions."""
 
-import pandas as pd
-import yaml
-
 from tonestack.report.blocks import Block, Code, More, Table
 from tonestack.report.material import Material
+
+import pandas as pd
+import yaml
 
 TITLE, PLACE = "Settings and versions", 140
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import pandas as pd
-
-from tonestack.files import read_json
+from tonestack.base.files import read_json
 from tonestack.report.blocks import Block, More, Picture, Table, Text
 from tonestack.report.material import Material
+
+import pandas as pd
 
 TITLE, PLACE = "Shift", 125
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from tonestack import oof
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Cell, Chart, More, Table
 from tonestack.report.material import Material
+from tonestack.tables import oof
+
+import numpy as np
+import pandas as pd
 
 TITLE, PLACE = "Training", 60
 

@@ -1,0 +1,296 @@
+"""Files that are whole or absent: atomic writes, claims, content hashes, safe paths, inert csv cells."""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from tonestack.base.errors import UserError
+
+import numpy as np
+import pandas as pd
+import yaml
+
+UMASK = os.umask(0)
+os.umask(UMASK)
+
+HOST = hashlib.blake2b(platform.node().encode(), digest_size=3).hexdigest()
+TEMPORARY = re.compile(r"\..+\.([0-9a-f]{6})-(\d+)\.tmp")
+FORGOTTEN = 24 * 3600.0  # seconds after which a temporary file of another machine is nobody's any more
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # control signs, and bytes that are no UTF-8
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how a cell starts that is run as a formula, guarded or not
+claims: dict[Path, int] = {}  # held by this process, how many times over
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside `path` that tells which process of which machine writes it."""
+    return path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+
+
+def sweep(folders: Iterable[Path]) -> list[Path]:
+    """Remove the temporary files that killed processes left in or below `folders`; return them."""
+    found = [Path(here) / name for folder in folders for here, _, names in os.walk(folder) for name in names]
+    stale = [path for path in found if _is_stale(path)]
+    for path in stale:
+        with suppress(OSError):  # gone meanwhile, or in a folder that cannot be written
+            path.unlink()
+    return stale
+
+
+def _is_stale(path: Path) -> bool:
+    written_by = TEMPORARY.fullmatch(path.name)
+    if written_by is None:
+        return False
+    with suppress(OSError):
+        old = time.time() - path.stat().st_mtime > FORGOTTEN
+        return old or (written_by[1] == HOST and not _lives(int(written_by[2])))
+    return False
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+@contextmanager
+def claimed(path: Path, wait: str | None = None) -> Iterator[bool]:
+    """Hold the claim that `path` stands for; yield whether this process has it. The system frees it with its process.
+
+    wait: what to say while another process has it; without it nobody waits and False is yielded. A process may
+    claim again what it holds. The file is removed by its last holder.
+    """
+    path = path.absolute()
+    handle = None if path in claims else _lock(path, wait)
+    if handle is None and path not in claims:
+        yield False
+        return
+    claims[path] = claims.get(path, 0) + 1
+    try:
+        yield True
+    finally:
+        claims[path] -= 1
+        if claims[path] == 0:
+            del claims[path]
+        if handle is not None:
+            path.unlink(missing_ok=True)  # while it is held: nobody else can have claimed this file
+            os.close(handle)
+
+
+def _lock(path: Path, wait: str | None) -> int | None:
+    """Lock a file that is there and stays there; its descriptor, or None where it is another process's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if wait is None:
+                os.close(handle)
+                return None
+            print(f"{wait}; waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if _same_file(handle, path):
+            return handle
+        os.close(handle)  # its last holder has removed it meanwhile: claim the new one
+
+
+def _same_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it to disk and rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.chmod(temporary, 0o666 & ~UMASK)  # some writers make private files
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a json file atomically: indented, keys in the order given."""
+    write_text(path, json.dumps(value, indent=1, default=_plain, ensure_ascii=False) + "\n")
+
+
+def read_text(path: Path) -> str:
+    """Read a text file; one that is not UTF-8 or cannot be opened is a `UserError` naming it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+
+
+def load_yaml(text: str, where: str, aliases: bool = True) -> Any:
+    """Parse YAML by its safe loader; what is no YAML is a `UserError` naming the line below `where`.
+
+    aliases: whether `*name` may repeat `&name`; a few lines of them can stand for more than any memory holds.
+    """
+    try:
+        if not aliases and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise UserError(f"{where}: an alias (*name) is not taken here; write it out")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{where}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    except (ValueError, LookupError, AttributeError, RecursionError) as error:  # a 13th month, a number without end
+        raise UserError(f"{where}: not valid YAML: {error}") from None
+
+
+def read_json(path: Path, needed: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """Read a json object; a damaged one, or one that vanishes meanwhile, is a `UserError` naming it.
+
+    needed: keys that must be there, and of which type.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: has just been removed, by another run perhaps; run again") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid json ({error}); delete it and run again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a json object; delete it and run again")
+    for key, kind in (needed or {}).items():
+        if not isinstance(value.get(key), kind):
+            raise UserError(f"{path}: '{key}' is missing or no {kind.__name__}; delete it and run again")
+    return value
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a parquet table atomically, without the pandas index."""
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def write_csv(path: Path, table: pd.DataFrame, exact: bool = False) -> None:
+    """Write a csv atomically (LF line ends, no index), its text `inert`.
+
+    exact: cells as they are, for formats that are not ours.
+    """
+    with atomic(path) as temporary:
+        (table if exact else _each_text(table, inert)).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_csv(
+    path: Path, text: Iterable[str] | None = None, needed: Iterable[str] = (), blanks: bool = True
+) -> pd.DataFrame:
+    """Read a csv that `write_csv` wrote: columns `text` (None: all) as text; blank cells are '' (NaN: not `blanks`).
+
+    A file that is no csv, or lacks a column of `needed`, is a `UserError` naming it.
+    """
+    dtype: Any = str if text is None else dict.fromkeys(text, str)
+    try:
+        missing = None if blanks else [""]
+        table = pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=missing, index_col=False)
+    except (ValueError, OSError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: cannot be read as csv ({why}); delete it and run again what makes it") from None
+    absent = [column for column in needed if column not in table]
+    if absent:
+        raise UserError(f"{path}: column '{absent[0]}' is missing; delete the file and run again what makes it")
+    return _each_text(table, uninert)
+
+
+def inert(text: str) -> str:
+    """Guard a csv cell that a spreadsheet would take for a formula with an apostrophe; `uninert` takes it off."""
+    return "'" + text if FORMULA.match(text) else text
+
+
+def uninert(text: str) -> str:
+    """Take the apostrophe off again: `uninert(inert(text)) == text` whatever the text."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
+
+
+def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The table with every cell of text, column names included, changed."""
+
+    def changed(cell: Any) -> Any:
+        return change(cell) if isinstance(cell, str) else cell
+
+    result = table.rename(columns=changed)
+    for place, dtype in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(dtype):
+            result.isetitem(place, table.iloc[:, place].map(changed).array)
+    return result
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one numpy array atomically (npy, no pickle)."""
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, array, allow_pickle=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} does not go into json")
+
+
+def fingerprint(value: Any) -> str:
+    """Return a short content hash (16 hex digits) of any json-like value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, default=_plain, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Return the content hash (32 hex digits) of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def check_clip_name(name: str, where: str) -> str:
+    """Refuse a clip name that could leave its folder (absolute, `..`, NUL, drive or back slash) or is no plain text."""
+    parts = PurePosixPath(name).parts
+    bad = (
+        not name
+        or "\0" in name
+        or "\\" in name
+        or name.startswith("/")
+        or ".." in parts
+        or PureWindowsPath(name).drive != ""
+    )
+    if bad:
+        raise UserError(f"{where}: file name {name!r} leaves its folder; give a plain name below the audio folder")
+    return check_text(name, f"{where}: file name")
+
+
+def check_text(text: str, what: str) -> str:
+    """Refuse what no table could hold and no terminal should print: control signs, bytes that are no UTF-8."""
+    if CONTROL.search(text):
+        raise UserError(f"{what} {text!r} holds a control sign or bytes that are not UTF-8; rename it")
+    return text
+
+
+def inside(root: Path, path: Path) -> bool:
+    """Tell whether `path`, links followed, lies below `root`, links followed."""
+    return path.resolve().is_relative_to(root.resolve())

@@ -1,0 +1,50 @@
+"""Parts found by name: one file a part in its package, no registry to edit.
+
+A part is a (name, params) pair such as `{name: logmel, n_mels: 64}`. Its module
+`tonestack/<kind>/<name>.py` defines `Params` (a `Section`: typed, unknown keys refused) and the
+object or function that its package's contract asks for.
+"""
+
+import importlib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from tonestack.base.errors import UserError, nearest
+
+PACKAGE = Path(__file__).parents[1]
+
+ROOMS = {  # kind -> the package of its parts, below `tonestack`
+    "cleaning": "cleaning.methods",
+    "engines": "training.engines",
+    "features": "features.speech",
+    "frontends": "features.frontends",
+    "graphs": "deploy.graphs",
+    "learners": "training.learners",
+    "losses": "training.losses",
+    "metrics": "tables.metrics",
+    "models": "training.models",
+    "readers": "competition.readers",
+    "searches": "ensemble.searches",
+    "sections": "report.sections",
+    "stackers": "ensemble.stackers",
+    "tasks": "tasks",
+    "voices": "competition.demo.voices",
+}
+NOUNS = {"losses": "loss", "searches": "search", "cleaning": "cleaning method"}
+
+
+def names(kind: str) -> list[str]:
+    """Names of all parts of a kind (`frontends`, `models`, `losses`, `metrics`, `tasks`, `readers`, ...)."""
+    files = (PACKAGE / ROOMS[kind].replace(".", "/")).glob("*.py")
+    return sorted(f.stem for f in files if not f.stem.startswith("_"))
+
+
+@cache
+def find(kind: str, name: str) -> ModuleType:
+    """Import the module of one part; a name that does not exist is refused with what there is."""
+    known = names(kind)
+    if name not in known:
+        noun = NOUNS.get(kind, kind.removesuffix("s"))
+        raise UserError(f"no {noun} is called '{name}'{nearest(name, known)}")
+    return importlib.import_module(f"tonestack.{ROOMS[kind]}.{name}")

@@ -1,0 +1,99 @@
+"""Which labels to train on: revisions compared by what the same models learn from them, on verified clips."""
+
+from dataclasses import dataclass
+
+from tonestack.base.files import write_csv
+from tonestack.config.call import Experiment, Run
+from tonestack.ensemble import nested_cv
+from tonestack.ensemble.leaderboard import aligned
+from tonestack.ensemble.tables import Tables
+from tonestack.labels import revisions
+from tonestack.tables import oof
+from tonestack.tables.metrics import Metric
+from tonestack.training import queue
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One revision's scouts, their tables averaged: scores (n, C) of the verified clips."""
+
+    revision: str
+    scores: np.ndarray
+    cv: float
+    se: float
+
+
+def wanted(run: Run) -> bool:
+    """Whether this call cleans: a method is set, no revision is named, and there are labels to decide on."""
+    named = run.words.revision is not None or run.data.clean.method == "none"
+    return not named and undecided(run)
+
+
+def undecided(run: Run) -> bool:
+    """Whether there are labels to decide on: one a clip, some verified, some not."""
+    verified = run.competition().train["verified"].to_numpy(bool)
+    return run.data.task == "classify" and bool(verified.any()) and not bool(verified.all())
+
+
+def scouts(run: Run) -> tuple[str, ...]:
+    """The models that compare revisions; they should be of the kind that is trained in the end."""
+    return run.data.clean.scouts or run.data.clean.judge
+
+
+def train_scouts(run: Run, names: list[str]) -> list[list[Experiment]]:
+    """Train the scouts on each revision, where that has not been done."""
+    free = run.but(fold=None, revision=None)
+    every = [[free.experiment(model, name) for model in scouts(run)] for name in names]
+    queue.run_all(free, queue.pending(free, [experiment for group in every for experiment in group]))
+    return every
+
+
+def choose(run: Run, names: list[str]) -> str:
+    """The revision on which the scouts score best; prints all, with the nested score of the choice itself.
+
+    Nested: for each fold the best of the other folds is taken and scored on this one.
+    """
+    every = train_scouts(run, names)
+    candidates = [_candidate(run, name, group) for name, group in zip(names, every, strict=True)]
+    tables = Tables.of(run, [experiment.name for experiment in every[0]])
+    problem = tables.problem()
+    part = nested_cv.nesting(tables.fold)[tables.judged]
+    best = pick(candidates, problem.metric, problem.targets)
+    honest = float(problem.metric(nested(candidates, problem.metric, problem.targets, part), problem.targets))
+    lines = pd.DataFrame(
+        {
+            "revision": [f"{'*' if c is best else ' '} {c.revision}" for c in candidates],
+            "cv ± se": [f"{c.cv:.4f} ± {c.se:.4f}" for c in candidates],
+        }
+    )
+    print(f"label loop: {', '.join(scouts(run))} on each revision, {problem.metric.name}, verified clips")
+    print(aligned(lines))
+    print(f"label loop: {best.revision}; the choice itself, nested: {honest:.4f}")
+    plain = pd.DataFrame([{"revision": c.revision, "cv": c.cv, "se": c.se, "chosen": c is best} for c in candidates])
+    write_csv(run.reports / "label_loop.csv", plain)
+    revisions.publish(run.folds, best.revision)
+    return best.revision
+
+
+def pick(candidates: list[Candidate], metric: Metric, targets: np.ndarray, rows: np.ndarray | None = None) -> Candidate:
+    """The best on some clips; the first of equals."""
+    keep = slice(None) if rows is None else rows
+    return max(candidates, key=lambda c: metric.sign * float(metric(c.scores[keep], targets[keep])))
+
+
+def nested(candidates: list[Candidate], metric: Metric, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Scores (n, C), every clip by the candidate that is best on the other parts."""
+    scores = np.empty_like(candidates[0].scores)
+    for k in np.unique(part):
+        scores[part == k] = pick(candidates, metric, targets, part != k).scores[part == k]
+    return scores
+
+
+def _candidate(run: Run, revision: str, experiments: list[Experiment]) -> Candidate:
+    problem = Tables.of(run, [experiment.name for experiment in experiments]).problem()
+    mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
+    cv, se = nested_cv.score(problem.metric, mean, problem.targets, run.data.blend.bootstrap)
+    return Candidate(revision, mean, cv, se)

@@ -1,0 +1,193 @@
+"""One cleaning method from evidence to a written revision, once a holdout."""
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError, nearest
+from tonestack.base.files import fingerprint, write_csv
+from tonestack.cleaning import embeddings, label_pictures, pair_models
+from tonestack.cleaning.methods import Evidence, Verdict, group_index
+from tonestack.cleaning.pair_models import Partition
+from tonestack.config import layers
+from tonestack.config.call import Experiment, Run
+from tonestack.ensemble.leaderboard import aligned
+from tonestack.labels import corrections, folds, revisions, training_labels
+from tonestack.settings.sections import CleanParams
+
+import numpy as np
+import pandas as pd
+
+UNTRUSTED = ("verified", "given")  # sources that no method has promoted
+Holdouts = dict[int, tuple[np.ndarray, Verdict]]  # by holdout: its clips' rows in the folds table, what was decided
+
+
+def methods(run: Run) -> tuple[str, ...]:
+    """The methods of this call: none, the one named, or all candidates."""
+    params = run.data.clean
+    if params.method == "none":
+        return ()
+    names = params.candidates if params.method == "auto" else (params.method,)
+    if params.name and len(names) > 1:
+        raise UserError(f"clean.name={params.name}: {len(names)} methods cannot share it; give one by clean.method=")
+    for name in names:
+        parts.find("cleaning", name)
+    return names
+
+
+def params_of(run: Run, method: str) -> Any:
+    """A method's validated parameters."""
+    unknown = set(run.data.clean.settings) - set(parts.names("cleaning"))
+    if unknown:
+        name = sorted(unknown)[0]
+        raise UserError(f"clean.settings: no method is called '{name}'{nearest(name, parts.names('cleaning'))}")
+    given = {"name": method} | run.data.clean.settings.get(method, {})
+    return layers.part_params("cleaning", given, f"clean.settings.{method}")
+
+
+def scheme(run: Run) -> dict[str, list[str]]:
+    """The groups of classes that `clean.groups` names; empty for one group."""
+    name, known = run.data.clean.groups, run.data.groups
+    if name == "1" or not known:
+        return {}
+    if name not in known:
+        raise UserError(f"clean.groups={name}: the data config has no such scheme{nearest(name, ['1', *known])}")
+    return known[name]
+
+
+def frontends(run: Run) -> list[dict[str, Any]]:
+    """The features that the methods of this call need."""
+    needs = {parts.find("cleaning", name).NEEDS for name in methods(run)}
+    models = list(run.data.clean.judge) if "probabilities" in needs else []
+    models += [embeddings.model_of(run)] if "embedding" in needs else []
+    return [run.experiment(name).config.frontend for name in dict.fromkeys(models)]
+
+
+def clean(run: Run, method: str, parent: str = "r0") -> str:
+    """Write the revision of one method, round after round; return the last one's name."""
+    rounds, called = run.data.clean.rounds, run.data.clean.name or method
+    parents = [parent]
+    for number in range(1, rounds + 1):
+        parents.append(called if rounds == 1 else f"{called}{number}")
+        _round(run, method, parents[-1], parents[:-1])
+    return parents[-1]
+
+
+def _round(run: Run, method: str, name: str, parents: list[str]) -> None:
+    """One round: it is judged by models of all the revisions before it, and replaces the last."""
+    params, parent = params_of(run, method), parents[-1]
+    table = corrections.on_table(folds.read(run.folds), corrections.read(run.folds))
+    needs = parts.find("cleaning", method).NEEDS
+    experiments = [one for revision in parents for one in judge_models(run, revision)]
+    probabilities = pair_models.judge(run, experiments) if needs == "probabilities" else None
+    vectors = embeddings.by_holdout(run, parent) if needs == "embedding" else None
+    inputs = _inputs(run, method, params, table, probabilities, vectors)
+    if revisions.up_to_date(run.folds, name, inputs):
+        print(f"clean: {name} up to date")
+        return
+    source = promoted_before(run, parent, method)
+    verdicts = decide(run, method, params, table, probabilities, vectors, source)
+    receipt = {"parent": parent, "method": method, "settings": params.model_dump(), "inputs": inputs}
+    decided = write(run, name, table, verdicts, receipt, method)
+    show(run, name, decided, table, vectors, probabilities)
+
+
+def judge_models(run: Run, revision: str) -> list[Experiment]:
+    """The judges' experiments on a revision."""
+    free = run.but(revision=None)
+    return [free.experiment(name, revision) for name in run.data.clean.judge]
+
+
+def promoted_before(run: Run, parent: str, method: str) -> dict[int, set[str]]:
+    """By holdout, the clips that earlier rounds of the same method have promoted."""
+    if parent == "r0":
+        return {}
+    rows = training_labels.read_revision(run.folds, parent)
+    rows = rows[~rows["source"].isin(UNTRUSTED)]
+    return {int(k): set(rows.loc[rows["holdout"] == k, "clip_id"]) for k in rows["holdout"].unique()}
+
+
+def decide(
+    run: Run,
+    method: str,
+    params: Any,
+    table: pd.DataFrame,
+    probabilities: np.ndarray | None,
+    vectors: np.ndarray | None,
+    promoted: dict[int, set[str]],
+) -> Holdouts:
+    """Ask the method once a holdout, showing it that holdout's training clips alone."""
+    classes, place = run.competition().classes, Partition.of(table)
+    given = pd.Index(list(classes)).get_indexer(pd.Index(table["label"]))
+    every = Evidence(given, table["verified"].to_numpy(), np.zeros(len(table), bool), group_index(classes, scheme(run)))
+    verdicts: Holdouts = {}
+    for i, k in enumerate(place.holdouts):
+        asked = np.flatnonzero(place.fold != k)
+        before = table["clip_id"].isin(promoted.get(k, set())).to_numpy()[asked]
+        evidence = replace(
+            every,
+            given=given[asked],
+            verified=every.verified[asked],
+            promoted=before & ~every.verified[asked],
+            probabilities=None if probabilities is None else probabilities[i, asked],
+            embedding=None if vectors is None else vectors[i, asked],
+        )
+        verdicts[k] = asked, parts.find("cleaning", method).decide(evidence, params)
+    return verdicts
+
+
+def write(
+    run: Run, name: str, table: pd.DataFrame, verdicts: Holdouts, receipt: dict[str, Any], method: str
+) -> pd.DataFrame:
+    """Write the revision's files; return its decisions."""
+    classes = run.competition().classes
+    rows = [revisions.rows_of(table, k, asked, made, classes, run.data.clean) for k, (asked, made) in verdicts.items()]
+    decided = revisions.decisions(table, verdicts, classes, method)
+    revisions.write(run.folds, name, pd.concat(rows, ignore_index=True), decided, receipt)
+    return decided
+
+
+def show(
+    run: Run,
+    name: str,
+    decided: pd.DataFrame,
+    table: pd.DataFrame,
+    vectors: np.ndarray | None,
+    probabilities: np.ndarray | None,
+) -> None:
+    """Print and write the document's table; draw the clips before and after."""
+    counts = revisions.group_table(decided, scheme(run))
+    write_csv(run.reports / f"clean-{name}.csv", counts)
+    print(f"clean: {name}")
+    print(aligned(counts))
+    if run.data.clean.pictures:
+        x = vectors[0] if vectors is not None else _mean_of_holdouts(probabilities)
+        label_pictures.before_and_after(x, decided, scheme(run), run.reports / f"tsne-{name}")
+
+
+def _mean_of_holdouts(probabilities: np.ndarray | None) -> np.ndarray:
+    """(K, N, C) -> square roots of the mean (N, C): distances between them are Hellinger's."""
+    if probabilities is None:
+        raise ValueError("neither an embedding nor probabilities to draw")
+    root: np.ndarray = np.sqrt(np.nanmean(probabilities, axis=0))
+    return root
+
+
+def _inputs(run: Run, method: str, params: Any, table: pd.DataFrame, *arrays: np.ndarray | None) -> dict[str, str]:
+    """Fingerprints that make a revision stale."""
+    settings: CleanParams = run.data.clean
+    said = [method, params.model_dump(), scheme(run), settings.leave_weight, settings.relabel_weight]
+    return {
+        "settings": fingerprint(said),
+        "clips": fingerprint(table.astype(str).to_numpy().tolist()),
+        "evidence": fingerprint([array_hash(a) for a in arrays]),
+    }
+
+
+def array_hash(array: np.ndarray | None) -> str:
+    """Content hash of an array; one that serves every holdout alike is hashed once."""
+    if array is None:
+        return ""
+    array = array[0] if array.strides[0] == 0 else array
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()

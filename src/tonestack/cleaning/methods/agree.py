@@ -1,0 +1,103 @@
+"""Agreement with judges: is the given label more likely right than wrong, given what models that never saw it say?
+
+The judges' probabilities are sharpened or softened by one temperature (Guo et al. 2017), fitted on the verified
+clips. A given label is then taken as one more witness: right with some rate, otherwise one of the other labels of
+its group or of the rest. The three rates are estimated from the unverified clips by expectation maximisation
+(Dawid & Skene 1979, one annotator), and the clip's confidence is the posterior of its given label.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+from tonestack.base.section import Section
+from tonestack.cleaning.methods import Evidence, Verdict, verdict
+
+import numpy as np
+from pydantic import Field
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+NEEDS = "probabilities"
+FLOOR = 1e-12
+
+
+class Params(Section):
+    """Thresholds on the confidence in the given label and in the best other one."""
+
+    keep: float = Field(0.8, ge=0, le=1)
+    relabel: float | None = Field(0.7, ge=0, le=1, description="least posterior of the new label; none: never")
+    rest: Literal["drop", "leave"] = "leave"
+    soft: bool = Field(False, description="train on the posterior of all clips, not on decisions")
+    calibrate: bool = True
+    posterior: bool = Field(True, description="weigh the given label as a witness; false: the judges alone")
+
+
+def decide(evidence: Evidence, params: Params) -> Verdict:
+    """Keep, relabel or set aside each unverified clip."""
+    p = np.maximum(evidence.judged(), FLOOR)
+    if params.calibrate and evidence.verified.any():
+        p = sharpen(p, temperature(p[evidence.verified], evidence.given[evidence.verified]))
+    if params.posterior and not evidence.verified.all():
+        p = posterior(p, evidence.given, noise_rates(p, evidence), evidence.group_of)
+    rows = np.arange(len(p))
+    confidence = p[rows, evidence.given]
+    others = p.copy()
+    others[rows, evidence.given] = -1
+    proposed = others.argmax(axis=1)
+    relabel = np.zeros(len(p), bool) if params.relabel is None else others[rows, proposed] >= params.relabel
+    made = verdict(evidence, confidence >= params.keep, proposed, confidence, relabel, params.rest)
+    if not params.soft:
+        return made
+    certain = np.eye(p.shape[1])[evidence.given]
+    return replace(made, soft=np.where(evidence.verified[:, None], certain, p))
+
+
+def sharpen(p: np.ndarray, temperature: float) -> np.ndarray:
+    """p^(1/T), rows (n, C) normalised."""
+    logs = np.log(p) / temperature
+    sharpened: np.ndarray = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+    return sharpened
+
+
+def temperature(p: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature in 0.05..20 under which labels (n,) are the least surprising to p (n, C)."""
+    logs, rows = np.log(p), np.arange(len(p))
+
+    def surprise(log_t: float) -> float:
+        scaled = logs / np.exp(log_t)
+        return float((logsumexp(scaled, axis=1) - scaled[rows, labels]).mean())
+
+    return float(np.exp(minimize_scalar(surprise, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def witness(rates: np.ndarray, given: np.ndarray, group_of: np.ndarray) -> np.ndarray:
+    """P(given label | true class), (n, C), for rates (3,): right, another of the true class's group, any other."""
+    size = np.bincount(group_of)[group_of]  # (C,) classes in each class's group
+    within = rates[1] / np.maximum(size - 1, 1)
+    across = rates[2] / np.maximum(len(group_of) - size, 1)
+    table = np.where(group_of[given][:, None] == group_of, within, across)
+    table[np.arange(len(given)), given] = rates[0]
+    return table
+
+
+def posterior(p: np.ndarray, given: np.ndarray, rates: np.ndarray, group_of: np.ndarray) -> np.ndarray:
+    """P(true class | sound, given label), (n, C)."""
+    joint = p * np.maximum(witness(rates, given, group_of), FLOOR)
+    normal: np.ndarray = joint / joint.sum(axis=1, keepdims=True)
+    return normal
+
+
+def noise_rates(p: np.ndarray, evidence: Evidence, rounds: int = 100) -> np.ndarray:
+    """Rates (3,) of the unverified labels: right, wrong within the group, wrong across groups."""
+    rows = np.flatnonzero(~evidence.verified)
+    given, group_of = evidence.given[rows], evidence.group_of
+    same = np.arange(len(group_of)) == given[:, None]
+    within = (group_of[given][:, None] == group_of) & ~same
+    rates = np.array([0.7, 0.2, 0.1])
+    for _ in range(rounds):
+        now = posterior(p[rows], given, rates, group_of)
+        mass = np.array([now[same].sum(), now[within].sum(), now[~same & ~within].sum()]) + 0.1  # never exactly 0
+        if np.abs(mass / mass.sum() - rates).max() < 1e-6:
+            break
+        rates = mass / mass.sum()
+    return rates

@@ -1,0 +1,154 @@
+"""Judges: what models that saw neither a clip's fold nor a holdout's say of the clip.
+
+What the model of holdout k trains on is decided without any label of fold k. So a clip of fold j is judged for
+holdout k by a model trained on k's training clips less fold j: a cross-validation inside every holdout. On the given
+labels (r0) the model without j and k is the same for both, and five folds take ten pair models; on a revision, whose
+rows differ by holdout, they take twenty. With fewer than three folds the folds are cut into inner parts instead.
+
+Pair models are fold jobs like any other, under `oof/<name>/.pairs/<model>-without<k>@<revision>/fold<j>.*`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import fingerprint
+from tonestack.config.call import Experiment, Run
+from tonestack.labels import folds
+from tonestack.labels.training_labels import Labels
+from tonestack.tables.oof import FLOOR
+from tonestack.training import queue
+from tonestack.training.queue import FoldJob
+
+import numpy as np
+import pandas as pd
+
+INNER = 5  # inner parts of a fold where there are fewer than three folds
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Where each training clip lies: fold (N,), -1 for clips that are never predicted, and part (N,).
+
+    A part is what one judge leaves out; it never crosses a fold. Usually the parts are the folds.
+    """
+
+    clip_ids: list[str]
+    fold: np.ndarray
+    part: np.ndarray
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> "Partition":
+        """Parts of a folds table; no label is looked at."""
+        fold = table["fold"].to_numpy(dtype=int)
+        part = fold.copy()
+        if (fold < 0).any() or len(np.unique(fold)) < 3:
+            names = table["group"].where(table["group"] != "", table["clip_id"])
+            inner = [int(hashlib.blake2b(name.encode()).hexdigest()[:8], 16) % INNER for name in names]
+            part = (fold + 1) * INNER + np.array(inner)
+        return cls(table["clip_id"].tolist(), fold, part)
+
+    @property
+    def holdouts(self) -> list[int]:
+        """The folds that are predicted."""
+        return sorted(int(k) for k in np.unique(self.fold[self.fold >= 0]))
+
+    @property
+    def plain(self) -> bool:
+        """Whether parts and folds are the same."""
+        return bool((self.part == self.fold).all())
+
+    def parts(self, holdout: int) -> list[int]:
+        """The parts to be judged for a holdout."""
+        return sorted(int(p) for p in np.unique(self.part[self.fold != holdout]))
+
+
+def build(run: Run, experiment: Experiment) -> list[FoldJob]:
+    """The pair jobs of one experiment, finished or not."""
+    table = folds.read(run.folds)
+    place = Partition.of(table)
+    bases = {job.fold: job for job in queue.build(run.but(fold=None), [experiment])}
+    made = []
+    for k in place.holdouts:
+        for p in place.parts(k):
+            if not (_shared(place, experiment) and p < k):
+                made.append(_pair(run, bases[k], table, place, p))
+    return made
+
+
+def _shared(place: Partition, experiment: Experiment) -> bool:
+    """Whether the model without j for holdout k is also the one without k for holdout j."""
+    return place.plain and experiment.revision == "r0"
+
+
+def _pair(run: Run, base: FoldJob, table: pd.DataFrame, place: Partition, part: int) -> FoldJob:
+    """The job of holdout `base.fold` without one part; it predicts that part (and the fold, where that is shared)."""
+    out = dict(zip(place.clip_ids, place.part == part, strict=True))
+    keep = np.array([not out.get(name, False) for name in base.labels.clip_ids])
+    chosen = np.flatnonzero(keep)
+    if not len(chosen):
+        raise UserError(f"holdout {base.fold}: no clip is left to train a judge on; give more folds")
+    ids = [base.labels.clip_ids[i] for i in chosen]
+    learnt = Labels(ids, base.labels.targets[chosen], base.labels.weights[chosen])
+    asked = place.part == part
+    if _shared(place, base.experiment):
+        asked = asked | (place.fold == base.fold)
+    held_out = table[asked]
+    names = held_out["clip_id"].tolist()
+    experiment = _without(base.experiment, base.fold)
+    settings = queue.config_fingerprint(experiment)
+    inputs = base.inputs | {"labels": learnt.fingerprint, "clips": fingerprint(names), "config": settings}
+    return replace(
+        base,
+        experiment=experiment,
+        fold=part,
+        folder=run.oof / ".pairs" / experiment.name,
+        labels=learnt,
+        held_out=names,
+        truth=parts.find("tasks", base.task).targets(held_out["label"], base.classes),
+        scored=held_out["verified"].to_numpy(),
+        test=[],
+        taught=0,
+        inputs=inputs,
+    )
+
+
+def _without(experiment: Experiment, holdout: int) -> Experiment:
+    variant = f"{experiment.variant}-" if experiment.variant else ""
+    return replace(experiment, variant=f"{variant}without{holdout}")
+
+
+def judge(run: Run, experiments: Sequence[Experiment]) -> np.ndarray:
+    """Train what is missing; geometric mean over the experiments, (K, N, C), NaN in each holdout's own fold."""
+    todo: list[FoldJob] = []
+    every: list[list[FoldJob]] = []
+    for experiment in experiments:
+        made = build(run, experiment)
+        every.append(made)
+        todo += [job for job in made if job.finished() is None]
+    count = sum(map(len, every))
+    print(f"judges: {count - len(todo)} of {count} pair models up to date, {len(todo)} to train")
+    queue.run_all(run, todo)
+    place = Partition.of(folds.read(run.folds))
+    logs = [np.log(np.maximum(_read(made, place), FLOOR)) for made in every]
+    judged: np.ndarray = parts.find("tasks", run.data.task).probabilities(np.mean(logs, axis=0))
+    return judged
+
+
+def _read(made: list[FoldJob], place: Partition) -> np.ndarray:
+    """Probabilities (K, N, C) of one experiment's pair models."""
+    classes = list(made[0].classes)
+    holdout_of = {k: i for i, k in enumerate(place.holdouts)}
+    row_of = pd.Index(place.clip_ids)
+    result = np.full((len(holdout_of), len(row_of), len(classes)), np.nan, np.float32)
+    for job in made:
+        table = pd.read_parquet(job.folder / f"fold{job.fold}.parquet")
+        rows, values = row_of.get_indexer(pd.Index(table["clip_id"])), table[classes].to_numpy(np.float32)
+        holdout = int(str(job.experiment.variant).rpartition("without")[2])
+        inside = place.part[rows] == job.fold
+        result[holdout_of[holdout], rows[inside]] = values[inside]
+        if not inside.all():  # the fold itself: judged for the other holdout by the same model
+            result[holdout_of[job.fold], rows[~inside]] = values[~inside]
+    return result

@@ -1,0 +1,1 @@
+"""The embedded competitions: synthesised sounds and voices."""

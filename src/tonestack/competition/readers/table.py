@@ -1,0 +1,176 @@
+"""Any competition that ships a csv of clips and labels and a folder of audio: the names are settings."""
+
+from pathlib import Path
+from typing import Literal
+
+from tonestack.base.errors import UserError, nearest
+from tonestack.base.files import check_clip_name
+from tonestack.base.section import Section
+from tonestack.competition import csvs
+from tonestack.tables.competition import Competition, SubmissionFormat
+
+import pandas as pd
+from pydantic import Field
+
+
+class Params(Section):
+    """Where things are below the root, and what the columns are called; an empty name means "there is none".
+
+    `train_suffix`/`test_suffix` are appended to a clip's id to get its file name (`.wav` where the csv gives bare ids).
+    `style: auto` reads the submission's style off the sample: one column a class is `scores`; one class name a cell is
+    `label`; anything else is `labels`, the `k` best separated by blanks (`k: 0`: as many as the sample's rows have).
+    """
+
+    train_csv: str = "train.csv"
+    clip: str = "fname"
+    label: str = "label"
+    verified: str = ""
+    group: str = ""
+    fold: str = ""
+    first_fold: int = Field(0, description="what the csv calls its first fold")
+    multilabel: bool = False
+    classes: tuple[str, ...] = ()
+    train_audio: str = "audio_train"
+    test_audio: str = "audio_test"
+    train_suffix: str = ""
+    test_suffix: str = ""
+    test_csv: str = ""
+    test_clip: str = ""
+    sample_submission: str = ""
+    style: Literal["auto", "label", "labels", "scores"] = "auto"
+    k: int = Field(0, ge=0)
+    scoring_csv: str = ""
+
+
+def read(params: Params, root: Path) -> Competition:
+    """Read the csv files named in `params` below `root`; the audio may be absent."""
+    train, labels = _train(params, root)
+    classes = _classes(params, root, labels)
+    source, table = _test_rows(params, root)
+    if source is None or table is None:
+        return Competition(root, train, csvs.test_frame([], []), classes, None)
+    ids = csvs.clip_ids(table, table.columns[0], source)
+    csvs.check_apart(train["clip_id"], ids, source)
+    paths = [csvs.clip_path(params.test_audio, i, params.test_suffix) for i in ids]
+    group = list(table[params.group]) if params.group in table.columns[1:] else ""
+    test = csvs.test_frame(ids, paths, group)
+    return Competition(root, train, test, classes, _submission(params, root, ids, classes))
+
+
+def scoring_table(params: Params, root: Path) -> Path | None:
+    """Return the csv of test labels (with a `usage` column) named in the settings, if it is there."""
+    return csvs.first_file(root, [params.scoring_csv] if params.scoring_csv else [])
+
+
+def _train(params: Params, root: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The train frame, and every label that occurs in it."""
+    source = _below(root, params.train_csv)
+    wanted = [params.clip, params.label, *filter(None, (params.verified, params.group, params.fold))]
+    table = csvs.read_table(source, list(dict.fromkeys(wanted)))
+    ids = csvs.clip_ids(table, params.clip, source)
+    texts, labels = _labels(params, table, source)
+    verified = csvs.flags(table, params.verified, source) if params.verified else True
+    group = list(table[params.group]) if params.group else ""
+    paths = [csvs.clip_path(params.train_audio, i, params.train_suffix) for i in ids]
+    return csvs.train_frame(ids, paths, texts, verified, group, _folds(params, table, source)), labels
+
+
+def _labels(params: Params, table: pd.DataFrame, source: Path) -> tuple[list[str], list[str]]:
+    """Each row's label (multi-label: comma-separated, stripped), and every single label, checked."""
+    if not params.multilabel:
+        labels = csvs.labels(table, params.label, source, params.classes or None)
+        return labels, labels
+    return csvs.label_lists(table, params.label, source, params.classes or None)
+
+
+def _folds(params: Params, table: pd.DataFrame, source: Path) -> list[int] | int:
+    if not params.fold:
+        return -1
+    folds = [fold - params.first_fold for fold in csvs.integers(table, params.fold, source)]
+    if min(folds) < 0:
+        row = table.index[folds.index(min(folds))]
+        raise UserError(f"{source}: row {row}: '{params.fold}' is below first_fold {params.first_fold}; mend either")
+    return folds
+
+
+def _classes(params: Params, root: Path, labels: list[str]) -> tuple[str, ...]:
+    return tuple(sorted(params.classes or set(labels)))
+
+
+def _test_rows(params: Params, root: Path) -> tuple[Path | None, pd.DataFrame | None]:
+    """The test clips' csv and its rows, clip column first: the sample submission's rows, else the test csv's."""
+    if params.test_csv:
+        source = _below(root, params.test_csv)
+        return source, csvs.read_table(source, [params.test_clip or params.clip], [params.group])
+    if params.sample_submission:
+        source = _below(root, params.sample_submission)
+        return source, csvs.read_table(source, [_id_column(params, source)])
+    return None, None
+
+
+def _id_column(params: Params, sample: Path) -> str:
+    """The sample submission's clip column: the configured one where it is there, else its first column."""
+    header = csvs.read_header(sample)
+    return next((name for name in (params.test_clip, params.clip) if name in header), header[0])
+
+
+def _submission(params: Params, root: Path, test_ids: list[str], classes: tuple[str, ...]) -> SubmissionFormat:
+    if not params.sample_submission:
+        columns = (params.test_clip or params.clip, params.label)
+        return _checked(SubmissionFormat(columns, tuple(test_ids), "labels", params.k or 3), classes)
+    source = _below(root, params.sample_submission)
+    table = csvs.read_table(source)
+    column = _id_column(params, source)
+    ids = csvs.clip_ids(table, column, source)
+    _check_rows(source, ids, test_ids)
+    header = tuple(map(str, table.columns))
+    rest = [name for name in header if name != column]
+    style = params.style if params.style != "auto" else _style(table, rest, classes)
+    if style == "scores":
+        _check_class_columns(source, rest, classes)
+    elif len(rest) != 1:
+        raise UserError(f"{source}: style '{style}' needs two columns, there are {len(header)}; say style: scores")
+    return _checked(SubmissionFormat(header, tuple(ids), style, _length(params, table, rest, style)), classes)
+
+
+def _checked(submission: SubmissionFormat, classes: tuple[str, ...]) -> SubmissionFormat:
+    """Refuse labels separated by blanks where a class name has a blank itself."""
+    odd = next((name for name in classes if len(name.split()) > 1), None)
+    if submission.style == "labels" and odd is not None:
+        raise UserError(
+            f"data: style: class '{odd}' has a blank inside, which parts labels; say style: label or rename"
+        )
+    return submission
+
+
+def _style(table: pd.DataFrame, rest: list[str], classes: tuple[str, ...]) -> str:
+    if len(rest) != 1 or rest[0] in classes:
+        return "scores"
+    cells = set(table[rest[0]])
+    return "label" if cells <= set(classes) else "labels"
+
+
+def _length(params: Params, table: pd.DataFrame, rest: list[str], style: str) -> int:
+    """Labels a row: as configured, else as many as the longest row of the sample."""
+    if style != "labels":
+        return 1
+    return params.k or max(1, *(len(cell.split()) for cell in table[rest[0]]))
+
+
+def _check_rows(source: Path, ids: list[str], test_ids: list[str]) -> None:
+    odd = set(ids) ^ set(test_ids)
+    if odd:
+        raise UserError(f"{source}: '{min(odd)}' is in only one of the test csv and the sample submission; mend either")
+
+
+def _check_class_columns(source: Path, columns: list[str], classes: tuple[str, ...]) -> None:
+    for name in columns:
+        if name not in classes:
+            raise UserError(f"{source}: the column '{name}' is no class of the train csv{nearest(name, classes)}")
+    for name in classes:
+        if name not in columns:
+            raise UserError(f"{source}: class '{name}' has no column{nearest(name, columns)}")
+
+
+def _below(root: Path, name: str) -> Path:
+    return root / check_clip_name(name, "data: csv")

@@ -1,0 +1,165 @@
+"""What one call of a verb works on: the words, the resolved configs and the folders they name."""
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.config import layers
+from tonestack.config.layers import PROJECT, DataConfig, ModelConfig, Preset
+from tonestack.settings.words import Words, parse
+from tonestack.tables.competition import Competition
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One model config × seed × label revision; its name keys everything that comes of it."""
+
+    model: str
+    config: ModelConfig
+    variant: str | None = None
+    seed: int = 0
+    revision: str = "r0"
+
+    @property
+    def name(self) -> str:
+        """`<model>[-<variant>][-s<seed>]@<revision>`."""
+        variant = f"-{self.variant}" if self.variant else ""
+        seed = f"-s{self.seed}" if self.seed else ""
+        return f"{self.model}{variant}{seed}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The words of one call, resolved. Folders are below the working tree, or `TONESTACK_HOME` if that is set."""
+
+    words: Words
+    data: DataConfig
+    preset: Preset
+
+    @classmethod
+    def from_arguments(cls, arguments: list[str]) -> "Run":
+        """Parse and resolve `key=value` words; all mistakes are `UserError`."""
+        words = layers.of_task(parse(arguments))
+        parts.find("engines", words.engine)  # refused here, not after the features have been made
+        data, preset = layers.load_data(words)
+        return cls(words, data, preset)
+
+    @property
+    def name(self) -> str:
+        """Folder name of this competition's files."""
+        return self.words.name or self.words.data
+
+    @property
+    def seed(self) -> int:
+        """Seed of networks and searches."""
+        return self.words.seed
+
+    @cached_property
+    def home(self) -> Path:
+        """Folder that holds cache/, folds/, oof/, submissions/ and reports/."""
+        return Path(os.environ.get("TONESTACK_HOME", PROJECT)).absolute()
+
+    @property
+    def cache(self) -> Path:
+        """Decoded audio and features; always safe to delete."""
+        return self.home / "cache" / (self.words.cache or self.name)
+
+    @property
+    def stages(self) -> Path:
+        """What stages remember of their inputs and outputs; always safe to delete."""
+        return self.home / "cache" / self.name / "stages"
+
+    @property
+    def folds(self) -> Path:
+        """Folds and label revisions."""
+        return self.home / "folds" / self.name
+
+    @property
+    def oof(self) -> Path:
+        """Prediction tables, one folder an experiment."""
+        return self.home / "oof" / self.name
+
+    @property
+    def submissions(self) -> Path:
+        """Submission files and their log."""
+        return self.home / "submissions" / self.name
+
+    @property
+    def reports(self) -> Path:
+        """Pages and pictures."""
+        return self.home / "reports" / self.name
+
+    @property
+    def exports(self) -> Path:
+        """ONNX models, one folder an experiment."""
+        return self.home / "exports" / self.name
+
+    @property
+    def bundle(self) -> Path:
+        """What an offline code competition needs."""
+        return self.home / "bundles" / self.name
+
+    @cached_property
+    def root(self) -> Path:
+        """The competition's folder; a relative one is looked up from where the user stands, then the home."""
+        given = Path(self.data.root).expanduser()
+        return given if given.is_absolute() or given.exists() else self.home / given
+
+    @cached_property
+    def _reader(self) -> Any:
+        return parts.find("readers", self.data.reader["name"])
+
+    def competition(self) -> Competition:
+        """Read the competition's csv files (no audio is opened)."""
+        return self._competition
+
+    @cached_property
+    def _competition(self) -> Competition:
+        params = layers.part_params("readers", self.data.reader, f"configs/data/{self.words.data}.yaml: reader")
+        competition: Competition = self._reader.read(params, self.root)
+        return competition.checked()
+
+    @property
+    def scoring(self) -> Path | pd.DataFrame | None:
+        """The test labels: the user's `scoring=`, or the competition's own: a csv in `root`, or what its names say."""
+        if self.words.scoring:
+            path = Path(self.words.scoring).expanduser()
+            if not path.is_file():
+                raise UserError(f"scoring={self.words.scoring}: no such file")
+            return path
+        params = layers.part_params("readers", self.data.reader, "reader")
+        find = getattr(self._reader, "scoring_table", None)
+        return find(params, self.root) if find else None
+
+    def experiments(self, revision: str = "r0") -> list[Experiment]:
+        """The experiments of this call: `model=` or the preset's models, on one label revision."""
+        names = self.words.model or self.preset.models
+        return [self.experiment(name, revision) for name in dict.fromkeys(names)]
+
+    def experiment(self, model: str, revision: str = "r0") -> Experiment:
+        """One model of this call on one label revision."""
+        task = parts.find("tasks", self.data.task)
+        settings = layers.load_model(model, self.preset, self.words, {"name": task.LOSS})
+        loss = settings.loss["name"]
+        if hasattr(task, "label_lists") and getattr(parts.find("losses", loss), "ONE_LABEL", False):
+            raise UserError(
+                f"{model}: loss '{loss}' is for one label a clip, not for task {self.data.task}; give another"
+            )
+        return Experiment(model, settings, self.words.variant, self.words.seed, self.words.revision or revision)
+
+    def but(self, **words: Any) -> "Run":
+        """The same call with other words, resolved anew."""
+        changed = Words.parse(self.words.model_dump() | words, "command line")
+        data, preset = layers.load_data(changed)
+        return replace(self, words=changed, data=data, preset=preset)
+
+    def plain(self) -> "Run":
+        """The same call without what was typed for its own models: other models (judges) run as configured."""
+        own, _ = layers.split_overrides(self.words)
+        return self.but(model=None, fold=None, variant=None, overrides=own)

@@ -1,0 +1,262 @@
+"""Inference of a bundle under a time limit: whatever happens, a valid submission is there.
+
+    python infer.py root=DIR [output=submission.csv] [time_limit=9h] [device=auto] [clips=N]
+
+`root` is the competition's folder, laid out as in training. The submission is written at once with the classes'
+shares of the training clips in every row, and again as clips are done. Effort follows the clock: as long as the rest
+can be done in time every model, fold and crop is used; then fewer crops, fewer folds, fewer models, the best kept
+longest. Clips that are not reached, or cannot be decoded, keep the classes' shares. `clips=N` tries the first N alone.
+"""
+
+import re
+import sys
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tonestack import cli
+from tonestack.base import parts
+from tonestack.base.errors import UserError, nearest
+from tonestack.base.files import read_json
+from tonestack.competition import submission
+from tonestack.config.layers import DataConfig, part_params
+from tonestack.deploy.predictor import Predictor, key
+from tonestack.features.audio import BadAudio, Clip, decode_clip
+from tonestack.tables.competition import Competition
+
+import numpy as np
+
+WORDS = {"root": "", "output": "submission.csv", "time_limit": "9h", "device": "auto", "clips": ""}
+RESERVE = 0.05  # share of the time limit that is kept for the unforeseen
+SIZES, BATCH_SECONDS = (1, 8, 64), 300.0  # clips of the first batch (it warms up), the second and the others; sound
+EVERY = 60.0  # seconds between two writings of the submission
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done for a clip: which experiments, how many of their folds, how many crops at most."""
+
+    experiments: tuple[str, ...]
+    folds: int
+    crops: int
+
+
+def efforts(order: Sequence[str], folds: int, crops: int) -> list[Effort]:
+    """From everything down to one crop by one fold of the best experiment; `order` is best first."""
+    names = tuple(order)
+    every = [Effort(names, folds, c) for c in range(crops, 0, -1)]
+    every += [Effort(names, k, 1) for k in range(folds - 1, 0, -1)]
+    return every + [Effort(names[:m], 1, 1) for m in range(len(names) - 1, 0, -1)]
+
+
+class Worker:
+    """Tags batches of clips with the effort that the rest of the time allows."""
+
+    def __init__(self, predictor: Predictor, order: Sequence[str], deadline: float, clock: Clock) -> None:
+        self.predictor, self.deadline, self.clock = predictor, deadline, clock
+        self.spent: dict[Any, list[float]] = defaultdict(lambda: [0.0, 0.0])  # seconds and units of work, by what
+        self.order = [name for name in order if name in predictor.saved]
+        self.calls = 0
+
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return self.clock() >= self.deadline
+
+    def __call__(self, clips: Sequence[Clip], left: int) -> tuple[np.ndarray | None, bool]:
+        """Probabilities (N, C) of clips, None where no model could say any; and whether everything was used.
+
+        left: clips that are still to be done, these among them.
+        """
+        self.calls += 1
+        effort = self.choose(left)
+        tables: dict[str, np.ndarray] = {}
+        stores: dict[str, Any] = {}
+        for name in effort.experiments:
+            try:
+                rows = self._experiment(name, effort, clips, stores, first=not tables)
+            except Exception:  # a submission without this model is better than none
+                traceback.print_exc()
+                print(f"{name}: left out from here on", flush=True)
+                self.order.remove(name)
+                continue
+            if rows is not None:
+                tables[name] = rows
+        how = self.predictor.recipe.only(tables)
+        if how is None:
+            return None, False
+        for spec in how.frontends:
+            self._store(key(spec), clips, stores)
+        return self.predictor.mixed(how, tables, stores), self._everything(tables, effort)
+
+    def _everything(self, tables: dict[str, np.ndarray], effort: Effort) -> bool:
+        saved = self.predictor.saved
+        whole = {name: len(saved[name].folds) for name in saved} == {name: len(rows) for name, rows in tables.items()}
+        return whole and effort.crops >= max(s.settings.inference.crops for s in saved.values())
+
+    def choose(self, left: int) -> Effort:
+        """The greatest effort that the clips left can be given; what has not been measured yet counts nothing."""
+        saved = [self.predictor.saved[name] for name in self.order]
+        if not saved:
+            return Effort((), 0, 0)
+        folds, crops = max(len(s.folds) for s in saved), max(s.settings.inference.crops for s in saved)
+        allowed = (self.deadline - self.clock()) / max(1, left)
+        every = efforts(self.order, folds, crops)
+        return next((effort for effort in every if self.cost(effort) <= allowed), every[-1])
+
+    def cost(self, effort: Effort) -> float:
+        """Seconds a clip, by what has been measured."""
+        how = self.predictor.recipe.only(effort.experiments)
+        keys = {key(self.predictor.saved[name].settings.frontend) for name in effort.experiments}
+        keys |= {key(spec) for spec in how.frontends} if how else set()
+        networks = sum(self._rate(name) * self._units(name, effort) for name in effort.experiments)
+        return networks + sum(map(self._rate, keys))
+
+    def _experiment(
+        self, name: str, effort: Effort, clips: Sequence[Clip], stores: dict[str, Any], first: bool
+    ) -> np.ndarray | None:
+        """What the folds of one experiment say (K, N, C); fewer folds, or None, where the time is up."""
+        saved = self.predictor.saved[name]
+        if self.late() and not first:
+            return None
+        store = self._store(key(saved.settings.frontend), clips, stores)
+        rows: list[np.ndarray] = []
+        for fold in saved.folds[: effort.folds]:
+            if rows and self.late():
+                break
+            model, begin = saved.fold(fold), self.clock()
+            rows.append(saved.probabilities(model, store, effort.crops))
+            self._note(name, self.clock() - begin, len(clips) * self._units(name, replace(effort, folds=1)))
+        return np.stack(rows)
+
+    def _store(self, which: str, clips: Sequence[Clip], stores: dict[str, Any]) -> Any:
+        if which not in stores:
+            begin = self.clock()
+            stores |= self.predictor.stores(clips, [which])
+            self._note(which, self.clock() - begin, len(clips))
+        return stores[which]
+
+    def _units(self, name: str, effort: Effort) -> float:
+        """Passes through an experiment's models a clip; a forest hears every clip once."""
+        saved = self.predictor.saved[name]
+        crops = min(effort.crops, saved.settings.inference.crops) if saved.learner == "network" else 1
+        return min(effort.folds, len(saved.folds)) * crops
+
+    def _note(self, what: str, seconds: float, units: float) -> None:
+        if self.calls > 1:  # the first call pays for imports and caches once
+            self.spent[what][0] += seconds
+            self.spent[what][1] += units
+
+    def _rate(self, what: str) -> float:
+        seconds, units = self.spent[what]
+        return seconds / units if units else 0.0
+
+
+def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) -> np.ndarray:
+    """Write the submission; return how each clip (M,) got its row: 2 by all models, 1 by fewer, 0 by the prior."""
+    started, limit = clock(), seconds_of(words["time_limit"])
+    facts = read_json(bundle / "bundle.json")
+    data = DataConfig.parse(facts["data"], str(bundle / "bundle.json"))
+    competition = read_competition(data, Path(words["root"]), facts["classes"])
+    ids, form, output = competition.test["clip_id"].tolist(), competition.submission, Path(words["output"])
+    assert form is not None
+    rows = np.tile(np.asarray(facts["prior"], dtype=np.float32), (len(ids), 1))
+    state = np.zeros(len(ids), dtype=np.int8)
+
+    def write() -> None:
+        submission.write(output, form, ids, competition.classes, rows, same_rows=True)
+
+    write()
+    try:
+        predictor = Predictor(bundle / "oof", facts["table"], data, words["device"])
+        worker = Worker(predictor, facts["order"], started + limit * (1 - RESERVE), clock)
+        total, wrote = min(len(ids), int(words["clips"] or len(ids))), clock()
+        for where, clips in batches(competition, total, data):
+            if worker.late():
+                break
+            made, full = worker(clips, total - int(where[0]))
+            if made is not None:
+                rows[where], state[where] = made, 2 if full else 1
+            if clock() - wrote > EVERY:
+                write()
+                wrote = clock()
+                print(f"{int(where[-1]) + 1} of {total} clips, {clock() - started:.0f} s", flush=True)
+    finally:
+        write()
+    wholly, fewer, none = (int((state == s).sum()) for s in (2, 1, 0))
+    print(
+        f"{output}: {len(ids)} clips in {clock() - started:.1f} s of {limit:.0f} s: {wholly} by all models, "
+        f"{fewer} with less effort, {none} by the classes' shares alone",
+        flush=True,
+    )
+    return state
+
+
+def read_competition(data: DataConfig, root: Path, classes: Sequence[str]) -> Competition:
+    """The competition's csv files; other classes than those of training, or no test set, are a `UserError`."""
+    if not root.is_dir():
+        raise UserError(f"root={root}: no such folder")
+    params = part_params("readers", data.reader, "bundle.json: reader")
+    competition: Competition = parts.find("readers", data.reader["name"]).read(params, root)
+    if competition.submission is None or competition.test.empty:
+        raise UserError(f"{root}: there is no test set to predict")
+    if list(competition.classes) != list(classes):
+        raise UserError(f"{root}: other classes than those that the models of this bundle know")
+    return competition
+
+
+def batches(competition: Competition, total: int, data: DataConfig) -> Iterator[tuple[np.ndarray, list[Clip]]]:
+    """Test clips that can be decoded, in order: their rows and samples; small batches first."""
+    where: list[int] = []
+    clips: list[Clip] = []
+    sizes, seconds = list(SIZES), 0.0
+    for row, path in enumerate(competition.test["path"].tolist()[:total]):
+        try:
+            clips.append(decode_clip(competition.root / path, data.audio, competition.root))
+        except BadAudio as error:
+            print(f"{path}: {error}", flush=True)
+            continue
+        where.append(row)
+        seconds += len(clips[-1].wave) / clips[-1].rate
+        if len(clips) >= sizes[0] or seconds >= BATCH_SECONDS:
+            yield np.array(where), clips
+            where, clips, seconds, sizes = [], [], 0.0, sizes[1:] or sizes
+    if clips:
+        yield np.array(where), clips
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of `9h`, `30m`, `45s` or a plain number of seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)([hms]?)", text)
+    if not match:
+        raise UserError(f"time_limit={text}: write 9h, 30m, 45s or a number of seconds")
+    return float(match[1]) * {"h": 3600, "m": 60}.get(match[2], 1)
+
+
+def main(arguments: list[str], bundle: Path) -> int:
+    """Exit status: 0 done, 2 a mistake of the call (one line), 1 a defect (the submission is valid all the same)."""
+    try:
+        words = dict(WORDS)
+        for argument in arguments:
+            word, equals, text = argument.partition("=")
+            if not equals or word not in WORDS:
+                raise UserError(f"'{argument}' is none of the words{nearest(word, WORDS)}")
+            words[word] = text
+        if not words["root"]:
+            raise UserError("give root=DIR, the competition's folder")
+        infer(bundle, words)
+    except UserError as error:
+        return cli.refuse(error)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], Path.cwd()))

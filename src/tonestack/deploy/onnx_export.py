@@ -1,0 +1,131 @@
+"""An experiment as one module, wave in and probabilities out: frontend, crops, every fold's network, their means.
+
+It repeats `inference.predict` and `oof.combine_folds` in operations that torch exports with a free batch and length.
+"""
+
+import warnings
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.config.layers import ModelConfig, part_params
+from tonestack.deploy.predictor import build_frontend
+from tonestack.deploy.saved import Saved
+from tonestack.tables.oof import FLOOR
+from tonestack.training.layers import Tagger
+from tonestack.training.learners.network import rebuild
+
+import torch
+from torch import Tensor, nn
+
+
+class Crops(nn.Module):
+    """Test-time crops, spread as `crops.even_starts` does: clips (B, T, F) to (B · count, 1, F, length)."""
+
+    fill: Tensor
+
+    def __init__(self, length: int, settings: ModelConfig, fill: Tensor) -> None:
+        super().__init__()
+        self.length, self.most, self.tile = length, settings.inference.crops, settings.crop.short == "tile"
+        hop = Fraction(max(1.0, length * (1.0 - settings.inference.overlap))).limit_denominator(1000)
+        self.hop = hop.numerator, hop.denominator
+        self.register_buffer("fill", fill)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Cut clips."""
+        total, (over, under) = frames.shape[1], self.hop
+        beyond = torch.sym_max(total - self.length, 0)
+        count = torch.sym_min((beyond * under + over - 1) // over + 1, self.most)
+        order = torch.arange(count, device=frames.device)
+        spread: Any = order.double() * beyond / torch.sym_max(count - 1, 1)
+        starts = torch.round(spread).long()
+        position = starts[:, None] + torch.arange(self.length, device=frames.device)  # (count, length)
+        end = torch.full((), total, device=frames.device)
+        inside = position - torch.div(position, end, rounding_mode="floor") * end
+        x = frames[:, inside]  # (B, count, length, F)
+        if not self.tile:
+            x = torch.where((position < end)[..., None], x, self.fill)
+        return x.flatten(0, 1).transpose(1, 2).unsqueeze(1)
+
+
+class TaggerOfWaves(nn.Module):
+    """Waves (B, N) at `sample_rate` to probabilities (B, C), the mean over the folds given."""
+
+    def __init__(self, saved: Saved, fold_mean: str, normalise: bool) -> None:
+        super().__init__()
+        settings, frontend = saved.settings, saved.settings.frontend
+        source = build_frontend(frontend)
+        self.sample_rate, self.classes = source.sample_rate, saved.classes
+        self.frontend = parts.find("graphs", frontend["name"]).build(part_params("frontends", frontend, "frontend"))
+        self.folds = nn.ModuleList(rebuild(settings, saved.tensors(k), len(saved.classes)) for k in saved.folds)
+        self.lengths = nn.ModuleList(
+            Crops(max(1, round(settings.crop.seconds * factor * source.frame_rate)), settings, self._fill(source.width))
+            for factor in settings.inference.lengths
+        )
+        self.log_probabilities = saved.task.log_probabilities
+        self.geometric = settings.inference.mean == "geometric"
+        self.fold_mean, self.normalise = fold_mean, normalise
+
+    def _fill(self, width: int) -> Tensor:
+        """What padding holds: the bands' means, or silence."""
+        first: Tagger = self.folds[0]  # type: ignore[assignment]
+        return torch.zeros(1) if width == 1 else first.normalise.mean.flatten().clone()
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """Tag waves."""
+        frames = self.frontend(wave)
+        crops = [cut(frames) for cut in self.lengths]
+        return self._mean([self._one(network, crops, wave.shape[0]) for network in self.folds])
+
+    def _one(self, network: nn.Module, crops: Sequence[Tensor], clips: int) -> Tensor:
+        """Probabilities (B, C) by one fold's network: the mean over crops, then over their lengths."""
+        each = [self.log_probabilities(network(x)).unflatten(0, (clips, -1)) for x in crops]  # (B, count, C)
+        if not self.geometric:
+            each = [logs.exp().mean(dim=1, keepdim=True).clamp_min(1e-12).log() for logs in each]
+        logs = torch.stack([logs.mean(dim=1) for logs in each]).mean(dim=0)
+        return logs.softmax(dim=1) if self.normalise else logs.exp()
+
+    def _mean(self, rows: list[Tensor]) -> Tensor:
+        """The folds' mean."""
+        if self.fold_mean == "arithmetic":
+            mean = torch.stack(rows).mean(dim=0)
+        else:
+            mean = torch.stack(rows).clamp_min(FLOOR).log().mean(dim=0).exp()
+        return mean / mean.sum(dim=1, keepdim=True) if self.normalise else mean
+
+
+def refusal(saved: Saved) -> str | None:
+    """Why an experiment has no graph; None where it has one."""
+    frontend, known = saved.settings.frontend["name"], parts.names("graphs")
+    if saved.learner != "network":
+        return f"{saved.name}: a {saved.learner} cannot be exported; networks on {', '.join(known)} can"
+    if frontend not in known:
+        return f"{saved.name}: the frontend '{frontend}' cannot be exported; {', '.join(known)} can"
+    return None
+
+
+def build(saved: Saved, fold_mean: str, normalise: bool) -> TaggerOfWaves:
+    """The module of an experiment, ready to be run; one that has no graph is a `UserError`."""
+    why = refusal(saved)
+    if why:
+        raise UserError(why)
+    return TaggerOfWaves(saved, fold_mean, normalise).eval()
+
+
+def to_onnx(module: TaggerOfWaves) -> bytes:
+    """The module as an ONNX model: input `wave` (batch, samples), output `probabilities` (batch, classes)."""
+    import onnx
+
+    example = torch.zeros(2, 2 * module.sample_rate)
+    free = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples")},)
+    names: dict[str, Any] = {"input_names": ["wave"], "output_names": ["probabilities"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about its own insides
+        program = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=free, verbose=False, **names)
+    assert program is not None
+    model = program.model_proto
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data

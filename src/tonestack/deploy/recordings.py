@@ -1,0 +1,114 @@
+"""Recordings of any length in, tags out: found, decoded piece by piece, tagged in batches of bounded size."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tonestack.base.errors import UserError
+from tonestack.base.section import Section
+from tonestack.competition.readers.folder import SUFFIXES
+from tonestack.features.audio import AudioParams, BadAudio, Clip, Piece, pieces
+
+import numpy as np
+from pydantic import Field
+
+BATCH_SECONDS, BATCH_PIECES = 300.0, 128  # of audio tagged at once: what memory is bounded by
+
+Tag = Callable[[Sequence[Clip]], np.ndarray]  # clips -> probabilities (N, C)
+
+
+class PredictParams(Section):
+    """How `predict` treats long recordings; seconds."""
+
+    whole: float = Field(60.0, gt=0, description="longest recording that is tagged as one clip")
+    window: float = Field(10.0, gt=0, description="pieces that a longer one is cut into")
+    shown: int = Field(8, ge=1, description="most tags in the picture of a timeline")
+
+
+@dataclass
+class Heard:
+    """What was heard in one recording.
+
+    starts, seconds, rows: one entry a piece: where it begins, how long it lasts, its probabilities (C,).
+    error: why the recording, or the rest of it where there are pieces, could not be used. cut: it ends early.
+    """
+
+    path: Path
+    starts: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    rows: list[np.ndarray] = field(default_factory=list)
+    cut: bool = False
+    error: str = ""
+
+    @property
+    def length(self) -> float:
+        """Seconds in all."""
+        return sum(self.seconds)
+
+    @property
+    def tags(self) -> np.ndarray:
+        """Probabilities (C,) of the whole: the mean over the pieces, weighted by their lengths."""
+        return np.average(self.rows, axis=0, weights=self.seconds)
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and all recordings in the folders named, sorted; hidden ones are left out."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        inside = sorted(_walk(path)) if path.is_dir() else [path]
+        if not inside:
+            raise UserError(f"{path}: no recording in this folder")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = (Path(here) / name for name in names if not name.startswith("."))
+        yield from (file for file in files if file.suffix.lower() in SUFFIXES)
+
+
+def listen(paths: Iterable[Path], tag: Tag, audio: AudioParams, whole: float, window: float) -> Iterator[Heard]:
+    """Tag recordings in order, each as soon as its last piece has been heard; an unusable one tells why."""
+    for batch in _batches(_decoded(paths, audio, whole, window)):
+        heard = [(record, piece) for record, piece in batch if piece is not None]
+        rows = iter(tag([piece.clip for _, piece in heard]) if heard else ())
+        for record, piece in batch:
+            if piece is None:
+                yield record
+                continue
+            record.starts.append(piece.start)
+            record.seconds.append(piece.seconds)
+            record.rows.append(next(rows))
+            record.cut |= piece.clip.truncated
+
+
+def _decoded(
+    paths: Iterable[Path], audio: AudioParams, whole: float, window: float
+) -> Iterator[tuple[Heard, Piece | None]]:
+    """Every piece of every recording; None after its last one."""
+    for path in paths:
+        record = Heard(path)
+        try:
+            for piece in pieces(path, audio, whole, window):
+                yield record, piece
+        except BadAudio as error:
+            record.error = str(error)
+        yield record, None
+
+
+def _batches(events: Iterable[tuple[Heard, Piece | None]]) -> Iterator[list[tuple[Heard, Piece | None]]]:
+    batch: list[tuple[Heard, Piece | None]] = []
+    seconds, count = 0.0, 0
+    for record, piece in events:
+        batch.append((record, piece))
+        seconds, count = (seconds + piece.seconds, count + 1) if piece else (seconds, count)
+        if seconds >= BATCH_SECONDS or count >= BATCH_PIECES:
+            yield batch
+            batch, seconds, count = [], 0.0, 0
+    if batch:
+        yield batch

@@ -1,0 +1,82 @@
+"""A trained experiment read back from oof/<name>/<experiment>/, to judge clips that are not of the competition."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import read_json
+from tonestack.config.layers import ModelConfig
+from tonestack.features.store import Store
+from tonestack.tables import oof
+from tonestack.training import weights
+from tonestack.training.learners import Restored
+
+import numpy as np
+import torch
+from torch import Tensor
+
+KEYS = {"config": dict, "classes": list, "checksums": dict}  # that a json has which vouches for weights
+KEPT = 1 << 28  # bytes of weights of an experiment that stay in memory; a larger one is read again when it is asked for
+
+
+class Saved:
+    """The finished folds of one experiment. Weights are read, and checked, when a fold is first used."""
+
+    def __init__(self, folder: Path, task: str, device: torch.device, folds: Sequence[int] | None = None) -> None:
+        receipts = oof.receipts(folder)
+        self.folder, self.device = folder, device
+        self.task = parts.find("tasks", task)
+        self._task_name = task
+        self.folds = [k for k in receipts if folds is None or k in folds]
+        if not self.folds:
+            raise UserError(
+                f"{folder}: no finished fold{f' {list(folds)}' if folds else ''}; train the experiment first"
+            )
+        self.receipts: dict[int, dict[str, Any]] = {k: read_json(receipts[k], KEYS) for k in self.folds}
+        self._loaded: dict[int, Restored] = {}
+
+    @property
+    def name(self) -> str:
+        """The experiment."""
+        return self.folder.name
+
+    @cached_property
+    def settings(self) -> ModelConfig:
+        """What the experiment was trained with."""
+        receipt = self.receipts[self.folds[0]]
+        return ModelConfig.parse(receipt["config"], str(self.folder / f"fold{self.folds[0]}.json"))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The columns of its predictions."""
+        return tuple(self.receipts[self.folds[0]]["classes"])
+
+    @property
+    def learner(self) -> str:
+        """`network` or `forest`."""
+        module = parts.find("models", self.settings.network["name"])
+        return str(getattr(module, "LEARNER", "network"))
+
+    def tensors(self, fold: int) -> dict[str, Tensor]:
+        """One fold's weights; a missing or damaged file is a `UserError`."""
+        return weights.read_fold(self.folder / f"fold{fold}.safetensors", self.receipts[fold]["classes"])
+
+    def fold(self, fold: int) -> Restored:
+        """One fold's model."""
+        if fold in self._loaded:
+            return self._loaded[fold]
+        tensors = self.tensors(fold)
+        learner = parts.find("learners", self.learner)
+        model: Restored = learner.restore(self.settings, tensors, len(self.classes), self._task_name, self.device)
+        if sum(t.nbytes for t in tensors.values()) * len(self.folds) <= KEPT:
+            self._loaded[fold] = model
+        return model
+
+    def probabilities(self, model: Restored, store: Store, crops: int | None = None) -> np.ndarray:
+        """What a fold's model says of all clips of a store with audio: (N, C) float32."""
+        logs = model.log_probabilities(store, store.clips.index.tolist(), crops)
+        rows: np.ndarray = self.task.probabilities(logs)
+        return rows.astype(np.float32)

@@ -1,0 +1,125 @@
+"""The leaderboard: every table's nested or plain CV, and its test scores where `score` has recorded them."""
+
+from pathlib import Path
+from typing import Any
+
+from tonestack.base.errors import UserError
+from tonestack.base.files import file_hash, fingerprint, read_json, write_csv, write_json
+from tonestack.config.call import Run
+from tonestack.ensemble import nested_cv
+from tonestack.ensemble.tables import Tables
+from tonestack.tables import oof
+from tonestack.tables.metrics import resolve
+
+import numpy as np
+import pandas as pd
+
+COLUMNS = ["experiment", "cv", "cv_se", "public", "private", "seconds", "params"]
+SCORES = "scores.json"  # beside the leaderboard: what `score` found, keyed by table and its content
+
+
+def update(run: Run) -> pd.DataFrame:
+    """Make `oof/<name>/leaderboard.csv` anew from the tables that are complete; return it, best CV first."""
+    names = oof.experiments(run.oof, made=True)
+    if not names:
+        return pd.DataFrame(columns=COLUMNS)
+    recorded = recorded_scores(run)
+    columns = [*COLUMNS[:3], *run.data.more_metrics, *COLUMNS[3:]]
+    table = pd.DataFrame([r for n in names if (r := _row(run, n, recorded)) is not None], columns=columns)
+    metric_up = resolve(run.data.metric).greater_is_better
+    table = table.sort_values(["cv", "experiment"], ascending=[not metric_up, True], na_position="last")
+    table = table.reset_index(drop=True)
+    write_csv(run.oof / "leaderboard.csv", table)
+    return table
+
+
+def _row(run: Run, name: str, recorded: dict[str, Any]) -> dict[str, Any] | None:
+    """One line; None for a table that is not complete yet."""
+    tables = Tables.of(run, [name])
+    try:
+        predictions = tables.read(name)
+    except (UserError, FileNotFoundError):  # not finished, or another process is making it anew
+        return None
+    cv, cv_se, more = np.nan, np.nan, dict.fromkeys(run.data.more_metrics, np.nan)
+    if predictions.oof is not None:
+        problem = tables.problem()
+        cv, cv_se = nested_cv.score(problem.metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
+        more = {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in more}
+    seconds = [float(m["seconds"]) for m in predictions.meta if isinstance(m.get("seconds"), int | float)]
+    params = [m["params"] for m in predictions.meta if isinstance(m.get("params"), int)]
+    known = recorded.get(name, {})
+    found = known if known.get("content") == content(run.oof / name) else {}
+    return {
+        "experiment": name,
+        "cv": cv,
+        "cv_se": cv_se,
+        **more,
+        "public": found.get("public"),
+        "private": found.get("private"),
+        "seconds": sum(seconds) if seconds else None,
+        "params": params[0] if params else None,
+    }
+
+
+def content(folder: Path) -> str:
+    """Fingerprint of a table's files, so that a score of an older table is not taken for the new one's."""
+    files = oof.receipts(folder).values() or sorted(f for f in folder.glob("[!.]*") if f.is_file())
+    return fingerprint([file_hash(f) for f in files])
+
+
+def recorded_scores(run: Run) -> dict[str, Any]:
+    """What `score` has recorded, by table."""
+    path = run.oof / SCORES
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def record(run: Run, scores: dict[str, dict[str, float]]) -> None:
+    """Add test scores of tables and files to the record."""
+    found = recorded_scores(run)
+    for name, values in scores.items():
+        plain = {k: None if np.isnan(v) else v for k, v in values.items()}
+        folder = run.oof / name
+        found[name] = {"content": content(folder), **plain} if folder.is_dir() else plain
+    write_json(run.oof / SCORES, found)
+
+
+def render(table: pd.DataFrame) -> str:
+    """The leaderboard as aligned text."""
+    if table.empty:
+        return "no finished experiment yet"
+    shown = pd.DataFrame({"experiment": table["experiment"]})
+    shown["cv ± se"] = [_pm(c, s) for c, s in zip(table["cv"], table["cv_se"], strict=True)]
+    for column in [c for c in table.columns if c not in ("experiment", "cv", "cv_se", "seconds", "params")]:
+        shown[column] = [_number(v) for v in table[column]]
+    shown["seconds"] = ["" if pd.isna(v) else f"{v:,.0f}" for v in table["seconds"]]
+    shown["params"] = ["" if pd.isna(v) else f"{int(v):,}" for v in table["params"]]
+    return aligned(shown)
+
+
+def aligned(table: pd.DataFrame) -> str:
+    """A table of text cells as lines, first column left, others right."""
+    cells = [list(map(str, table.columns)), *([str(v) for v in row] for row in table.itertuples(index=False))]
+    width = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = [
+        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, width, strict=True))] for r in cells
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def place(private: float, published: pd.DataFrame) -> str:
+    """Where a private score stands among published ones (`system, public, private`), in words."""
+    ranked = published.dropna(subset=["private"]).sort_values("private", ascending=False)
+    above, below = ranked[ranked["private"] > private], ranked[ranked["private"] <= private]
+    upper = (
+        f"below {above['system'].iloc[-1]} ({above['private'].iloc[-1]:.4f})" if len(above) else "above all published"
+    )
+    lower = f", not below {below['system'].iloc[0]} ({below['private'].iloc[0]:.4f})" if len(below) else ""
+    return f"{private:.4f}: place {len(above) + 1} of {len(ranked) + 1}, {upper}{lower}"
+
+
+def _number(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.4f}"
+
+
+def _pm(value: Any, error: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.4f} ± {error:.4f}"

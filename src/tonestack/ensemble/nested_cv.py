@@ -1,0 +1,181 @@
+"""Honest numbers: nested cross-validation of every search, bootstrap intervals, paired tests, the choice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from tonestack.base.files import fingerprint
+from tonestack.ensemble import searches
+from tonestack.ensemble.blends import Blend, BlendParams
+from tonestack.ensemble.fusion import Fusion
+from tonestack.ensemble.problem import Problem
+from tonestack.tables.metrics import Metric, mean
+
+import numpy as np
+
+LARGE = 256 << 20  # bytes of tables whose margins are not kept from search to search
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference of two scores on the same clips: its standard error and 95 % interval."""
+
+    value: float
+    se: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A search, judged.
+
+    scores (N, C): nested predictions, every clip's by a blend that was tuned without its fold. by_fold: those
+    blends. blend: the one refit on all clips, to be shipped. cv, se: nested metric and its standard error.
+    gain: against the best single table, larger is better whatever the metric.
+    """
+
+    name: str
+    complexity: int
+    blend: Blend | Fusion
+    by_fold: dict[int, Blend | Fusion]
+    scores: np.ndarray
+    cv: float
+    se: float
+    gain: Interval
+
+
+def nesting(fold: np.ndarray) -> np.ndarray:
+    """Parts (N,) to nest over: the folds, or five random parts where there is a single fold (fixed split)."""
+    if len(np.unique(fold[fold >= 0])) > 1:
+        return fold
+    parts = np.random.default_rng(0).permutation(len(fold)) % 5
+    return np.where(fold >= 0, parts, -1)
+
+
+def judge(
+    problem: Problem, part: np.ndarray, names: Sequence[str], params: BlendParams, seed: int, journals: Path | None
+) -> list[Candidate]:
+    """Nested candidates of all the searches named; each is compared with the best single table.
+
+    problem: N clips; part (N,): what to nest over. The single table that blends are compared with is the best
+    on all clips, which flatters it: a gain over it is a gain.
+    """
+    for name in names:
+        searches.find(name, "probabilities" if problem.probabilities else "scores")
+    best = searches.find("single").fit(problem, params, seed, None)(problem.tables)
+    return [_judged(problem, part, name, params, seed, journals, best) for name in dict.fromkeys(names)]
+
+
+def _judged(
+    problem: Problem,
+    part: np.ndarray,
+    name: str,
+    params: BlendParams,
+    seed: int,
+    journals: Path | None,
+    best: np.ndarray,
+) -> Candidate:
+    search = searches.find(name)
+    scores = np.empty(problem.tables.shape[1:], dtype=np.float32)
+    by_fold = {}
+    for k in np.unique(part):
+        by_fold[int(k)] = _fitted(problem.rows(part != k), name, params, seed, journals)
+        scores[part == k] = by_fold[int(k)](problem.tables[:, part == k])
+    blend = _fitted(problem, name, params, seed, journals)
+    cv, se = score(problem.metric, scores, problem.targets, params.bootstrap)
+    gain = paired(problem.metric, scores, best, problem.targets, params.bootstrap)
+    return Candidate(name, search.COMPLEXITY, blend, by_fold, scores, cv, se, gain)
+
+
+def _fitted(problem: Problem, name: str, params: BlendParams, seed: int, journals: Path | None) -> Blend | Fusion:
+    """One fit; what it keeps in memory, as large as the tables, goes when it is done."""
+    blend: Blend | Fusion = searches.find(name).fit(
+        problem, params, seed, _journal(journals, name, problem, params, seed)
+    )
+    if problem.tables.nbytes > LARGE:
+        problem.forget()
+    return blend
+
+
+class Judged(Protocol):
+    """What can be chosen: nested scores (N, C), their metric `cv`, and how much was chosen to get there."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def complexity(self) -> int: ...
+    @property
+    def scores(self) -> np.ndarray: ...
+    @property
+    def cv(self) -> float: ...
+
+
+J = TypeVar("J", bound=Judged)
+
+
+def choose(candidates: Sequence[J], metric: Metric, targets: np.ndarray) -> J:
+    """The simplest candidate within one paired standard error of the best (Breiman et al., CART, 1984).
+
+    A candidate below the best single table's nested score is not taken for its simplicity.
+    """
+    single = searches.find("single").COMPLEXITY
+    best = max(candidates, key=lambda c: (metric.sign * c.cv, -c.complexity))
+    floor = max((metric.sign * c.cv for c in candidates if c.complexity == single), default=-np.inf)
+    for candidate in sorted(candidates, key=lambda c: (c.complexity, c.name)):
+        gap = paired(metric, best.scores, candidate.scores, targets)
+        if gap.value <= max(gap.se, 1e-12) and metric.sign * candidate.cv >= floor - 1e-12:
+            return candidate
+    return best
+
+
+def score(metric: Metric, scores: np.ndarray, targets: np.ndarray, resamples: int = 1000) -> tuple[float, float]:
+    """The metric of one table and its bootstrap standard error."""
+    if metric.decomposes:
+        values, weights = metric.per_clip(scores, targets), metric.weights(targets)
+        return float(mean(values, weights)), float(_resampled_means(values, resamples, weights).std())
+    drawn = [float(metric(scores[i], targets[i])) for i in _resamples(len(scores), min(resamples, 200))]
+    return float(metric(scores, targets)), float(np.nanstd(drawn))
+
+
+def paired(metric: Metric, a: np.ndarray, b: np.ndarray, targets: np.ndarray, resamples: int = 1000) -> Interval:
+    """Bootstrap of the difference a - b on the same clips (Efron and Tibshirani 1993); positive: a is better."""
+    if metric.decomposes:
+        difference = metric.sign * (metric.per_clip(a, targets) - metric.per_clip(b, targets))
+        weights = metric.weights(targets)
+        value, drawn = float(mean(difference, weights)), _resampled_means(difference, resamples, weights)
+    else:
+        value = metric.sign * float(metric(a, targets) - metric(b, targets))
+        rows = _resamples(len(a), min(resamples, 200))
+        drawn = np.array([metric.sign * float(metric(a[i], targets[i]) - metric(b[i], targets[i])) for i in rows])
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return Interval(value, float(np.nanstd(drawn)), float(low), float(high))
+
+
+def _resamples(count: int, resamples: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(count, size=count) for _ in range(resamples)]
+
+
+def _resampled_means(values: np.ndarray, resamples: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """Means of bootstrap resamples. Few distinct values occur, so their counts are drawn, not the clips."""
+    if weights is not None:
+        return np.array([float(mean(values[i], weights[i])) for i in _resamples(len(values), resamples)])
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) > 1000:
+        return np.array([values[i].mean() for i in _resamples(len(values), resamples)])
+    drawn = np.random.default_rng(0).multinomial(len(values), counts / len(values), size=resamples)
+    return drawn @ distinct / len(values)
+
+
+def _journal(folder: Path | None, name: str, problem: Problem, params: BlendParams, seed: int) -> Path | None:
+    """A journal file that belongs to exactly this question."""
+    if folder is None:
+        return None
+    content = [float(problem.tables[m].astype(np.float64).sum()) for m in range(problem.count)]
+    key = [name, problem.names, problem.metric.name, params.power, params.batch, seed, content, problem.tables.shape]
+    return folder / f"{name}-{fingerprint([*key, problem.targets.tolist()])}.journal"

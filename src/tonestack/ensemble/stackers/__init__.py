@@ -1,0 +1,1 @@
+"""Stackers: one file each, a second-level model on the prediction tables."""

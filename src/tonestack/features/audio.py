@@ -1,0 +1,332 @@
+"""Recordings into samples: any file libsndfile reads becomes one mono float32 wave, in bounded memory.
+
+What a file's header claims is never trusted: it is read block by block until it ends, so that a size field of
+0xFFFFFFFF costs nothing, and whatever cannot be used raises `BadAudio` with a reason a person can act on.
+"""
+
+import os
+import stat
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
+
+from tonestack.base.section import Section
+
+import numpy as np
+import soundfile
+import soxr
+from pydantic import Field
+
+BLOCK = 1 << 22  # samples (all channels together) held at once while decoding: 16 MiB
+SALVAGE = 4096  # samples read at once from a file that the decoder gives up on
+IN_MEMORY = 1 << 25  # a wave longer than this (12 minutes at 44.1 kHz) goes to a file on disk
+LOUDEST = 1e12  # beyond any integer full scale; larger values overflow a float32 power spectrum
+RATES = (1_000, 768_000)  # Hz; outside, the header is damaged and resampling would multiply the length
+
+
+class BadAudio(Exception):  # noqa: N818  (it describes the file, not the program)
+    """A recording that cannot be used; the message is the reason, without the file's name."""
+
+
+class AudioParams(Section):
+    """How recordings are decoded.
+
+    trim_db: cut leading and trailing samples quieter than this many dB under the clip's peak.
+    peak_normalise: divide by the clip's peak (digital silence stays as it is).
+    bad_files: whether an unusable training clip is an error or is left out; test clips are never an error.
+    max_channels, max_seconds: larger files are refused as bad.
+    decode_minutes: a file that takes longer to decode counts as one on which the decoder hangs.
+    """
+
+    trim_db: float | None = Field(None, gt=0)
+    peak_normalise: bool = False
+    bad_files: Literal["error", "skip"] = "error"
+    max_channels: int = Field(64, ge=1, le=1024)
+    max_seconds: float = Field(6 * 3600.0, gt=0)
+    decode_minutes: float = Field(10.0, gt=0)
+
+    def settings(self) -> dict[str, object]:
+        """Return what the decoded samples depend on (all but what is done with unusable files)."""
+        return self.model_dump(exclude={"bad_files", "decode_minutes"})
+
+
+class Clip(NamedTuple):
+    """A decoded recording: `wave` float32 (n,), its native `rate` in Hz, and whether the file ends early."""
+
+    wave: np.ndarray
+    rate: int
+    truncated: bool
+
+
+class Piece(NamedTuple):
+    """A part of a recording: where it begins and how long it lasts in seconds, and its decoded samples."""
+
+    start: float
+    seconds: float
+    clip: Clip
+
+
+def decode(path: Path, params: AudioParams) -> tuple[np.ndarray, int]:
+    """Decode one file to its mono mix: wave float32 (n,), n >= 1, and its native rate in Hz.
+
+    Raises `BadAudio` where there is nothing usable.
+    """
+    clip = decode_clip(path, params)
+    return clip.wave, clip.rate
+
+
+def decode_clip(path: Path, params: AudioParams, root: Path | None = None, scratch: Path | None = None) -> Clip:
+    """Decode one file; also tell whether it is shorter than its header says.
+
+    root: where given, a link that leads out of this folder is refused.
+    scratch: folder for the temporary file behind a very long wave (default: the system's).
+    Raises `BadAudio`.
+    """
+    _check_file(path, root)
+    with _reasons():
+        try:
+            samples, rate, truncated = _read(path, params, scratch, BLOCK)
+        except soundfile.SoundFileError:  # damaged in the middle: read again in small steps, up to the damage
+            samples, rate, truncated = _read(path, params, scratch, SALVAGE)
+    if len(samples) == 0:
+        raise BadAudio("no samples")
+    return Clip(_prepared(samples.finish(), params), rate, truncated)
+
+
+def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iterator[Piece]:
+    """Decode one file in bounded memory: whole up to `whole` seconds, a longer one in pieces of `window` seconds.
+
+    A file in one piece has exactly the samples of `decode_clip`; those of a longer one are trimmed and normalised
+    each for itself, as if the file had been cut up before. Raises `BadAudio`, perhaps after some pieces.
+    """
+    _check_file(path, None)
+    with _reasons(), soundfile.SoundFile(path) as sound:
+        _check_header(sound, params)
+        rate, limit = sound.samplerate, round(whole * sound.samplerate)
+        held, first, count, length = list[np.ndarray](), 0, 0, max(1, round(window * rate))
+        for block in _steps(sound):
+            held.append(block)
+            count += len(block)
+            if first + count > params.max_seconds * rate:
+                raise BadAudio(f"longer than {params.max_seconds:g} seconds (audio.max_seconds)")
+            if count > limit:
+                wave, cut, limit = np.concatenate(held), (count - 1) // length * length, length
+                for at in range(0, cut, length):
+                    clip = Clip(_prepared(wave[at : at + length].copy(), params), rate, False)
+                    yield Piece((first + at) / rate, length / rate, clip)
+                held, first, count = [wave[cut:]], first + cut, count - cut
+        if not held:
+            raise BadAudio("no samples")
+        clip = Clip(_prepared(np.concatenate(held), params), rate, first + count < _promised(path, sound))
+        yield Piece(first / rate, count / rate, clip)
+
+
+def resample(wave: np.ndarray, from_rate: int, to_rate: int, scratch: Path | None = None) -> np.ndarray:
+    """Resample float32 (n,) to float32 (ceil(n * to_rate / from_rate),) with soxr's HQ setting.
+
+    The length is librosa.resample's. Long waves stream through the resampler block by block.
+    """
+    if from_rate == to_rate:
+        return wave
+    length = -(-len(wave) * to_rate // from_rate)
+    samples = Samples(scratch)
+    if len(wave) <= BLOCK:
+        samples.append(soxr.resample(wave, from_rate, to_rate, quality="HQ"))
+    else:
+        stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+        for block in blocks(wave):
+            samples.append(stream.resample_chunk(np.ascontiguousarray(block)))
+        samples.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    samples.append(np.zeros(max(0, length - len(samples)), np.float32))
+    return samples.finish()[:length]
+
+
+def blocks(wave: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield views of `BLOCK` samples each, in order."""
+    for start in range(0, len(wave), BLOCK):
+        yield wave[start : start + BLOCK]
+
+
+def peak(wave: np.ndarray) -> float:
+    """Return the largest absolute sample, without a temporary array of the wave's size."""
+    return max((_peak_of(block) for block in blocks(wave)), default=0.0)
+
+
+class Samples:
+    """A float32 wave that grows: in memory while short, in an unnamed temporary file once long."""
+
+    def __init__(self, scratch: Path | None = None) -> None:
+        self._scratch = scratch
+        self._parts: list[np.ndarray] = []
+        self._file: BinaryIO | None = None
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, part: np.ndarray) -> None:
+        """Add float32 (m,) at the end."""
+        self._parts.append(part)
+        self._length += len(part)
+        if self._length > IN_MEMORY:
+            self._spill()
+
+    def finish(self) -> np.ndarray:
+        """Return everything appended: float32 (n,), memory-mapped when long."""
+        if self._file is None:
+            return self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
+        self._spill()
+        self._file.flush()
+        return np.memmap(self._file, np.float32, "r+", shape=(self._length,))
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115  (its name is gone already)
+        for part in self._parts:
+            self._file.write(np.ascontiguousarray(part, np.float32).data)
+        self._parts = []
+
+
+def _check_file(path: Path, root: Path | None) -> None:
+    try:
+        if root is not None and not os.path.realpath(path).startswith(_real_folder(root)):
+            raise BadAudio("a link that leads out of the competition's folder")
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise BadAudio("the file is missing" if missing else f"cannot be opened ({_one_line(error)})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BadAudio("not a regular file")  # opening a FIFO would wait for ever
+    if status.st_size == 0:
+        raise BadAudio("an empty file (0 bytes)")
+
+
+@cache
+def _real_folder(root: Path) -> str:
+    return os.path.join(os.path.realpath(root), "")
+
+
+def _check_header(sound: soundfile.SoundFile, params: AudioParams) -> None:
+    if sound.channels > params.max_channels:
+        raise BadAudio(f"{sound.channels} channels (at most {params.max_channels}: audio.max_channels)")
+    if not RATES[0] <= sound.samplerate <= RATES[1]:
+        raise BadAudio(f"a sample rate of {sound.samplerate} Hz")
+    if sound.frames == 0:
+        raise BadAudio("no samples (0 frames)")
+
+
+def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> tuple[Samples, int, bool]:
+    """Read the mono mix `step` samples at a time; return it, its rate and whether the file ends early."""
+    samples, more = Samples(scratch), True
+    with soundfile.SoundFile(path) as sound:
+        _check_header(sound, params)
+        size = max(1, step // sound.channels)
+        while more:
+            try:
+                block = sound.read(size, dtype="float32", always_2d=True)  # (m, C)
+            except soundfile.SoundFileError:
+                if len(samples) == 0 or step != SALVAGE:
+                    raise
+                return samples, sound.samplerate, True
+            if len(block):
+                samples.append(_mono(block))
+            if len(samples) > params.max_seconds * sound.samplerate:
+                raise BadAudio(f"longer than {params.max_seconds:g} seconds (audio.max_seconds)")
+            more = len(block) == size
+        return samples, sound.samplerate, len(samples) < _promised(path, sound)
+
+
+def _steps(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """Yield the mono mix in small steps, up to the end of the file or to damage behind the first step."""
+    size, start = max(1, SALVAGE // sound.channels), True
+    while True:
+        try:
+            block = sound.read(size, dtype="float32", always_2d=True)  # (m, C)
+        except soundfile.SoundFileError:
+            if start:
+                raise
+            return
+        if len(block):
+            yield _mono(block)
+        if len(block) < size:
+            return
+        start = False
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what a decoder may raise into `BadAudio`."""
+    try:
+        yield
+    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError) as error:
+        raise BadAudio(f"cannot be decoded ({_one_line(error)})") from None
+
+
+def _mono(block: np.ndarray) -> np.ndarray:
+    """Mix float32 (m, C) down to (m,); NaN, infinite and absurd samples are refused."""
+    if not _peak_of(block) <= LOUDEST:  # also true for NaN
+        raise BadAudio("NaN, infinite or absurdly large samples")
+    return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+
+
+def _peak_of(block: np.ndarray) -> float:
+    return float(np.maximum(block.max(), -block.min()))
+
+
+def _promised(path: Path, sound: soundfile.SoundFile) -> int:
+    """Return how many frames the file's header speaks of (libsndfile already cuts a WAV's count to the file's size)."""
+    if sound.format not in ("WAV", "WAVEX"):
+        return sound.frames
+    present, claimed = _data_chunk(path)
+    return sound.frames + 1 if claimed > present else sound.frames
+
+
+def _data_chunk(path: Path) -> tuple[int, int]:
+    """Return a WAV's data bytes: those present in the file and those its header claims."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as handle:
+        order = ">" if handle.read(12)[:4] == b"RIFX" else "<"
+        while len(header := handle.read(8)) == 8:
+            name, claimed = struct.unpack(f"{order}4sI", header)
+            if name == b"data":
+                return size - handle.tell(), claimed
+            handle.seek(claimed + claimed % 2, os.SEEK_CUR)
+    return size, 0
+
+
+def _prepared(wave: np.ndarray, params: AudioParams) -> np.ndarray:
+    """Trim and normalise float32 (n,) as the settings say; at least one sample stays."""
+    if params.trim_db is None and not params.peak_normalise:
+        return wave
+    loudest = peak(wave)
+    if loudest == 0.0:
+        return wave
+    if params.trim_db is not None:
+        wave = _trimmed(wave, loudest * 10 ** (-params.trim_db / 20))
+    if params.peak_normalise:
+        for block in blocks(wave):  # in place and in blocks: a long wave is a mapped file
+            block /= np.float32(loudest)
+    return wave
+
+
+def _trimmed(wave: np.ndarray, threshold: float) -> np.ndarray:
+    """Cut what is quieter than `threshold` before the first and after the last louder sample."""
+    first = next(i * BLOCK + _first_loud(b, threshold) for i, b in enumerate(blocks(wave)) if _peak_of(b) >= threshold)
+    backwards = wave[::-1]
+    last = next(
+        i * BLOCK + _first_loud(b, threshold) for i, b in enumerate(blocks(backwards)) if _peak_of(b) >= threshold
+    )
+    return wave[first : len(wave) - last]
+
+
+def _first_loud(block: np.ndarray, threshold: float) -> int:
+    return int(np.argmax(np.abs(block) >= threshold))
+
+
+def _one_line(error: BaseException) -> str:
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split())[:120]

@@ -1,0 +1,30 @@
+"""A clip's length alone, for models that must not hear anything: one frame a clip, the logarithm of its seconds."""
+
+from tonestack.base.section import Section
+
+import numpy as np
+from pydantic import Field
+
+
+class Params(Section):
+    """sample_rate in Hz; take another frontend's, and the clip is not resampled once more."""
+
+    sample_rate: int = Field(16_000, ge=1_000, le=768_000)
+
+
+class Frontend:
+    """Wave float32 (n,) -> float16 (1, 1)."""
+
+    dtype = np.float16
+
+    def __init__(self, params: Params) -> None:
+        self.sample_rate = params.sample_rate
+        self.width = 1
+        self.frame_rate = 1.0
+
+    def __call__(self, wave: np.ndarray) -> np.ndarray:
+        return self.exact(wave).astype(np.float16)
+
+    def exact(self, wave: np.ndarray) -> np.ndarray:
+        """Return float32 (1, 1), before the rounding."""
+        return np.log2(np.full((1, 1), len(wave) / self.sample_rate, np.float32))

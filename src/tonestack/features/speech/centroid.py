@@ -1,0 +1,25 @@
+"""Spectral centroid in Hz: librosa.feature.spectral_centroid, the centre of gravity of the magnitudes."""
+
+from tonestack.base.section import Section
+from tonestack.features.speech._piece import FrameParams, Piece
+
+import numpy as np
+
+
+class Params(Section):
+    """No settings of its own."""
+
+
+class Feature:
+    """Frames -> (t, 1) Hz; 0 in digital silence."""
+
+    width = 1
+
+    def __init__(self, params: Params, frames: FrameParams) -> None:
+        pass
+
+    def __call__(self, piece: Piece) -> np.ndarray:
+        import librosa
+
+        magnitude = np.sqrt(piece.power).T
+        return np.asarray(librosa.feature.spectral_centroid(S=magnitude, sr=piece.params.sample_rate)).T

@@ -1,0 +1,23 @@
+"""Linear prediction coefficients by Burg's method (librosa.lpc): what the vocal tract makes of the source."""
+
+from tonestack.base.section import Section
+from tonestack.features.speech._piece import FrameParams, Piece
+
+import numpy as np
+from pydantic import Field
+
+
+class Params(Section):
+    """Order of the prediction."""
+
+    order: int = Field(12, ge=1, le=64)
+
+
+class Feature:
+    """Frames -> (t, order): a_1 .. a_order of A(z) = 1 + a_1 z^-1 + ...; the leading 1 says nothing."""
+
+    def __init__(self, params: Params, frames: FrameParams) -> None:
+        self.width = params.order
+
+    def __call__(self, piece: Piece) -> np.ndarray:
+        return piece.lpc(self.width)[:, 1:]

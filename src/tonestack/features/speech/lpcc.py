@@ -1,0 +1,26 @@
+"""Linear prediction cepstrum: cepstral coefficients of the all-pole model 1 / A(z) (Atal 1974)."""
+
+from tonestack.base.section import Section
+from tonestack.features.speech import _lpc
+from tonestack.features.speech._piece import FrameParams, Piece
+
+import numpy as np
+from pydantic import Field
+
+
+class Params(Section):
+    """Order of the prediction and number of coefficients; there may be more of these."""
+
+    order: int = Field(12, ge=1, le=64)
+    count: int = Field(12, ge=1, le=256)
+
+
+class Feature:
+    """Frames -> (t, count): c_1 .. c_count."""
+
+    def __init__(self, params: Params, frames: FrameParams) -> None:
+        self.width = params.count
+        self._order = params.order
+
+    def __call__(self, piece: Piece) -> np.ndarray:
+        return _lpc.cepstra(piece.lpc(self._order), self.width)

@@ -1,0 +1,20 @@
+"""Short-time Fourier transform: the magnitudes |X| of all bins."""
+
+from tonestack.base.section import Section
+from tonestack.features.speech._piece import FrameParams, Piece
+
+import numpy as np
+
+
+class Params(Section):
+    """No settings of its own: the frames say all."""
+
+
+class Feature:
+    """Frames -> (t, 1 + n_fft // 2) magnitudes, linear: loud moments stand out, unlike in the dB of `spectrogram`."""
+
+    def __init__(self, params: Params, frames: FrameParams) -> None:
+        self.width = 1 + frames.n_fft // 2
+
+    def __call__(self, piece: Piece) -> np.ndarray:
+        return np.sqrt(piece.power)

@@ -1,0 +1,114 @@
+"""Labels that a person has corrected: one more source of labels, above every automatic one.
+
+folds/<name>/corrections.csv: `clip_id, decision, label, by, when`; the audit page makes it, `corrections merge=` joins
+two people's. A decision is `keep` (the given label is right), `relabel` (`label` is right) or `drop` (not to be learnt
+from). Kept and relabelled clips count as verified. Scores stay on the labels of r0, so that they can be compared.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tonestack.base.errors import UserError, nearest
+from tonestack.base.files import uninert, write_csv
+from tonestack.labels import folds
+
+import numpy as np
+import pandas as pd
+
+FILE = "corrections.csv"
+COLUMNS = ["clip_id", "decision", "label", "by", "when"]
+NEEDED = COLUMNS[:3]
+DECISIONS = ("keep", "relabel", "drop")
+SOURCE = "corrected"  # of a revision's rows
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The corrections of `folds/<name>/`, checked against its r0.csv; an empty table where there are none."""
+    path = folder / FILE
+    return read_file(path, folds.read(folder)) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+
+
+def read_file(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Read and check one file of corrections. table: the folds table. Faults are `UserError` naming the row."""
+    try:
+        found = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as csv ({str(error).splitlines()[0]})") from None
+    missing = [column for column in NEEDED if column not in found.columns]
+    if missing:
+        raise UserError(f"{path}: column '{missing[0]}' is missing; it needs {', '.join(NEEDED)}")
+    found = found.reindex(columns=COLUMNS, fill_value="").map(uninert)
+    given = dict(zip(table["clip_id"], table["label"], strict=True))
+    known = {name for label in given.values() for name in label.split(",")}
+    for number, row in enumerate(found.itertuples(index=False), start=2):
+        _check(row, given, known, f"{path}: row {number}")
+    twice = found["clip_id"].duplicated()
+    if twice.any():
+        raise UserError(f"{path}: clip '{found['clip_id'][twice].iloc[0]}' stands twice; keep one row")
+    right = np.where(found["decision"] == "keep", found["clip_id"].map(given), found["label"])
+    return found.assign(label=np.where(found["decision"] == "drop", "", right))
+
+
+def _check(row: Any, given: dict[str, str], known: set[str], place: str) -> None:
+    clip, decision, label = row.clip_id, row.decision, row.label
+    if clip not in given:
+        raise UserError(f"{place}: '{clip}' is no training clip of this competition; is the file of another one?")
+    if decision not in DECISIONS:
+        raise UserError(f"{place} ('{clip}'): decision '{decision}'{nearest(decision, DECISIONS)}")
+    if decision == "keep" and label not in ("", given[clip]):
+        raise UserError(
+            f"{place} ('{clip}'): keeps '{label}', but the given label is '{given[clip]}'; write keep or relabel anew"
+        )
+    unknown = [name for name in label.split(",") if name not in known] if decision == "relabel" else []
+    if unknown:
+        raise UserError(f"{place} ('{clip}'): unknown label '{unknown[0]}'{nearest(unknown[0], known)}")
+
+
+def write(folder: Path, corrected: pd.DataFrame) -> Path:
+    """Write corrections.csv, in the order of clip names; no cell of it runs in a spreadsheet."""
+    path = folder / FILE
+    write_csv(path, corrected[COLUMNS].sort_values("clip_id"))
+    return path
+
+
+def on_table(table: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
+    """The folds table as cleaning should see it: corrected labels are verified, dropped clips vouch for nothing."""
+    if corrected.empty:
+        return table
+    decision = table["clip_id"].map(corrected.set_index("clip_id")["decision"])
+    label = table["clip_id"].map(corrected.set_index("clip_id")["label"])
+    right = decision.isin(["keep", "relabel"])
+    return table.assign(
+        label=table["label"].mask(right, label), verified=(table["verified"] | right) & (decision != "drop")
+    )
+
+
+def on_rows(rows: pd.DataFrame, table: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
+    """A revision's rows with every corrected clip as its person said, for all holdouts but the clip's own fold.
+
+    Dropped clips lose their rows. Corrected ones have weight 1 and source `corrected`; where the revision has class
+    columns theirs are 0 and 1. Rows that a revision lacks are added at its end.
+    """
+    kept = corrected[corrected["decision"] != "drop"]
+    rest = rows[~rows["clip_id"].isin(corrected["clip_id"])]
+    clips = table[["clip_id", "fold"]].merge(kept[["clip_id", "label"]], on="clip_id")
+    holdouts = sorted(int(k) for k in table["fold"].unique() if k >= 0)
+    pieces = [clips[clips["fold"] != k].assign(holdout=k) for k in holdouts]
+    added = pd.concat(pieces).drop(columns="fold").assign(weight=1.0, source=SOURCE)
+    columns = [c for c in rows.columns if c not in (*NEEDED, "holdout", "weight", "source")]
+    shares = {c: [float(c in (label, *label.split(","))) for label in added["label"]] for c in columns}
+    return pd.concat([rest, added.assign(**shares)], ignore_index=True)
+
+
+def merge(mine: pd.DataFrame, theirs: pd.DataFrame, prefer: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both people's corrections as one table, and the clips on which they differ.
+
+    prefer: whose row is taken for those, `mine` or `theirs`; None leaves `mine`. The second table has a row a
+    conflict: clip_id, then what each says, who and when.
+    """
+    both = mine.merge(theirs, on="clip_id", suffixes=(" mine", " theirs"))
+    differ = (both["decision mine"] != both["decision theirs"]) | (both["label mine"] != both["label theirs"])
+    conflicts = both[differ]
+    first = mine[~mine["clip_id"].isin(conflicts["clip_id"])] if prefer == "theirs" else mine
+    joined = pd.concat([first, theirs[~theirs["clip_id"].isin(first["clip_id"])]], ignore_index=True)
+    return joined, conflicts

@@ -1,0 +1,181 @@
+"""Folds: stratified by label (or labels) × verified, grouped by source, official folds honoured."""
+
+import warnings
+from collections import Counter
+from pathlib import Path
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import read_csv, read_json, write_csv, write_json
+from tonestack.config.layers import FoldParams
+from tonestack.labels import stratify
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+COLUMNS = ["clip_id", "label", "verified", "group", "fold"]
+
+
+def assign(train: pd.DataFrame, params: FoldParams, place: str, task: str = "classify") -> pd.DataFrame:
+    """Give every training clip its fold: the table of `folds/<name>/r0.csv`.
+
+    train: a reader's table (`clip_id, label, verified, group, fold`; fold -1 where there is none).
+    place names the settings in errors. Official folds are kept as they are. task: whether a clip has one label.
+    """
+    table = train[COLUMNS].reset_index(drop=True).copy()
+    official = table["fold"].to_numpy() >= 0
+    if official.all():
+        return table
+    if official.any() and set(table.loc[official, "fold"]) == {0}:
+        return table  # a fixed split: fold 0 validates, the others (-1) are only ever trained on
+    if official.any():
+        raise UserError(
+            f"{place}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"
+        )
+    lists = getattr(parts.find("tasks", task), "label_lists", None)
+    single = table["label"] if lists is None else lists(table["label"]).explode()
+    check_class_sizes(single, params, place)
+    try:
+        table["fold"] = split(table, params) if lists is None else split_several(table, single, params)
+    except ValueError as error:  # more folds than any class has clips, or than there are groups
+        raise UserError(f"{place}: {str(error).rstrip('.')}; give a smaller folds.n") from None
+    warn_of_single_folds(single, table["fold"], place)
+    return table
+
+
+def check_class_sizes(labels: pd.Series, params: FoldParams, place: str) -> None:
+    """Refuse (or warn of) a class with fewer clips than folds: some fold could not be scored on it."""
+    counts = Counter(labels)
+    small = sorted((n, label) for label, n in counts.items() if n < params.n)
+    if not small:
+        return
+    listed = ", ".join(f"'{label}' has {n}" for n, label in small[:5])
+    message = f"{place}: {len(small)} classes have fewer clips than the {params.n} folds: {listed}"
+    if params.small_classes == "refuse":
+        raise UserError(f"{message}; give folds.n={max(2, small[0][0])} or folds.small_classes=warn")
+    warnings.warn(message, stacklevel=2)
+
+
+def warn_of_single_folds(labels: pd.Series, fold: pd.Series, place: str) -> None:
+    """Warn of classes whose groups leave all clips in one fold: the model of that fold never sees them."""
+    spread = fold.reindex(labels.index).groupby(labels.to_numpy()).nunique()
+    single = spread.index[spread == 1]
+    if len(single):
+        message = f"{place}: all clips of {len(single)} classes lie in one fold, first '{single[0]}'; group by less"
+        warnings.warn(message, stacklevel=2)
+
+
+def warn_of_split_groups(joined: pd.DataFrame, table: pd.DataFrame, place: str) -> None:
+    """Warn of recordings that folds made by others lay into several folds: their scores are flattered.
+
+    joined: clips with the groups that hold the same recording; table: the same clips with their folds.
+    """
+    fold = joined["clip_id"].map(table.set_index("clip_id")["fold"])
+    count = fold.groupby(joined["group"].where(joined["group"] != "", joined["clip_id"])).nunique()
+    split = count.index[count > 1]
+    if len(split):
+        clips = joined.loc[joined["group"] == split[0], "clip_id"]
+        message = f"{place}: {len(split)} recordings lie in several folds, first {' = '.join(clips[:3])}"
+        warnings.warn(f"{message}; the scores of cross-validation are flattered", stacklevel=2)
+
+
+def stratum(labels: pd.Series, verified: pd.Series, n_folds: int) -> np.ndarray:
+    """Stratum of each clip: label × verified; one too small to split is merged with the label's other one."""
+    both = pd.Series(labels.astype(str).to_numpy() + np.where(verified, "\t1", "\t0"), dtype=str)
+    sizes = both.map(both.value_counts()).astype(int)
+    smallest = sizes.groupby(labels.to_numpy()).transform("min")
+    return np.where(smallest < n_folds, labels.astype(str).to_numpy(), both.to_numpy())
+
+
+def split(table: pd.DataFrame, params: FoldParams) -> np.ndarray:
+    """Fold of each clip (N,) of one label; clips of one group stay together."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second; most calls find folds made
+
+    strata, named = stratum(table["label"], table["verified"], params.n), named_groups(table["group"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # small classes have been judged already
+        if named.nunique() == len(named):
+            halves = StratifiedKFold(params.n, shuffle=True, random_state=params.seed).split(strata, strata)
+        else:
+            grouped = StratifiedGroupKFold(params.n, shuffle=True, random_state=params.seed)
+            halves = grouped.split(strata, strata, groups=named)
+        fold = np.full(len(strata), -1)
+        for k, (_, held_out) in enumerate(halves):
+            fold[held_out] = k
+    return fold
+
+
+def split_several(table: pd.DataFrame, single: pd.Series, params: FoldParams) -> np.ndarray:
+    """Fold of each clip (N,) of several labels, even in label × verified; clips of one group stay together.
+
+    single: one row a label, indexed as the clips are.
+    """
+    verified = table["verified"].reindex(single.index).to_numpy()
+    codes = pd.factorize(single.astype(str).to_numpy() + np.where(verified, "\t1", "\t0"), sort=True)[0]
+    labels = np.zeros((len(table), codes.max() + 1), dtype=bool)
+    labels[single.index, codes] = True
+    return stratify.assign(labels, named_groups(table["group"]).to_numpy(), params.n, params.seed)
+
+
+def named_groups(groups: pd.Series) -> pd.Series:
+    """A name for every clip's group; a clip without one is a group by itself."""
+    return groups.where(groups != "", "\0" + groups.index.astype(str))
+
+
+def join_duplicates(groups: pd.Series, audio_hash: pd.Series) -> pd.Series:
+    """Merge groups that share the same audio, so that it never lies in two folds.
+
+    groups, audio_hash: (N,), text, '' where unknown. Returns the groups, named by their first member.
+    """
+    n = len(groups)
+    edges: list[tuple[int, int]] = []
+    for keys in (groups, audio_hash):
+        known = keys.to_numpy() != ""
+        codes = pd.factorize(keys.to_numpy()[known])[0]
+        edges += [(int(row), n + int(code)) for row, code in zip(np.flatnonzero(known), codes, strict=True)]
+        n += int(codes.max(initial=-1)) + 1
+    if not edges:
+        return groups
+    rows, columns = np.array(edges).T
+    graph = coo_array((np.ones(len(edges)), (rows, columns)), shape=(n, n))
+    component = pd.Series(connected_components(graph, directed=False)[1][: len(groups)], index=groups.index)
+    several = component.map(component.value_counts()) > 1
+    first = groups.where(groups != "", "same-" + component.astype(str)).groupby(component).transform("first")
+    return groups.where(~several, first)
+
+
+def write(folder: Path, table: pd.DataFrame, receipt: dict[str, object]) -> None:
+    """Write r0.json and, last, r0.csv: a table without its json would pass for somebody else's (see `is_given`)."""
+    out = table.assign(verified=table["verified"].astype(int))
+    (folder / "r0.csv").unlink(missing_ok=True)
+    write_json(folder / "r0.json", {"revision": "r0", "parent": None, "method": "given labels"} | receipt)
+    write_csv(folder / "r0.csv", out)
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Read `folds/<name>/r0.csv`: `clip_id, label, verified (bool), group, fold`."""
+    path = folder / "r0.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: no folds yet; run make_folds first")
+    table = read_csv(path, ["clip_id", "label", "group"], COLUMNS)
+    for column in ("verified", "fold"):
+        if table[column].dtype.kind not in "iub":
+            raise UserError(f"{path}: column '{column}' holds more than whole numbers; mend it, or delete the file")
+    return table.assign(verified=table["verified"].astype(bool))
+
+
+def is_given(folder: Path) -> bool:
+    """Whether r0.csv was put there by somebody else: it has no receipt."""
+    return (folder / "r0.csv").is_file() and not (folder / "r0.json").is_file()
+
+
+def receipt(folder: Path) -> dict[str, object]:
+    """The settings and inputs that r0.csv was made from; empty where there is none."""
+    path = folder / "r0.json"
+    return dict(read_json(path)) if path.is_file() and (folder / "r0.csv").is_file() else {}
+
+
+def _first(table: pd.DataFrame, chosen: np.ndarray) -> str:
+    return str(table.loc[chosen, "clip_id"].iloc[0])

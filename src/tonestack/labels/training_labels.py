@@ -1,0 +1,87 @@
+"""Label revisions: what the model of each holdout may train on, and with which weight."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tonestack.base.errors import UserError
+from tonestack.base.files import fingerprint, read_csv
+from tonestack.config.layers import TrainingParams
+from tonestack.labels import corrections, folds
+
+import numpy as np
+import pandas as pd
+
+TargetsOf = Callable[[pd.Series, tuple[str, ...]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Training labels of one holdout: clip ids (n,), class probabilities (n, C), loss weights (n,)."""
+
+    clip_ids: list[str]
+    targets: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of all three."""
+        arrays = [array.round(6).tobytes().hex() for array in (self.targets, self.weights)]
+        return fingerprint([self.clip_ids, *arrays])
+
+
+def read_revision(folder: Path, revision: str) -> pd.DataFrame:
+    """Read a revision: `clip_id, holdout, label, weight, source` (+ class columns).
+
+    `r0` is the given labels: each holdout trains on all other folds, sources `verified` and `given`. Whatever the
+    revision says, a person's corrections (`corrections.csv`) are laid over it.
+    """
+    rows = _rows(folder, revision)
+    corrected = corrections.read(folder)
+    return rows if corrected.empty else corrections.on_rows(rows, folds.read(folder), corrected)
+
+
+def _rows(folder: Path, revision: str) -> pd.DataFrame:
+    """The rows as the revision's method left them."""
+    if revision == "r0":
+        return _given(folds.read(folder))
+    path = folder / f"{revision}.csv"
+    if not path.is_file():
+        known = sorted(p.stem for p in folder.glob("*.csv") if p.with_suffix(".json").is_file())
+        raise UserError(f"no label revision '{revision}' in {folder}; there is: {', '.join(known)}")
+    return read_csv(path, ["clip_id", "label", "source"], ["clip_id", "holdout", "label", "weight", "source"])
+
+
+def _given(table: pd.DataFrame) -> pd.DataFrame:
+    source = np.where(table["verified"], "verified", "given")
+    given = table[["clip_id", "label"]].assign(weight=1.0, source=source)
+    rows = [given[table["fold"] != k].assign(holdout=k) for k in sorted(table["fold"].unique()) if k >= 0]
+    return pd.concat(rows, ignore_index=True)
+
+
+def for_holdout(
+    revision: pd.DataFrame, holdout: int, classes: tuple[str, ...], targets_of: TargetsOf, params: TrainingParams
+) -> Labels:
+    """Select one holdout's rows, apply the config's weights by source, and encode the labels.
+
+    A source that `source_weights` does not name keeps its row's own weight; weight 0 leaves the clip out.
+    """
+    rows = revision[revision["holdout"] == holdout]
+    factor = rows["source"].map(lambda source: params.source_weights.get(source, 1.0)).astype(float)
+    if params.verified_only:
+        factor = factor.where(rows["source"].isin(["verified", corrections.SOURCE]), 0.0)
+    weights = rows["weight"].astype(float) * factor
+    rows, weights = rows[weights > 0], weights[weights > 0]
+    if rows.empty:
+        raise UserError(f"holdout {holdout}: no clip is left to train on; check training.source_weights")
+    soft = set(classes) <= set(rows.columns)
+    targets = rows[list(classes)].to_numpy(np.float32) if soft else targets_of(rows["label"], classes)
+    return Labels(rows["clip_id"].tolist(), targets, weights.to_numpy(np.float32))
+
+
+def inner_part(clip_ids: list[str], groups: dict[str, str], share: float, seed: int) -> np.ndarray:
+    """Which of the training clips (n,) to stop early by: whole groups, about `share` of the clips."""
+    group = np.unique([groups.get(name) or name for name in clip_ids], return_inverse=True)[1]
+    order = np.random.default_rng(seed).permutation(group.max() + 1)
+    filled = np.cumsum(np.bincount(group)[order]) / len(group)
+    return np.isin(group, order[: max(1, int((filled <= share).sum()))])

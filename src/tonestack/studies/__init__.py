@@ -1,0 +1,1 @@
+"""Around the pipeline: tuning, published tables, repeats, plans, shift between sets of clips."""

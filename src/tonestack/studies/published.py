@@ -1,0 +1,274 @@
+"""Studies: rows of a published table rerun through the normal machinery, our numbers beside the document's.
+
+configs/study/<name>.yaml lists tables of rows. A row is one of
+    {id, row, model, set: {key: value}, revision}     an experiment `<model>-<id>@<revision>`; with `data: {...}` on a
+                                                       competition of its own, <name>-<id>: the data config so changed
+    {id, row, gate: {groups, of: {group: id}, by: id}} per-group models joined by a gate
+    {id, row, mean: {of: [id, ...], how: geometric}}   an equal mean of rows
+    {row, same: id}                                    a row of another table again
+with `document`, the number to compare with. Its prediction tables lie in oof/<name>-<study>/.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from tonestack.base.errors import UserError
+from tonestack.base.files import write_text
+from tonestack.base.section import Section
+from tonestack.config import layers, rows
+from tonestack.config.call import Experiment, Run
+from tonestack.config.layers import CONFIGS
+from tonestack.ensemble import gate, nested_cv, scoring
+from tonestack.ensemble.blends import Blend, equal
+from tonestack.ensemble.tables import Tables
+from tonestack.studies.tuning import merged
+from tonestack.tables.metrics import resolve
+from tonestack.training import queue
+
+import numpy as np
+import pandas as pd
+
+
+class GateRow(Section):
+    """Which grouping of the data config, the row of every group's model, and the row that gates."""
+
+    groups: str
+    of: dict[str, str]
+    by: str
+
+
+class MeanRow(Section):
+    """An equal mean of rows; those that could not be made are left out, and said."""
+
+    of: tuple[str, ...]
+    how: Literal["arithmetic", "geometric"] = "geometric"
+
+
+class Row(Section):
+    """One line of a table; `row` left out: made for others, not shown."""
+
+    id: str = ""
+    row: str = ""
+    document: float | tuple[float, ...] | None = None
+    model: str | None = None
+    set: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    revision: str | None = None  # {group} revisions are written from data.groups: <grouping>-<group>, <grouping>-gate
+    groups: str | None = None  # the grouping that `revision` belongs to
+    gate: GateRow | None = None
+    mean: MeanRow | None = None
+    same: str | None = None
+
+
+class TableConfig(Section):
+    """One table of a study."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+class LabelStep(Section):
+    """Label revisions that rows need: made by a stage, from the parent revision, before anything is trained."""
+
+    stage: Literal["clean_labels", "pseudo_label"]
+    parent: str = "r0"
+    set: dict[str, Any] = {}
+
+
+class StudyConfig(Section):
+    """configs/study/<name>.yaml."""
+
+    title: str
+    about: str = ""
+    labels: tuple[LabelStep, ...] = ()
+    tables: tuple[TableConfig, ...]
+
+
+def load(name: str) -> StudyConfig:
+    """Read a study; ids must be known and unique."""
+    place, values = layers.layer("study", name)
+    study = StudyConfig.parse(values, place)
+    known: list[str] = []
+    for row in (row for table in study.tables for row in table.rows):
+        needed = [row.same] if row.same else [*(row.mean.of if row.mean else ())]
+        needed += [*row.gate.of.values(), row.gate.by] if row.gate else []
+        for other in needed:
+            if other not in known:
+                raise UserError(f"{place}: row '{row.row or row.id}' needs '{other}', which is not above it")
+        if row.id in known:
+            raise UserError(f"{place}: id '{row.id}' is given twice")
+        if sum(part is not None for part in (row.model, row.gate, row.mean, row.same)) != 1:
+            raise UserError(f"{place}: row '{row.row or row.id}' needs exactly one of model, gate, mean, same")
+        known += [row.id] if row.id else []
+    return study
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study on one competition."""
+
+    run: Run
+    name: str
+    settings: StudyConfig
+
+    @property
+    def folder(self) -> Path:
+        """Where its prediction tables lie."""
+        return self.run.oof.with_name(f"{self.run.name}-{self.name}")
+
+    @cached_property
+    def rows(self) -> dict[str, Row]:
+        """All rows that make something, by id."""
+        return {row.id: row for table in self.settings.tables for row in table.rows if row.id}
+
+    def changed(self, settings: dict[str, Any], **words: Any) -> Run:
+        """The study's run with a row's settings under what was typed."""
+        overrides = layers.merge([("", merged({}, settings)), ("", self.run.words.overrides)])
+        return self.run.but(overrides=overrides, **words)
+
+    def competitions(self) -> list[Run]:
+        """The calls on the study's own competition and on those of its rows."""
+        return [self.run, *(self.competition(row) for row in self.rows.values() if row.data)]
+
+    def competition(self, row: Row) -> Run:
+        """The call on the competition that a row is of."""
+        if not row.data:
+            return self.run
+        changed = layers.merge([("", row.data), ("", self.run.words.overrides)])
+        return self.run.but(name=f"{self.run.name}-{row.id}", overrides=changed)
+
+    def experiments(self) -> dict[str, Experiment]:
+        """The experiments of all rows whose label revision is there; group revisions are written on the way."""
+        found = {}
+        for row in self.rows.values():
+            if row.model is None:
+                continue
+            if row.groups:
+                classes = self.run.competition().classes
+                groups = gate.checked(self.run.data.groups, row.groups, classes)
+                gate.write_revisions(self.run.folds, row.groups, groups, classes)
+            if self.missing_revision(row) is None:
+                found[row.id] = self._experiment(row, row.model)
+        return found
+
+    def _experiment(self, row: Row, model: str) -> Experiment:
+        revision = row.revision or "r0"
+        return replace(self.changed(row.set).experiment(model, revision), variant=row.id, revision=revision)
+
+    def missing_revision(self, row: Row) -> str | None:
+        """The revision that a row needs and that is not there."""
+        there = row.revision in (None, "r0") or (self.run.folds / f"{row.revision}.csv").is_file()
+        return None if there else row.revision
+
+    def jobs(self, experiments: dict[str, Experiment]) -> list[queue.FoldJob]:
+        """The folds that are not up to date, their files in the study's folder."""
+        todo = []
+        for key, experiment in experiments.items():
+            folder = self.folder / experiment.name
+            queue.refuse_changed_meaning(folder, experiment)
+            run = self.competition(self.rows[key])
+            todo += [replace(job, folder=folder) for job in queue.build(run, [experiment])]
+        return [job for job in todo if job.finished() is None]
+
+    def tables(self, names: list[str], run: Run | None = None) -> Tables:
+        """Prediction tables of the study, of its own competition or of a row's."""
+        return replace(Tables.of(run or self.run, names), folder=self.folder)
+
+    def join(self, experiments: dict[str, Experiment]) -> tuple[dict[str, str], dict[str, str]]:
+        """Make the gates and means; names of the tables, and why rows have none, both by id."""
+        made = {key: experiment.name for key, experiment in experiments.items()}
+        lacking: dict[str, str] = {}
+        for key, row in self.rows.items():
+            if row.model and key not in made:
+                lacking[key] = f"needs the label revision '{row.revision}', which is not there"
+            elif row.gate:
+                self._gate(key, row.gate, made, lacking)
+            elif row.mean:
+                self._mean(key, row.mean, made, lacking)
+        return made, lacking
+
+    def _gate(self, key: str, row: GateRow, made: dict[str, str], lacking: dict[str, str]) -> None:
+        needed = [*row.of.values(), row.by]
+        if any(other not in made for other in needed):
+            lacking[key] = "a model that it joins is missing"
+            return
+        groups = gate.checked(self.run.data.groups, row.groups, self.run.competition().classes)
+        made[key] = f"gate-{key}@r0"
+        by_group = {group: made[other] for group, other in row.of.items()}
+        gate.write_joined(self.tables([made[o] for o in needed]), made[key], made[row.by], by_group, groups)
+
+    def _mean(self, key: str, row: MeanRow, made: dict[str, str], lacking: dict[str, str]) -> None:
+        there = [other for other in row.of if other in made]
+        if len(there) < 2:
+            lacking[key] = "fewer than two of its rows are there"
+            return
+        tables = self.tables([made[other] for other in there])
+        how = 0.0 if row.how == "geometric" else 1.0
+        blend = Blend(equal(len(there)), how, normalise=tables.normalise)
+        fold = nested_cv.nesting(tables.fold)
+        rows, test = tables.blend(blend, {int(k): blend for k in np.unique(fold[fold >= 0])}, fold)
+        made[key] = f"mean-{key}@r0"
+        receipt = {"kind": "blend", "search": row.how, "tables": list(tables.names)}
+        tables.write(made[key], rows, test, receipt | {"without": [o for o in row.of if o not in made]})
+
+    def scores(self, made: dict[str, str]) -> dict[str, dict[str, float]]:
+        """CV, its standard error and the test scores of every table, by id."""
+        return {key: self._scores_of(self.competition(self.rows[key]), name) for key, name in made.items()}
+
+    def _scores_of(self, run: Run, name: str) -> dict[str, float]:
+        metric, tables = resolve(run.data.metric), self.tables([name], run)
+        problem = tables.problem()
+        cv, se = nested_cv.score(metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
+        found = {"cv": cv, "se": se}
+        found |= {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in run.data.more_metrics}
+        if run.scoring is not None and tables.test_folds():
+            labels = scoring.read(run.scoring, rows.of(run).labels, run.data.task)
+            found |= scoring.score(metric, tables.test(name), tables.test_ids, labels, tables.labels, tables.task)
+        return found
+
+    def render(self, made: dict[str, str], lacking: dict[str, str], scores: dict[str, dict[str, float]]) -> str:
+        """The study as markdown."""
+        metric, more = self.run.data.metric, self.run.data.more_metrics
+        lines = [f"# {self.settings.title}", "", self.settings.about.strip(), ""]
+        data = f"Data: {self.run.name}, preset {self.run.data.preset}, {metric}"
+        lines += [f"{data}; CV on verified clips ± its standard error.", ""]
+        for table in self.settings.tables:
+            header = ["document", "CV", *(f"CV {m}" for m in more), "Public", "Private"]
+            lines += [f"## {table.title}", "", f"| | {' | '.join(header)} |", "|---" * (len(header) + 1) + "|"]
+            for row in (row for row in table.rows if row.row):
+                key = row.same or row.id
+                lines.append(f"| {row.row} | {_document(row.document)} | {_cells(key, scores, lacking, more)} |")
+            lines.append("")
+        return "\n".join(lines)
+
+
+def _cells(key: str, scores: dict[str, dict[str, float]], lacking: dict[str, str], more: tuple[str, ...]) -> str:
+    if key in lacking:
+        return f"not run: {lacking[key]} |" + " |" * (1 + len(more))
+    found = scores[key]
+    others = [_number(found.get(name)) for name in (*more, "public", "private")]
+    return " | ".join([f"{found['cv']:.4f} ± {found['se']:.4f}", *others])
+
+
+def _document(value: float | tuple[float, ...] | None) -> str:
+    """The document's number, or its numbers of the metric and of the further ones."""
+    values = value if isinstance(value, tuple) else (value,)
+    return " / ".join(_number(v, 3 if len(values) == 1 else 4) for v in values)
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.{digits}f}"
+
+
+def write(study: Study, text: str) -> Path:
+    """Write the markdown below reports/; return its path."""
+    path = study.run.reports / f"study-{study.name}.md"
+    write_text(path, text)
+    return path
+
+
+def available() -> list[str]:
+    """Names of all studies."""
+    return sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))

@@ -1,0 +1,142 @@
+"""Repeated cross-validation: the same experiments on other folds, scored together, with intervals over groups.
+
+A repeat is a call of its own, `<name>-r1`, `<name>-r2` ...: its own fold seed, folds and tables, the same features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tonestack.base.errors import UserError
+from tonestack.base.files import fingerprint
+from tonestack.config import layers
+from tonestack.config.call import Run
+from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.tables import Tables
+from tonestack.labels import folds
+from tonestack.tables import oof
+from tonestack.tables.metrics import Metric
+
+import numpy as np
+import pandas as pd
+
+RESAMPLES, FEWER = 2000, 200  # of the groups; fewer where a metric has no value per clip
+COLUMNS = ["experiment", "value", "low", "high", "between_repeats", "gain", "gain_low", "gain_high"]
+
+
+def of(run: Run) -> list[Run]:
+    """The call itself, then the same on other folds, `folds.repeats` in all."""
+    own = run.data.folds
+    calls = [run.but(revision="r0")]  # other revisions are decided on one set of folds
+    for k in range(1, own.repeats):
+        seed = {"folds": {"seed": own.seed + k, "repeats": 1}}
+        words = layers.merge([("", run.words.overrides), ("", seed)])
+        cache = run.words.cache or run.name
+        calls.append(run.but(name=f"{run.name}-r{k}", cache=cache, revision="r0", overrides=words))
+    return calls
+
+
+def check_folds(calls: list[Run]) -> None:
+    """Refuse repeats whose folds are the same: official folds are not redrawn."""
+    seen = [fingerprint(folds.read(call.folds)["fold"].tolist()) for call in calls]
+    if len(set(seen)) < len(seen):
+        raise UserError(
+            "folds.repeats: two repeats have the same folds (official folds, or too few groups to part otherwise); "
+            "give folds.repeats=1"
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One experiment's predictions in all repeats: scores (R, n, C) of the judged clips, and how they are judged."""
+
+    name: str
+    scores: np.ndarray
+    metric: Metric
+    targets: np.ndarray
+
+    def value(self, rows: np.ndarray | None = None) -> float:
+        """Mean of the metric over the repeats, on all clips or on `rows`."""
+        keep = slice(None) if rows is None else rows
+        return float(np.mean([self.metric(table[keep], self.targets[keep]) for table in self.scores]))
+
+    def drawn(self, groups: np.ndarray) -> np.ndarray:
+        """The value in resamples of whole groups (B,): the same resamples for every experiment."""
+        rng = np.random.default_rng(0)
+        code = np.unique(groups, return_inverse=True)[1]
+        count = code.max() + 1
+        if self.metric.decomposes:
+            each = np.mean([self.metric.per_clip(table, self.targets) for table in self.scores], axis=0)
+            times = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+            return (times @ np.bincount(code, each)) / (times @ np.bincount(code))
+        members = [np.flatnonzero(code == g) for g in range(count)]
+        picks = rng.integers(count, size=(FEWER, count))
+        return np.array([self.value(np.concatenate([members[g] for g in pick])) for pick in picks])
+
+
+def table(calls: list[Run], baseline: str) -> pd.DataFrame:
+    """All experiments that every repeat has, best first: value, 95 % interval, spread, gain over the baseline's."""
+    names = [name for name in oof.experiments(calls[0].oof, made=True) if all(_there(call, name) for call in calls[1:])]
+    if not names:
+        raise UserError(f"{calls[0].oof}: no experiment is finished in all repeats; run train, then repeat")
+    first = Tables.of(calls[0], names)
+    groups = _groups(first)
+    found = [_scores(calls, name) for name in names]
+    base = next((one for one in found if one.name == baseline), None)
+    rows = pd.DataFrame([_row(one, base, groups) for one in found], columns=COLUMNS)
+    up = found[0].metric.greater_is_better
+    return rows.sort_values(["value", "experiment"], ascending=[not up, True], ignore_index=True)
+
+
+def _there(call: Run, name: str) -> bool:
+    return name in oof.experiments(call.oof, made=True)
+
+
+def _groups(tables: Tables) -> np.ndarray:
+    """Group of each judged clip; a clip without one is a group by itself."""
+    named = tables.folds["group"].where(tables.folds["group"] != "", "\0" + tables.folds["clip_id"])
+    return named.to_numpy(dtype=str)[tables.judged]
+
+
+def _scores(calls: list[Run], name: str) -> Scores:
+    problems: list[Problem] = [Tables.of(call, [name]).problem() for call in calls]
+    return Scores(name, np.stack([p.tables[0] for p in problems]), problems[0].metric, problems[0].targets)
+
+
+def _row(one: Scores, base: Scores | None, groups: np.ndarray) -> list[object]:
+    values = [float(one.metric(scores, one.targets)) for scores in one.scores]
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    row = [one.name, one.value(), *_interval(one.drawn(groups)), spread]
+    if base is None or base is one:
+        return [*row, *[float("nan")] * 3]
+    sign = one.metric.sign
+    return [*row, sign * (one.value() - base.value()), *_interval(sign * (one.drawn(groups) - base.drawn(groups)))]
+
+
+def _interval(drawn: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def describe(calls: list[Run]) -> str:
+    """What was scored, in one line."""
+    first = Tables.of(calls[0])
+    groups, clips = len(np.unique(_groups(first))), int(first.judged.sum())
+    n = len(np.unique(first.fold[first.fold >= 0]))
+    known = f"{groups} groups" if (first.folds["group"] != "").any() else "no groups known: each clip by itself"
+    return f"{calls[0].data.metric}, {len(calls)} x {n} folds, {clips} clips, {known}; 95 % intervals over groups"
+
+
+def rendered(rows: pd.DataFrame, baseline: str, aligned: Callable[[pd.DataFrame], str]) -> str:
+    """The table as text."""
+    shown = pd.DataFrame({"experiment": rows["experiment"]})
+    shown["mean [95 %]"] = [_span(row) for row in rows[["value", "low", "high"]].to_numpy()]
+    shown["sd of repeats"] = ["" if np.isnan(v) else f"{v:.4f}" for v in rows["between_repeats"]]
+    if not rows["gain"].isna().all():
+        gains = rows[["gain", "gain_low", "gain_high"]].to_numpy()
+        shown[f"over {baseline} [95 %]"] = ["" if np.isnan(row[0]) else _span(row, "+") for row in gains]
+    return aligned(shown)
+
+
+def _span(row: np.ndarray, sign: str = "") -> str:
+    value, low, high = row
+    return f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"

@@ -1,0 +1,1 @@
+"""Do two sets of clips differ, and is something there twice?"""

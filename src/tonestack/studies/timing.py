@@ -1,0 +1,225 @@
+"""How long things take here, from a few seconds of doing them: features of a few clips, a few steps of every model at
+its real shapes, a few trials of a blend on made tables of the real size.
+
+Fold jobs are calibrated side by side, as many at once and on as many threads as they would run, so that what they take
+from each other (memory, caches, clock) is in the estimate.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tonestack.base import parts
+from tonestack.config.call import Experiment, Run
+from tonestack.config.layers import ModelConfig, part_params
+from tonestack.ensemble import nested_cv, searches, stacking
+from tonestack.ensemble.blends import row_normal
+from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.stacking import Inputs, Rows
+from tonestack.features import store
+from tonestack.features.store import Store
+from tonestack.labels.training_labels import Labels
+from tonestack.tables.competition import Competition
+from tonestack.tables.metrics import resolve
+from tonestack.training import queue
+from tonestack.training.queue import FoldJob
+
+import joblib
+import numpy as np
+import pandas as pd
+
+SAMPLE = 12  # clips whose features are made
+FEW, MORE = 2, 8  # batches of a short and of a longer epoch
+START = 3.0  # seconds in which a worker process starts and imports
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Clips of one fold job: those it trains on and those it predicts."""
+
+    train: int
+    predicted: int
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+# -------------------------------------------------------------------------------------------------------- features
+
+
+def sample(competition: Competition) -> tuple[Competition, float]:
+    """Clips of evenly spread file sizes, as a competition of their own; and all files' bytes over the sample's."""
+    clips = pd.concat([competition.train[["clip_id", "path"]], competition.test[["clip_id", "path"]]])
+    sizes = np.array([_size(competition.root / path) for path in clips["path"]])
+    usable = np.argsort(sizes, kind="stable")[np.count_nonzero(sizes == 0) :]
+    chosen = usable[np.linspace(0, len(usable) - 1, min(SAMPLE, len(usable))).round().astype(int)]
+    few = clips.iloc[np.unique(chosen)].assign(label=competition.classes[0], verified=True, group="", fold=-1)
+    return replace(competition, train=few, test=few.iloc[:0]), float(
+        sizes.sum() / max(sizes[np.unique(chosen)].sum(), 1)
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def features(run: Run, few: Competition, times: float, specs: Sequence[dict[str, Any]], folder: Path) -> float:
+    """Seconds that the features of all clips take on all cores; the sample's stay in `folder`.
+
+    few: a sample of the clips; times: how much larger the whole competition is, by bytes.
+    """
+    audio = run.data.audio.model_copy(update={"bad_files": "skip"})
+    with tempfile.TemporaryDirectory() as warm:
+        store.prepare(few, specs, audio, Path(warm), progress=False)
+    seconds = timed(lambda: store.prepare(few, specs, audio, folder, progress=False))
+    return START + seconds * times / queue.cores()
+
+
+# -------------------------------------------------------------------------------------------------------- fold jobs
+
+
+def fold_jobs(run: Run, wanted: dict[str, tuple[Experiment, Counts]], cache: Path) -> dict[str, float]:
+    """Seconds of one fold job of each experiment, by name; `cache` holds at least some clips' features."""
+    if not wanted:
+        return {}
+    threads, at_once = queue.threads_and_jobs(run)
+    audio = run.data.audio
+    if cache != run.cache:
+        audio = audio.model_copy(update={"bad_files": "skip"})
+    calls = [joblib.delayed(_seconds)(_stand_in(run, e, audio, cache), counts) for e, counts in wanted.values()]
+    with joblib.parallel_config("loky", inner_max_num_threads=threads):
+        found = joblib.Parallel(min(at_once, len(calls)), batch_size=1)(calls)
+    return dict(zip(wanted, found, strict=True))
+
+
+def _stand_in(run: Run, experiment: Experiment, audio: Any, cache: Path) -> FoldJob:
+    """A job of the right shapes on a few clips of the store, whatever their fold."""
+    competition, task = run.competition(), parts.find("tasks", run.data.task)
+    clips = Store.open(cache, experiment.config.frontend, audio).clips
+    known = competition.train[competition.train["clip_id"].isin(clips.index[clips["frames"] > 0])]
+    few = known.iloc[np.unique(np.linspace(0, len(known) - 1, SAMPLE).round().astype(int))]
+    targets = task.targets(few["label"], competition.classes)
+    return FoldJob(
+        experiment=experiment,
+        fold=0,
+        task=run.data.task,
+        metric=run.data.metric,
+        classes=competition.classes,
+        cache=cache,
+        folder=Path(),
+        audio=audio,
+        labels=Labels(few["clip_id"].tolist(), targets, np.ones(len(few), np.float32)),
+        held_out=[],
+        truth=targets[:0],
+        scored=np.zeros(0, bool),
+        test=[],
+        options=getattr(run.data, run.data.task, None),
+        columns=queue.columns_of(competition, experiment),
+        device=run.words.device,
+        threads=queue.threads_and_jobs(run)[0],
+    )
+
+
+def _seconds(job: FoldJob, counts: Counts) -> float:
+    """Seconds of a job, from what an epoch of few clips, one of more and three of few take."""
+    from tonestack.training.step import set_up_process  # torch: in a worker
+
+    set_up_process(job.threads)
+    settings = job.experiment.config
+    opened = Store.open(job.cache, settings.frontend, job.audio)
+    learner = parts.find("learners", getattr(parts.find("models", settings.network["name"]), "LEARNER", "network"))
+    batch, (epochs, steps) = settings.training.batch_size, settings.training.plan(counts.train)
+    steps = getattr(_episodes(settings), "steps", steps)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def fit(batches: int, epochs: int) -> Any:
+            return learner.fit(_shrunk(replace(job, folder=Path(folder)), batches * batch, epochs), opened)
+
+        fitted = fit(FEW, 1)  # what is done once a process is not counted
+        short, long = timed(lambda: fit(FEW, 1)), timed(lambda: fit(MORE, 1))
+        step = max(0.0, long - short) / (MORE - FEW)
+        epoch = max(0.0, (timed(lambda: fit(FEW, 3)) - short) / 2 - FEW * step) if epochs > 1 else 0.0
+    ids = _repeated(job.labels.clip_ids, 4 * len(job.labels.clip_ids))
+    predicting = timed(lambda: fitted.log_probabilities(ids)) / len(ids) * counts.predicted
+    return max(0.0, short - FEW * step - epoch) + epochs * (steps * step + epoch) + predicting
+
+
+def _shrunk(job: FoldJob, clips: int, epochs: int) -> FoldJob:
+    """The job on so many clips, the few that there are again and again, for so many epochs."""
+    training = job.experiment.config.training.model_copy(update={"epochs": epochs, "min_steps": 0, "stop": "fixed"})
+    network, episodes = job.experiment.config.network, _episodes(job.experiment.config)
+    if episodes:
+        steps = max(1, clips // training.batch_size)
+        network = network | {"episodes": episodes.model_copy(update={"steps": steps}).model_dump()}
+    config = job.experiment.config.model_copy(update={"training": training, "network": network})
+    place = np.arange(clips) % len(job.labels.clip_ids)
+    ids = _repeated(job.labels.clip_ids, clips)
+    learnt = Labels(ids, job.labels.targets[place], job.labels.weights[place])
+    return replace(job, experiment=replace(job.experiment, config=config), labels=learnt)
+
+
+def _episodes(settings: ModelConfig) -> Any:
+    """The settings of a network that itself says how many batches make an epoch; None for all others."""
+    return getattr(part_params("models", settings.network, "network"), "episodes", None)
+
+
+def _repeated(ids: list[str], count: int) -> list[str]:
+    return [ids[i % len(ids)] for i in range(count)]
+
+
+# ---------------------------------------------------------------------------------------------------------- ensemble
+
+
+def made_tables(models: int, clips: int, classes: int, several: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Tables (M, N, C) of models that are right two times in three or so, and their targets."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(classes, size=clips)
+    right = np.arange(classes) == truth[:, None]
+    odds = (rng.normal(size=(clips, classes)) + rng.normal(size=(clips, classes)) + 3 * right for _ in range(models))
+    if several:
+        return np.stack([1 / (1 + np.exp(2 - z)) for z in odds]).astype(np.float32), right.astype(np.int8)
+    return np.stack([row_normal(np.exp(z)) for z in odds]).astype(np.float32), truth
+
+
+def blend(run: Run, models: int, clips: int, folds: int) -> float:
+    """Seconds of the blend stage for so many tables and verified clips."""
+    several = hasattr(parts.find("tasks", run.data.task), "label_lists")
+    tables, targets = made_tables(models, clips, len(run.competition().classes), several)
+    names = tuple(f"m{m}" for m in range(models))
+    problem = Problem(tables, targets, resolve(run.data.metric), names, not several)
+    params, total = run.data.blend, 0.0
+    few = params.model_copy(update={"trials": min(params.trials, params.batch)})
+    for name in params.searches:
+        search = searches.find(name)
+        fit = timed(lambda s=search: s.fit(problem, few, run.seed, None))  # type: ignore[misc]
+        total += fit * (params.trials / few.trials if hasattr(search, "sampler") else 1) * (folds + 1)
+    scoring = timed(lambda: nested_cv.score(problem.metric, tables[0], targets, params.bootstrap))
+    return total + 4 * scoring * (len(params.searches) + models)
+
+
+def stack(run: Run, models: int, clips: int, folds: int) -> float:
+    """Seconds of the stack stage for so many tables and training clips."""
+    several = hasattr(parts.find("tasks", run.data.task), "label_lists")
+    classes = len(run.competition().classes)
+    tables, targets = made_tables(models, clips, classes, several)
+    fold = np.arange(clips) % folds
+    rows = Rows(Inputs.of(tables, independent=several), targets, np.ones(clips), fold, classes)
+    params = run.data.stack
+    few = params.model_copy(update={"rounds": min(params.rounds, 10)})
+    total = 0.0
+    for name in params.stackers:
+        one = timed(lambda n=name: stacking.fit(n, rows, few, run.seed))  # type: ignore[misc]
+        one *= params.rounds / few.rounds if name == "lightgbm" else 1
+        total += one * (1 + -(-folds // min(params.jobs, queue.cores())))
+    return total

@@ -1,0 +1,1 @@
+"""The tables as types and files: competition, decisions, prediction tables, votes, metrics. No audio, no torch."""

@@ -1,0 +1,118 @@
+"""Metrics found by name, with `@k` where one is cut at k: `map@3`, `top@5`, `accuracy`, `lwlrap`.
+
+A metric file says `GREATER_IS_BETTER`, `DEFAULT_K` (None: no k) and defines one of
+`of_rank(rank, k) -> (..., N)`, which needs only the true class's rank; `per_clip(scores, targets) -> (..., N)`,
+a mean over clips (by `weights(targets) -> (N,)` if the file defines them); or `overall(scores, targets) -> float`,
+for what has no value per clip.
+"""
+
+import re
+from dataclasses import dataclass
+from types import ModuleType
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, ready to use on scores (..., N, C) and targets (N,) class indices or (N, C) of 0/1."""
+
+    name: str
+    k: int
+    module: ModuleType
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Whether larger values are better."""
+        return bool(self.module.GREATER_IS_BETTER)
+
+    @property
+    def sign(self) -> float:
+        """+1 where larger is better, else -1: `sign * value` is always to be maximised."""
+        return 1.0 if self.greater_is_better else -1.0
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the rank of the true class decides the metric, so that scores need no calibration."""
+        return hasattr(self.module, "of_rank")
+
+    @property
+    def decomposes(self) -> bool:
+        """Whether the metric is a mean over clips."""
+        return self.ranked or hasattr(self.module, "per_clip")
+
+    def of_rank(self, rank: np.ndarray) -> np.ndarray:
+        """Per-clip values from ranks of the true class (1 is best), any shape."""
+        return self.module.of_rank(rank, self.k)
+
+    def per_clip(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Values per clip (..., N); a `TypeError` for a metric that is no mean over clips."""
+        if self.ranked:
+            return self.of_rank(true_rank(scores, class_index(targets)))
+        if not self.decomposes:
+            raise TypeError(f"{self.name} has no value per clip")
+        return self.module.per_clip(scores, targets)
+
+    def weights(self, targets: np.ndarray) -> np.ndarray | None:
+        """What each clip counts in the mean (N,); None where all count alike."""
+        return self.module.weights(targets) if hasattr(self.module, "weights") else None
+
+    def __call__(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The metric over the N clips, (...): a 0-d array (use `float`) for one table, (B,) for B candidates."""
+        if self.decomposes:
+            return mean(self.per_clip(scores, targets), self.weights(targets))
+        flat = scores.reshape(-1, *scores.shape[-2:])
+        values = [self.module.overall(s, targets) for s in flat]
+        return np.asarray(values, dtype=np.float64).reshape(scores.shape[:-2])
+
+
+def resolve(spec: str) -> Metric:
+    """Find the metric called `spec`, such as `map@3`; an unknown name or a wrong k is a `UserError`."""
+    name, at, k = str(spec).strip().lower().partition("@")
+    module = parts.find("metrics", name)
+    if module.DEFAULT_K is None:
+        if at:
+            raise UserError(f"metric '{spec}': {name} takes no @k; write '{name}'")
+        return Metric(name, 0, module)
+    if at and not re.fullmatch(r"[1-9]\d{0,5}", k):
+        raise UserError(f"metric '{spec}': k must be a whole number from 1, such as '{name}@{module.DEFAULT_K}'")
+    cut = int(k) if at else int(module.DEFAULT_K)
+    return Metric(f"{name}@{cut}", cut, module)
+
+
+def mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Mean of values (..., N) over clips by their weights (N,); NaN where no clip counts."""
+    if weights is None:
+        return np.asarray(values.mean(axis=-1, dtype=np.float64))
+    total = weights.sum()
+    return np.asarray(values @ weights / total if total else np.full(values.shape[:-1], np.nan))
+
+
+def true_rank(scores: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Rank of the true class, without sorting: 1 + classes scored higher + equal scores at a lower class index.
+
+    scores (..., N, C), index (N,) -> (..., N) int. Anything not comparable (NaN) counts as scored higher,
+    so that a broken table ranks last instead of first.
+    """
+    classes = scores.shape[-1]
+    true = np.take_along_axis(scores, index.reshape((1,) * (scores.ndim - 2) + (-1, 1)), axis=-1)  # (..., N, 1)
+    behind = np.arange(classes) > index[:, None]  # (N, C): an equal score there does not outrank the true class
+    beaten = (scores < true) | ((scores == true) & behind)
+    return classes - np.count_nonzero(beaten, axis=-1)
+
+
+def class_index(targets: np.ndarray) -> np.ndarray:
+    """Class indices (N,) from indices or one-hot rows; several labels in a row are a `UserError`."""
+    if targets.ndim == 1:
+        return targets
+    if not (np.count_nonzero(targets, axis=1) == 1).all():
+        raise UserError("this metric needs exactly one true label per clip; use lwlrap or mean_average_precision")
+    return targets.argmax(axis=1)
+
+
+def indicator(targets: np.ndarray, classes: int) -> np.ndarray:
+    """Boolean matrix (N, C) from class indices (N,) or a matrix of 0/1."""
+    return targets > 0 if targets.ndim == 2 else np.arange(classes) == targets[:, None]

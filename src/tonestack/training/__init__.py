@@ -1,0 +1,1 @@
+"""Leaves oof/<name>/<experiment>/: fold jobs, engines, learners, networks, losses, the train loop."""

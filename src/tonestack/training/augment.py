@@ -1,0 +1,128 @@
+"""Batched augmentation of normalised crops (B, 1, F, T), all on the crops' device.
+
+Whatever decides where and how much comes from a table of random numbers that is drawn on the CPU once an epoch and
+copied to the device at once: so a run is the same on any device and after a resume, and no step makes the host wait.
+Only noise itself is drawn on the device. Each function takes the crops and returns new ones of the same shape.
+"""
+
+from tonestack.config.layers import AugmentParams
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+OF_CROPS = 3  # rows of the table that are not augmentation's: mixup's ratio, playing speed, first frame
+OF_PARTS = 10  # rows for the parts below, used or not; masks come on top
+
+
+def draw(params: AugmentParams, steps: int, batch: int, generator: Generator) -> Tensor:
+    """Random numbers of an epoch: (steps, K, B), even in [0, 1), but for the first row, which holds mixup's ratios.
+
+    A ratio comes from Beta(alpha, alpha), taken as at least a half so that a crop keeps its own place in the batch;
+    it is 1 in batches that are not mixed.
+    """
+    count = OF_CROPS + OF_PARTS + 2 * (params.time_masks + params.band_masks)
+    table = torch.rand(steps, count, batch, generator=generator)
+    mixed = torch.rand(steps, 1, generator=generator) < params.mixup_share
+    # torch's samplers of gammas take no generator, so the ratios come from NumPy's, seeded by ours
+    seed = int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
+    if params.mixup:
+        ratio = torch.from_numpy(np.random.default_rng(seed).beta(params.mixup, params.mixup, (steps, batch))).float()
+        table[:, 0] = torch.where(mixed, torch.maximum(ratio, 1 - ratio), 1.0)
+    return table
+
+
+class Draws:
+    """The random numbers of one batch (K, B), handed out row by row."""
+
+    def __init__(self, table: Tensor) -> None:
+        self.table, self.used = table, OF_CROPS
+
+    @property
+    def ratio(self) -> Tensor:
+        """Mixup's ratios (B,)."""
+        return self.table[0]
+
+    def next(self) -> Tensor:
+        """Numbers (B,), even in [0, 1), that nobody has had."""
+        self.used += 1
+        return self.table[self.used - 1]
+
+    def between(self, limit: float) -> Tensor:
+        """Numbers (B, 1, 1, 1), even in [-limit, limit)."""
+        return ((self.next() * 2 - 1) * limit).view(-1, 1, 1, 1)
+
+    def stretch(self, size: int, most: float) -> Tensor:
+        """A stretch of up to `most` of `size` places a crop: (B, size), true inside."""
+        width = self.next()[:, None] * most * size
+        first = self.next()[:, None] * (size - width)
+        place = torch.arange(size, device=width.device)
+        return (place >= first) & (place < first + width)
+
+
+def augment(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tensor:
+    """Apply every part that `params` switches on, except mixup (it also changes the targets).
+
+    std: (1, 1, F, 1) of the normalisation, so that gains are in dB on dB spectrograms.
+    """
+    waveform = x.shape[2] == 1
+    if params.gain_db or params.tilt_db:
+        x = scale_wave(x, params.gain_db, draws) if waveform else gain(x, params, std, draws)
+    if params.shift_bands and not waveform:
+        x = shift_bands(x, params.shift_bands, draws)
+    for _ in range(params.time_masks):
+        x = mask(x, params.time_mask, 3, draws)
+    for _ in range(0 if waveform else params.band_masks):
+        x = mask(x, params.band_mask, 2, draws)
+    if params.erase and not waveform:
+        x = erase(x, params.erase, draws)
+    if params.noise:
+        x = x + torch.randn_like(x) * (draws.next() * params.noise).view(-1, 1, 1, 1)
+    return x
+
+
+def gain(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tensor:
+    """Add one random gain a crop and one random tilt along frequency, both in dB."""
+    ramp = torch.linspace(-1, 1, x.shape[2], device=x.device).view(1, 1, -1, 1)
+    return x + (draws.between(params.gain_db) + ramp * draws.between(params.tilt_db)) / std
+
+
+def scale_wave(x: Tensor, gain_db: float, draws: Draws) -> Tensor:
+    """Multiply each waveform by one random gain and flip its sign half the time."""
+    factor = 10 ** (draws.between(gain_db) / 20)
+    return x * torch.where(draws.between(1.0) < 0, -factor, factor)
+
+
+def shift_bands(x: Tensor, share: float, draws: Draws) -> Tensor:
+    """Move each spectrogram up or down by up to `share` of its bands; edge bands are repeated."""
+    bands = x.shape[2]
+    limit = round(share * bands)
+    move = (draws.next()[:, None] * (2 * limit + 1)).long() - limit  # (B, 1)
+    index = (torch.arange(bands, device=x.device) + move).clamp(0, bands - 1)  # (B, F)
+    return x.gather(2, index[:, None, :, None].expand_as(x))
+
+
+def mask(x: Tensor, share: float, dim: int, draws: Draws) -> Tensor:
+    """SpecAugment (Park et al. 2019): set one random stretch of time (3) or bands (2) a crop to the mean, 0."""
+    shape = [len(x), 1, 1, 1]
+    shape[dim] = x.shape[dim]
+    return x.masked_fill(draws.stretch(x.shape[dim], share).view(shape), 0.0)
+
+
+def erase(x: Tensor, probability: float, draws: Draws) -> Tensor:
+    """Random erasing (Zhong et al. 2020): fill one rectangle, up to a third a side, with noise."""
+    chosen = (draws.next() < probability).view(-1, 1, 1, 1)
+    bands, times = draws.stretch(x.shape[2], 1 / 3)[:, None, :, None], draws.stretch(x.shape[3], 1 / 3)[:, None, None]
+    return torch.where(chosen & bands & times, torch.randn_like(x), x)
+
+
+def mixup(x: Tensor, targets: Tensor, weights: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018): blend each crop, its target and its weight with another's.
+
+    x: (B, 1, F, T), targets: (B, C), weights: (B,).
+    """
+    ratio, other = draws.ratio, draws.next().argsort(stable=True)
+    share = ratio.view(-1, 1, 1, 1)
+    mixed = share * x + (1 - share) * x[other]
+    targets = ratio[:, None] * targets + (1 - ratio[:, None]) * targets[other]
+    return mixed, targets, ratio * weights + (1 - ratio) * weights[other]

@@ -1,0 +1,145 @@
+"""One experiment × one fold, from label table and feature store to its three files; runs in any process.
+
+A task whose rows are not clips has `tables(job, fitted) -> {suffix: values}`: what it predicts for held-out then test
+rows. The suffix "" is the experiment's own table; others (score normalisation) lie beside it, as a variant.
+"""
+
+import json
+import platform
+import time
+from dataclasses import replace
+from typing import Any
+
+from tonestack import __version__
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import atomic, claimed, file_hash, write_text
+from tonestack.features.store import Store
+from tonestack.tables import metrics, oof
+from tonestack.training.learners import Fitted
+from tonestack.training.queue import FoldJob, config_fingerprint
+from tonestack.training.step import set_up_process
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+
+def run(job: FoldJob) -> dict[str, Any]:
+    """Make a fold that is not up to date; return the receipt. Of several processes one makes it, the others wait."""
+    with claimed(job.folder / f".fold{job.fold}.lock", f"{job.name}: another process is at it"):
+        return job.finished() or make(job)
+
+
+def make(job: FoldJob) -> dict[str, Any]:
+    """Train, predict held-out and test clips, write the files; return the receipt."""
+    started = time.perf_counter()
+    set_up_process(job.threads)
+    settings = job.experiment.config
+    store = Store.open(job.cache, settings.frontend, job.audio)
+    model = parts.find("models", settings.network["name"])
+    fitted = parts.find("learners", getattr(model, "LEARNER", "network")).fit(job, store)
+    task = parts.find("tasks", job.task)
+    tables = task.tables(job, fitted) if hasattr(task, "tables") else _tables(job, fitted, store)
+    weights = job.folder / f"fold{job.fold}.safetensors"
+    weights.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not vouch for new weights
+    with atomic(weights) as temporary:
+        save_file(fitted.tensors(), temporary)
+    receipt = {
+        "kind": getattr(model, "KIND", "train"),
+        "experiment": job.experiment.name,
+        "fold": job.fold,
+        **({"train_metrics": _train_scores(job, fitted)} if job.train_score else {}),
+        "config": settings.model_dump(mode="json"),
+        "config_fingerprint": config_fingerprint(job.experiment),
+        "inputs": job.inputs,
+        "taught": job.taught,
+        "seed": job.experiment.seed,
+        "params": fitted.params,
+        "learnt_classes": len(job.classes),
+        "epochs": fitted.epochs,
+        "versions": versions(),
+        "checksums": {weights.name: file_hash(weights)},
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    for suffix in sorted(tables, reverse=True):  # the experiment's own comes last: it marks the fold as finished
+        receipt |= {"metrics": _scores(job, tables[suffix][: len(job.held_out)])}
+        if not suffix:
+            track(job, receipt)
+        _write(job, suffix, tables[suffix], receipt)
+    fitted.done()
+    return receipt
+
+
+def _write(job: FoldJob, suffix: str, values: np.ndarray, receipt: dict[str, Any]) -> None:
+    """Write one table; one with a suffix has no weights of its own."""
+    part = ["oof"] * len(job.held_out) + ["test"] * len(job.test)
+    folder = job.folder
+    if suffix:
+        name = replace(job.experiment, variant="-".join(filter(None, [job.experiment.variant, suffix]))).name
+        folder, receipt = folder.with_name(name), receipt | {"experiment": name, "checksums": {}}
+    oof.write_fold(folder, job.fold, job.held_out + job.test, part, values, job.headings, receipt)
+
+
+def _tables(job: FoldJob, fitted: Fitted, store: Store) -> dict[str, np.ndarray]:
+    return {"": _predict(job, fitted, store)}
+
+
+def track(job: FoldJob, receipt: dict[str, Any]) -> None:
+    """Put what the finished fold came to into the last epoch's line of its history (the only line, if none is there).
+
+    Keys: the metrics by name, those on the training clips as `train_<name>`, `seconds` and `params`.
+    """
+    lines = job.history_path.read_text().splitlines() if job.history_path.is_file() else []
+    last = {"experiment": job.experiment.name, "fold": job.fold, "epoch": receipt["epochs"]}
+    last |= json.loads(lines.pop()) if lines else {}
+    last |= receipt["metrics"] | {f"train_{name}": v for name, v in receipt.get("train_metrics", {}).items()}
+    last |= {"seconds": receipt["seconds"], "params": receipt["params"]}
+    write_text(job.history_path, "\n".join([*lines, json.dumps(last)]) + "\n")
+
+
+def _predict(job: FoldJob, fitted: Fitted, store: Store) -> np.ndarray:
+    """Probabilities of held-out then test clips (R, C); clips without audio get the training classes' prior."""
+    ids = job.held_out + job.test
+    logs = fitted.log_probabilities(ids)
+    prior = (job.labels.targets * job.labels.weights[:, None]).sum(0) / job.labels.weights.sum()
+    empty = store.rows(ids)[1] == 0
+    broken = ~empty & (np.isnan(logs) | (logs == np.inf)).any(axis=1)
+    if broken.any():
+        raise UserError(
+            f"{job.name}: the trained model's output for clip '{ids[int(broken.argmax())]}' is not a number, so "
+            "nothing of it is kept; lower training.lr, or set training.precision=float32"
+        )
+    probabilities = parts.find("tasks", job.task).probabilities(logs)
+    probabilities[empty] = prior
+    return probabilities.astype(np.float32)
+
+
+def _scores(job: FoldJob, held_out: np.ndarray) -> dict[str, float]:
+    """The metric and the log loss on the fold's verified clips with their r0 labels."""
+    if not job.scored.any():
+        return {}
+    task = parts.find("tasks", job.task)
+    truth = task.truth(job.truth[job.scored])
+    names = dict.fromkeys([job.metric, *job.more_metrics, *task.METRICS])
+    return {name: float(metrics.resolve(name)(held_out[job.scored], truth)) for name in names}
+
+
+def _train_scores(job: FoldJob, fitted: Fitted) -> dict[str, float]:
+    """The metric on the very clips and labels that the model has learnt."""
+    task = parts.find("tasks", job.task)
+    logs = fitted.log_probabilities(job.labels.clip_ids)
+    heard = ~np.isnan(logs).any(axis=1)
+    probabilities, truth = task.probabilities(logs[heard]), task.truth(job.labels.targets[heard])
+    return {job.metric: float(metrics.resolve(job.metric)(probabilities, truth))}
+
+
+def versions() -> dict[str, str]:
+    """Versions that a rerun would have to match, and where it ran."""
+    return {
+        "tonestack": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }

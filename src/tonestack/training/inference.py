@@ -1,0 +1,71 @@
+"""Predictions with test-time augmentation: the mean over several crops, at one or several crop lengths."""
+
+from collections.abc import Callable
+
+from tonestack.config.layers import ModelConfig
+from tonestack.training.crops import Clips, even_starts
+from tonestack.training.layers import Tagger
+from tonestack.training.step import Pieces, autocast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ToLogProbabilities = Callable[[Tensor], Tensor]
+
+
+@torch.inference_mode()
+def predict(
+    model: Tagger, clips: Clips, config: ModelConfig, frame_rate: float, to_log: ToLogProbabilities
+) -> np.ndarray:
+    """Log-probabilities (N, C) of all clips, not normalised after the mean over crops; NaN for empty clips."""
+    frames = clips.frames.cpu().numpy()
+    usable = np.flatnonzero(frames > 0)
+    total: Tensor | float = 0.0
+    model.eval()
+    for factor in config.inference.lengths:
+        length = max(1, round(config.crop.seconds * factor * frame_rate))
+        total = total + _mean_over_crops(model, clips, usable, frames[usable], length, config, to_log)
+    result = np.full((len(frames), 0 if isinstance(total, float) else total.shape[1]), np.nan)
+    result[usable] = (total / len(config.inference.lengths)).numpy()  # type: ignore[union-attr]
+    return result
+
+
+def _mean_over_crops(
+    model: Tagger,
+    clips: Clips,
+    usable: np.ndarray,
+    frames: np.ndarray,
+    length: int,
+    config: ModelConfig,
+    to_log: ToLogProbabilities,
+) -> Tensor:
+    """Mean over one length's crops of log-probabilities (`geometric`) or the log of the mean (`arithmetic`)."""
+    params = config.inference
+    row, start = even_starts(frames, length, params.overlap, params.crops)
+    clip, first = torch.from_numpy(usable[row]).to(clips.home), torch.from_numpy(start).to(clips.home)
+    rate = torch.ones(params.batch_size, device=clips.home)
+    batches = [slice(i, i + params.batch_size) for i in range(0, len(row), params.batch_size)]
+    places = ((clip[batch], first[batch], rate[: len(clip[batch])]) for batch in batches)
+    pieces = Pieces(least=1)
+    geometric = params.mean == "geometric"
+    sums = torch.zeros(0)
+    for batch, x in zip(batches, clips.stream(places, length, config.crop.short), strict=True):
+        x = x.to(memory_format=torch.channels_last) if config.training.channels_last else x
+        logits = _logits(model, x, config, pieces)
+        # added up on the CPU, as a GPU adds in any order, and at once: all crops' outputs may be larger than the store
+        each = to_log(logits).cpu().double()  # (B, C)
+        sums = sums if len(sums) else each.new_zeros(len(frames), each.shape[1])
+        sums.index_add_(0, torch.from_numpy(row[batch]), each if geometric else each.exp())
+    mean = sums / torch.from_numpy(np.bincount(row, minlength=len(frames)))[:, None]
+    return mean if geometric else mean.clamp_min(1e-12).log()
+
+
+def _logits(model: Tagger, x: Tensor, config: ModelConfig, pieces: Pieces) -> Tensor:
+    """The model's logits (B, C) in float32, in parts where memory runs out."""
+
+    def attempt() -> Tensor:
+        with autocast(x.device, config.training):
+            return torch.cat([model(part).float() for part in pieces.of(x)])
+
+    return pieces.fitted(len(x), attempt)

@@ -1,0 +1,41 @@
+"""Learners: how a kind of model is fitted to one fold's clips. `network` trains by gradient, `forest` grows trees.
+
+A learner's module has `fit(job, store) -> Fitted` and, for clips outside the competition,
+`restore(settings, tensors, classes, task, device) -> Restored`. A model's module names its learner (`LEARNER`,
+otherwise `network`), so that every kind of model leaves the same files and joins the same stages.
+"""
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tonestack.features.store import Store
+
+    from torch import Tensor
+
+
+class Fitted(Protocol):
+    """A fitted model of one fold."""
+
+    epochs: int
+
+    @property
+    def params(self) -> int:
+        """Number of learnt parameters."""
+
+    def tensors(self) -> "dict[str, Tensor]":
+        """What `fold<k>.safetensors` holds."""
+
+    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
+        """Log-probabilities (N, C) up to a constant a row; NaN rows for clips without audio."""
+
+    def done(self) -> None:
+        """Remove what only a resume needs; the fold's files have been written."""
+
+
+class Restored(Protocol):
+    """A fitted model read back from its file; it judges the clips of any store of its frontend."""
+
+    def log_probabilities(self, store: "Store", clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log-probabilities (N, C) up to a constant a row, NaN rows without audio; `crops`: at most so many a clip."""

@@ -1,0 +1,136 @@
+"""Forests: extremely randomised trees on clip statistics, kept as plain arrays (no pickle)."""
+
+from typing import Any
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.config import layers
+from tonestack.features import clip_statistics
+from tonestack.features.store import Store
+from tonestack.training.queue import FoldJob
+
+import numpy as np
+import torch
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from torch import Tensor
+
+LEAST_SHARE = 0.01  # soft targets below it are not worth a row
+FLOOR = 1e-4  # a class no tree votes for is improbable, not impossible
+
+
+class Forest:
+    """Trees as arrays, all nodes end to end.
+
+    left, right, feature, threshold: (nodes,); children are absolute places, -1 at a leaf. roots: (trees,).
+    value: (nodes, C) class shares, float16, rows of zeros at inner nodes.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self.arrays = arrays
+
+    @classmethod
+    def of(cls, trees: list[Any], columns: np.ndarray | None, n_classes: int) -> "Forest":
+        """Take scikit-learn's trees apart; `columns` are the classes that a classifier knows."""
+        sizes = [tree.tree_.node_count for tree in trees]
+        roots = np.cumsum([0, *sizes[:-1]])
+        pieces: dict[str, list[np.ndarray]] = {key: [] for key in ("left", "right", "feature", "threshold", "value")}
+        for root, tree in zip(roots, (t.tree_ for t in trees), strict=True):
+            leaf = tree.children_left < 0
+            pieces["left"].append(np.where(leaf, -1, tree.children_left + root).astype(np.int32))
+            pieces["right"].append(np.where(leaf, -1, tree.children_right + root).astype(np.int32))
+            pieces["feature"].append(np.where(leaf, 0, tree.feature).astype(np.int32))
+            pieces["threshold"].append(tree.threshold.astype(np.float64))
+            value = np.zeros((tree.node_count, n_classes), np.float16)
+            if columns is None:  # a regressor: an output a class, the mean of its targets
+                value[leaf] = tree.value[leaf, :, 0]
+            else:
+                shares = tree.value[leaf, 0]
+                value[np.ix_(leaf, columns)] = shares / shares.sum(axis=1, keepdims=True)
+            pieces["value"].append(value)
+        return cls({key: np.concatenate(value) for key, value in pieces.items()} | {"roots": roots.astype(np.int32)})
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Mean of the trees' class shares (N, C) for statistics x (N, S)."""
+        a = self.arrays
+        node = np.tile(a["roots"], (len(x), 1))  # (N, trees)
+        row = np.arange(len(x))[:, None]
+        while (inner := a["left"][node] >= 0).any():
+            goes_left = x[row, a["feature"][node]] <= a["threshold"][node]
+            node = np.where(inner, np.where(goes_left, a["left"][node], a["right"][node]), node)
+        shares = np.zeros((len(x), a["value"].shape[1]), np.float64)
+        for tree in range(node.shape[1]):  # one tree at a time: (N, trees, C) could be large
+            shares += a["value"][node[:, tree]]
+        mean: np.ndarray = shares / node.shape[1]
+        return mean
+
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log of the trees' mean vote (N, C); NaN rows for clips without audio. A forest hears whole clips."""
+        x = clip_statistics.table(store, clip_ids)
+        heard = ~np.isnan(x).any(axis=1)
+        logs = np.full((len(x), self.arrays["value"].shape[1]), np.nan)
+        logs[heard] = np.log(self.predict(x[heard]) + FLOOR)
+        return logs
+
+
+class FittedForest:
+    """A forest with the store whose clips it judges."""
+
+    epochs = 1
+
+    def __init__(self, store: Store, forest: Forest) -> None:
+        self.store, self.forest = store, forest
+
+    @property
+    def params(self) -> int:
+        """Number of nodes."""
+        return len(self.forest.arrays["left"])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The trees' arrays."""
+        return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in self.forest.arrays.items()}
+
+    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
+        """Log of the trees' mean vote (N, C); NaN rows for clips without audio."""
+        return self.forest.log_probabilities(self.store, clip_ids)
+
+    def done(self) -> None:
+        """Nothing is left behind."""
+
+
+def restore(
+    settings: layers.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> Forest:
+    """The forest that `FittedForest.tensors` describes."""
+    return Forest({key: value.numpy() for key, value in tensors.items()})
+
+
+def fit(job: FoldJob, store: Store) -> FittedForest:
+    """Grow the fold's forest on its training clips."""
+    if store.width == 1:
+        raise UserError(f"{job.experiment.name}: a forest needs a spectrogram frontend such as logmel, not a waveform")
+    params: Any = layers.part_params("models", job.experiment.config.network, "network")
+    x = clip_statistics.table(store, job.labels.clip_ids)
+    heard = ~np.isnan(x).any(axis=1)
+    settings = {
+        "n_estimators": params.trees,
+        "min_samples_leaf": params.min_leaf,
+        "max_features": params.max_features,
+        "random_state": (job.experiment.seed * 1000 + job.fold) % 2**31,
+        "n_jobs": job.threads,
+    }
+    several = hasattr(parts.find("tasks", job.task), "label_lists")
+    grow = _several_labels if several else _one_label
+    trees = grow(settings, x[heard], job.labels.targets[heard], job.labels.weights[heard])
+    return FittedForest(store, Forest.of(trees.estimators_, getattr(trees, "classes_", None), len(job.classes)))
+
+
+def _one_label(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
+    """Classes exclude each other; soft targets become weighted rows."""
+    shares = targets * weights[:, None]
+    row, label = np.nonzero(shares > LEAST_SHARE)
+    return ExtraTreesClassifier(**settings).fit(x[row], label, sample_weight=shares[row, label])
+
+
+def _several_labels(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
+    """Classes are independent: an output a class, and splits that lower the variance of all."""
+    return ExtraTreesRegressor(**settings).fit(x, targets, sample_weight=weights)

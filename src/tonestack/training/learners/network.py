@@ -1,0 +1,261 @@
+"""Networks: trained by gradient on random crops, resumable after every epoch, used with test-time augmentation."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.base.files import write_text
+from tonestack.config import layers
+from tonestack.features.store import Store
+from tonestack.labels.training_labels import inner_part
+from tonestack.training import weights
+from tonestack.training.crops import Clips
+from tonestack.training.inference import ToLogProbabilities, predict
+from tonestack.training.layers import Network, Normalise, Tagger, count_parameters
+from tonestack.training.loop import TrainingSet, seed_of
+from tonestack.training.loop import fit as train
+from tonestack.training.losses import AnyLoss, EmbeddingLoss, Loss
+from tonestack.training.queue import FoldJob
+from tonestack.training.step import loss_on, outputs
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class FittedNetwork:
+    """A trained network with the store that it reads."""
+
+    def __init__(self, job: FoldJob, store: Store, model: Tagger, device: torch.device, epochs: int) -> None:
+        self.job, self.store, self.model, self.device, self.epochs = job, store, model, device, epochs
+
+    @property
+    def params(self) -> int:
+        """Number of learnable parameters."""
+        return count_parameters(self.model)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and the input normalisation."""
+        return {key: value.contiguous() for key, value in self.model.state_dict().items()}
+
+    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
+        """Mean over test-time crops (N, C); NaN rows for clips without audio."""
+        task = parts.find("tasks", self.job.task)
+        clips = Clips.load(self.store, clip_ids, self.device)
+        return predict(self.model, clips, self.job.experiment.config, self.store.frame_rate, task.log_probabilities)
+
+    def unit_embeddings(self, clip_ids: list[str]) -> np.ndarray:
+        """Mean over test-time crops of embeddings of length one (N, D) float32; NaN rows without audio.
+
+        The product of two of them is the mean cosine over all pairs of crops.
+        """
+        clips = Clips.load(self.store, clip_ids, self.device)
+        return _embedded(self.model, clips, self.job.experiment.config, self.store.frame_rate, F.normalize)
+
+    def done(self) -> None:
+        """Remove the state from which a killed run would have gone on."""
+        _state_path(self.job).unlink(missing_ok=True)
+
+
+def fit(job: FoldJob, store: Store) -> FittedNetwork:
+    """Build the fold's network from its seed and train it."""
+    device = choose_device(job.device)
+    settings = job.experiment.config
+    if settings.crop.normalise == "training":
+        store = store.standardised_on(job.labels.clip_ids)
+    torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
+    model = build_model(settings, store, len(job.classes)).to(device)
+    if job.initial is not None:
+        weights.put(model, weights.read_fold(job.initial, job.headings), job.initial)
+    else:
+        start_from_published(model, settings)
+    if settings.training.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    history = _train(job, model, store, device)
+    return FittedNetwork(job, store, model, device, len(history))
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one; without any GPU it is the CPU, said once. Makes the GPU current."""
+    if name == "cpu" or not torch.cuda.is_available():
+        if name not in ("auto", "cpu"):
+            print(f"device={name}: no GPU is available here; using the CPU")
+        return torch.device("cpu")
+    device = torch.device("cuda:0" if name in ("auto", "cuda") else name)
+    if device.index >= torch.cuda.device_count():
+        raise UserError(f"device={name}: there is cuda:0 to cuda:{torch.cuda.device_count() - 1}; or write device=cuda")
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.deterministic = True  # so that a resumed fold ends in the same tables
+    return device
+
+
+def build_model(settings: layers.ModelConfig, store: Store, n_classes: int) -> Tagger:
+    """Build the network behind its input normalisation (waveforms are only scaled)."""
+    module = parts.find("models", settings.network["name"])
+    params = layers.part_params("models", settings.network, "network")
+    wave = store.width == 1
+    mean, std = (np.zeros(1), np.ones(1)) if wave else (store.mean, store.std)
+    normalise = Normalise(torch.from_numpy(mean), torch.from_numpy(std), settings.crop.normalise)
+    return Tagger(normalise, module.build(params, store.width, n_classes))
+
+
+def start_from_published(model: Tagger, settings: layers.ModelConfig) -> None:
+    """Fill in published weights where the model knows of any (`pretrain(network, params)` in its module)."""
+    pretrain = getattr(parts.find("models", settings.network["name"]), "pretrain", None)
+    if pretrain:
+        pretrain(model.network, layers.part_params("models", settings.network, "network"))
+
+
+class RestoredNetwork:
+    """A network read back from its file, for the clips of any store of its frontend."""
+
+    def __init__(self, settings: layers.ModelConfig, model: Tagger, task: str, device: torch.device) -> None:
+        self.settings, self.model, self.device = settings, model, device
+        self.task = parts.find("tasks", task)
+
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Mean over test-time crops (N, C); NaN rows for clips without audio."""
+        clips, settings = Clips.load(store, clip_ids, self.device), self.settings
+        if store.width > 1:
+            clips.fill = self.model.normalise.mean.flatten()  # what padding held in training
+        if crops is not None:
+            fewer = settings.inference.model_copy(update={"crops": min(crops, settings.inference.crops)})
+            settings = settings.model_copy(update={"inference": fewer})
+        return predict(self.model, clips, settings, store.frame_rate, self.task.log_probabilities)
+
+
+def restore(
+    settings: layers.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> RestoredNetwork:
+    """The network that `FittedNetwork.tensors` describes; all it needs is in the file, nothing is fetched."""
+    model = rebuild(settings, tensors, classes).to(device)
+    if settings.training.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return RestoredNetwork(settings, model, task, device)
+
+
+def rebuild(settings: layers.ModelConfig, tensors: dict[str, Tensor], classes: int) -> Tagger:
+    """The network of a file of weights, on the CPU."""
+    elsewhere = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in settings.network}
+    params = layers.part_params("models", settings.network | elsewhere, "network")
+    mean, std = tensors["normalise.mean"].flatten(), tensors["normalise.std"].flatten()
+    network = parts.find("models", settings.network["name"]).build(params, len(mean), classes)
+    model = Tagger(Normalise(mean, std, settings.crop.normalise), network)
+    model.load_state_dict(tensors)
+    return model
+
+
+def load(job: FoldJob, store: Store, device: torch.device) -> Tagger:
+    """The network of a finished fold, as it was saved."""
+    model = build_model(job.experiment.config, store, len(job.classes))
+    path = job.folder / f"fold{job.fold}.safetensors"
+    weights.put(model, weights.read_fold(path, job.headings), path)
+    return model.to(device)
+
+
+class _Embedder(Tagger):
+    """A network up to its penultimate layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.embed(x)
+
+
+def embeddings(job: FoldJob, store: Store, clip_ids: list[str]) -> np.ndarray:
+    """Penultimate layer (N, D) of a finished fold's network, mean over test-time crops; NaN rows without audio."""
+    device = choose_device(job.device)
+    clips = Clips.load(store, clip_ids, device)
+    return _embedded(load(job, store, device), clips, job.experiment.config, store.frame_rate, lambda x: x)
+
+
+def unit_embeddings(job: FoldJob, store: Store, clips: Clips) -> np.ndarray:
+    """The same as `FittedNetwork.unit_embeddings` by a finished fold's network."""
+    model = load(job, store, clips.features.device)
+    return _embedded(model, clips, job.experiment.config, store.frame_rate, F.normalize)
+
+
+def _embedded(
+    model: Tagger, clips: Clips, settings: layers.ModelConfig, frame_rate: float, finish: ToLogProbabilities
+) -> np.ndarray:
+    """Plain mean over test-time crops of `finish(embedding)` (N, D); NaN rows without audio."""
+    plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,)})
+    embedder = _Embedder(model.normalise, model.network)
+    settings = settings.model_copy(update={"inference": plain})
+    return predict(embedder, clips, settings, frame_rate, finish).astype(np.float32)
+
+
+def _state_path(job: FoldJob) -> Path:
+    return job.folder / f"fold{job.fold}.state.safetensors"
+
+
+def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> list[dict[str, float]]:
+    settings = job.experiment.config
+    clips = Clips.load(store, job.labels.clip_ids, device)
+    usable = torch.as_tensor(np.flatnonzero(clips.frames.cpu().numpy() > 0))
+    data = TrainingSet(
+        clips,
+        usable,
+        torch.tensor(job.labels.targets)[usable],  # a copy: an engine may hand arrays over that cannot be written
+        torch.tensor(job.labels.weights)[usable],
+        store.frame_rate,
+    )
+    torch.manual_seed(seed_of(job.experiment.seed, job.fold, "loss"))
+    loss = build_loss(settings, model.network, len(job.classes), device)
+    inner = None
+    if settings.training.stop == "early":
+        data, inner_part = split_inner(data, job)
+        inner = _inner_loss(inner_part, loss, settings)
+    lines: list[str] = []
+
+    def report(entry: dict[str, float]) -> None:
+        lines.append(json.dumps({"experiment": job.experiment.name, "fold": job.fold, **entry}))
+        write_text(job.history_path, "\n".join(lines) + "\n")
+
+    seed = seed_of(job.experiment.seed, job.fold, "training")
+    return train(model, loss, data, settings, seed, _state_path(job), inner, report).epochs
+
+
+def build_loss(settings: layers.ModelConfig, network: Network, n_classes: int, device: torch.device) -> AnyLoss:
+    """Build the loss; one with parameters of its own fits the network's embedding and lies on its device."""
+    module = parts.find("losses", settings.loss["name"])
+    params = layers.part_params("losses", settings.loss, "loss")
+    if not getattr(module, "ON_EMBEDDING", False):
+        loss: Loss = module.build(params)
+        return loss
+    own: EmbeddingLoss = module.build(params, network.width, n_classes)
+    return own.to(device)
+
+
+def split_inner(data: TrainingSet, job: FoldJob) -> tuple[TrainingSet, TrainingSet]:
+    """Part whole groups of the training clips off for early stopping, about `inner_share` of the clips."""
+    ids = [job.labels.clip_ids[row] for row in data.rows.tolist()]
+    seed = seed_of(job.experiment.seed, job.fold, "inner")
+    inner = torch.from_numpy(inner_part(ids, job.groups, job.experiment.config.training.inner_share, seed))
+    return _part(data, ~inner), _part(data, inner)
+
+
+def _part(data: TrainingSet, chosen: torch.Tensor) -> TrainingSet:
+    return replace(data, rows=data.rows[chosen], targets=data.targets[chosen], weights=data.weights[chosen])
+
+
+def _inner_loss(inner: TrainingSet, loss: AnyLoss, settings: layers.ModelConfig) -> Callable[[Tagger], float]:
+    """The training loss on one centred crop of every inner clip."""
+
+    def measure(model: Tagger) -> float:
+        model.eval()
+        total, clips = 0.0, inner.clips
+        length = round(settings.crop.seconds * inner.frame_rate)
+        with torch.inference_mode():
+            for picked in torch.arange(len(inner.rows)).split(settings.inference.batch_size):
+                rows = inner.rows[picked].to(clips.home)
+                starts = (clips.frames[rows] - length).clamp_min(0) // 2
+                x = clips.crops(rows, starts, length, settings.crop.short, torch.ones(len(rows), device=rows.device))
+                targets, weights = inner.targets[picked].to(x.device), inner.weights[picked].to(x.device)
+                value = loss_on(loss, *outputs(model.network, model.normalise(x)), targets, weights)
+                total += float(value) * len(picked)
+        return total / len(inner.rows)
+
+    return measure

@@ -1,0 +1,73 @@
+"""Class shares of the training clips, in all or for each value of columns of the clip table; nothing is heard."""
+
+import json
+from typing import Any
+
+from tonestack.config import layers
+from tonestack.features.store import Store
+from tonestack.training.queue import FoldJob
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class FittedPrior:
+    """Shares: value to (C,); `shares` of a value never seen are those of all clips."""
+
+    epochs = 1
+
+    def __init__(self, values: dict[str, str], shares: dict[str, np.ndarray], whole: np.ndarray) -> None:
+        self.values, self.shares, self.whole = values, shares, whole
+
+    @property
+    def params(self) -> int:
+        """Numbers that were counted."""
+        return len(self.whole) * (1 + len(self.shares))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Shares of all clips first, then of each value; the values as bytes of json."""
+        table = np.stack([self.whole, *self.shares.values()])
+        names = json.dumps(list(self.shares)).encode()
+        return {"shares": torch.from_numpy(table), "values": torch.frombuffer(bytearray(names), dtype=torch.uint8)}
+
+    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
+        """Log of the shares (N, C)."""
+        return np.log([self.shares.get(self.values.get(name, ""), self.whole) for name in clip_ids])
+
+    def done(self) -> None:
+        """Nothing is left behind."""
+
+
+class Shares:
+    """The shares of all clips: what is left of a baseline where nothing is known of a clip."""
+
+    def __init__(self, whole: np.ndarray) -> None:
+        self.whole = whole
+
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log of the shares (N, C)."""
+        return np.log(np.tile(self.whole, (len(clip_ids), 1)))
+
+
+def restore(
+    settings: layers.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> Shares:
+    """The shares for recordings outside the clip table, whose columns are not known."""
+    return Shares(tensors["shares"][0].numpy())
+
+
+def fit(job: FoldJob, store: Store) -> FittedPrior:
+    """Count; a value's shares are drawn towards those of all clips by `smoothing` clips' worth."""
+    params: Any = layers.part_params("models", job.experiment.config.network, "network")
+    columns = list(job.columns.values())
+    ids = {name for column in columns for name in column}
+    values = {name: "\t".join(column[name] for column in columns) for name in ids}
+    weighted = job.labels.targets.astype(np.float64) * job.labels.weights[:, None]
+    whole = (weighted.sum(axis=0) + 1) / (weighted.sum() + len(job.classes))
+    here = np.array([values.get(name, "") for name in job.labels.clip_ids])
+    shares = {}
+    for value in np.unique(here):
+        counts = weighted[here == value].sum(axis=0)
+        shares[str(value)] = (counts + params.smoothing * whole) / (counts.sum() + params.smoothing)
+    return FittedPrior(values, shares, whole)

@@ -1,0 +1,186 @@
+"""Training one network on one set of clips: a flat loop over epochs, resumable after each.
+
+Everything random in an epoch comes from a generator seeded by (seed, epoch), so that a run that was killed
+and goes on from its last epoch makes the same numbers as one that was not.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tonestack.base.errors import UserError
+from tonestack.base.files import fingerprint
+from tonestack.config.layers import ModelConfig, TrainingParams
+from tonestack.training.augment import draw
+from tonestack.training.checkpoint import Average, History, Own, State
+from tonestack.training.crops import Clips, Place, random_starts, sent
+from tonestack.training.layers import Tagger
+from tonestack.training.losses import AnyLoss, EmbeddingLoss
+from tonestack.training.step import Recorded, Step, make_optimizer, make_step
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Which clips a network learns from: rows of `clips`, soft targets (n, C) and loss weights (n,)."""
+
+    clips: Clips
+    rows: Tensor
+    targets: Tensor
+    weights: Tensor
+    frame_rate: float
+
+    @cached_property
+    def frames(self) -> Tensor:
+        """Lengths (n,) on the CPU, copied once: asking the device for them in every step would make it wait."""
+        return self.clips.frames.cpu()[self.rows]
+
+    @cached_property
+    def truth(self) -> tuple[Tensor, Tensor]:
+        """Targets and weights beside the features, copied once."""
+        return self.targets.to(self.clips.home), self.weights.to(self.clips.home)
+
+
+def seed_of(*parts: int | str) -> int:
+    """A 63-bit seed from any names and numbers."""
+    return int(fingerprint(list(parts)), 16) >> 1
+
+
+def learning_rate(step: int, steps: int, params: TrainingParams, epoch: int = 0) -> float:
+    """Rate of a step: a rise over the warm-up, then a cosine to zero (`onecycle`, `cosine`), level, or in steps.
+
+    `onecycle` starts its rise from a twenty-fifth of the rate (Smith & Topin 2018), the others from zero.
+    """
+    warm = max(1, round(params.warmup * steps))
+    if step < warm:
+        floor = 0.04 if params.schedule == "onecycle" else 0.0
+        return params.lr * (floor + (1 - floor) * (step + 1) / warm)
+    if params.schedule == "constant":
+        return params.lr
+    if params.schedule == "step":
+        return float(params.lr * params.gamma ** (epoch // params.step_epochs))
+    done = (step - warm) / max(1, steps - warm)
+    return params.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def epoch_order(targets: Tensor, balanced: float, generator: torch.Generator) -> Tensor:
+    """The epoch's clips: all in random order, or drawn so that classes come out even (`balanced` = 1)."""
+    if balanced == 0:
+        return torch.randperm(len(targets), generator=generator)
+    share = targets.sum(0).clamp_min(1e-6) ** -balanced  # (C,)
+    return torch.multinomial(targets @ share, len(targets), replacement=True, generator=generator)
+
+
+def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelConfig) -> Place:
+    """Where the crops of an epoch's batches lie, with random playing speed if asked for: (steps, B) each.
+
+    order: (steps, B) rows of `data`; draws: (steps, K, B).
+    """
+    rate = 1 + (draws[:, 1] * 2 - 1) * config.augment.stretch
+    span = (crop_length(data, config) * rate).ceil().long()
+    starts = random_starts(data.frames[order], span, draws[:, 2])
+    return data.rows[order], starts, rate
+
+
+def crop_length(data: TrainingSet, config: ModelConfig) -> int:
+    """Frames of a crop."""
+    return round(config.crop.seconds * data.frame_rate)
+
+
+def run_epoch(
+    step: Step | Recorded, data: TrainingSet, order: Tensor, draws: Tensor, config: ModelConfig, rates: list[float]
+) -> Iterator[Tensor]:
+    """Make an epoch's steps and yield each one's loss, still on the device.
+
+    All that the steps need is copied to the device before the first one, or, from a store that does not fit there,
+    ahead of time and from pinned memory: no copy makes the host wait.
+    """
+    clips = data.clips
+    places = [value.to(clips.home) for value in epoch_places(data, order, draws, config)]
+    order, draws = order.to(clips.home), draws.to(clips.device)
+    batches = clips.stream(zip(*places, strict=True), crop_length(data, config), config.crop.short)
+    for index, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
+        step.rate(rate)
+        picked = order[index]
+        targets, weights = (sent(value[picked], clips.device) for value in data.truth)
+        yield step(batch, targets, weights, draws[index])
+
+
+def fit(
+    model: Tagger,
+    loss_of: AnyLoss,
+    data: TrainingSet,
+    config: ModelConfig,
+    seed: int,
+    state: Path | None = None,
+    inner_loss: Callable[[Tagger], float] | None = None,
+    report: Callable[[dict[str, float]], None] = lambda entry: None,
+) -> History:
+    """Train `model` in place; at the end it holds the averaged (or best) weights.
+
+    state: file that is written after every epoch, and from which a killed run goes on. inner_loss: loss of
+    the averaged model on the inner split; given, training stops early and keeps the best epoch's weights.
+    report: called with every epoch's entry, also with those of the epochs before a resume.
+    """
+    params = config.training
+    epochs, steps = params.plan(len(data.rows))
+    batch = min(params.batch_size, len(data.rows))
+    optimizer = make_optimizer(model, params)
+    average = Average(model, params.ema)
+    own = Own(loss_of, loss_of.optimizer()) if isinstance(loss_of, EmbeddingLoss) else None
+    key = fingerprint([config.model_dump(mode="json"), seed, epochs, steps])
+    keeper = State(state, model, optimizer, average, key, own)
+    history = keeper.load()
+    step = make_step(model, loss_of, [optimizer, own.optimizer] if own else [optimizer], config)
+    step.pieces.count = history.pieces
+    for entry in history.epochs:
+        report(entry)
+    for epoch in range(len(history.epochs), epochs):
+        if history.best_epoch and epoch - history.best_epoch >= params.patience:
+            break
+        generator = torch.Generator().manual_seed(seed_of(seed, epoch, "data"))
+        torch.manual_seed(seed_of(seed, epoch, "network"))
+        order = epoch_order(data.targets, params.balanced, generator)[: steps * batch].view(steps, batch)
+        draws = draw(config.augment, steps, batch, generator)
+        rates = [learning_rate(epoch * steps + i, epochs * steps, params, epoch) for i in range(steps)]
+        losses = torch.zeros(steps, device=data.clips.device)
+        model.train()
+        for index, loss in enumerate(run_epoch(step, data, order, draws, config, rates)):
+            losses[index] = loss
+            average.update()
+        entry = {"epoch": epoch + 1, "loss": check_losses(losses, epoch), "lr": rates[-1]}
+        if inner_loss is not None:
+            entry["inner_loss"] = _judge(model, average, inner_loss)
+            keeper.keep_best(history, entry["inner_loss"], epoch + 1)
+        history.epochs.append(entry)
+        history.pieces = step.pieces.count
+        keeper.save(history)
+        report(entry)
+    model.load_state_dict(keeper.final(), strict=False)
+    return history
+
+
+def check_losses(losses: Tensor, epoch: int) -> float:
+    """Mean loss of an epoch, read from the device once; a loss that is not finite names its step."""
+    values = losses.cpu()
+    bad = (~values.isfinite()).nonzero()
+    if len(bad):
+        raise UserError(
+            f"the loss became {values[bad[0, 0]].item()} in epoch {epoch + 1}, step {int(bad[0, 0]) + 1}; "
+            "lower training.lr, or set training.precision=float32"
+        )
+    return float(values.mean())
+
+
+def _judge(model: Tagger, average: Average, inner_loss: Callable[[Tagger], float]) -> float:
+    """Inner loss of the averaged weights; the trained ones are put back."""
+    trained = {key: value.clone() for key, value in model.state_dict().items()}
+    if average.decay:
+        model.load_state_dict(average.values, strict=False)
+    value = inner_loss(model)
+    model.load_state_dict(trained)
+    return value

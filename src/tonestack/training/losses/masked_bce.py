@@ -1,0 +1,52 @@
+"""Binary cross-entropy without the worst of the unverified clips' labels in each batch.
+
+What a crowd forgot to say looks like a very wrong prediction: a class with a large loss. `each: label` leaves such
+classes of a clip out of the step (loss masking for missing labels, Fonseca et al. 2020), `each: clip` whole clips, as
+the winners of FSDKaggle2018 did. Unverified is a clip whose weight is below `trusted`: give `training.source_weights`
+such as {given: 0.6}.
+"""
+
+from typing import Literal
+
+from tonestack.base.section import Section
+from tonestack.training.losses import doubtful, weighted_mean
+from tonestack.training.losses.bce import smoothed
+
+from pydantic import Field
+from torch import Tensor, zeros_like
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+
+class Params(Section):
+    """Beyond `share` of the batch's largest loss a label or a clip is masked; label smoothing of all clips."""
+
+    each: Literal["label", "clip"] = "label"
+    share: float = Field(0.6, gt=0, le=1)
+    trusted: float = Field(1.0, gt=0)
+    smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class Loss:
+    """Weighted mean over clips of the mean binary cross-entropy of the classes that are not masked."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """logits, targets: (B, C); weights: (B,). Returns a scalar."""
+        smooth = smoothed(targets, self.params.smoothing)
+        losses = binary_cross_entropy_with_logits(logits, smooth, reduction="none")  # (B, C)
+        unsure = doubtful(weights, self.params.trusted)
+        if self.params.each == "clip":
+            each = losses.mean(dim=1)
+            return weighted_mean(each, weights.where(~self._large(each, unsure), zeros_like(weights)))
+        masked = self._large(losses, unsure[:, None])
+        return weighted_mean(losses.masked_fill(masked, 0.0).mean(dim=1), weights)
+
+    def _large(self, losses: Tensor, unsure: Tensor) -> Tensor:
+        return unsure & (losses.detach() > self.params.share * losses.detach().max())
+
+
+def build(params: Params) -> Loss:
+    """Build the loss."""
+    return Loss(params)

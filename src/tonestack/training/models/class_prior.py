@@ -1,0 +1,16 @@
+"""Baselines that hear nothing: the classes' shares, or their shares for each value of columns (the language)."""
+
+from tonestack.base.section import Section
+
+from pydantic import Field
+
+LEARNER = "prior"
+KIND = "baseline"  # shown beside the others, never an input of blend and stack
+INPUT = "no sound"
+
+
+class Params(Section):
+    """Columns of the clip table that are known; smoothing: clips' worth of the overall shares."""
+
+    columns: tuple[str, ...] = ()
+    smoothing: float = Field(2.0, gt=0)

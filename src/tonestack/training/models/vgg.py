@@ -1,0 +1,52 @@
+"""VGG-like networks (Simonyan & Zisserman 2015) on spectrograms, as in the FSDKaggle2018 seed document.
+
+Blocks of 3 × 3 convolutions with batch normalisation, halved in both directions after each block, pooled
+globally, then one dense layer. The document's small network has two convolutions a block, LeakyReLU and a
+dense layer of 1,024 with SELU; the large one three convolutions a block and 4,096.
+"""
+
+from typing import Literal
+
+from tonestack.base.section import Section
+from tonestack.training.layers import ActivationName, Network, Pool, PoolingName, activation, dense_head
+
+from pydantic import Field, PositiveInt
+from torch import nn
+
+
+class Params(Section):
+    """Settings of the VGG family."""
+
+    channels: tuple[PositiveInt, ...] = Field((64, 128, 256, 512), min_length=1)
+    convs: int = Field(2, ge=1, le=4, description="convolutions a block")
+    activation: ActivationName = "leaky_relu"
+    stem_stride: Literal[1, 2] = 1
+    block_pool: Literal["avg", "max"] = "max"
+    pool: PoolingName = "avgmax"
+    dense: int = Field(1024, ge=0)
+    dense_activation: ActivationName = "selu"
+    dropout: float = Field(0.3, ge=0, lt=1)
+
+
+def _block(n_in: int, n_out: int, params: Params, stride: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for index in range(params.convs):
+        step = stride if index == 0 else 1
+        layers += [nn.Conv2d(n_in, n_out, 3, step, padding=1, bias=False), nn.BatchNorm2d(n_out)]
+        layers += [activation(params.activation)]
+        n_in = n_out
+    return layers
+
+
+def build(params: Params, bands: int, n_classes: int) -> Network:
+    """Build the network for spectrograms of any number of bands and frames."""
+    halve = nn.MaxPool2d if params.block_pool == "max" else nn.AvgPool2d
+    body: list[nn.Module] = []
+    n_in = 1
+    for index, n_out in enumerate(params.channels):
+        body += _block(n_in, n_out, params, params.stem_stride if index == 0 else 1)
+        if index < len(params.channels) - 1:
+            body.append(halve(2, ceil_mode=True))
+        n_in = n_out
+    head = dense_head(n_in, n_classes, params.dense, params.dense_activation, params.dropout)
+    return Network(nn.Sequential(*body), Pool(params.pool, n_in), head)

@@ -1,0 +1,234 @@
+"""One training step as a function of tensors alone: as it is, compiled, or recorded and replayed as a CUDA graph.
+
+A step never makes the host wait for the device: it reads no value back and copies nothing that is not pinned.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tonestack.base.errors import UserError
+from tonestack.base.workers import keep_freed_memory
+from tonestack.config.layers import ModelConfig, TrainingParams
+from tonestack.training.augment import Draws, augment, mixup
+from tonestack.training.layers import Network, Tagger
+from tonestack.training.losses import AnyLoss, EmbeddingLoss
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+WARM_UP = 3  # steps before a graph is recorded: they make the optimiser's state and cuDNN's and cuBLAS's workspaces
+
+
+def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.optim.Optimizer:
+    """AdamW, Adam or SGD; biases and normalisation scales are not decayed."""
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learnt if p.dim() > 1], "weight_decay": params.weight_decay},
+        {"params": [p for p in learnt if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    recorded = records(learnt[0].device, params)
+    rate: Any = (
+        torch.tensor(params.lr, device=learnt[0].device) if recorded else params.lr
+    )  # a graph cannot take floats
+    if params.optimizer == "sgd":
+        nesterov = params.momentum > 0
+        return torch.optim.SGD(groups, lr=rate, momentum=params.momentum, nesterov=nesterov, fused=recorded or None)
+    kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=rate, betas=params.betas, eps=params.eps, fused=True, capturable=recorded)
+
+
+def records(device: torch.device, params: TrainingParams) -> bool:
+    """Whether steps are recorded as a CUDA graph."""
+    return params.compile == "graph" and device.type == "cuda"
+
+
+def autocast(device: torch.device, params: TrainingParams) -> torch.autocast:
+    """bfloat16 where it is asked for or where it pays (`auto`: a GPU, or a CPU with AVX512-BF16 or AMX)."""
+    wanted = params.precision == "bfloat16" or (params.precision == "auto" and bfloat16_pays(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Tell whether the device computes bfloat16 products in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check)
+
+
+def outputs(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, C) and embeddings (B, D) of normalised crops (B, 1, F, T)."""
+    embedding = network.embed(x)
+    return network.classifier(embedding), embedding
+
+
+def loss_on(loss_of: AnyLoss, logits: Tensor, embedding: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The loss of a network's outputs, in float32."""
+    if isinstance(loss_of, EmbeddingLoss):
+        value: Tensor = loss_of(logits.float(), targets, weights, embedding.float())
+        return value
+    return loss_of(logits.float(), targets, weights)
+
+
+def set_up_process(threads: int) -> None:
+    """Set a process up for training: its threads, and a malloc that keeps what is freed."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+
+
+@dataclass
+class Pieces:
+    """In how many parts a batch goes through the network: twice as many each time memory has run out.
+
+    least: crops that every part keeps; batch normalisation learns from two or more.
+    """
+
+    count: int = 1
+    least: int = 2
+
+    def halve(self, batch: int) -> None:
+        """Halve the parts of a batch of so many crops, and say so; a `UserError` where they cannot be smaller."""
+        count = min(2 * self.count, batch // self.least)
+        if count <= self.count:
+            size = -(-batch // self.count)
+            raise UserError(f"the device's memory does not hold {size} crops; give a shorter crop.seconds")
+        self.count = count
+        print(f"out of memory: batches of {batch} now go through in {self.count} parts", file=sys.stderr, flush=True)
+
+    def fitted(self, batch: int, attempt: Callable[[], T], undo: Callable[[], None] = lambda: None) -> T:
+        """What `attempt` gives for a batch of so many crops, in more parts each time memory runs out."""
+        while True:
+            try:
+                return attempt()
+            except torch.OutOfMemoryError:
+                undo()
+            self.halve(batch)  # out here, where nothing holds the failed attempt's memory any more
+
+    def of(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The parts of a batch (B, ...), none of them empty where the batch is smaller than others were."""
+        return x.tensor_split(min(self.count, len(x)))
+
+
+class Step:
+    """Augment a batch, go forward and backward, move the weights.
+
+    optimizers: the network's, whose rate follows the schedule, and that of a loss with parameters.
+    """
+
+    def __init__(
+        self, model: Tagger, loss_of: AnyLoss, optimizers: list[torch.optim.Optimizer], config: ModelConfig
+    ) -> None:
+        self.model, self.loss_of, self.optimizers, self.config = model, loss_of, optimizers, config
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.pieces = Pieces()
+        self.outputs: Any = torch.compile(outputs) if config.training.compile == "inductor" else outputs
+
+    def __call__(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
+        """Take raw crops (B, 1, F, T), targets (B, C), weights (B,), draws (K, B); return the loss, on the device."""
+        training = self.config.training
+        loss = self._learn(*self._augmented(batch, targets, weights, Draws(draws)))
+        if training.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, training.grad_clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self._forget()
+        return loss
+
+    def rate(self, rate: float) -> None:
+        """Set the learning rate of the next steps, on the device where it lies there."""
+        for group in self.optimizers[0].param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _augmented(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Draws) -> tuple[Tensor, ...]:
+        params = self.config.augment
+        x = augment(self.model.normalise(batch), params, self.model.normalise.std, draws)
+        if params.mixup:
+            x, targets, weights = mixup(x, targets, weights, draws)
+        return x, targets, weights
+
+    def _learn(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Forward and backward, in parts where memory runs out; returns the loss."""
+        if self.config.training.channels_last:
+            x = x.to(memory_format=torch.channels_last)
+        return self.pieces.fitted(len(x), lambda: self._learn_in_parts(x, targets, weights), self._forget)
+
+    def _forget(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def _learn_in_parts(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Add up the gradients of a batch's parts, each by its share of the weights, to those of the whole batch.
+
+        Exact for a weighted mean over clips that are judged one by one; batch normalisation, and the few losses that
+        look at the whole batch, see a part.
+        """
+        total = torch.zeros((), device=x.device)
+        for part, truth, own in zip(*(self.pieces.of(v) for v in (x, targets, weights)), strict=True):
+            with autocast(x.device, self.config.training):
+                logits, embedding = self.outputs(self.model.network, part)
+                loss = loss_on(self.loss_of, logits, embedding, truth, own)
+            if self.pieces.count > 1:
+                loss = loss * own.sum() / weights.sum().clamp_min(1e-8)
+            loss.backward()
+            total += loss.detach()
+        return total
+
+
+class Recorded:
+    """A step recorded once as a CUDA graph, then replayed: the host says one thing a step instead of hundreds.
+
+    A graph reads its inputs from where they lay when it was recorded, so every batch is copied to that place.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self.step, self.rate, self.pieces = step, step.rate, step.pieces
+        self.inputs: tuple[Tensor, ...] = ()
+        self.loss = torch.zeros(())
+        self.graph: Any = None
+        self.calls = 0
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Make one step; the loss is overwritten by the next one."""
+        self.inputs = self.inputs or tuple(torch.empty_like(given) for given in inputs)
+        for own, given in zip(self.inputs, inputs, strict=True):
+            own.copy_(given, non_blocking=True)
+        self.calls += 1
+        if self.calls <= WARM_UP:
+            return self._aside()
+        if self.graph is None:
+            self._record()
+        self.graph.replay()
+        return self.loss
+
+    def _aside(self) -> Tensor:
+        """Make the step on another stream than the default one, as what is to be recorded has to be tried."""
+        aside, here = torch.cuda.Stream(), torch.cuda.current_stream()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            loss = self.step(*self.inputs)
+        here.wait_stream(aside)
+        return loss
+
+    def _record(self) -> None:
+        """Record the step; recording makes none."""
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # a thread may be gathering crops
+            self.loss = self.step(*self.inputs)
+
+
+def make_step(
+    model: Tagger, loss_of: AnyLoss, optimizers: list[torch.optim.Optimizer], config: ModelConfig
+) -> Step | Recorded:
+    """The step that `training.compile` asks for."""
+    step = Step(model, loss_of, optimizers, config)
+    if not records(step.parameters[0].device, config.training):
+        return step
+    if len(optimizers) > 1:
+        raise UserError("training.compile=graph: a loss with an optimiser of its own cannot be recorded; leave it out")
+    return Recorded(step)
