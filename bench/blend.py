@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from tonestack.base.files import write_json
 from tonestack.ensemble import searches
-from tonestack.ensemble.blends import BlendParams, row_normal
+from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import Problem
+from tonestack.settings.data_config import BlendParams
 from tonestack.tables.metrics import resolve
 
 MODELS, CLIPS, CLASSES = 10, 9473, 41

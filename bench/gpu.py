@@ -29,14 +29,14 @@ from statistics import median
 from typing import Any
 
 from tonestack.base import parts
-from tonestack.config.layers import ModelConfig
 from tonestack.features.frontends import logmel
+from tonestack.networks.layers import Network, Normalise, Pool, Tagger, activation, count_multiply_adds, dense_head
+from tonestack.networks.losses import cross_entropy
+from tonestack.settings.model_config import ModelConfig
 from tonestack.training.augment import draw
 from tonestack.training.crops import Clips
 from tonestack.training.inference import predict
-from tonestack.training.layers import Network, Normalise, Pool, Tagger, activation, count_multiply_adds, dense_head
 from tonestack.training.loop import TrainingSet, fit, run_epoch
-from tonestack.training.losses import cross_entropy
 from tonestack.training.step import autocast, make_optimizer, make_step
 
 import numpy as np

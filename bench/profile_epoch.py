@@ -17,11 +17,11 @@ from _measure import copy_bandwidth, product_peak, report
 from tonestack.base import parts
 from tonestack.config import layers
 from tonestack.config.call import Run
-from tonestack.config.layers import ModelConfig
+from tonestack.networks.layers import Normalise, Tagger, count_multiply_adds
+from tonestack.settings.model_config import ModelConfig
 from tonestack.training import loop, queue, step
 from tonestack.training.checkpoint import Average
 from tonestack.training.crops import Clips
-from tonestack.training.layers import Normalise, Tagger, count_multiply_adds
 from tonestack.training.loop import TrainingSet, fit
 from tonestack.training.step import bfloat16_pays, set_up_process
 

@@ -26,9 +26,9 @@ from tonestack.config.call import Run
 from tonestack.config.layers import part_params
 from tonestack.ensemble import scoring
 from tonestack.features.store import Store
+from tonestack.networks.layers import count_multiply_adds
 from tonestack.training import queue
 from tonestack.training.crops import even_starts
-from tonestack.training.layers import count_multiply_adds
 from tonestack.training.learners import network
 from tonestack.training.queue import FoldJob
 from tonestack.training.step import bfloat16_pays, set_up_process

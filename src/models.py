@@ -8,7 +8,7 @@ from tonestack.base import parts
 from tonestack.config import layers
 from tonestack.config.call import Run
 from tonestack.ensemble.leaderboard import aligned
-from tonestack.training.layers import count_multiply_adds, count_parameters
+from tonestack.networks.layers import count_multiply_adds, count_parameters
 
 import pandas as pd
 import torch

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from tonestack.features import audio
-from tonestack.features.audio import AudioParams, BadAudio, decode, decode_clip, resample
+from tonestack.features.audio import BadAudio, decode, decode_clip, resample
+from tonestack.settings.data_config import AudioParams
 from wavs import wav_bytes
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tonestack.config.layers import AugmentParams
+from tonestack.settings.model_config import AugmentParams
 from tonestack.training import augment as parts
 
 import pytest

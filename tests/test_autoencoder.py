@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from tonestack.cleaning import autoencoder, label_pictures
-from tonestack.config.layers import CropParams, ModelConfig, TrainingParams
+from tonestack.networks.models.autoencoder import Autoencoder, Params, build
+from tonestack.settings.model_config import CropParams, ModelConfig, TrainingParams
 from tonestack.training.crops import Clips
-from tonestack.training.models.autoencoder import Autoencoder, Params, build
 
 import numpy as np
 import pandas as pd

@@ -15,10 +15,10 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.competition import submission
 from tonestack.config.call import Run
-from tonestack.config.layers import DataConfig
 from tonestack.deploy import bundle_inference
 from tonestack.deploy.bundle_inference import Effort, Worker, efforts, infer, seconds_of
 from tonestack.deploy.predictor import Predictor
+from tonestack.settings.data_config import DataConfig
 
 import numpy as np
 import pandas as pd

@@ -10,8 +10,8 @@ from tonestack.cleaning.methods import self_verification as verification
 from tonestack.cleaning.spreading import knn_graph, normalised, spread
 from tonestack.config.layers import CONFIGS, PROJECT
 from tonestack.labels import revisions
-from tonestack.settings.sections import CleanParams
-from tonestack.training.losses import cross_entropy, generalised_cross_entropy, masked
+from tonestack.networks.losses import cross_entropy, generalised_cross_entropy, masked
+from tonestack.settings.data_config import CleanParams
 
 import numpy as np
 import pandas as pd

@@ -10,7 +10,9 @@ from tonestack.base.errors import UserError
 from tonestack.base.section import Section
 from tonestack.config import layers
 from tonestack.config.call import Run
-from tonestack.config.layers import DataConfig, ModelConfig, TrainingParams, available, load_data, load_model, merge
+from tonestack.config.layers import available, load_data, load_model, merge
+from tonestack.settings.data_config import DataConfig
+from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.settings.words import parse
 
 import pytest

@@ -10,8 +10,8 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import inert, uninert, write_csv
 from tonestack.cleaning import clean, pseudo_rules
 from tonestack.config.call import Run
-from tonestack.config.layers import TrainingParams
 from tonestack.labels import corrections, folds, revisions, training_labels
+from tonestack.settings.model_config import TrainingParams
 from tonestack.tasks import classify
 from tonestack.training import queue
 

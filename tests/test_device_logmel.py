@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.features import gpu_logmel
-from tonestack.features.audio import AudioParams
 from tonestack.features.frontends import logmel
 from tonestack.features.store import Store, prepare
+from tonestack.settings.data_config import AudioParams
 from tonestack.tables.competition import Competition
 
 import numpy as np

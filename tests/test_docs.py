@@ -13,7 +13,8 @@ from pathlib import Path
 
 from conftest import TINY_WORDS
 from tonestack.base.files import read_json
-from tonestack.config.layers import DataConfig, ModelConfig
+from tonestack.settings.data_config import DataConfig
+from tonestack.settings.model_config import ModelConfig
 from tonestack.settings.words import DATA_KEYS, Words
 
 import pytest

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.ensemble import diversity, nested_cv, searches, stacking
-from tonestack.ensemble.blends import Blend, BlendParams, equal, from_sum, row_normal, row_ranks, tempered, to_summand
+from tonestack.ensemble.blends import Blend, equal, from_sum, row_normal, row_ranks, tempered, to_summand
 from tonestack.ensemble.nested_cv import nesting
 from tonestack.ensemble.problem import Problem, targets_of
 from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.searches.log_loss import loss_and_slope
-from tonestack.ensemble.stacking import Inputs, Rows, StackParams
+from tonestack.ensemble.stacking import Inputs, Rows
+from tonestack.settings.data_config import BlendParams, StackParams
 from tonestack.tables.metrics import indicator, resolve
 
 import numpy as np

@@ -13,11 +13,13 @@ from conftest import RATE, TINY_WORDS, sound
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.config.call import Run
-from tonestack.config.layers import CropParams, InferenceParams, ModelConfig, part_params
+from tonestack.config.layers import part_params
 from tonestack.deploy import onnx_export, predict_onnx
 from tonestack.deploy.predictor import Predictor
 from tonestack.deploy.saved import Saved
-from tonestack.features.audio import AudioParams, decode_clip
+from tonestack.features.audio import decode_clip
+from tonestack.settings.data_config import AudioParams
+from tonestack.settings.model_config import CropParams, InferenceParams, ModelConfig
 from tonestack.tables import oof
 from tonestack.training.crops import even_starts
 

@@ -17,7 +17,7 @@ from tonestack.base.errors import UserError
 from tonestack.competition import download
 from tonestack.competition.unpack import Limits, unpack
 from tonestack.config.call import Run
-from tonestack.config.layers import DownloadParams
+from tonestack.settings.data_config import DownloadParams
 
 import pytest
 

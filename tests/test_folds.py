@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.config.layers import FoldParams
 from tonestack.labels import folds
+from tonestack.settings.data_config import FoldParams
 
 import numpy as np
 import pandas as pd

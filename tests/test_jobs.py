@@ -12,8 +12,8 @@ import make_folds
 import train
 from tonestack.base.errors import UserError
 from tonestack.config.call import Run
-from tonestack.config.layers import AugmentParams
 from tonestack.labels import folds
+from tonestack.settings.model_config import AugmentParams
 from tonestack.tables import oof
 from tonestack.training import fold_job, queue
 from tonestack.training.queue import FoldJob

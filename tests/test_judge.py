@@ -17,13 +17,13 @@ from tonestack.config import layers
 from tonestack.config.call import Run
 from tonestack.deploy import voice_matching
 from tonestack.ensemble import scoring
+from tonestack.networks.layers import count_parameters
+from tonestack.networks.losses import cross_entropy, softmaxed_sigmoid
+from tonestack.networks.models import siamese
 from tonestack.tables import votes
 from tonestack.training import fold_job, queue
 from tonestack.training.crops import Clips
-from tonestack.training.layers import count_parameters
 from tonestack.training.learners import siamese as learner
-from tonestack.training.losses import cross_entropy, softmaxed_sigmoid
-from tonestack.training.models import siamese
 from tonestack.training.voices.episodes import EpisodeParams, Voices, cut, draw_batch, join_short
 from tonestack.training.voices.hearing import Hearing, HearingParams, levels, speed_matrices
 

@@ -11,11 +11,10 @@ from tonestack.cleaning.methods import KEEP
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config import layers
 from tonestack.config.call import Run
-from tonestack.config.layers import TrainingParams
 from tonestack.features import store
-from tonestack.features.audio import AudioParams
 from tonestack.labels import folds, revisions, training_labels
-from tonestack.settings.sections import PseudoParams
+from tonestack.settings.data_config import AudioParams, PseudoParams
+from tonestack.settings.model_config import TrainingParams
 from tonestack.settings.words import Words
 from tonestack.tables.competition import Competition
 from tonestack.training import queue

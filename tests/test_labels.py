@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.config.layers import TrainingParams
 from tonestack.labels import folds, revisions, training_labels
 from tonestack.labels.training_labels import Labels
+from tonestack.settings.model_config import TrainingParams
 from tonestack.tasks import classify
 from tonestack.training import queue
 

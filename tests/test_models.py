@@ -6,7 +6,7 @@ from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.training.layers import (
+from tonestack.networks.layers import (
     CosineClassifier,
     Network,
     Normalise,
@@ -17,7 +17,7 @@ from tonestack.training.layers import (
     count_parameters,
     dense_head,
 )
-from tonestack.training.models import resnet18, timm_backbone
+from tonestack.networks.models import resnet18, timm_backbone
 
 import numpy as np
 import pytest

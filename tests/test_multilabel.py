@@ -13,12 +13,13 @@ from tonestack.base.files import read_json
 from tonestack.cleaning import crowd, pseudo_rounds
 from tonestack.competition.readers import demo_multilabel, fsdkaggle2019
 from tonestack.config.call import Run
-from tonestack.config.layers import AugmentParams, FoldParams, TrainingParams
 from tonestack.ensemble import nested_cv, scoring, searches, stacking
-from tonestack.ensemble.blends import Blend, BlendParams
+from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.stacking import Inputs, Rows, StackParams
+from tonestack.ensemble.stacking import Inputs, Rows
 from tonestack.labels import folds, stratify, training_labels
+from tonestack.settings.data_config import BlendParams, FoldParams, StackParams
+from tonestack.settings.model_config import AugmentParams, TrainingParams
 from tonestack.tables.metrics import resolve
 from tonestack.tasks import multilabel
 from tonestack.training.augment import Draws, draw, mixup

@@ -7,13 +7,13 @@ from typing import Any
 
 from test_training import BANDS, CLASSES, LOSS, RATE, network, ramp, same, settings, training_set
 from tonestack.base.errors import UserError
+from tonestack.networks.layers import Network, Normalise, Tagger
+from tonestack.networks.losses import AnyLoss, contrastive_center
+from tonestack.networks.losses.generalised_cross_entropy import Params, build
 from tonestack.tasks import classify
 from tonestack.training import checkpoint
 from tonestack.training.inference import predict
-from tonestack.training.layers import Network, Normalise, Tagger
 from tonestack.training.loop import fit
-from tonestack.training.losses import AnyLoss, contrastive_center
-from tonestack.training.losses.generalised_cross_entropy import Params, build
 from tonestack.training.step import Pieces, Step
 
 import numpy as np

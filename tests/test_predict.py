@@ -16,11 +16,12 @@ from tonestack.base.files import read_json
 from tonestack.config.call import Run
 from tonestack.deploy import recordings, timeline
 from tonestack.deploy.predictor import Predictor
-from tonestack.deploy.recordings import Heard, PredictParams
+from tonestack.deploy.recordings import Heard
 from tonestack.ensemble import recipe
 from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.tables import Tables
-from tonestack.features.audio import AudioParams, BadAudio, decode_clip, pieces
+from tonestack.features.audio import BadAudio, decode_clip, pieces
+from tonestack.settings.data_config import AudioParams, PredictParams
 
 import numpy as np
 import pandas as pd

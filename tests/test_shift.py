@@ -13,8 +13,8 @@ from tonestack.features import clip_statistics
 from tonestack.features.audio import Clip
 from tonestack.features.decode import features
 from tonestack.features.store import Store
+from tonestack.settings.data_config import ShiftParams
 from tonestack.studies.shift import adversarial, near_duplicates, pictures
-from tonestack.studies.shift.adversarial import ShiftParams
 
 import numpy as np
 import pandas as pd

@@ -8,9 +8,10 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.features import decode, store
-from tonestack.features.audio import AudioParams, resample
+from tonestack.features.audio import resample
 from tonestack.features.frontends.logmel import Frontend, Params
 from tonestack.features.store import Store, duplicates, prepare
+from tonestack.settings.data_config import AudioParams
 from tonestack.tables.competition import Competition
 
 import numpy as np

@@ -8,9 +8,9 @@ import study
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.config.call import Run
-from tonestack.config.layers import TrainingParams
 from tonestack.ensemble import gate
 from tonestack.labels import revisions, training_labels
+from tonestack.settings.model_config import TrainingParams
 from tonestack.studies import published
 from tonestack.tables import oof
 from tonestack.training import queue

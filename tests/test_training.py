@@ -8,14 +8,17 @@ from types import SimpleNamespace
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.config.layers import ModelConfig, TrainingParams
+from tonestack.networks.layers import Network, Normalise, Pool, Tagger
+from tonestack.networks.losses import EmbeddingLoss, Loss, contrastive_center
+from tonestack.networks.losses.cross_entropy import Params, build
+from tonestack.networks.models import vgg
+from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.tasks import classify
 from tonestack.training import checkpoint, crops, loop, step
 from tonestack.training.augment import draw
 from tonestack.training.checkpoint import Average, History, State
 from tonestack.training.crops import Clips
 from tonestack.training.inference import predict
-from tonestack.training.layers import Network, Normalise, Pool, Tagger
 from tonestack.training.loop import (
     TrainingSet,
     check_losses,
@@ -26,9 +29,6 @@ from tonestack.training.loop import (
     run_epoch,
     seed_of,
 )
-from tonestack.training.losses import EmbeddingLoss, Loss, contrastive_center
-from tonestack.training.losses.cross_entropy import Params, build
-from tonestack.training.models import vgg
 from tonestack.training.step import Recorded, Step, make_optimizer, make_step, outputs, records
 
 import numpy as np

@@ -15,10 +15,9 @@ from tonestack.base.errors import UserError
 from tonestack.config import layers
 from tonestack.config.call import Run
 from tonestack.ensemble import fusion, nested_cv, searches
-from tonestack.ensemble.blends import BlendParams
 from tonestack.ensemble.problem import Problem
 from tonestack.labels import folds, trials
-from tonestack.labels.trials import VerifyParams
+from tonestack.settings.data_config import BlendParams, VerifyParams
 from tonestack.tables import metrics
 from tonestack.tasks import verify as task
 

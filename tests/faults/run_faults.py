@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
-from tonestack.training.layers import Network
+from tonestack.networks.layers import Network
 
 import numpy as np
 import pandas as pd

@@ -17,11 +17,12 @@ from tonestack.base.errors import UserError  # noqa: E402
 from tonestack.competition import submission, unpack  # noqa: E402
 from tonestack.competition.readers import esc50, fsdkaggle2018, table  # noqa: E402
 from tonestack.config import layers  # noqa: E402
-from tonestack.config.layers import DataConfig, FoldParams, ModelConfig, Preset  # noqa: E402
 from tonestack.ensemble import scoring  # noqa: E402
-from tonestack.features.audio import AudioParams, BadAudio, decode_clip  # noqa: E402
+from tonestack.features.audio import BadAudio, decode_clip  # noqa: E402
 from tonestack.labels import folds  # noqa: E402
 from tonestack.settings import words  # noqa: E402
+from tonestack.settings.data_config import AudioParams, DataConfig, FoldParams  # noqa: E402
+from tonestack.settings.model_config import ModelConfig, Preset  # noqa: E402
 from tonestack.tables import oof  # noqa: E402
 from tonestack.tables.competition import SubmissionFormat  # noqa: E402
 
@@ -135,7 +136,7 @@ KNOWN |= {"unpacked", "w.safetensors", *(f"table{way}" for way in range(6))}
 
 def tensors(data: bytes) -> None:
     """A file of weights."""
-    from tonestack.training import weights
+    from tonestack.networks import weights
 
     weights.read(written("w.safetensors", data))
 

@@ -12,13 +12,13 @@ from tonestack.base.files import atomic, fingerprint, write_array, write_csv, wr
 from tonestack.cleaning import label_pictures
 from tonestack.config import layers
 from tonestack.config.call import Experiment, Run
-from tonestack.config.layers import ModelConfig
 from tonestack.features.store import Store
+from tonestack.networks.models.autoencoder import Autoencoder
+from tonestack.settings.model_config import ModelConfig
 from tonestack.training.checkpoint import Average, State
 from tonestack.training.crops import Clips
 from tonestack.training.learners.network import choose_device
 from tonestack.training.loop import seed_of
-from tonestack.training.models.autoencoder import Autoencoder
 from tonestack.training.queue import config_fingerprint
 from tonestack.training.step import make_optimizer
 

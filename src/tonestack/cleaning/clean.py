@@ -14,7 +14,7 @@ from tonestack.config import layers
 from tonestack.config.call import Experiment, Run
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.labels import corrections, folds, revisions, training_labels
-from tonestack.settings.sections import CleanParams
+from tonestack.settings.data_config import CleanParams
 
 import numpy as np
 import pandas as pd

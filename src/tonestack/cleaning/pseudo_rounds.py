@@ -14,7 +14,7 @@ from tonestack.config.call import Experiment, Run
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
 from tonestack.labels import folds, revisions, training_labels
-from tonestack.settings.sections import PseudoParams
+from tonestack.settings.data_config import PseudoParams
 from tonestack.tables import oof
 from tonestack.training import queue
 from tonestack.training.queue import FoldJob

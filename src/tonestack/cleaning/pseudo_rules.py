@@ -18,7 +18,8 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.config import layers
 from tonestack.labels import corrections
-from tonestack.settings.sections import Bounds, PseudoParams
+from tonestack.settings.data_config import PseudoParams
+from tonestack.settings.sections import Bounds
 
 import numpy as np
 import pandas as pd

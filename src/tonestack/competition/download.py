@@ -19,7 +19,7 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import claimed, read_json, write_json
 from tonestack.competition import kaggle
 from tonestack.competition.unpack import Limits, free_bytes, is_archive, sweep_unpacked, unpack
-from tonestack.config.layers import DownloadParams
+from tonestack.settings.data_config import DownloadParams
 
 import pooch
 import requests

@@ -9,7 +9,9 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.config import layers
-from tonestack.config.layers import PROJECT, DataConfig, ModelConfig, Preset
+from tonestack.config.layers import PROJECT
+from tonestack.settings.data_config import DataConfig
+from tonestack.settings.model_config import ModelConfig, Preset
 from tonestack.settings.words import Words, parse
 from tonestack.tables.competition import Competition
 

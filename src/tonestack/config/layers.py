@@ -4,202 +4,24 @@ A layer is `(place, mapping)`; the place is what an error message names. `DataCo
 stage may need and never imports a network; `ModelConfig` holds what one experiment is.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import load_yaml, read_text
 from tonestack.base.section import Place, Section
-from tonestack.deploy.recordings import PredictParams
-from tonestack.ensemble.blends import BlendParams
-from tonestack.ensemble.stacking import StackParams
-from tonestack.features.audio import AudioParams
-from tonestack.labels.trials import VerifyParams
-from tonestack.report.settings import ReportParams
-from tonestack.settings.sections import CleanParams, PseudoParams
+from tonestack.settings.data_config import DataConfig
+from tonestack.settings.model_config import LOSS, ModelConfig, Preset
 from tonestack.settings.words import Words
-from tonestack.studies.shift.adversarial import ShiftParams
 from tonestack.tables import metrics
-
-from pydantic import Field
 
 PROJECT = Path(__file__).parents[3]
 CONFIGS = PROJECT / "configs"
 
-LOSS = {"name": "cross_entropy"}  # of a model config that names none
 
 Layer = tuple[str, dict[str, Any]]
-
-
-class FoldParams(Section):
-    """How the training clips are split."""
-
-    n: int = Field(5, ge=2, le=100)
-    seed: int = Field(0, ge=0)
-    repeats: int = Field(1, ge=1, le=100, description="cross-validations, each on folds of its own (`repeat`)")
-    small_classes: Literal["refuse", "warn"] = "refuse"
-
-
-Checksum = Annotated[str, Field(pattern=r"^(md5|sha1|sha256|sha512):[0-9a-f]+$")]
-
-
-class DownloadParams(Section):
-    """Where a competition's files come from; see `fetch.py`."""
-
-    source: Literal["zenodo", "kaggle", "urls"] | None = None  # none: the first of these that is given
-    zenodo: int | None = Field(None, description="number of the record")
-    files: tuple[str, ...] = Field((), description="files of the record; none named: all")
-    notice: str = Field("", description="what the owners ask of everybody who uses the files")
-    kaggle: str | None = Field(None, description="the competition's name in Kaggle's addresses")
-    urls: dict[str, Checksum] = Field(default_factory=dict, description="address: checksum, such as md5:0123...")
-    server: str = "https://zenodo.org"
-    max_gb: float = Field(100.0, gt=0, description="most that an archive may unpack to")
-    max_ratio: float = Field(100.0, gt=1, description="most that an archive may grow by")
-    keep: bool = Field(False, description="keep archives after unpacking")
-
-
-class SubmitParams(Section):
-    """Settings of the `submit` stage."""
-
-    table: str | None = Field(None, description="table to submit, whatever cross-validation chooses")
-    upload: bool = Field(False, description="send the file to Kaggle with the official client")
-    message: str | None = Field(None, description="said with the upload; left out: table and score")
-
-
-class DataConfig(Section):
-    """What is known of a competition and of the choices made for all of its models."""
-
-    reader: dict[str, Any]
-    root: str
-    task: str = "classify"
-    metric: str = "map@3"
-    more_metrics: tuple[str, ...] = Field((), description="said beside the metric of every fold and table")
-    preset: str = "fast"
-    presets: str | None = Field(None, description="folder of presets of its own: configs/preset/<presets>/")
-    groups: dict[str, dict[str, list[str]]] = {}
-    audio: AudioParams = AudioParams()
-    folds: FoldParams = FoldParams()
-    fold_mean: Literal["geometric", "arithmetic"] = "geometric"
-    baseline: str = Field("", description="model config that the others are compared with (`repeat`)")
-    blend: BlendParams = BlendParams()
-    stack: StackParams = StackParams()
-    submit: SubmitParams = SubmitParams()
-    predict: PredictParams = PredictParams()
-    shift: ShiftParams = ShiftParams()
-    download: DownloadParams | None = None
-    clean: CleanParams = CleanParams()
-    pseudo: PseudoParams = PseudoParams()
-    verify: VerifyParams = VerifyParams()
-    report: ReportParams = ReportParams()
-
-
-class CropParams(Section):
-    """The piece of a clip that a network sees; lengths in seconds."""
-
-    seconds: float = Field(2.56, gt=0)
-    short: Literal["tile", "pad"] = "tile"
-    normalise: Literal["dataset", "training", "minmax", "band", "frame", "none"] = Field(
-        "dataset",
-        description="by the mean and deviation a band of all train clips, of a fold's training part, or of the crop",
-    )
-
-
-class AugmentParams(Section):
-    """Batched augmentation of crops; a zero switches a part off. See `augment.py`."""
-
-    mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha)")
-    mixup_share: float = Field(1.0, ge=0, le=1, description="share of batches that are mixed")
-    stretch: float = Field(0.0, ge=0, lt=1, description="random resized crop: length factor in 1 ± stretch")
-    shift_bands: float = Field(0.0, ge=0, lt=0.5, description="largest shift along frequency, share of the bands")
-    time_masks: int = Field(0, ge=0)
-    time_mask: float = Field(0.2, ge=0, le=1, description="largest mask, share of the crop")
-    band_masks: int = Field(0, ge=0)
-    band_mask: float = Field(0.2, ge=0, le=1, description="largest mask, share of the bands")
-    erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing of a rectangle")
-    gain_db: float = Field(0.0, ge=0, description="largest random gain either way, dB")
-    tilt_db: float = Field(0.0, ge=0, description="largest random spectral tilt at the band edges, dB")
-    noise: float = Field(0.0, ge=0, description="standard deviation of added noise, normalised units")
-
-
-class TrainingParams(Section):
-    """One training run."""
-
-    epochs: int = Field(40, ge=1)
-    min_steps: int = Field(0, ge=0, description="small sets train longer: at least so many steps")
-    batch_size: int = Field(32, ge=2)
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="of Adam and AdamW")
-    eps: float = Field(1e-8, gt=0, description="of Adam and AdamW")
-    schedule: Literal["onecycle", "cosine", "constant", "step"] = "onecycle"
-    step_epochs: int = Field(7, ge=1, description="schedule step: epochs between two falls of the rate")
-    gamma: float = Field(0.1, gt=0, le=1, description="schedule step: factor of each fall")
-    warmup: float = Field(0.15, ge=0, lt=1, description="share of the steps in which the rate rises")
-    grad_clip: float = Field(5.0, ge=0, description="largest gradient norm; 0: none")
-    ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
-    balanced: float = Field(0.0, ge=0, le=1, description="class-balanced sampling: 0 none, 1 classes even")
-    source_weights: dict[str, float] = Field(
-        default_factory=lambda: {"given": 1.0}, description="loss weight by a label's source"
-    )
-    verified_only: bool = False
-    stop: Literal["fixed", "early"] = "fixed"
-    inner_share: float = Field(0.15, gt=0, lt=0.5, description="of the training part, where stop is early")
-    patience: int = Field(15, ge=1, description="epochs without a better inner loss")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    channels_last: bool = True
-    compile: Literal["none", "graph", "inductor"] = Field(
-        "none", description="steps as they are, recorded as a CUDA graph (GPUs only), or the network compiled"
-    )
-
-    def plan(self, n_clips: int) -> tuple[int, int]:
-        """Epochs and steps an epoch; a small set gets as many epochs as make `min_steps`."""
-        steps = max(1, n_clips // self.batch_size)
-        return max(self.epochs, math.ceil(self.min_steps / steps)), steps
-
-
-class InferenceParams(Section):
-    """Test-time augmentation: every clip is seen in several crops, at one or several lengths."""
-
-    crops: int = Field(6, ge=1, description="most crops a clip and length")
-    overlap: float = Field(0.5, ge=0, lt=1)
-    lengths: tuple[float, ...] = Field((1.0,), min_length=1, description="factors of the crop length")
-    mean: Literal["arithmetic", "geometric"] = "geometric"
-    batch_size: int = Field(64, ge=1)
-
-
-class PublishedParams(Section):
-    """What a document says of a network: its number of classes and of parameters."""
-
-    classes: int = Field(ge=1)
-    parameters: int = Field(ge=1)
-
-
-class ModelConfig(Section):
-    """What one experiment is: its frontend, network, loss and how it is trained and used."""
-
-    published: PublishedParams | None = None
-
-    frontend: dict[str, Any]
-    network: dict[str, Any]
-    loss: dict[str, Any] = LOSS
-    crop: CropParams = CropParams()
-    augment: AugmentParams = AugmentParams()
-    training: TrainingParams = TrainingParams()
-    inference: InferenceParams = InferenceParams()
-
-
-class Preset(Section):
-    """configs/preset/<name>.yaml: which models, and what they and the data config change."""
-
-    models: tuple[str, ...]
-    data: dict[str, Any] = {}
-    all: dict[str, Any] = {}
-    each: dict[str, dict[str, Any]] = {}
 
 
 def part_params(kind: str, section: dict[str, Any], place: Place) -> Section:

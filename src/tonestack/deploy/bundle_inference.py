@@ -23,9 +23,10 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import read_json
 from tonestack.competition import submission
-from tonestack.config.layers import DataConfig, part_params
+from tonestack.config.layers import part_params
 from tonestack.deploy.predictor import Predictor, key
 from tonestack.features.audio import BadAudio, Clip, decode_clip
+from tonestack.settings.data_config import DataConfig
 from tonestack.tables.competition import Competition
 
 import numpy as np

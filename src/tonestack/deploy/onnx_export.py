@@ -10,11 +10,12 @@ from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config.layers import ModelConfig, part_params
+from tonestack.config.layers import part_params
 from tonestack.deploy.predictor import build_frontend
 from tonestack.deploy.saved import Saved
+from tonestack.networks.layers import Tagger
+from tonestack.settings.model_config import ModelConfig
 from tonestack.tables.oof import FLOOR
-from tonestack.training.layers import Tagger
 from tonestack.training.learners.network import rebuild
 
 import torch

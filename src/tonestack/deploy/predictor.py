@@ -7,7 +7,7 @@ from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config.layers import DataConfig, part_params
+from tonestack.config.layers import part_params
 from tonestack.deploy.saved import Saved
 from tonestack.ensemble import recipe
 from tonestack.ensemble.recipe import Recipe
@@ -16,6 +16,7 @@ from tonestack.features.audio import Clip
 from tonestack.features.decode import features
 from tonestack.features.frontends import FrontendProtocol
 from tonestack.features.store import Store
+from tonestack.settings.data_config import DataConfig
 from tonestack.tables import oof
 from tonestack.training.learners.network import choose_device
 

@@ -6,24 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.base.section import Section
 from tonestack.competition.readers.folder import SUFFIXES
-from tonestack.features.audio import AudioParams, BadAudio, Clip, Piece, pieces
+from tonestack.features.audio import BadAudio, Clip, Piece, pieces
+from tonestack.settings.data_config import AudioParams
 
 import numpy as np
-from pydantic import Field
 
 BATCH_SECONDS, BATCH_PIECES = 300.0, 128  # of audio tagged at once: what memory is bounded by
 
 Tag = Callable[[Sequence[Clip]], np.ndarray]  # clips -> probabilities (N, C)
-
-
-class PredictParams(Section):
-    """How `predict` treats long recordings; seconds."""
-
-    whole: float = Field(60.0, gt=0, description="longest recording that is tagged as one clip")
-    window: float = Field(10.0, gt=0, description="pieces that a longer one is cut into")
-    shown: int = Field(8, ge=1, description="most tags in the picture of a timeline")
 
 
 @dataclass

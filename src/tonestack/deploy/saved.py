@@ -8,10 +8,10 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
-from tonestack.config.layers import ModelConfig
 from tonestack.features.store import Store
+from tonestack.networks import weights
+from tonestack.settings.model_config import ModelConfig
 from tonestack.tables import oof
-from tonestack.training import weights
 from tonestack.training.learners import Restored
 
 import numpy as np

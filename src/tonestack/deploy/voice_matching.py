@@ -13,10 +13,12 @@ from tonestack.base.errors import UserError
 from tonestack.competition.readers.folder import recordings
 from tonestack.config import layers
 from tonestack.config.call import Experiment, Run
-from tonestack.features.audio import AudioParams, BadAudio, Clip, decode_clip, resample
+from tonestack.features.audio import BadAudio, Clip, decode_clip, resample
 from tonestack.features.store import Store
+from tonestack.networks import weights
+from tonestack.settings.data_config import AudioParams
 from tonestack.tables import votes
-from tonestack.training import queue, weights
+from tonestack.training import queue
 from tonestack.training.crops import Clips
 from tonestack.training.learners import siamese
 from tonestack.training.learners.network import choose_device

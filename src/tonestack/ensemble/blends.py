@@ -9,25 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tonestack.base.section import Section
 from tonestack.tables.oof import FLOOR
 
 import numpy as np
-from pydantic import Field
-
-
-class BlendParams(Section):
-    """Settings of the `blend` stage."""
-
-    tables: tuple[str, ...] = ()  # experiments to blend; none named: all there are
-    made: bool = False  # also take tables that blend and stack have made
-    searches: tuple[str, ...] = ("single", "geometric", "arithmetic", "log_loss", "greedy", "cmaes")
-    power: float = Field(default=0.0, ge=-5, le=5)  # p of the searched power means
-    trials: int = Field(default=300, ge=1)  # of each Optuna search
-    batch: int = Field(default=50, ge=1)  # candidates asked, scored and told at once
-    greedy_steps: int = Field(default=50, ge=1)
-    class_shrinkage: float = Field(default=0.1, ge=0)  # pull of per-class weights towards the shared ones
-    bootstrap: int = Field(default=1000, ge=50)  # resamples behind every interval
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import Protocol, TypeVar
 
 from tonestack.base.files import fingerprint
 from tonestack.ensemble import searches
-from tonestack.ensemble.blends import Blend, BlendParams
+from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.problem import Problem
+from tonestack.settings.data_config import BlendParams
 from tonestack.tables.metrics import Metric, mean
 
 import numpy as np

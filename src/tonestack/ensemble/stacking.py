@@ -12,40 +12,21 @@ from typing import Any, Protocol
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic
-from tonestack.base.section import Section
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import BLAS
 from tonestack.ensemble.searches.log_loss import loss_and_slope
+from tonestack.settings.data_config import StackParams
 from tonestack.tables.metrics import indicator
 from tonestack.tables.oof import FLOOR
 
 import numpy as np
 from joblib import Parallel, delayed
-from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.optimize import minimize
 from scipy.special import expit
 
 DOUBT = np.float32(1e-4)  # beyond it a model's doubt carries no news, only spread
-
-
-class StackParams(Section):
-    """Settings of the `stack` stage."""
-
-    tables: tuple[str, ...] = ()  # experiments to stack; none named: all there are
-    stackers: tuple[str, ...] = ("logistic", "lightgbm")
-    unverified_weight: float = Field(default=0.3, ge=0, le=1)  # of clips whose label nobody checked
-    clip_statistics: bool = True  # use statistics of the clips' spectrograms where prepared features are there
-    rounds: int = Field(default=60, ge=1)
-    patience: int = Field(default=8, ge=1)  # rounds without a better inner log loss
-    learning_rate: float = Field(default=0.05, gt=0)
-    leaves: int = Field(default=6, ge=2)
-    min_clips: int = Field(default=20, ge=1)  # in a leaf
-    feature_fraction: float = Field(default=0.2, gt=0, le=1)
-    l2_leaves: float = Field(default=5.0, ge=0)
-    l2_logistic: float = Field(default=1.0, gt=0)  # strongest penalty per clip on squared weights that is tried
-    jobs: int = Field(default=2, ge=1)  # folds fitted at once, each on one thread
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from tonestack.base.section import Section
+from tonestack.settings.data_config import AudioParams
 
 import numpy as np
 import soundfile
 import soxr
-from pydantic import Field
 
 BLOCK = 1 << 22  # samples (all channels together) held at once while decoding: 16 MiB
 SALVAGE = 4096  # samples read at once from a file that the decoder gives up on
@@ -30,28 +29,6 @@ RATES = (1_000, 768_000)  # Hz; outside, the header is damaged and resampling wo
 
 class BadAudio(Exception):  # noqa: N818  (it describes the file, not the program)
     """A recording that cannot be used; the message is the reason, without the file's name."""
-
-
-class AudioParams(Section):
-    """How recordings are decoded.
-
-    trim_db: cut leading and trailing samples quieter than this many dB under the clip's peak.
-    peak_normalise: divide by the clip's peak (digital silence stays as it is).
-    bad_files: whether an unusable training clip is an error or is left out; test clips are never an error.
-    max_channels, max_seconds: larger files are refused as bad.
-    decode_minutes: a file that takes longer to decode counts as one on which the decoder hangs.
-    """
-
-    trim_db: float | None = Field(None, gt=0)
-    peak_normalise: bool = False
-    bad_files: Literal["error", "skip"] = "error"
-    max_channels: int = Field(64, ge=1, le=1024)
-    max_seconds: float = Field(6 * 3600.0, gt=0)
-    decode_minutes: float = Field(10.0, gt=0)
-
-    def settings(self) -> dict[str, object]:
-        """Return what the decoded samples depend on (all but what is done with unusable files)."""
-        return self.model_dump(exclude={"bad_files", "decode_minutes"})
 
 
 class Clip(NamedTuple):

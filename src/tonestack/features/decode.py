@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tonestack.base.workers import end_with
-from tonestack.features.audio import AudioParams, BadAudio, Clip, blocks, decode_clip, resample
+from tonestack.features.audio import BadAudio, Clip, blocks, decode_clip, resample
 from tonestack.features.frontends import FrontendProtocol
+from tonestack.settings.data_config import AudioParams
 
 import numpy as np
 

@@ -24,9 +24,9 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import claimed, file_hash, fingerprint, read_json, write_json, write_parquet
 from tonestack.base.workers import ended_when_stuck
-from tonestack.features.audio import AudioParams
 from tonestack.features.decode import Chunk, Source, finish_chunk, run_chunk, try_decoding
 from tonestack.features.frontends import FrontendProtocol, Samples
+from tonestack.settings.data_config import AudioParams
 from tonestack.tables.competition import Competition
 
 import joblib

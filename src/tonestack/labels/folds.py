@@ -7,8 +7,8 @@ from pathlib import Path
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_csv, read_json, write_csv, write_json
-from tonestack.config.layers import FoldParams
 from tonestack.labels import stratify
+from tonestack.settings.data_config import FoldParams
 
 import numpy as np
 import pandas as pd

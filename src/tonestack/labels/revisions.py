@@ -13,7 +13,7 @@ from typing import Any
 
 from tonestack.base.files import file_hash, read_csv, read_json, write_csv, write_json
 from tonestack.cleaning.methods import DECISIONS, KEEP, LEAVE, NOT_ASKED, RELABEL, Verdict
-from tonestack.settings.sections import CleanParams
+from tonestack.settings.data_config import CleanParams
 
 import numpy as np
 import pandas as pd

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_csv
-from tonestack.config.layers import TrainingParams
 from tonestack.labels import corrections, folds
+from tonestack.settings.model_config import TrainingParams
 
 import numpy as np
 import pandas as pd

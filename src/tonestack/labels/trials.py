@@ -5,34 +5,17 @@ first column it is unlabelled. A trial's id is `enrol|test`.
 """
 
 from pathlib import Path
-from typing import Literal
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import check_clip_name, read_csv, write_csv
-from tonestack.base.section import Section
+from tonestack.settings.data_config import VerifyParams
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 FILE = "trials.csv"  # below folds/<name>/: clip_id, label (1, 0 or blank), enrol, test, fold (-1: test only)
 COLUMNS = ["clip_id", "label", "enrol", "test", "fold"]
 MARK = "|"
-
-
-class VerifyParams(Section):
-    """Settings of the task `verify`: trials drawn where no list gives any, adaptive s-norm, the calibration's prior."""
-
-    trials: int = Field(2000, ge=2, description="drawn a fold, half of them of one speaker")
-    seed: int = Field(0, ge=0)
-    cohort: Literal["clips", "speakers"] = Field("clips", description="s-norm compares with single clips, or means")
-    cohort_size: int = Field(1000, ge=2, description="training clips drawn for the cohort, at most")
-    top: int = Field(300, ge=2, description="s-norm looks at so many of the cohort's best scores")
-    prior: float = Field(0.5, gt=0, lt=1, description="how likely one speaker is before anything is heard")
-
-    def settings(self) -> dict[str, object]:
-        """Return what the tables depend on, beside their rows."""
-        return self.model_dump(include={"seed", "cohort", "cohort_size", "top"})
 
 
 def read_list(path: Path) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from tonestack.ensemble.problem import targets_of
 from tonestack.ensemble.tables import Tables
 from tonestack.features import store
 from tonestack.labels import corrections, folds
-from tonestack.report.settings import ReportParams
+from tonestack.settings.data_config import ReportParams
 from tonestack.tables import oof
 from tonestack.tables.metrics import Metric, resolve
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from tonestack.base.console import bar
 from tonestack.base.files import atomic, file_hash
 from tonestack.features import audio
-from tonestack.features.audio import AudioParams, BadAudio
+from tonestack.features.audio import BadAudio
 from tonestack.features.frontends import logmel
 from tonestack.report.material import Material
+from tonestack.settings.data_config import AudioParams
 from tonestack.training import queue
 
 import joblib

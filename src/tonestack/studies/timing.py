@@ -15,7 +15,7 @@ from typing import Any
 
 from tonestack.base import parts
 from tonestack.config.call import Experiment, Run
-from tonestack.config.layers import ModelConfig, part_params
+from tonestack.config.layers import part_params
 from tonestack.ensemble import nested_cv, searches, stacking
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import Problem
@@ -23,6 +23,7 @@ from tonestack.ensemble.stacking import Inputs, Rows
 from tonestack.features import store
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import Labels
+from tonestack.settings.model_config import ModelConfig
 from tonestack.tables.competition import Competition
 from tonestack.tables.metrics import resolve
 from tonestack.training import queue

@@ -17,7 +17,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from tonestack.config.call import Run
-    from tonestack.config.layers import DataConfig, FoldParams
+    from tonestack.settings.data_config import DataConfig, FoldParams
     from tonestack.training.queue import FoldJob
 
 METRICS = ("eer", "min_dcf")

@@ -5,7 +5,7 @@ copied to the device at once: so a run is the same on any device and after a res
 Only noise itself is drawn on the device. Each function takes the crops and returns new ones of the same shape.
 """
 
-from tonestack.config.layers import AugmentParams
+from tonestack.settings.model_config import AugmentParams
 
 import numpy as np
 import torch

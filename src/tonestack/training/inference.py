@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from tonestack.config.layers import ModelConfig
+from tonestack.networks.layers import Tagger
+from tonestack.settings.model_config import ModelConfig
 from tonestack.training.crops import Clips, even_starts
-from tonestack.training.layers import Tagger
 from tonestack.training.step import Pieces, autocast
 
 import numpy as np

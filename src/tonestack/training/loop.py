@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint
-from tonestack.config.layers import ModelConfig, TrainingParams
+from tonestack.networks.layers import Tagger
+from tonestack.networks.losses import AnyLoss, EmbeddingLoss
+from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.training.augment import draw
 from tonestack.training.checkpoint import Average, History, Own, State
 from tonestack.training.crops import Clips, Place, random_starts, sent
-from tonestack.training.layers import Tagger
-from tonestack.training.losses import AnyLoss, EmbeddingLoss
 from tonestack.training.step import Recorded, Step, make_optimizer, make_step
 
 import torch

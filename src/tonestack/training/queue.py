@@ -16,10 +16,10 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_json
 from tonestack.config import rows
 from tonestack.config.call import Experiment, Run
-from tonestack.features.audio import AudioParams
 from tonestack.features.store import Store
 from tonestack.labels import folds, revisions, training_labels
 from tonestack.labels.training_labels import Labels
+from tonestack.settings.data_config import AudioParams
 from tonestack.settings.words import parse_folds
 from tonestack.tables.competition import Competition
 

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from tonestack.base.errors import UserError
 from tonestack.base.workers import keep_freed_memory
-from tonestack.config.layers import ModelConfig, TrainingParams
+from tonestack.networks.layers import Network, Tagger
+from tonestack.networks.losses import AnyLoss, EmbeddingLoss
+from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.training.augment import Draws, augment, mixup
-from tonestack.training.layers import Network, Tagger
-from tonestack.training.losses import AnyLoss, EmbeddingLoss
 
 import torch
 from torch import Tensor

@@ -16,6 +16,7 @@ from tonestack.base.files import file_hash, read_json, write_json, write_text
 from tonestack.competition.demo.voices import formant
 from tonestack.competition.readers import voxceleb1
 from tonestack.labels import trials
+from tonestack.settings.data_config import VerifyParams
 from tonestack.tables.competition import Competition
 
 import joblib
@@ -106,6 +107,6 @@ def _write_lists(params: Params, root: Path) -> None:
     first = params.speakers - params.listed
     names = [(_clip(s, v, n), f"{s}", f"{s}/{v}") for s, v, n in every if s >= first]
     clips = pd.DataFrame(names, columns=["clip_id", "label", "group"]).assign(fold=0)
-    drawn = trials.draw(clips, trials.VerifyParams(trials=PER_LIST, seed=params.voice_seed))
+    drawn = trials.draw(clips, VerifyParams(trials=PER_LIST, seed=params.voice_seed))
     lines = zip(drawn["label"], drawn["enrol"], drawn["test"], strict=True)
     write_text(root / "veri_test.txt", "".join(" ".join(line) + "\n" for line in lines))

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tonestack.base import journals
-from tonestack.ensemble.blends import Blend, BlendParams, equal
+from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import log_loss
+from tonestack.settings.data_config import BlendParams
 from tonestack.tables.metrics import mean
 
 import numpy as np

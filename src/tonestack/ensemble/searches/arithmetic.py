@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from tonestack.ensemble.blends import Blend, BlendParams, equal
+from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.problem import Problem
+from tonestack.settings.data_config import BlendParams
 
 COMPLEXITY = 1  # nothing is chosen
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from tonestack.ensemble.blends import Blend, BlendParams
+from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.problem import Problem
+from tonestack.settings.data_config import BlendParams
 
 import numpy as np
 

@@ -6,8 +6,9 @@ the weights; for p -> 0 it is a log-linear pool (Hinton 2002, products of expert
 
 from pathlib import Path
 
-from tonestack.ensemble.blends import Blend, BlendParams, from_sum
+from tonestack.ensemble.blends import Blend, from_sum
 from tonestack.ensemble.problem import BLAS, Problem
+from tonestack.settings.data_config import BlendParams
 from tonestack.tables.metrics import indicator
 
 import numpy as np

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from tonestack.ensemble import fusion
-from tonestack.ensemble.blends import BlendParams
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.problem import Problem
+from tonestack.settings.data_config import BlendParams
 
 COMPLEXITY = 10
 ROWS = ("scores",)

@@ -5,9 +5,10 @@ Minimises log loss by L-BFGS. The family is the geometric mean (p = 1 for indepe
 
 from pathlib import Path
 
-from tonestack.ensemble.blends import Blend, BlendParams, from_sum
+from tonestack.ensemble.blends import Blend, from_sum
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches.log_loss import _sigmoid_part, _softmax_part
+from tonestack.settings.data_config import BlendParams
 from tonestack.tables.metrics import indicator
 
 import numpy as np

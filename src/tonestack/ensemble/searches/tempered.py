@@ -7,9 +7,10 @@ temperature of its own least log loss first, then the weights are fitted on the 
 
 from pathlib import Path
 
-from tonestack.ensemble.blends import Blend, BlendParams, tempered, to_summand
+from tonestack.ensemble.blends import Blend, tempered, to_summand
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches.log_loss import loss_and_slope, minimise
+from tonestack.settings.data_config import BlendParams
 from tonestack.tables.metrics import indicator, resolve
 
 import numpy as np

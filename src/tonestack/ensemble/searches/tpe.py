@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from tonestack.ensemble.blends import Blend, BlendParams
+from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import _optuna
+from tonestack.settings.data_config import BlendParams
 
 import optuna
 

@@ -4,7 +4,8 @@ One model of all classes where a clip has one label (as system 4 of FSDKaggle201
 against the rest where it may have several.
 """
 
-from tonestack.ensemble.stacking import Fitted, Inputs, Rows, StackParams, inner_split, pool, pooled, probabilities
+from tonestack.ensemble.stacking import Fitted, Inputs, Rows, inner_split, pool, pooled, probabilities
+from tonestack.settings.data_config import StackParams
 
 import lightgbm as lgb
 import numpy as np

@@ -5,7 +5,8 @@ Multinomial where a clip has one label, one regression a class where it may have
 
 from dataclasses import asdict, dataclass, replace
 
-from tonestack.ensemble.stacking import Fitted, Inputs, Rows, StackParams, inner_split, pool, pooled, probabilities
+from tonestack.ensemble.stacking import Fitted, Inputs, Rows, inner_split, pool, pooled, probabilities
+from tonestack.settings.data_config import StackParams
 
 import numpy as np
 from scipy.optimize import minimize

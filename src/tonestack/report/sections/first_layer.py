@@ -6,11 +6,11 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic, file_hash
-from tonestack.config.layers import ModelConfig
 from tonestack.features.store import Store
+from tonestack.networks import weights
 from tonestack.report.blocks import Block, Picture
 from tonestack.report.material import Material
-from tonestack.training import weights
+from tonestack.settings.model_config import ModelConfig
 
 import numpy as np
 

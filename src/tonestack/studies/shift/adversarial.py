@@ -2,23 +2,12 @@
 
 from dataclasses import dataclass
 
-from tonestack.base.section import Section
+from tonestack.settings.data_config import ShiftParams
 
 import numpy as np
 from joblib import Parallel, delayed
-from pydantic import Field
 
 LEAST = 20  # clips a side, below which nothing is said
-
-
-class ShiftParams(Section):
-    """Settings of the `shift` stage."""
-
-    folds: int = Field(5, ge=2, description="folds of the cross-validation that tells the sets apart")
-    rounds: int = Field(60, ge=1, description="trees of the classifier")
-    features: int = Field(12, ge=1, description="most telling statistics that are shown")
-    neighbours: int = Field(5, ge=1, description="clips that each clip is compared with, to find near-duplicates")
-    similar: float = Field(0.9, gt=0, le=1, description="least correlation of near-duplicates")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from tonestack.config import layers
 from tonestack.features import clip_statistics
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import inner_part
+from tonestack.settings.model_config import ModelConfig
 from tonestack.training.queue import FoldJob
 
 import lightgbm as lgb
@@ -62,9 +63,7 @@ class FittedTrees:
         """Nothing is left behind."""
 
 
-def restore(
-    settings: layers.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
-) -> Trees:
+def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Trees:
     """The trees that `FittedTrees.tensors` describes."""
     params: Any = layers.part_params("models", settings.network, "network")
     return Trees(lgb.Booster(model_str=tensors["model"].numpy().tobytes().decode()), params.statistics)

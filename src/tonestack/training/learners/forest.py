@@ -7,6 +7,7 @@ from tonestack.base.errors import UserError
 from tonestack.config import layers
 from tonestack.features import clip_statistics
 from tonestack.features.store import Store
+from tonestack.settings.model_config import ModelConfig
 from tonestack.training.queue import FoldJob
 
 import numpy as np
@@ -97,9 +98,7 @@ class FittedForest:
         """Nothing is left behind."""
 
 
-def restore(
-    settings: layers.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
-) -> Forest:
+def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Forest:
     """The forest that `FittedForest.tensors` describes."""
     return Forest({key: value.numpy() for key, value in tensors.items()})
 

@@ -11,13 +11,14 @@ from tonestack.base.files import write_text
 from tonestack.config import layers
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import inner_part
-from tonestack.training import weights
+from tonestack.networks import weights
+from tonestack.networks.layers import Network, Normalise, Tagger, count_parameters
+from tonestack.networks.losses import AnyLoss, EmbeddingLoss, Loss
+from tonestack.settings.model_config import ModelConfig
 from tonestack.training.crops import Clips
 from tonestack.training.inference import ToLogProbabilities, predict
-from tonestack.training.layers import Network, Normalise, Tagger, count_parameters
 from tonestack.training.loop import TrainingSet, seed_of
 from tonestack.training.loop import fit as train
-from tonestack.training.losses import AnyLoss, EmbeddingLoss, Loss
 from tonestack.training.queue import FoldJob
 from tonestack.training.step import loss_on, outputs
 
@@ -93,7 +94,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def build_model(settings: layers.ModelConfig, store: Store, n_classes: int) -> Tagger:
+def build_model(settings: ModelConfig, store: Store, n_classes: int) -> Tagger:
     """Build the network behind its input normalisation (waveforms are only scaled)."""
     module = parts.find("models", settings.network["name"])
     params = layers.part_params("models", settings.network, "network")
@@ -103,7 +104,7 @@ def build_model(settings: layers.ModelConfig, store: Store, n_classes: int) -> T
     return Tagger(normalise, module.build(params, store.width, n_classes))
 
 
-def start_from_published(model: Tagger, settings: layers.ModelConfig) -> None:
+def start_from_published(model: Tagger, settings: ModelConfig) -> None:
     """Fill in published weights where the model knows of any (`pretrain(network, params)` in its module)."""
     pretrain = getattr(parts.find("models", settings.network["name"]), "pretrain", None)
     if pretrain:
@@ -113,7 +114,7 @@ def start_from_published(model: Tagger, settings: layers.ModelConfig) -> None:
 class RestoredNetwork:
     """A network read back from its file, for the clips of any store of its frontend."""
 
-    def __init__(self, settings: layers.ModelConfig, model: Tagger, task: str, device: torch.device) -> None:
+    def __init__(self, settings: ModelConfig, model: Tagger, task: str, device: torch.device) -> None:
         self.settings, self.model, self.device = settings, model, device
         self.task = parts.find("tasks", task)
 
@@ -129,7 +130,7 @@ class RestoredNetwork:
 
 
 def restore(
-    settings: layers.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+    settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
 ) -> RestoredNetwork:
     """The network that `FittedNetwork.tensors` describes; all it needs is in the file, nothing is fetched."""
     model = rebuild(settings, tensors, classes).to(device)
@@ -138,7 +139,7 @@ def restore(
     return RestoredNetwork(settings, model, task, device)
 
 
-def rebuild(settings: layers.ModelConfig, tensors: dict[str, Tensor], classes: int) -> Tagger:
+def rebuild(settings: ModelConfig, tensors: dict[str, Tensor], classes: int) -> Tagger:
     """The network of a file of weights, on the CPU."""
     elsewhere = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in settings.network}
     params = layers.part_params("models", settings.network | elsewhere, "network")
@@ -178,7 +179,7 @@ def unit_embeddings(job: FoldJob, store: Store, clips: Clips) -> np.ndarray:
 
 
 def _embedded(
-    model: Tagger, clips: Clips, settings: layers.ModelConfig, frame_rate: float, finish: ToLogProbabilities
+    model: Tagger, clips: Clips, settings: ModelConfig, frame_rate: float, finish: ToLogProbabilities
 ) -> np.ndarray:
     """Plain mean over test-time crops of `finish(embedding)` (N, D); NaN rows without audio."""
     plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,)})
@@ -218,7 +219,7 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
     return train(model, loss, data, settings, seed, _state_path(job), inner, report).epochs
 
 
-def build_loss(settings: layers.ModelConfig, network: Network, n_classes: int, device: torch.device) -> AnyLoss:
+def build_loss(settings: ModelConfig, network: Network, n_classes: int, device: torch.device) -> AnyLoss:
     """Build the loss; one with parameters of its own fits the network's embedding and lies on its device."""
     module = parts.find("losses", settings.loss["name"])
     params = layers.part_params("losses", settings.loss, "loss")
@@ -241,7 +242,7 @@ def _part(data: TrainingSet, chosen: torch.Tensor) -> TrainingSet:
     return replace(data, rows=data.rows[chosen], targets=data.targets[chosen], weights=data.weights[chosen])
 
 
-def _inner_loss(inner: TrainingSet, loss: AnyLoss, settings: layers.ModelConfig) -> Callable[[Tagger], float]:
+def _inner_loss(inner: TrainingSet, loss: AnyLoss, settings: ModelConfig) -> Callable[[Tagger], float]:
     """The training loss on one centred crop of every inner clip."""
 
     def measure(model: Tagger) -> float:

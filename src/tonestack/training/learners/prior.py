@@ -5,6 +5,7 @@ from typing import Any
 
 from tonestack.config import layers
 from tonestack.features.store import Store
+from tonestack.settings.model_config import ModelConfig
 from tonestack.training.queue import FoldJob
 
 import numpy as np
@@ -50,9 +51,7 @@ class Shares:
         return np.log(np.tile(self.whole, (len(clip_ids), 1)))
 
 
-def restore(
-    settings: layers.ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
-) -> Shares:
+def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Shares:
     """The shares for recordings outside the clip table, whose columns are not known."""
     return Shares(tensors["shares"][0].numpy())
 

@@ -9,18 +9,18 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, write_text
 from tonestack.config import layers
-from tonestack.config.layers import ModelConfig
 from tonestack.features.frontends import _spectrogram as sg
 from tonestack.features.store import Store
+from tonestack.networks import weights
+from tonestack.networks.layers import count_parameters
+from tonestack.networks.losses import Loss
+from tonestack.networks.models import siamese
+from tonestack.settings.model_config import ModelConfig
 from tonestack.tables import votes
-from tonestack.training import weights
 from tonestack.training.checkpoint import Average, History, State
 from tonestack.training.crops import Clips, random_starts
-from tonestack.training.layers import count_parameters
 from tonestack.training.learners.network import choose_device
 from tonestack.training.loop import check_losses, learning_rate, seed_of
-from tonestack.training.losses import Loss
-from tonestack.training.models import siamese
 from tonestack.training.queue import FoldJob
 from tonestack.training.step import autocast, make_optimizer
 from tonestack.training.voices.episodes import Batch, Voices, cut, draw_batch, join_short

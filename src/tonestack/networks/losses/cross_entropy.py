@@ -1,7 +1,7 @@
 """Cross-entropy against class probabilities, with label smoothing and one weight a clip."""
 
 from tonestack.base.section import Section
-from tonestack.training.losses import weighted_mean
+from tonestack.networks.losses import weighted_mean
 
 import torch.nn.functional as F
 from pydantic import Field

@@ -6,7 +6,7 @@ clips so. Unverified is a clip whose weight is below `trusted`: give `training.s
 """
 
 from tonestack.base.section import Section
-from tonestack.training.losses import doubtful, weighted_mean
+from tonestack.networks.losses import doubtful, weighted_mean
 
 from pydantic import Field
 from torch import Tensor, where

@@ -5,7 +5,7 @@ A larger gamma and a shift on the absent side bear with labels that are missing.
 """
 
 from tonestack.base.section import Section
-from tonestack.training.losses import weighted_mean
+from tonestack.networks.losses import weighted_mean
 
 import torch
 from pydantic import Field

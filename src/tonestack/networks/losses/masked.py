@@ -5,7 +5,7 @@ clip whose weight is below `trusted`: give `training.source_weights` such as {gi
 """
 
 from tonestack.base.section import Section
-from tonestack.training.losses import doubtful, weighted_mean
+from tonestack.networks.losses import doubtful, weighted_mean
 
 import torch
 import torch.nn.functional as F

@@ -6,7 +6,7 @@ It takes the logits of a cosine classifier (`layers.CosineClassifier`), which ar
 import math
 
 from tonestack.base.section import Section
-from tonestack.training.losses import weighted_mean
+from tonestack.networks.losses import weighted_mean
 
 import torch
 import torch.nn.functional as F

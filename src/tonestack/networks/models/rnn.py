@@ -3,7 +3,7 @@
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.training.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
 
 from pydantic import Field
 from torch import Tensor, nn

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
-from tonestack.training.layers import Network, Pool, PoolingName, dense_head
-from tonestack.training.models.timm_backbone import Maps, load_weights
+from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.models.timm_backbone import Maps, load_weights
 
 import timm
 import torch.nn.functional as F

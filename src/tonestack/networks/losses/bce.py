@@ -1,7 +1,7 @@
 """Binary cross-entropy a class, with label smoothing and one weight a clip; also for single-label tagging."""
 
 from tonestack.base.section import Section
-from tonestack.training.losses import doubtful, weighted_mean
+from tonestack.networks.losses import doubtful, weighted_mean
 
 from pydantic import Field
 from torch import Tensor, where

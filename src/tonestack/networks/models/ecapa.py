@@ -9,7 +9,7 @@ by 2, 3 and 4; frames of padding are masked, so that an embedding does not depen
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.training.layers import CosineClassifier, Network
+from tonestack.networks.layers import CosineClassifier, Network
 
 import torch
 from pydantic import Field, PositiveInt, model_validator

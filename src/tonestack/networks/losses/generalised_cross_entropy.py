@@ -1,7 +1,7 @@
 """Generalised cross-entropy (Zhang & Sabuncu 2018): between cross-entropy (q -> 0) and mean absolute error (q = 1)."""
 
 from tonestack.base.section import Section
-from tonestack.training.losses import weighted_mean
+from tonestack.networks.losses import weighted_mean
 
 from pydantic import Field
 from torch import Tensor

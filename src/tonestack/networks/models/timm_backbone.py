@@ -5,8 +5,8 @@ from typing import Any
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.section import Section
-from tonestack.training import weights
-from tonestack.training.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks import weights
+from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
 
 import timm
 import torch

@@ -5,7 +5,7 @@ numbers can be compared; `cross_entropy` on the logits is what was meant.
 """
 
 from tonestack.base.section import Section
-from tonestack.training.losses import weighted_mean
+from tonestack.networks.losses import weighted_mean
 
 import torch.nn.functional as F
 from torch import Tensor

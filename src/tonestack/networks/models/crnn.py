@@ -1,7 +1,7 @@
 """CRNN: convolutions shrink frequency and time, a bidirectional GRU reads the sequence (Cakir et al. 2017)."""
 
 from tonestack.base.section import Section
-from tonestack.training.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn

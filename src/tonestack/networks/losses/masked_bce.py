@@ -9,8 +9,8 @@ such as {given: 0.6}.
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.training.losses import doubtful, weighted_mean
-from tonestack.training.losses.bce import smoothed
+from tonestack.networks.losses import doubtful, weighted_mean
+from tonestack.networks.losses.bce import smoothed
 
 from pydantic import Field
 from torch import Tensor, zeros_like

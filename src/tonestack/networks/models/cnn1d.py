@@ -5,7 +5,7 @@ as it does on a log-mel spectrogram; the blocks are 1D and halve time.
 """
 
 from tonestack.base.section import Section
-from tonestack.training.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
 
 import torch
 from pydantic import Field, PositiveInt

@@ -8,7 +8,7 @@ goes the same way back. As a model config of its own it also trains as a classif
 from itertools import pairwise
 
 from tonestack.base.section import Section
-from tonestack.training.layers import Network
+from tonestack.networks.layers import Network
 
 import torch.nn.functional as F
 from pydantic import Field

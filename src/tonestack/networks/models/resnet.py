@@ -1,7 +1,7 @@
 """Residual network of basic blocks (He et al. 2016) with optional squeeze-excitation (Hu et al. 2018)."""
 
 from tonestack.base.section import Section
-from tonestack.training.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn

@@ -8,7 +8,7 @@ dense layer of 1,024 with SELU; the large one three convolutions a block and 4,0
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.training.layers import ActivationName, Network, Pool, PoolingName, activation, dense_head
+from tonestack.networks.layers import ActivationName, Network, Pool, PoolingName, activation, dense_head
 
 from pydantic import Field, PositiveInt
 from torch import nn

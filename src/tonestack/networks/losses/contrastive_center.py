@@ -8,7 +8,7 @@ lambda/2 x sum_i intra_i / (sum_i inter_i + delta), one ratio for the batch. Cen
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.training.losses import EmbeddingLoss, weighted_mean
+from tonestack.networks.losses import EmbeddingLoss, weighted_mean
 
 import torch
 import torch.nn.functional as F
