@@ -23,13 +23,13 @@ import pseudo_label
 import train
 from tonestack.base import parts
 from tonestack.base.files import write_json
-from tonestack.cleaning.methods import KEEP, RELABEL
 from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import scoring
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
-from tonestack.labels import folds, revisions, training_labels
+from tonestack.labels import revisions
+from tonestack.tables.decisions import KEEP, RELABEL
 from tonestack.tables.metrics import resolve
 
 RESULTS = Path(__file__).parent / "results"
@@ -67,37 +67,37 @@ def one_demo(asked: dict[str, str], seed: int, rest: list[str]) -> list[dict[str
         f"clean.judge=[clip_forest,{model}]",
     ]
     words += ["clean.settings.self_verification.threshold=0.6", f"pseudo.models=[{model}]", "pseudo.rounds=2"]
-    run = Run.from_arguments(["data=demo", "preset=quick", *words, *rest])
-    make_folds.run(run)
-    decided = run.plain()  # every fold, and none of the settings that were typed for the model
+    call = Call.from_arguments(["data=demo", "preset=quick", *words, *rest])
+    make_folds.run(call)
+    decided = call.plain()  # every fold, and none of the settings that were typed for the model
     made = clean_labels.run(decided)
-    truth = write_truth(run)
-    low, high = test_score(run, "r0"), test_score(run, "truth")
+    truth = write_truth(call)
+    low, high = test_score(call, "r0"), test_score(call, "truth")
 
     def line(method: str, score: float, **more: float) -> dict[str, object]:
         return {"method": method, **more, "test": score, "gap closed": (score - low) / (high - low)}
 
     lines: list[dict[str, object]] = [{"method": "r0", "test": low}, {"method": "truth", "test": high}]
-    lines += [line(name, test_score(run, name), **judged(run, name, truth)) for name in made]
-    lines += [line(f"r0, {loss} loss", test_score(run, "r0", loss, changed)) for loss, changed in LOSSES.items()]
+    lines += [line(name, test_score(call, name), **judged(call, name, truth)) for name in made]
+    lines += [line(f"r0, {loss} loss", test_score(call, "r0", loss, changed)) for loss, changed in LOSSES.items()]
     last = pseudo_label.make(decided, "agree")[-1]
-    return [*lines, line("agree, pseudo-labels twice", test_score(run, last), **judged(run, last, truth))]
+    return [*lines, line("agree, pseudo-labels twice", test_score(call, last), **judged(call, last, truth))]
 
 
-def write_truth(run: Run) -> pd.Series:
+def write_truth(call: Call) -> pd.Series:
     """The revision `truth`: every clip with its true label. Evaluation alone reads it."""
-    table = folds.read(run.folds)
-    known = pd.read_csv(run.root / "truth.csv", dtype=str).set_index("fname")["label"]
-    rows = training_labels.read_revision(run.folds, "r0")
+    table = call.labels.folds
+    known = pd.read_csv(call.root / "truth.csv", dtype=str).set_index("fname")["label"]
+    rows = call.labels.revision("r0")
     rows = rows.assign(label=rows["clip_id"].map(known), source="verified")
-    revisions.write(run.folds, "truth", rows, pd.DataFrame(), {"parent": "r0", "method": "the truth"})
-    (run.folds / "truth.decisions.csv").unlink()
+    revisions.write(call.folds, "truth", rows, pd.DataFrame(), {"parent": "r0", "method": "the truth"})
+    (call.folds / "truth.decisions.csv").unlink()
     return table["clip_id"].map(known)
 
 
-def judged(run: Run, revision: str, truth: pd.Series) -> dict[str, float]:
+def judged(call: Call, revision: str, truth: pd.Series) -> dict[str, float]:
     """Precision and recall of "this label is right" and of "wrong", AUC, accuracy of new labels; unverified clips."""
-    decided = revisions.read_decisions(run.folds, revision)
+    decided = revisions.read_decisions(call.folds, revision)
     if decided is None:
         raise ValueError(f"{revision} has no decisions")
     doubtful = (decided["verified"] == 0).to_numpy()
@@ -113,15 +113,15 @@ def judged(run: Run, revision: str, truth: pd.Series) -> dict[str, float]:
     }
 
 
-def test_score(run: Run, revision: str, variant: str | None = None, changed: dict[str, Any] | None = None) -> float:
+def test_score(call: Call, revision: str, variant: str | None = None, changed: dict[str, Any] | None = None) -> float:
     """Test metric of the models trained on a revision, folds combined."""
-    overrides = layers.merge([("", run.words.overrides), ("", changed or {})])
-    chosen = run.but(revision=revision, variant=variant, overrides=overrides)
+    overrides = layers.merge([("", call.words.overrides), ("", changed or {})])
+    chosen = call.but(revision=revision, variant=variant, overrides=overrides)
     name = train.run(chosen)[0].name
-    if run.scoring is None:
+    if call.scoring is None:
         raise ValueError("the demo has no scoring table")
-    tables = Tables.of(run, [name])
-    wanted = scoring.read(run.scoring, tables.classes, tables.task).assign(usage="Private")
+    tables = Tables.of(call, [name])
+    wanted = scoring.read(call.scoring, tables.classes, tables.task).assign(usage="Private")
     metric = resolve(tables.metric)
     return scoring.score(metric, tables.test(name), tables.test_ids, wanted, tables.classes, tables.task)["private"]
 

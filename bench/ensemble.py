@@ -23,7 +23,7 @@ import score
 import stack
 import submit
 from tonestack.base.files import read_json, write_json
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble.blends import row_normal
 from tonestack.tables.oof import write_fold
 
@@ -98,12 +98,12 @@ def measure(size: str) -> dict[str, float]:
         return found
 
 
-def timed(verb: Callable[[Run], object]) -> float:
+def timed(verb: Callable[[Call], object]) -> float:
     """Seconds of one stage, its words swallowed."""
-    run = Run.from_arguments(["data=fsdkaggle2018", "name=toy", f"root={os.environ['TONESTACK_HOME']}/input"])
+    call = Call.from_arguments(["data=fsdkaggle2018", "name=toy", f"root={os.environ['TONESTACK_HOME']}/input"])
     started = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        verb(run)
+        verb(call)
     return time.perf_counter() - started
 
 

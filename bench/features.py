@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from _measure import FSDMINI, in_turn, peak_memory, report
-from tonestack.config.call import Run
+from tonestack.base import workers
+from tonestack.config.call import Call
 from tonestack.features import store
 from tonestack.tables.competition import Competition
-from tonestack.training import queue
 
 import librosa
 import numpy as np
@@ -49,17 +49,17 @@ def by_librosa(path: Path, spec: dict[str, Any]) -> np.ndarray:
 def competition(clips: int) -> tuple[Competition, str]:
     """Some training clips of the real recordings, or of the demo where there are none."""
     if FSDMINI.is_dir():
-        found, about = Run.from_arguments(["data=fsdkaggle2018", f"root={FSDMINI}"]).competition(), "real recordings"
+        found, about = Call.from_arguments(["data=fsdkaggle2018", f"root={FSDMINI}"]).competition(), "real recordings"
     else:
         print(f"features: {FSDMINI} is not there; taking the synthesised demo")
-        found, about = Run.from_arguments(["data=demo"]).competition(), "synthesised wav files"
+        found, about = Call.from_arguments(["data=demo"]).competition(), "synthesised wav files"
     chosen = found.train.sample(min(clips, len(found.train)), random_state=0)
     return replace(found, train=chosen, test=found.test.iloc[:0]), about
 
 
 def prepared(found: Competition, spec: dict[str, Any], cores: int) -> store.Store:
     """Ours, into a cache of its own."""
-    audio = Run.from_arguments(["data=fsdkaggle2018"]).data.audio
+    audio = Call.from_arguments(["data=fsdkaggle2018"]).data.audio
     frontend = {"name": "logmel", "sample_rate": RATE, **spec}
     with tempfile.TemporaryDirectory() as folder:
         store.prepare(found, [frontend], audio, Path(folder), cores, progress=False)
@@ -81,7 +81,7 @@ def check(ours: store.Store, found: Competition, spec: dict[str, Any]) -> float:
 
 def measure(found: Competition, kind: str, rounds: int) -> dict[str, Any]:
     """One line of the table: seconds of every side and what ours gains."""
-    spec, cores = SPECS[kind], queue.cores()
+    spec, cores = SPECS[kind], workers.cores()
     paths = [found.root / path for path in found.train["path"]]
     by_soundfile(paths[0], spec), by_librosa(paths[0], spec)  # librosa compiles on its first call
     ours = prepared(found, spec, cores)  # and the worker processes start
@@ -110,7 +110,7 @@ def main(clips: int = 998, rounds: int = 2) -> None:
     found, about = competition(clips)
     rows = [measure(found, kind, rounds) for kind in SPECS]
     result = {
-        "about": f"{len(found.train)} clips ({about}), {queue.cores()} cores; the loops as they are written, on one",
+        "about": f"{len(found.train)} clips ({about}), {workers.cores()} cores; the loops as they are written, on one",
         "ratio": rows[0]["ratio"],
         "ratio_fast_preset": rows[1]["ratio"],
         "peak_gib": peak_memory(),

@@ -237,13 +237,13 @@ def measure_model(bench: Bench, data: TrainingSet, name: str, compile: str, rate
 
 def refuse_waiting(bench: Bench, data: TrainingSet, name: str, compile: str) -> None:
     """End the benchmark where a step makes the host wait for the device; an epoch's first step may."""
-    run = epochs_of(bench, data, name, compile, 0)
+    call = epochs_of(bench, data, name, compile, 0)
     for _ in range(6):
-        next(run)
+        next(call)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(6):
-            next(run)
+            next(call)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -283,9 +283,9 @@ def streams(bench: Bench, data: TrainingSet, name: str, compile: str, folds: int
     def work(steps: int) -> Tensor:
         losses = []
         for _ in range(steps):
-            for run, stream in zip(runs, own, strict=True):
+            for call, stream in zip(runs, own, strict=True):
                 with torch.cuda.stream(stream) if stream else nullcontext():
-                    losses.append(next(run))
+                    losses.append(next(call))
         return torch.stack([loss.detach().cpu() for loss in losses[-folds:]])
 
     return work
@@ -373,14 +373,14 @@ def _hear(worker: subprocess.Popen[bytes], word: bytes) -> None:
 def be_worker(bench: Bench) -> None:
     """One process of `processes`: warm up, say so, wait for the start, make the steps, say so."""
     data = made_set(bench.number("clips"), bench.device)
-    run = epochs_of(bench, data, bench.words["model"], bench.words["compile"], int(bench.words["fold"] or 0))
+    call = epochs_of(bench, data, bench.words["model"], bench.words["compile"], int(bench.words["fold"] or 0))
     for _ in range(6):
-        next(run)
+        next(call)
     bench.wait()
     print("ready", flush=True)
     sys.stdin.readline()
     for _ in range(bench.number("epochs")):
-        next(run)
+        next(call)
     bench.wait()
     print("done", flush=True)
 
@@ -441,7 +441,7 @@ def _small_row(bench: Bench, data: TrainingSet) -> dict[str, Any]:
 def _same_in_turns(bench: Bench, data: TrainingSet) -> bool:
     together = streams(bench, data, "tiny", "none", 2)(3)
     alone = [epochs_of(bench, data, "tiny", "none", seed) for seed in range(2)]
-    return torch.equal(together, torch.stack([[next(run) for _ in range(3)][-1] for run in alone]))
+    return torch.equal(together, torch.stack([[next(call) for _ in range(3)][-1] for call in alone]))
 
 
 def _same_batched(bench: Bench) -> bool:

@@ -25,8 +25,9 @@ import json, resource, sys, time
 from pathlib import Path
 sys.path.insert(0, {source!r})
 import librosa, parselmouth
-from tonestack.audio import AudioParams, decode_clip, resample
-from tonestack.frontends import story
+from tonestack.features.audio import decode_clip, resample
+from tonestack.features.frontends import story
+from tonestack.settings.data_config import AudioParams
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 names = ["f0", "centroid", "contrast", "mfcc", "spectrogram", "lsf"]
 frontend = story.Frontend(story.Params.parse({{"features": names}}, "bench"))

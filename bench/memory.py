@@ -29,11 +29,11 @@ BLEND = """
 import json, resource, sys, time
 sys.path.insert(0, {source!r})
 import blend
-from tonestack.run import Run
+from tonestack.config.call import Call
 started = time.monotonic()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-run = Run.from_arguments(["data=fsdkaggle2018", "name=big", "root={home}/input", "blend.searches={searches}", *{words}])
-blend.run(run)
+words = ["data=fsdkaggle2018", "name=big", "root={home}/input", "blend.searches={searches}", *{words}]
+blend.run(Call.from_arguments(words))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(json.dumps({{"seconds": time.monotonic() - started, "peak_gib": peak, "imports_gib": before}}))
 """

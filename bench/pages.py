@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 import report
 from ensemble import SIZES, competition  # type: ignore[import-not-found,unused-ignore]
 from tonestack.base.files import write_json
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 
 RESULT = Path(__file__).parent / "results" / "pages.json"
 RECORDINGS, RATE = 200, 44_100  # distinct ones: the clips are links to them, with a hash each
@@ -39,13 +39,15 @@ def recordings(root: Path, names: list[tuple[str, str]]) -> None:
         os.link(root / "made" / f"{i % RECORDINGS}.wav", root / f"audio_{part}" / name)
 
 
-def store(run: Run) -> None:
+def store(call: Call) -> None:
     """The table of a feature store, so that every clip counts as a recording of its own."""
     from tonestack.base.files import write_parquet
     from tonestack.report.material import Material
 
-    clips = Material(run).clips[["clip_id", "part"]].assign(offset=0, frames=0, seconds=6.8, status="ok", reason="")
-    write_parquet(run.cache / "logmel-0" / "clips.parquet", clips.assign(audio_hash=[f"{i:032x}" for i in clips.index]))
+    clips = Material(call).clips[["clip_id", "part"]].assign(offset=0, frames=0, seconds=6.8, status="ok", reason="")
+    write_parquet(
+        call.cache / "logmel-0" / "clips.parquet", clips.assign(audio_hash=[f"{i:032x}" for i in clips.index])
+    )
 
 
 def opening(page: Path) -> float | None:
@@ -78,19 +80,19 @@ def main() -> None:
         competition(home, models, clips, test, classes)
         names = [("train", f"a{i:05d}.wav") for i in range(clips)] + [("test", f"t{i:05d}.wav") for i in range(test)]
         recordings(home / "input", names)
-        run = Run.from_arguments(["data=fsdkaggle2018", f"root={home / 'input'}", "name=toy"])
-        store(run)
+        call = Call.from_arguments(["data=fsdkaggle2018", f"root={home / 'input'}", "name=toy"])
+        store(call)
         for name in ("first s", "again s", "nothing new s"):
             if name == "again s":
-                (run.reports / "index.html").unlink()
+                (call.reports / "index.html").unlink()
             started, used = time.perf_counter(), time.process_time()
-            report.run(run)
+            report.run(call)
             found[name] = time.perf_counter() - started
             found[f"{name}, processor"] = time.process_time() - used
-        for page in sorted(run.reports.glob("*.html")):
+        for page in sorted(call.reports.glob("*.html")):
             found[f"{page.name} MB"] = page.stat().st_size / 1e6
             found[f"{page.name} opens s"] = opening(page)
-        found["folder MB"] = sum(path.stat().st_size for path in run.reports.rglob("*")) / 1e6
+        found["folder MB"] = sum(path.stat().st_size for path in call.reports.rglob("*")) / 1e6
     write_json(RESULT, found)
     print("\n".join(f"{name:24} {value:8.2f}" for name, value in found.items() if value is not None))
 

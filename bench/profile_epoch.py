@@ -16,12 +16,13 @@ from typing import Any
 from _measure import copy_bandwidth, product_peak, report
 from tonestack.base import parts
 from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.networks.layers import Normalise, Tagger, count_multiply_adds
 from tonestack.settings.model_config import ModelConfig
-from tonestack.training import loop, queue, step
+from tonestack.training import loop, step
 from tonestack.training.checkpoint import Average
 from tonestack.training.crops import Clips
+from tonestack.training.job import threads_and_jobs
 from tonestack.training.loop import TrainingSet, fit
 from tonestack.training.step import bfloat16_pays, set_up_process
 
@@ -64,9 +65,9 @@ class Timer:
         return call
 
 
-def settings_of(model: str, run: Run, steps: int) -> tuple[ModelConfig, Any]:
+def settings_of(model: str, call: Call, steps: int) -> tuple[ModelConfig, Any]:
     """A model's config for one epoch of `steps`, and its frontend."""
-    settings = run.experiment(model).config
+    settings = call.experiment(model).config
     short = settings.training.model_copy(update={"epochs": 1, "min_steps": 0})
     module = parts.find("frontends", settings.frontend["name"])
     frontend = module.Frontend(layers.part_params("frontends", settings.frontend, "frontend"))
@@ -138,9 +139,11 @@ def operators(work: Callable[[], Any], most: int = 8) -> dict[str, float]:
     return {e.key: round(e.self_cpu_time_total / total, 4) for e in events[:most]}
 
 
-def row_of(model: str, run: Run, steps: int, threads: int, peak: float, bandwidth: float, size: int) -> dict[str, Any]:
+def row_of(
+    model: str, call: Call, steps: int, threads: int, peak: float, bandwidth: float, size: int
+) -> dict[str, Any]:
     """One line of the table: milliseconds a step and their floors."""
-    settings, frontend = settings_of(model, run, steps)
+    settings, frontend = settings_of(model, call, steps)
     batch = settings.training.batch_size
     set_up_process(threads)
     torch.manual_seed(0)
@@ -173,17 +176,17 @@ def row_of(model: str, run: Run, steps: int, threads: int, peak: float, bandwidt
 
 def main(steps: int = 12) -> None:
     """Profile every network of the fast preset, write, print."""
-    run = Run.from_arguments(["data=fsdkaggle2018", "preset=fast", "device=cpu"])
-    threads = queue.threads_and_jobs(run)[0]
+    call = Call.from_arguments(["data=fsdkaggle2018", "preset=fast", "device=cpu"])
+    threads = threads_and_jobs(call)[0]
     bfloat16 = bfloat16_pays(torch.device("cpu"))
     peak = product_peak(threads, torch.bfloat16 if bfloat16 else torch.float32)
     bandwidth = copy_bandwidth(threads)
     networks = [
         name
-        for name in run.preset.models
-        if hasattr(parts.find("models", run.experiment(name).config.network["name"]), "build")
+        for name in call.preset.models
+        if hasattr(parts.find("models", call.experiment(name).config.network["name"]), "build")
     ]
-    rows = [row_of(name, run, steps, threads, peak, bandwidth, 2 if bfloat16 else 4) for name in networks]
+    rows = [row_of(name, call, steps, threads, peak, bandwidth, 2 if bfloat16 else 4) for name in networks]
     kind = "bfloat16" if bfloat16 else "float32"
     about = f"{threads} thread(s), {kind}, peak {peak:.0f} GFLOP/s, copy {bandwidth:.1f} GB/s; milliseconds a step"
     found = {row["model"]: row.pop("operators") for row in rows}

@@ -21,16 +21,16 @@ import make_folds
 import prepare
 from _measure import peak_memory, product_peak, report
 from features import SPECS, by_soundfile
-from tonestack.base import parts
-from tonestack.config.call import Run
+from tonestack.base import parts, workers
+from tonestack.config.call import Call
 from tonestack.config.layers import part_params
 from tonestack.ensemble import scoring
 from tonestack.features.store import Store
 from tonestack.networks.layers import count_multiply_adds
 from tonestack.training import queue
 from tonestack.training.crops import even_starts
+from tonestack.training.job import FoldJob, threads_and_jobs
 from tonestack.training.learners import network
-from tonestack.training.queue import FoldJob
 from tonestack.training.step import bfloat16_pays, set_up_process
 
 import joblib
@@ -65,7 +65,7 @@ class Clips(Dataset):  # type: ignore[type-arg]
 class Task:
     """What all sides share: the competition's call, a fold's job, its store and the test clips' true classes."""
 
-    run: Run
+    call: Call
     job: FoldJob
     store: Store
     truth: dict[str, int]
@@ -94,14 +94,14 @@ def task_of(home: Path, epochs: int, words: list[str]) -> Task:
     """The demo, prepared and folded below `home`."""
     os.environ["TONESTACK_HOME"] = str(home)
     words = ["reader.n_padding=0", f"training.epochs={epochs}", "training.min_steps=0", *words]
-    run = Run.from_arguments(["data=demo", "model=vgg_small", "device=cpu", *words, *PLAIN])
-    prepare.run(run)
-    make_folds.run(run)
-    made = queue.build(run, run.experiments())
-    store = Store.open(run.cache, made[0].experiment.config.frontend, run.data.audio)
-    labels = scoring.read(run.root / "test_post_competition.csv", made[0].classes, "classify")
+    call = Call.from_arguments(["data=demo", "model=vgg_small", "device=cpu", *words, *PLAIN])
+    prepare.run(call)
+    make_folds.run(call)
+    made = queue.build(call, call.experiments())
+    store = Store.open(call.cache, made[0].experiment.config.frontend, call.data.audio)
+    labels = scoring.read(call.root / "test_post_competition.csv", made[0].classes, call.task)
     truth = {clip: made[0].classes.index(label) for clip, label in zip(labels["clip_id"], labels["label"], strict=True)}
-    return Task(run, made[0], store, truth)
+    return Task(call, made[0], store, truth)
 
 
 def ours(task: Task, fold: int, threads: int) -> tuple[float, float, float]:
@@ -127,7 +127,7 @@ def side_by_side(task: Task, threads: int, folds: int) -> tuple[float, float, fl
 
 def usual(task: Task, load: Any, sources: list[Path], epochs: int) -> tuple[float, nn.Module]:
     """The usual loop: seconds of training, and the network."""
-    cores = queue.cores()
+    cores = workers.cores()
     torch.set_num_threads(cores)
     config = task.job.experiment.config.training
     data = Clips(sources, task.job.labels.targets.argmax(axis=1), task.store, task.length, load)
@@ -180,14 +180,14 @@ def spectrogram_files(task: Task, folder: Path) -> list[Path]:
 
 def measure(task: Task, epochs: int, folder: Path, by_librosa: bool) -> list[dict[str, Any]]:
     """Lines of the table: every side of one network."""
-    cores = queue.cores()
-    path_of = dict(zip(task.run.competition().train["clip_id"], task.run.competition().train["path"], strict=True))
-    recordings = [task.run.root / path_of[name] for name in task.job.labels.clip_ids]
+    cores = workers.cores()
+    path_of = dict(zip(task.call.competition().train["clip_id"], task.call.competition().train["path"], strict=True))
+    recordings = [task.call.root / path_of[name] for name in task.job.labels.clip_ids]
     spectrograms = spectrogram_files(task, folder / "spectrograms")
     params = task.job.experiment.config.training
     clips = params.plan(len(recordings))[1] * params.batch_size
     work = 3 * 2 * count_multiply_adds(task.network(), torch.zeros(1, 1, task.store.width, task.length)) / 1e9
-    found = {"ours, folds side by side": side_by_side(task, *queue.threads_and_jobs(task.run))}
+    found = {"ours, folds side by side": side_by_side(task, *threads_and_jobs(task.call))}
     found["ours, one fold, all cores"] = side_by_side(task, cores, 1)
     seconds, model = usual(task, np.load, spectrograms, epochs)
     found["DataLoader, spectrogram files"] = (seconds, usual_accuracy(task, model), peak_memory())
@@ -222,7 +222,7 @@ def main(epochs: int = 20, test: int = 600) -> None:
         rows += measure(whole, 1, Path(folder) / "whole", by_librosa=False)
     ratios = [row["ours is faster by"] for row in rows if row["side"].startswith("DataLoader")]
     result = {
-        "about": f"vgg_small, {epochs} epochs (the whole one: 1), {KIND}, {queue.cores()} cores; accuracy on "
+        "about": f"vgg_small, {epochs} epochs (the whole one: 1), {KIND}, {workers.cores()} cores; accuracy on "
         f"{len(narrow.truth)} test clips, ± {0.5 / len(narrow.truth) ** 0.5:.3f}",
         "ratio": ratios[2],
         "ratio_narrow": ratios[0],

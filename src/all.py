@@ -18,37 +18,37 @@ import submit
 import train
 from tonestack import cli
 from tonestack.cleaning import choose
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.labels import revisions
 
 
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """Run every stage in order."""
     started = time.monotonic()
-    run = run.but(revision=loop(run))
-    revisions.choose(run.folds, run.words.revision or "r0")
-    train.run(run)
-    blend.run(run)
-    stack.run(run)
-    submit.run(run)
-    if run.scoring is not None:
-        score.run(run)
-    if run.data.folds.repeats > 1:
-        repeat.run(run)
-    report.run(run)
+    call = call.but(revision=loop(call))
+    revisions.choose(call.folds, call.words.revision or "r0")
+    train.run(call)
+    blend.run(call)
+    stack.run(call)
+    submit.run(call)
+    if call.scoring is not None:
+        score.run(call)
+    if call.data.folds.repeats > 1:
+        repeat.run(call)
+    report.run(call)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"all: done in {minutes}:{seconds:02d}")
 
 
-def loop(run: Run) -> str:
+def loop(call: Call) -> str:
     """The label revision to train on: of every cleaning method, then of the rounds, the best by honest CV."""
-    if not choose.wanted(run):
-        return run.words.revision or "r0"
-    run = run.plain()
-    names = ["r0", *clean_labels.run(run)]
-    best = choose.choose(run, names)
-    rounds = pseudo_label.run(run, best)
-    return choose.choose(run, [*names, *rounds]) if rounds else best
+    if not choose.wanted(call):
+        return call.words.revision or "r0"
+    call = call.plain()
+    names = ["r0", *clean_labels.run(call)]
+    best = choose.choose(call, names)
+    rounds = pseudo_label.run(call, best)
+    return choose.choose(call, [*names, *rounds]) if rounds else best
 
 
 if __name__ == "__main__":

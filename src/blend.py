@@ -14,7 +14,7 @@ import train
 from tonestack import cli
 from tonestack.base.files import write_csv, write_json
 from tonestack.competition import submission
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import det, diversity, leaderboard, nested_cv
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.fusion import Fusion
@@ -28,12 +28,12 @@ import pandas as pd
 
 
 @alone
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """Judge every search, ship the one nested CV chooses."""
     started = time.monotonic()
-    upstream(run)
-    tables = Tables.of(run, run.data.blend.tables, run.data.blend.made)
-    stage = record(run, tables)
+    upstream(call)
+    tables = Tables.of(call, call.data.blend.tables, call.data.blend.made)
+    stage = record(call, tables)
     if stage.up_to_date():
         return
     whole: Blend | Fusion
@@ -44,11 +44,11 @@ def run(run: Run) -> None:
             stage.say(f"note: {note}")
     if unjudged:
         stage.say(f"equal weights only, no CV score: {', '.join(unjudged)} came without OOF predictions")
-        whole, by_fold = equal_mean(run, tables), None
+        whole, by_fold = equal_mean(call, tables), None
         found: dict[str, object] = {"search": "equal", "complexity": 0}
         part = tables.fold
     else:
-        chosen, part = search(run, tables, stage)
+        chosen, part = search(call, tables, stage)
         whole, by_fold, found = chosen.blend, chosen.by_fold, summary(chosen)
     rows, test = tables.blend(whole, by_fold, part)
     receipt: dict[str, object] = {
@@ -59,7 +59,7 @@ def run(run: Run) -> None:
         "power": whole.power,
         **own(whole),
     }
-    stage.finish(ship(run, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
+    stage.finish(ship(call, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
 
 
 def own(whole: Blend | Fusion) -> dict[str, object]:
@@ -69,32 +69,32 @@ def own(whole: Blend | Fusion) -> dict[str, object]:
     return {"temperatures": None if whole.temperatures is None else whole.temperatures.tolist()}
 
 
-def record(run: Run, tables: Tables) -> Stage:
+def record(call: Call, tables: Tables) -> Stage:
     """What blend was last made from."""
-    return Stage(run, "blend", tables.names, run.data.blend.model_dump())
+    return Stage(call, "blend", tables.names, call.data.blend.model_dump())
 
 
-def equal_mean(run: Run, tables: Tables) -> Blend | Fusion:
+def equal_mean(call: Call, tables: Tables) -> Blend | Fusion:
     """The blend of tables that nothing can judge."""
     if not tables.probabilities:
         return Fusion(equal(len(tables.names)))
-    power = 0.0 if run.data.fold_mean == "geometric" else 1.0
+    power = 0.0 if call.data.fold_mean == "geometric" else 1.0
     return Blend(equal(len(tables.names)), power, normalise=tables.normalise)
 
 
-def upstream(run: Run) -> None:
+def upstream(call: Call) -> None:
     """Make what blend and stack read where it is missing: the folds, and tables where there is none at all."""
-    make_folds.run(run, quiet=True)
-    if not oof.experiments(run.oof):
-        train.run(run)
+    make_folds.run(call, quiet=True)
+    if not oof.experiments(call.oof):
+        train.run(call)
 
 
-def search(run: Run, tables: Tables, stage: Stage) -> tuple[Candidate, np.ndarray]:
+def search(call: Call, tables: Tables, stage: Stage) -> tuple[Candidate, np.ndarray]:
     """Nested candidates of all searches as a printed table; the choice, and the parts (N,) it was nested over."""
-    problem, params = tables.problem(), run.data.blend
+    problem, params = tables.problem(), call.data.blend
     part = nested_cv.nesting(tables.fold)
     names = params.searches if problem.count > 1 or not tables.probabilities else ("single",)
-    candidates = nested_cv.judge(problem, part[tables.judged], names, params, run.seed, run.cache / "blend")
+    candidates = nested_cv.judge(problem, part[tables.judged], names, params, call.seed, call.cache / "blend")
     chosen = nested_cv.choose(candidates, problem.metric, problem.targets)
     clips = f"{len(problem.targets)} {'verified clips' if tables.probabilities else 'trials'}"
     if len(problem.targets) < judgeable(tables):
@@ -104,12 +104,12 @@ def search(run: Run, tables: Tables, stage: Stage) -> tuple[Candidate, np.ndarra
     if chosen.name != "single" and chosen.gain.low <= 0:
         stage.say(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")
     if tables.probabilities:
-        write_csv(run.submissions / "diversity.csv", diversity.per_model(problem, chosen.blend.weights))
+        write_csv(call.submissions / "diversity.csv", diversity.per_model(problem, chosen.blend.weights))
         correlation = diversity.error_correlation(problem).rename_axis("experiment").reset_index()
-        write_csv(run.submissions / "error_correlation.csv", correlation)
+        write_csv(call.submissions / "error_correlation.csv", correlation)
     else:
         scores = dict(zip(problem.names, problem.tables, strict=True)) | {chosen.name: chosen.scores}
-        stage.say(str(det.draw(run.reports / "det.png", scores, problem.targets)))
+        stage.say(str(det.draw(call.reports / "det.png", scores, problem.targets)))
     return chosen, part
 
 
@@ -144,7 +144,7 @@ def judgeable(tables: Tables) -> int:
 
 
 def ship(
-    run: Run,
+    call: Call,
     tables: Tables,
     rows: np.ndarray | None,
     test: np.ndarray | None,
@@ -152,15 +152,15 @@ def ship(
     stage: Stage,
 ) -> list[Path]:
     """Write the blend's table, its weights and, where there is a test set, its submission file; return them."""
-    folder = run.oof / made_name("blend", tables.names)
-    outputs = [run.submissions / "blend.json"]
+    folder = call.oof / made_name("blend", tables.names)
+    outputs = [call.submissions / "blend.json"]
     if rows is not None or test is not None:
         tables.write(folder.name, rows, test, receipt)
         outputs.append(folder)
-    write_json(run.submissions / "blend.json", receipt)
+    write_json(call.submissions / "blend.json", receipt)
     form = tables.form
     if form is not None and (test is not None or tables.whole):
-        outputs.append(run.submissions / "blend.csv")
+        outputs.append(call.submissions / "blend.csv")
         ids, values = tables.submitted(rows, test)
         submission.write(outputs[-1], form, ids, tables.classes, values)
     stage.say(", ".join(map(str, outputs[1:])))

@@ -17,12 +17,10 @@ from pathlib import Path
 
 import predict
 from tonestack import __version__, cli
-from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, write_json, write_text
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.deploy.predictor import Predictor
-from tonestack.labels import folds
 from tonestack.tables import oof
 from tonestack.tables.metrics import resolve
 
@@ -84,31 +82,31 @@ sys.exit(status)
 """
 
 
-def run(run: Run) -> Path:
+def run(call: Call) -> Path:
     """Make the bundle in a folder beside its place, try it, and put it there."""
-    competition = run.competition()
+    competition = call.competition()
     if competition.submission is None:
-        raise UserError(f"{run.root}: the competition has no test set, so there is nothing to submit offline")
-    predictor = predict.build(run)
-    run.bundle.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=run.bundle.parent, prefix=f".{run.name}.") as scratch:
+        raise UserError(f"{call.root}: the competition has no test set, so there is nothing to submit offline")
+    predictor = predict.build(call)
+    call.bundle.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=call.bundle.parent, prefix=f".{call.name}.") as scratch:
         made = Path(scratch) / "bundle"
-        pack(run, predictor, made)
-        said, modules = try_out(run, made, Path(scratch))
+        pack(call, predictor, made)
+        said, modules = try_out(call, made, Path(scratch))
         write_text(made / "requirements.txt", "\n".join(requirements(modules)) + "\n")
-        if run.bundle.exists():
-            os.replace(run.bundle, Path(scratch) / "old")
-        os.replace(made, run.bundle)
+        if call.bundle.exists():
+            os.replace(call.bundle, Path(scratch) / "old")
+        os.replace(made, call.bundle)
     print(said)
-    print(f"{run.bundle}: {predictor.recipe.name}, {_megabytes(run.bundle):.1f} MB; see README.md there")
-    return run.bundle
+    print(f"{call.bundle}: {predictor.recipe.name}, {_megabytes(call.bundle):.1f} MB; see README.md there")
+    return call.bundle
 
 
-def pack(run: Run, predictor: Predictor, folder: Path) -> None:
+def pack(call: Call, predictor: Predictor, folder: Path) -> None:
     """Write everything but the requirements."""
     shutil.copytree(PACKAGE, folder / "src" / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     for table in predictor.recipe.tables:
-        source, target = run.oof / table, folder / "oof" / table
+        source, target = call.oof / table, folder / "oof" / table
         target.mkdir(parents=True)
         chosen = predictor.saved[table].folds if table in predictor.saved else list(oof.receipts(source))
         for path in [oof.receipts(source)[k] for k in chosen]:
@@ -122,42 +120,42 @@ def pack(run: Run, predictor: Predictor, folder: Path) -> None:
     write_text(folder / "infer.py", INFER)
     facts = {
         "table": predictor.recipe.name,
-        "order": best_first(run, predictor),
+        "order": best_first(call, predictor),
         "classes": list(predictor.classes),
-        "prior": prior(run, predictor.classes),
-        "data": run.data.model_dump(mode="json") | {"root": "."},
+        "prior": prior(call, predictor.classes),
+        "data": call.data.model_dump(mode="json") | {"root": "."},
         "checksums": {str(p.relative_to(folder)): file_hash(p) for p in sorted(folder.rglob("*.safetensors"))},
     }
     write_json(folder / "bundle.json", facts)
-    about = {"name": run.name, "table": predictor.recipe.name, "experiments": ", ".join(predictor.saved)}
+    about = {"name": call.name, "table": predictor.recipe.name, "experiments": ", ".join(predictor.saved)}
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     text = README.format(**about, size=_megabytes(folder / "oof"), version=__version__, python=version)
     write_text(folder / "README.md", text)
 
 
-def best_first(run: Run, predictor: Predictor) -> list[str]:
+def best_first(call: Call, predictor: Predictor) -> list[str]:
     """The experiments by their mean score over folds."""
-    sign = resolve(run.data.metric).sign
+    sign = resolve(call.data.metric).sign
 
     def score(name: str) -> float:
-        found = [r.get("metrics", {}).get(run.data.metric, np.nan) for r in predictor.saved[name].receipts.values()]
+        found = [r.get("metrics", {}).get(call.data.metric, np.nan) for r in predictor.saved[name].receipts.values()]
         return -np.inf if np.isnan(found).all() else sign * float(np.nanmean(found))
 
     return sorted(predictor.saved, key=score, reverse=True)
 
 
-def prior(run: Run, classes: tuple[str, ...]) -> list[float]:
+def prior(call: Call, classes: tuple[str, ...]) -> list[float]:
     """Each class's share of the verified training labels, none of them zero."""
-    table = folds.read(run.folds)
-    targets = parts.find("tasks", run.data.task).targets(table["label"][table["verified"]], classes)
+    table = call.labels.folds
+    targets = call.task.targets(table["label"][table["verified"]], classes)
     share = (targets.sum(axis=0) + 1) / (len(targets) + 1)
-    shown: list[float] = (share / share.sum() if run.data.task != "multilabel" else np.minimum(share, 1)).tolist()
+    shown: list[float] = (share / share.sum() if call.task.one_label else np.minimum(share, 1)).tolist()
     return shown
 
 
-def try_out(run: Run, folder: Path, scratch: Path) -> tuple[str, list[str]]:
+def try_out(call: Call, folder: Path, scratch: Path) -> tuple[str, list[str]]:
     """Run the bundle on a few test clips without network; return what it said and the modules it imported."""
-    words = [f"root={run.root.absolute()}", f"output={scratch / 'submission.csv'}", f"clips={TRIED}", "device=cpu"]
+    words = [f"root={call.root.absolute()}", f"output={scratch / 'submission.csv'}", f"clips={TRIED}", "device=cpu"]
     command = [sys.executable, "-I", "-c", TRIAL, str(folder / "infer.py"), str(scratch / "modules.json"), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
     if done.returncode or "left out from here on" in done.stdout:

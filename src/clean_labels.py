@@ -10,29 +10,29 @@ import prepare
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.cleaning import clean
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.labels import revisions
 
 
-def run(run: Run) -> list[str]:
+def run(call: Call) -> list[str]:
     """Write a revision for every method of this call that is not up to date; return their names."""
-    made = make(run)
+    made = make(call)
     if made:
-        revisions.publish(run.folds, made[0])
+        revisions.publish(call.folds, made[0])
     return made
 
 
-def make(run: Run) -> list[str]:
+def make(call: Call) -> list[str]:
     """The same, decisions.csv left as it is."""
-    methods = clean.methods(run)
+    methods = clean.methods(call)
     if not methods:
         print("clean: clean.method=none, nothing to do")
         return []
-    if run.data.task != "classify":
-        raise UserError(f"clean: task {run.data.task}: only clips of one label each can be cleaned")
-    prepare.run(run, clean.frontends(run))
-    make_folds.run(run)
-    return [clean.clean(run, method, run.words.revision or "r0") for method in methods]
+    if not (call.task.tags and call.task.one_label):
+        raise UserError(f"clean: task {call.data.task}: only clips of one label each can be cleaned")
+    prepare.run(call, clean.frontends(call))
+    make_folds.run(call)
+    return [clean.clean(call, method, call.words.revision or "r0") for method in methods]
 
 
 if __name__ == "__main__":

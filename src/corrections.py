@@ -12,7 +12,7 @@ import make_folds
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.labels import corrections
 
@@ -27,12 +27,12 @@ class Wanted(Section):
     prefer: Literal["mine", "theirs"] | None = Field(None, description="whose correction counts where two differ")
 
 
-def run(run: Run, wanted: Wanted) -> pd.DataFrame:
+def run(call: Call, wanted: Wanted) -> pd.DataFrame:
     """Merge, write and count; return the corrections."""
-    table = make_folds.run(run, quiet=True)
-    mine = corrections.read(run.folds)
+    table = make_folds.run(call, quiet=True)
+    mine = call.labels.corrections
     if wanted.merge is None:
-        print(f"corrections: {counts(mine)} in {run.folds / corrections.FILE}")
+        print(f"corrections: {counts(mine)} in {call.folds / corrections.FILE}")
         return mine
     path = Path(wanted.merge).expanduser()
     if not path.is_file():
@@ -45,7 +45,7 @@ def run(run: Run, wanted: Wanted) -> pd.DataFrame:
         raise UserError(
             f"{path}: differs from yours on {len(conflicts)} clips, listed above; give prefer=mine or prefer=theirs"
         )
-    written = corrections.write(run.folds, joined)
+    written = corrections.write(call.folds, joined)
     print(f"corrections: {len(joined) - len(mine)} new, {len(conflicts)} differ; {counts(joined)} in {written}")
     return joined
 

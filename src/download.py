@@ -7,20 +7,22 @@ Leaves the competition's files below root. A call that was cut off goes on; a se
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.competition import download
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 
 
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """Fetch, check, unpack; say what is there."""
-    if run.data.download is None:
-        raise UserError(f"configs/data/{run.words.data}.yaml has no 'download:' section; put the files into {run.root}")
-    if run.data.download.notice:
-        print(run.data.download.notice.strip() + "\n")
-    if not (run.data.download.zenodo or run.data.download.kaggle or run.data.download.urls):
-        raise UserError(f"download: its owners hand the files out themselves; put them into {run.root}")
-    for line in download.fetch(run.data.download, run.root):
+    if call.data.download is None:
+        raise UserError(
+            f"configs/data/{call.words.data}.yaml has no 'download:' section; put the files into {call.root}"
+        )
+    if call.data.download.notice:
+        print(call.data.download.notice.strip() + "\n")
+    if not (call.data.download.zenodo or call.data.download.kaggle or call.data.download.urls):
+        raise UserError(f"download: its owners hand the files out themselves; put them into {call.root}")
+    for line in download.fetch(call.data.download, call.root):
         print(f"download: {line}")
-    print(run.root)
+    print(call.root)
 
 
 if __name__ == "__main__":

@@ -10,26 +10,26 @@ from tonestack import cli
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_parquet
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.features.store import Store
 from tonestack.training import queue
 from tonestack.training.crops import Clips
+from tonestack.training.job import FoldJob
 from tonestack.training.learners import network
-from tonestack.training.queue import FoldJob
 
 import pandas as pd
 
 
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """Write one table a fold."""
-    for experiment in run.experiments():
+    for experiment in call.experiments():
         refuse_others(experiment)
-    experiments = train.run(run)
-    competition = run.competition()
+    experiments = train.run(call)
+    competition = call.competition()
     clips = list(dict.fromkeys([*competition.train["clip_id"], *competition.test["clip_id"]]))
-    for job in queue.build(run, experiments):
-        table = embedded(run, job, clips)
-        path = run.reports / "embeddings" / f"{job.experiment.name}-fold{job.fold}.parquet"
+    for job in queue.build(call, experiments):
+        table = embedded(call, job, clips)
+        path = call.reports / "embeddings" / f"{job.experiment.name}-fold{job.fold}.parquet"
         write_parquet(path, table)
         print(f"{path}: {len(table)} clips, {table.shape[1] - 1} numbers each")
 
@@ -40,9 +40,9 @@ def refuse_others(experiment: Experiment) -> None:
         raise UserError(f"{experiment.model} is no network and has no embedding; name others with model=")
 
 
-def embedded(run: Run, job: FoldJob, clip_ids: list[str]) -> pd.DataFrame:
+def embedded(call: Call, job: FoldJob, clip_ids: list[str]) -> pd.DataFrame:
     """The embeddings of one fold's network."""
-    store = Store.open(run.cache, job.experiment.config.frontend, run.data.audio)
+    store = Store.open(call.cache, job.experiment.config.frontend, call.data.audio)
     clips = Clips.load(store, clip_ids, network.choose_device(job.device))
     vectors = network.unit_embeddings(job, store, clips)
     table = pd.DataFrame(vectors, columns=[f"d{i}" for i in range(vectors.shape[1])])

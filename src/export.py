@@ -14,7 +14,7 @@ from typing import Any
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.deploy import onnx_export, predict_onnx
 from tonestack.deploy.predictor import Predictor, build_frontend
 from tonestack.deploy.saved import Saved
@@ -33,30 +33,30 @@ CHECKED = 12  # clips: the shortest, the longest and some between
 TOLERANCE = 1e-4  # largest difference of a probability from torch's
 
 
-def run(run: Run) -> list[Path]:
+def run(call: Call) -> list[Path]:
     """Export every model of the call; those that cannot be are named, and refused where they were asked for."""
     made = []
-    for experiment in run.experiments(revisions.chosen(run.folds)):
-        receipts = oof.receipts(run.oof / experiment.name)
-        folds = parse_folds(run.words.fold, list(receipts)) if run.words.fold and receipts else None
-        saved = Saved(run.oof / experiment.name, run.data.task, torch.device("cpu"), folds)
+    for experiment in call.experiments(revisions.chosen(call.folds)):
+        receipts = oof.receipts(call.oof / experiment.name)
+        folds = parse_folds(call.words.fold, list(receipts)) if call.words.fold and receipts else None
+        saved = Saved(call.oof / experiment.name, call.data.task, torch.device("cpu"), folds)
         why = onnx_export.refusal(saved)
-        if why and run.words.model:
+        if why and call.words.model:
             raise UserError(why)
         if why:
             print(f"export: left out: {why}")
             continue
-        made.append(export(run, saved))
+        made.append(export(call, saved))
     return made
 
 
-def export(run: Run, saved: Saved) -> Path:
+def export(call: Call, saved: Saved) -> Path:
     """Export one experiment; return the path of its model."""
     started = time.monotonic()
-    module = onnx_export.build(saved, run.data.fold_mean, run.data.task != "multilabel")
-    data = with_facts(onnx_export.to_onnx(module), facts(run, saved, module.sample_rate))
-    gaps, took = compare(run, saved, data)
-    folder = run.exports / saved.name
+    module = onnx_export.build(saved, call.data.fold_mean, call.task.one_label)
+    data = with_facts(onnx_export.to_onnx(module), facts(call, saved, module.sample_rate))
+    gaps, took = compare(call, saved, data)
+    folder = call.exports / saved.name
     if max(gaps) > TOLERANCE:
         raise UserError(
             f"{folder}: the model differs from torch by {max(gaps):.2g}, over {TOLERANCE:g}; nothing written"
@@ -72,9 +72,9 @@ def export(run: Run, saved: Saved) -> Path:
     return folder / "model.onnx"
 
 
-def facts(run: Run, saved: Saved, sample_rate: int) -> dict[str, Any]:
+def facts(call: Call, saved: Saved, sample_rate: int) -> dict[str, Any]:
     """What a user of the model has to know."""
-    audio = run.data.audio
+    audio = call.data.audio
     return {
         "experiment": saved.name,
         "folds": saved.folds,
@@ -93,13 +93,13 @@ def with_facts(data: bytes, known: dict[str, Any]) -> bytes:
     return changed
 
 
-def compare(run: Run, saved: Saved, data: bytes) -> tuple[list[float], float]:
+def compare(call: Call, saved: Saved, data: bytes) -> tuple[list[float], float]:
     """Largest difference from our own predictions on each of some real clips, and the model's seconds a clip."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    predictor = in_float32(Predictor(run.oof, saved.name, run.data, "cpu", saved.folds))
+    predictor = in_float32(Predictor(call.oof, saved.name, call.data, "cpu", saved.folds))
     rate, gaps, seconds = build_frontend(saved.settings.frontend).sample_rate, [], 0.0
-    for path in some_clips(run):
-        clip = decode_clip(path, run.data.audio)
+    for path in some_clips(call):
+        clip = decode_clip(path, call.data.audio)
         wave = resample(clip.wave, clip.rate, rate)
         started = time.perf_counter()
         rows = session.run(None, {"wave": wave[None]})[0]
@@ -116,21 +116,21 @@ def in_float32(predictor: Predictor) -> Predictor:
     return predictor
 
 
-def some_clips(run: Run) -> list[Path]:
+def some_clips(call: Call) -> list[Path]:
     """The shortest and the longest file of the competition that can be used, and some spread between."""
-    competition = run.competition()
-    paths = [run.root / p for p in pd.concat([competition.train["path"], competition.test["path"]])]
+    competition = call.competition()
+    paths = [call.root / p for p in pd.concat([competition.train["path"], competition.test["path"]])]
     there = sorted((p for p in paths if p.is_file() and p.stat().st_size), key=lambda p: p.stat().st_size)
     chosen = [there[i] for i in np.unique(np.linspace(0, len(there) - 1, 2 * CHECKED).astype(int))] if there else []
-    usable = [p for p in chosen if _usable(run, p)]
+    usable = [p for p in chosen if _usable(call, p)]
     if not usable:
-        raise UserError(f"{run.root}: no recording of the competition can be read, so an export cannot be checked")
+        raise UserError(f"{call.root}: no recording of the competition can be read, so an export cannot be checked")
     return [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, CHECKED).astype(int))]
 
 
-def _usable(run: Run, path: Path) -> bool:
+def _usable(call: Call, path: Path) -> bool:
     try:
-        decode_clip(path, run.data.audio)
+        decode_clip(path, call.data.audio)
     except BadAudio:
         return False
     return True

@@ -5,22 +5,22 @@ Leaves oof/<name>/leaderboard.csv.
 """
 
 from tonestack import cli
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.config.layers import CONFIGS
 from tonestack.ensemble import leaderboard
 
 import pandas as pd
 
 
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """All tables, best CV first; then the submission's place."""
-    table = leaderboard.update(run)
+    table = leaderboard.update(call)
     print(leaderboard.render(table))
-    path = CONFIGS / "published" / f"{run.words.data}.csv"
+    path = CONFIGS / "published" / f"{call.words.data}.csv"
     if not path.is_file():
         return
     published = pd.read_csv(path)
-    for name, scores in leaderboard.recorded_scores(run).items():
+    for name, scores in leaderboard.recorded_scores(call).items():
         if name.endswith(".csv") and scores.get("private") is not None:
             print(f"{name} private {leaderboard.place(scores['private'], published)}")
 

@@ -11,8 +11,9 @@ from typing import ClassVar
 import train
 from tonestack import cli
 from tonestack.base.errors import UserError
+from tonestack.base.files import write_csv
 from tonestack.base.section import Section
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.deploy import voice_matching
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.tables import votes
@@ -31,26 +32,26 @@ class Wanted(Section):
     known: bool = Field(True, description="compare with the voices learnt from, too")
 
 
-def run(run: Run, wanted: Wanted) -> pd.DataFrame:
+def run(call: Call, wanted: Wanted) -> pd.DataFrame:
     """Print who every recording was taken for; return the votes."""
-    if run.data.task != "match":
+    if call.data.task != "match":
         raise UserError(
-            f"match: data={run.words.data} is of task {run.data.task}; give data=voices root=FOLDER name=NAME"
+            f"match: data={call.words.data} is of task {call.data.task}; give data=voices root=FOLDER name=NAME"
         )
     if not wanted.clip:
         raise UserError("match: name a recording: ./run.sh match CLIP.wav enrol=FOLDER data=voices name=NAME")
     queries = [Path(name).expanduser() for name in wanted.clip]
     new = voice_matching.enrolled(Path(wanted.enrol).expanduser()) if wanted.enrol else []
-    voice_matching.check([*queries, *(path for voice in new for path in voice.paths)], run.data.audio)
-    judges = [experiment for experiment in train.run(run) if "vote" in experiment.config.network]
+    voice_matching.check([*queries, *(path for voice in new for path in voice.paths)], call.data.audio)
+    judges = [experiment for experiment in train.run(call) if "vote" in experiment.config.network]
     if not judges:
         raise UserError("match: none of the models is a Judge; give model=judge_conv2d_lstm")
     for experiment in judges:
-        table = voice_matching.recognise(run, experiment, queries, new, wanted.known)
+        table = voice_matching.recognise(call, experiment, queries, new, wanted.known)
         print(f"{experiment.name}:")
         print(aligned(pd.DataFrame(votes.rendered(table, {})).drop(columns="")))
-    votes.write(run.reports / "match.csv", table)
-    print(votes.draw(run.reports / "match.png", table, {}))
+    write_csv(call.reports / "match.csv", table)
+    print(votes.draw(call.reports / "match.png", table, {}))
     return table
 
 

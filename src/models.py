@@ -6,7 +6,7 @@ Takes configs/model/*.yaml and the words (preset=, overrides); data= gives the n
 from tonestack import cli
 from tonestack.base import parts
 from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.networks.layers import count_multiply_adds, count_parameters
 
@@ -16,18 +16,18 @@ import torch
 CLASSES = 41  # of FSDKaggle2018: the sizes can be compared whatever competition is at hand
 
 
-def run(run: Run) -> pd.DataFrame:
+def run(call: Call) -> pd.DataFrame:
     """Print the table; `model=` narrows it."""
-    names = run.words.model or tuple(layers.available("model"))
-    table = pd.DataFrame([describe(run, name) for name in names])
-    print(f"{CLASSES} classes where no document says how many; preset {run.data.preset}")
+    names = call.words.model or tuple(layers.available("model"))
+    table = pd.DataFrame([describe(call, name) for name in names])
+    print(f"{CLASSES} classes where no document says how many; preset {call.data.preset}")
     print(aligned(table.fillna("")))
     return table
 
 
-def describe(run: Run, name: str) -> dict[str, str]:
+def describe(call: Call, name: str) -> dict[str, str]:
     """One row: the network is built and one crop is sent through it."""
-    settings = run.experiment(name).config
+    settings = call.experiment(name).config
     frontend_module = parts.find("frontends", settings.frontend["name"])
     frontend = frontend_module.Frontend(layers.part_params("frontends", settings.frontend, "frontend"))
     module = parts.find("models", settings.network["name"])

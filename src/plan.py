@@ -13,37 +13,37 @@ import report
 import stack
 import submit
 from tonestack import cli
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble.tables import Tables
 from tonestack.studies import planning
 from tonestack.tables import oof
 
 
-def run(run: Run) -> list[planning.Item]:
+def run(call: Call) -> list[planning.Item]:
     """Print the plan; return its items."""
     started = time.monotonic()
-    found = planning.items(run, records(run))
+    found = planning.items(call, records(call))
     print(planning.shown(found))
     print(f"(planned in {time.monotonic() - started:.0f} s)")
     return found
 
 
-def records(run: Run) -> dict[str, str]:
+def records(call: Call) -> dict[str, str]:
     """Why `make_folds` and each stage on prediction tables would run as things are; empty where it would not."""
-    return {"make_folds": make_folds.why(run)} | on_tables(run)
+    return {"make_folds": make_folds.why(call)} | on_tables(call)
 
 
-def on_tables(run: Run) -> dict[str, str]:
+def on_tables(call: Call) -> dict[str, str]:
     """The same of the stages that read prediction tables."""
-    if not oof.experiments(run.oof) or not (run.folds / "r0.csv").is_file():
+    if not oof.experiments(call.oof) or not (call.folds / "r0.csv").is_file():
         return dict.fromkeys(("blend", "stack", "submit", "report"), "not made yet")
-    tables = Tables.of(run, run.data.blend.tables, run.data.blend.made)
-    stacked = Tables.of(run, run.data.stack.tables)
+    tables = Tables.of(call, call.data.blend.tables, call.data.blend.made)
+    stacked = Tables.of(call, call.data.stack.tables)
     return {
-        "blend": blend.record(run, tables).why(),
-        "stack": stack.record(run, stacked).why(),
-        "submit": submit.record(run).why(),
-        "report": report.record(run).why(),
+        "blend": blend.record(call, tables).why(),
+        "stack": stack.record(call, stacked).why(),
+        "submit": submit.record(call).why(),
+        "report": report.record(call).why(),
     }
 
 

@@ -19,7 +19,7 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_json
 from tonestack.base.section import Section
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.deploy import recordings, timeline
 from tonestack.deploy.predictor import Predictor
 from tonestack.deploy.recordings import Heard
@@ -45,19 +45,19 @@ class Wanted(Section):
     )
 
 
-def run(run: Run, wanted: Wanted) -> None:
+def run(call: Call, wanted: Wanted) -> None:
     """Tag every recording; one that cannot be used is named and the others go on."""
     if not wanted.path:
         raise UserError("predict: name recordings or folders of them, such as ./run.sh predict some.wav data=demo")
     paths = recordings.find([Path(name).expanduser() for name in wanted.path])
-    predictor = build(run)
+    predictor = build(call)
     note(f"predict: {predictor.recipe.name} ({', '.join(predictor.saved)})")
     started, seconds, failed = time.monotonic(), 0.0, 0
-    params = run.data.predict
+    params = call.data.predict
     whole = params.window if wanted.timeline == "true" else params.whole
-    shown = Shown(run, wanted, predictor.classes, max(len(str(path)) for path in paths))
+    shown = Shown(call, wanted, predictor.classes, max(len(str(path)) for path in paths))
     with bar(len(paths), "predict", "clips", enabled=len(paths) > 1) as progress:
-        for heard in recordings.listen(paths, predictor, run.data.audio, whole, params.window):
+        for heard in recordings.listen(paths, predictor, call.data.audio, whole, params.window):
             shown(heard)
             seconds, failed = seconds + heard.length, failed + (not heard.rows)
             progress.update()
@@ -69,22 +69,22 @@ def run(run: Run, wanted: Wanted) -> None:
         raise UserError("predict: none of the recordings can be used")
 
 
-def build(run: Run) -> Predictor:
+def build(call: Call) -> Predictor:
     """The predictor of the call: of `model=`, of `submit.table=`, or of what `submit` chose."""
-    table = table_of(run)
-    receipts = oof.receipts(run.oof / table)
-    folds = parse_folds(run.words.fold, list(receipts)) if run.words.fold and receipts else None
-    return Predictor(run.oof, table, run.data, run.words.device, folds)
+    table = table_of(call)
+    receipts = oof.receipts(call.oof / table)
+    folds = parse_folds(call.words.fold, list(receipts)) if call.words.fold and receipts else None
+    return Predictor(call.oof, table, call.data, call.words.device, folds)
 
 
-def table_of(run: Run) -> str:
+def table_of(call: Call) -> str:
     """Name of the table to predict with."""
-    models, table = run.words.model or (), run.data.submit.table
+    models, table = call.words.model or (), call.data.submit.table
     if len(models) + bool(table) > 1:
         raise UserError("predict: give one model=, or one table of several by submit.table=, or neither")
     if models:
-        return run.experiment(models[0], revisions.chosen(run.folds)).name
-    choice = run.submissions / "choice.json"
+        return call.experiment(models[0], revisions.chosen(call.folds)).name
+    choice = call.submissions / "choice.json"
     if table:
         return table
     if not choice.is_file():
@@ -95,8 +95,8 @@ def table_of(run: Run) -> str:
 class Shown:
     """Prints what was heard, one recording after the other, and draws timelines."""
 
-    def __init__(self, run: Run, wanted: Wanted, classes: Sequence[str], width: int) -> None:
-        self.run, self.wanted, self.classes, self.width = run, wanted, classes, width
+    def __init__(self, call: Call, wanted: Wanted, classes: Sequence[str], width: int) -> None:
+        self.call, self.wanted, self.classes, self.width = call, wanted, classes, width
 
     def __call__(self, heard: Heard) -> None:
         """Print one recording's line and draw its picture."""
@@ -145,8 +145,8 @@ class Shown:
         if len(heard.rows) < 2 or self.wanted.timeline == "false":
             return None
         stem = re.sub(r"[^A-Za-z0-9_.-]", "_", heard.path.stem)[:60]
-        path = self.run.reports / "timelines" / f"{stem}-{fingerprint(str(heard.path.resolve()))[:8]}.png"
-        timeline.draw(heard, self.classes, self.run.data.predict.shown, path)
+        path = self.call.reports / "timelines" / f"{stem}-{fingerprint(str(heard.path.resolve()))[:8]}.png"
+        timeline.draw(heard, self.classes, self.call.data.predict.shown, path)
         return path
 
 

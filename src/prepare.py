@@ -7,16 +7,18 @@ Leaves cache/<name>/<frontend>-<key>/ (always safe to delete) and names the file
 from typing import Any
 
 from tonestack import cli
-from tonestack.config.call import Run
+from tonestack.base import workers
+from tonestack.config.call import Call
 from tonestack.features import store
-from tonestack.training import queue
 
 
-def run(run: Run, frontends: list[dict[str, Any]] | None = None) -> store.PrepareReport:
+def run(call: Call, frontends: list[dict[str, Any]] | None = None) -> store.PrepareReport:
     """Make the features of `frontends`, or of all models of this call, that are not up to date."""
-    specs = frontends or [experiment.config.frontend for experiment in run.experiments()]
+    specs = frontends or [experiment.config.frontend for experiment in call.experiments()]
     unique = [spec for index, spec in enumerate(specs) if spec not in specs[:index]]
-    report = store.prepare(run.competition(), unique, run.data.audio, run.cache, queue.decoders(), device=gpu(run))
+    report = store.prepare(
+        call.competition(), unique, call.data.audio, call.cache, workers.decoders(), device=gpu(call)
+    )
     print(f"prepare: {report}")
     for row in report.bad.itertuples():
         print(f"  unusable {row.part} clip {row.clip_id}: {row.reason}")
@@ -25,13 +27,13 @@ def run(run: Run, frontends: list[dict[str, Any]] | None = None) -> store.Prepar
     return report
 
 
-def gpu(run: Run) -> Any:
+def gpu(call: Call) -> Any:
     """The GPU that `device=cuda` asks for, to make the features that one can make; None otherwise."""
-    if not run.words.device.startswith("cuda"):
+    if not call.words.device.startswith("cuda"):
         return None
     from tonestack.training.learners.network import choose_device  # torch: only here, preparing does without it
 
-    device = choose_device(run.words.device)
+    device = choose_device(call.words.device)
     return device if device.type == "cuda" else None
 
 

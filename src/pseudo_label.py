@@ -8,29 +8,28 @@ Leaves folds/<name>/pseudo<round>.csv and .json, the rounds' models, reports/<na
 import make_folds
 import prepare
 from tonestack import cli
-from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.cleaning import pseudo_rounds
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.labels import revisions
 
 
-def run(run: Run, base: str | None = None) -> list[str]:
+def run(call: Call, base: str | None = None) -> list[str]:
     """Run all rounds that are not up to date; return the revisions made."""
-    made = make(run, base or run.words.revision or "r0")
+    made = make(call, base or call.words.revision or "r0")
     if made:
-        revisions.publish(run.folds, made[-1])
+        revisions.publish(call.folds, made[-1])
     return made
 
 
-def make(run: Run, base: str) -> list[str]:
+def make(call: Call, base: str) -> list[str]:
     """The same, decisions.csv left as it is."""
-    if not hasattr(parts.find("tasks", run.data.task), "names"):
-        raise UserError(f"pseudo: task {run.data.task}: its clips have no labels to be guessed")
-    models = pseudo_rounds.experiments(run, pseudo_rounds.settings(run), base)
-    prepare.run(run, [experiment.config.frontend for experiment in models])
-    make_folds.run(run)
-    return pseudo_rounds.run_rounds(run, base)
+    if not call.task.tags:
+        raise UserError(f"pseudo: task {call.data.task}: its clips have no labels to be guessed")
+    models = pseudo_rounds.experiments(call, pseudo_rounds.settings(call), base)
+    prepare.run(call, [experiment.config.frontend for experiment in models])
+    make_folds.run(call)
+    return pseudo_rounds.run_rounds(call, base)
 
 
 if __name__ == "__main__":

@@ -11,33 +11,32 @@ import stack
 import train
 from tonestack import cli
 from tonestack.base.files import write_csv
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.studies import repeats
 
 import pandas as pd
 
 
-def run(run: Run) -> pd.DataFrame:
+def run(call: Call) -> pd.DataFrame:
     """Train, blend and stack in every repeat that is not up to date, then print and write the table of all."""
-    calls = repeats.of(run)
-    for call in calls:
-        make_folds.run(call, quiet=True)
+    calls = repeats.of(call)
+    for repeated in calls:
+        make_folds.run(repeated, quiet=True)
     repeats.check_folds(calls)
-    for k, call in enumerate(calls):
-        print(f"repeat {k + 1} of {len(calls)}: {call.name}, folds.seed={call.data.folds.seed}")
-        train.run(call)
-        blend.run(call)
-        stack.run(call)
-    name = run.data.baseline
-    baseline = run.experiment(name).name if name else ""
+    for k, repeated in enumerate(calls):
+        print(f"repeat {k + 1} of {len(calls)}: {repeated.name}, folds.seed={repeated.data.folds.seed}")
+        for verb in (train, blend, stack):
+            verb.run(repeated)
+    name = call.data.baseline
+    baseline = call.experiment(name).name if name else ""
     rows = repeats.table(calls, baseline)
-    write_csv(run.reports / "repeats.csv", rows)
-    for note in run.competition().notes:
+    write_csv(call.reports / "repeats.csv", rows)
+    for note in call.competition().notes:
         print(f"note: {note}")
     print(repeats.describe(calls))
     print(repeats.rendered(rows, baseline, aligned))
-    print(run.reports / "repeats.csv")
+    print(call.reports / "repeats.csv")
     return rows
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import make_folds
 from tonestack import cli
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble.up_to_date import Stage
 from tonestack.tables import oof
 
@@ -18,32 +18,32 @@ OWN = ("assets", "audio", "layers", "spectrograms")  # folders that the report m
 CODE = Path(__file__).parent / "tonestack" / "report"
 
 
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """Write the pages anew where anything they show has changed."""
     started = time.monotonic()
-    make_folds.run(run, quiet=True)
-    stage = record(run)
+    make_folds.run(call, quiet=True)
+    stage = record(call)
     if stage.up_to_date():
         return
     from tonestack.report import page  # Plotly and scikit-learn: a second that most calls save
 
-    pages, said = page.write(run)
+    pages, said = page.write(call)
     stage.say(f"report: {', '.join(map(str, pages))}")
     print(f"report: {said} ({time.monotonic() - started:.1f} s)")
     stage.finish(pages)
 
 
-def record(run: Run) -> Stage:
+def record(call: Call) -> Stage:
     """What the pages were last made from."""
-    return Stage(run, "report", oof.experiments(run.oof, made=True), run.data.model_dump(mode="json"), inputs(run))
+    return Stage(call, "report", oof.experiments(call.oof, made=True), call.data.model_dump(mode="json"), inputs(call))
 
 
-def inputs(run: Run) -> list[Path]:
+def inputs(call: Call) -> list[Path]:
     """Files that the pages show beside the tables: pictures, decisions, corrections, histories, logs; and the code."""
-    found = [*run.folds.glob("*.csv"), *run.submissions.glob("*.*"), *run.cache.glob("*/clips.parquet")]
-    found += [*run.oof.glob("*/fold*.jsonl"), run.oof / "scores.json"]
-    below = [path for kind in ("png", "csv", "json", "txt") for path in run.reports.rglob(f"*.{kind}")]
-    found += [path for path in below if path.relative_to(run.reports).parts[0] not in OWN]
+    found = [*call.folds.glob("*.csv"), *call.submissions.glob("*.*"), *call.cache.glob("*/clips.parquet")]
+    found += [*call.oof.glob("*/fold*.jsonl"), call.oof / "scores.json"]
+    below = [path for kind in ("png", "csv", "json", "txt") for path in call.reports.rglob(f"*.{kind}")]
+    found += [path for path in below if path.relative_to(call.reports).parts[0] not in OWN]
     return sorted({*found, *(path for path in CODE.rglob("*") if path.suffix != ".pyc")})
 
 

@@ -5,11 +5,9 @@ Leaves the scores in oof/<name>/scores.json and oof/<name>/leaderboard.csv, and 
 """
 
 from tonestack import cli
-from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
-from tonestack.config import rows
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard, scoring
 from tonestack.ensemble.tables import Tables
 from tonestack.ensemble.up_to_date import alone
@@ -20,31 +18,29 @@ import pandas as pd
 
 
 @alone
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """Print and record Public and Private of all there is."""
-    of = rows.of(run)
+    of = call.rows
     if not of.test_ids:
         print("no test set: the scores are those of cross-validation")
-    elif run.scoring is None:
+    elif call.scoring is None:
         raise UserError("score: no test labels known; give scoring=FILE (columns fname, label, usage)")
     else:
-        labels = scoring.read(run.scoring, of.labels, run.data.task)
-        found = score_tables(run, labels) | score_files(run, labels)
-        leaderboard.record(run, found)
+        labels = scoring.read(call.scoring, of.labels, call.task)
+        found = score_tables(call, labels) | score_files(call, labels)
+        leaderboard.record(call, found)
         files = [{"file": n, **{k: f"{v:.4f}" for k, v in s.items()}} for n, s in found.items() if n.endswith(".csv")]
         if files:
             print(leaderboard.aligned(pd.DataFrame(files)) + "\n")
-        task = parts.find("tasks", run.data.task)
-        if hasattr(task, "scored"):
-            task.scored(run, labels)
-    print(leaderboard.render(leaderboard.update(run)))
+        call.task.scored(call.oof, call.reports, labels)
+    print(leaderboard.render(leaderboard.update(call)))
 
 
-def score_tables(run: Run, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
+def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Scores of every complete table that has a test part."""
     found = {}
-    for name in oof.experiments(run.oof, made=True):
-        tables = Tables.of(run, [name])
+    for name in oof.experiments(call.oof, made=True):
+        tables = Tables.of(call, [name])
         try:
             values = tables.test(name)
         except UserError as error:
@@ -55,14 +51,14 @@ def score_tables(run: Run, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def score_files(run: Run, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
+def score_files(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Scores of the csv files themselves, as the competition's server would read them."""
-    of = rows.of(run)
+    of = call.rows
     form = of.form
-    paths = [run.submissions / f"{n}.csv" for n in ("blend", "stack", "submission")]
+    paths = [call.submissions / f"{n}.csv" for n in ("blend", "stack", "submission")]
     if form is None:
         return {}
-    metric, task = resolve(run.data.metric), run.data.task
+    metric, task = resolve(call.data.metric), call.task
     return {
         p.name: scoring.score(metric, submission.read(p, form, of.columns), form.ids, labels, of.labels, task)
         for p in paths

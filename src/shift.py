@@ -17,7 +17,7 @@ from tonestack import cli
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_csv, write_json
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import clip_components, leaderboard
 from tonestack.ensemble.clip_components import Source
 from tonestack.features import clip_statistics, store
@@ -47,14 +47,14 @@ class Clips:
         return {"train": train, "test": ~train, "verified": train & verified, "unverified": train & ~verified}[name]
 
 
-def run(run: Run) -> dict[str, Any]:
+def run(call: Call) -> dict[str, Any]:
     """Compare the sets, look for duplicates, write and print both."""
-    started, folder = time.monotonic(), run.reports / "shift"
-    source = spectrogram(run)
-    clips = gather(run, source)
-    found = compare(run, clips)
-    telling = pd.DataFrame([row for name in found for row in features(name, found[name], clips, source, run)])
-    twice = duplicates(run, source, clips)
+    started, folder = time.monotonic(), call.reports / "shift"
+    source = spectrogram(call)
+    clips = gather(call, source)
+    found = compare(call, clips)
+    telling = pd.DataFrame([row for name in found for row in features(name, found[name], clips, source, call)])
+    twice = duplicates(call, source, clips)
     shown = [line(name, comparison, telling) for name, (comparison, _) in found.items()]
     print(leaderboard.aligned(pd.DataFrame(shown)) if shown else "shift: too few clips a side to compare")
     print(summary(twice))
@@ -71,7 +71,7 @@ def run(run: Run) -> dict[str, Any]:
         "across": {name: int(twice["across"].eq(name).sum()) for name in ("train-test", "folds", "within")},
         "clips": len(clips.table),
         "frontend": source.frontend,
-        "settings": run.data.shift.model_dump(),
+        "settings": call.data.shift.model_dump(),
         "pictures": ["shift.png"],
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -80,28 +80,28 @@ def run(run: Run) -> dict[str, Any]:
     return result
 
 
-def spectrogram(run: Run) -> Source:
+def spectrogram(call: Call) -> Source:
     """The first log-mel spectrogram of the call's models, prepared."""
-    specs = [e.config.frontend for e in run.experiments() if e.config.frontend["name"] == "logmel"]
+    specs = [e.config.frontend for e in call.experiments() if e.config.frontend["name"] == "logmel"]
     spec = specs[0] if specs else DEFAULT
-    prepare.run(run, [spec])
-    return Source(spec, Store.open(run.cache, spec, run.data.audio))
+    prepare.run(call, [spec])
+    return Source(spec, Store.open(call.cache, spec, call.data.audio))
 
 
-def gather(run: Run, source: Source) -> Clips:
+def gather(call: Call, source: Source) -> Clips:
     """Everything that is known of the clips."""
-    competition, folds = run.competition(), make_folds.run(run, quiet=True)
+    competition, folds = call.competition(), make_folds.run(call, quiet=True)
     train = competition.train[["clip_id"]].merge(folds[["clip_id", "label", "verified", "fold", "group"]], on="clip_id")
     test = competition.test[["clip_id", "group"]].assign(label="", verified=False, fold=-1)
     table = pd.concat([train.assign(part="train"), test.assign(part="test")], ignore_index=True)
-    x = clip_components.measured(run.cache, source.store, table["clip_id"].tolist())
+    x = clip_components.measured(call.cache, source.store, table["clip_id"].tolist())
     heard = np.isfinite(x).all(axis=1)
     if not heard.any():
-        raise UserError(f"{run.root}: no clip can be decoded")
+        raise UserError(f"{call.root}: no clip can be decoded")
     return Clips(table[heard].reset_index(drop=True), x[heard])
 
 
-def compare(run: Run, clips: Clips) -> dict[str, tuple[Comparison, np.ndarray]]:
+def compare(call: Call, clips: Clips) -> dict[str, tuple[Comparison, np.ndarray]]:
     """Every pair of sets that are there: how well they can be told apart, and which of their clips are the second's."""
     found = {}
     alone = clips.table["group"].where(clips.table["group"] != "", clips.table["clip_id"])
@@ -110,20 +110,20 @@ def compare(run: Run, clips: Clips) -> dict[str, tuple[Comparison, np.ndarray]]:
             continue  # all clips are verified: the same question again
         both = clips.side(first) | clips.side(second)
         one = clips.side(second)[both]
-        comparison = adversarial.compare(clips.x[both], one, alone[both].to_numpy(), run.data.shift, run.seed)
+        comparison = adversarial.compare(clips.x[both], one, alone[both].to_numpy(), call.data.shift, call.seed)
         if comparison is not None:
             found[f"{first} / {second}"] = (comparison, one)
     return found
 
 
 def features(
-    name: str, found: tuple[Comparison, np.ndarray], clips: Clips, source: Source, run: Run
+    name: str, found: tuple[Comparison, np.ndarray], clips: Clips, source: Source, call: Call
 ) -> list[dict[str, Any]]:
     """The most telling statistics of one comparison, with the medians of both sets and how far each tells alone."""
     first, second = (clips.x[clips.side(side)] for side in name.split(" / "))
     names, hertz = clip_statistics.names(source.store.width), centres(source)
     rows = []
-    for s in np.argsort(-found[0].gain, kind="stable")[: run.data.shift.features]:
+    for s in np.argsort(-found[0].gain, kind="stable")[: call.data.shift.features]:
         values, which = np.concatenate([first[:, s], second[:, s]]), np.repeat([False, True], [len(first), len(second)])
         statistic, band = names[s]
         of_band = statistic in {n for n, b in names if b == source.store.width - 1}
@@ -153,9 +153,9 @@ def profile(clips: Clips, side: str, source: Source) -> np.ndarray:
     return np.stack([centres(source), clips.x[clips.side(side), : source.store.width].mean(axis=0)])
 
 
-def duplicates(run: Run, source: Source, clips: Clips) -> pd.DataFrame:
+def duplicates(call: Call, source: Source, clips: Clips) -> pd.DataFrame:
     """Pairs of clips that are the same recording: exactly (decoded samples), or nearly."""
-    params, table = run.data.shift, clips.table
+    params, table = call.data.shift, clips.table
     ids = table["clip_id"].tolist()
     position = {name: i for i, name in enumerate(ids)}
     exact = []

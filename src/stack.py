@@ -12,10 +12,10 @@ import blend
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import clip_components, leaderboard, nested_cv, stacking
 from tonestack.ensemble.clip_components import Statistics
-from tonestack.ensemble.stacking import Fitted, Inputs, Rows
+from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.ensemble.up_to_date import Stage, alone
 
@@ -24,80 +24,80 @@ import pandas as pd
 
 
 @alone
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """Fit every stacker fold by fold, judge it, write its table; the better one becomes stack.csv."""
-    blend.upstream(run)
-    tables = Tables.of(run, run.data.stack.tables)
+    blend.upstream(call)
+    tables = Tables.of(call, call.data.stack.tables)
     if not tables.probabilities:
         print("stack: scores of trials have no classes to stack; blend fuses them")
         return
-    params = run.data.stack
-    source = clip_components.source_of(run) if params.clip_statistics else None
-    stage = record(run, tables)
+    params = call.data.stack
+    source = clip_components.source_of(call) if params.clip_statistics else None
+    stage = record(call, tables)
     if stage.up_to_date():
         return
     if tables.without_oof():
         raise UserError(f"stack: {tables.without_oof()[0]} has no OOF part; name others with stack.tables=...")
     problem = tables.problem()
-    best = nested_cv.searches.find("single").fit(problem, run.data.blend, run.seed, None)(problem.tables)
+    best = nested_cv.searches.find("single").fit(problem, call.data.blend, call.seed, None)(problem.tables)
     clips = tables.folds["clip_id"].tolist(), list(tables.test_ids)
-    statistics = clip_components.read(run, source, *clips) if source else None
+    statistics = clip_components.read(call, source, *clips) if source else None
     lines, shipped, outputs = [], [], []
     for name in params.stackers:
         started = time.monotonic()
-        rows, test, fitted = stack(run, tables, name, statistics)
+        rows, test, fitted = stack(call, tables, name, statistics)
         cv, se = nested_cv.score(problem.metric, rows[tables.judged], problem.targets)
         gain = nested_cv.paired(problem.metric, rows[tables.judged], best, problem.targets)
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}
-        path = run.oof / table / "stacker.safetensors"
+        path = call.oof / table / "stacker.safetensors"
         stacking.save(path, fitted, statistics.projection if statistics else None)
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
-        outputs += [run.oof / table, path]
+        outputs += [call.oof / table, path]
         lines.append(
             {"stack": table, "nested cv ± se": f"{cv:.4f} ± {se:.4f}", "against best single [95 %]": str(gain)}
         )
         shipped.append((problem.metric.sign * cv, test))
     stage.say(leaderboard.aligned(pd.DataFrame(lines)))
-    outputs += ship(run, tables, max(shipped, key=lambda s: s[0])[1], stage)
+    outputs += ship(call, tables, max(shipped, key=lambda s: s[0])[1], stage)
     stage.finish(outputs)
 
 
-def record(run: Run, tables: Tables) -> Stage:
+def record(call: Call, tables: Tables) -> Stage:
     """What stack was last made from."""
-    params = run.data.stack
-    source = clip_components.source_of(run) if params.clip_statistics else None
-    return Stage(run, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
+    params = call.data.stack
+    source = clip_components.source_of(call) if params.clip_statistics else None
+    return Stage(call, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
 
 
 def stack(
-    run: Run, tables: Tables, name: str, statistics: Statistics | None
+    call: Call, tables: Tables, name: str, statistics: Statistics | None
 ) -> tuple[np.ndarray, np.ndarray | None, Fitted]:
     """Nested OOF rows (N, C), test rows (K, M, C) by the stacker of all folds, and that stacker."""
-    params = run.data.stack
+    params = call.data.stack
     stacked = np.stack([tables.oof(n) for n in tables.names])
     predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
     several = not tables.normalise
     known = np.where(predicted[:, None], stacked, np.float32(1))
     inputs = Inputs.of(known, statistics.train if statistics else None, several)
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
-    every = Rows(inputs, tables.targets, weights, nested_cv.nesting(tables.fold), len(tables.classes))
+    every = StackRows(inputs, tables.targets, weights, nested_cv.nesting(tables.fold), len(tables.classes))
     learn = every.where(predicted & (weights > 0))
-    rows = stacking.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, run.seed)
-    fitted = stacking.fit(name, learn, params, run.seed)
+    rows = stacking.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, call.seed)
+    fitted = stacking.fit(name, learn, params, call.seed)
     if not tables.test_ids:
         return rows, None, fitted
     extra = statistics.test if statistics else None
     return rows, np.stack([fitted(Inputs.of(fold, extra, several)) for fold in tables.test_stacks()]), fitted
 
 
-def ship(run: Run, tables: Tables, test: np.ndarray | None, stage: Stage) -> list[Path]:
+def ship(call: Call, tables: Tables, test: np.ndarray | None, stage: Stage) -> list[Path]:
     """Write stack.csv where there is a test set; return it."""
     form = tables.form
     if test is None or form is None:
         return []
-    path = run.submissions / "stack.csv"
+    path = call.submissions / "stack.csv"
     submission.write(path, form, tables.test_ids, tables.classes, tables.combine(test))
     stage.say(str(path))
     return [path]

@@ -11,17 +11,17 @@ import pseudo_label
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.cleaning import choose
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.studies import published
 from tonestack.training import queue
 
 
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """Train every row, join and average, score, write the tables."""
-    name = run.words.name
+    name = call.words.name
     if name is None:
         raise UserError(f"study: name the study: name={' or name='.join(published.available())}")
-    study = published.Study(run.but(name=None), name, published.load(name))
+    study = published.Study(call.but(name=None), name, published.load(name))
     for competition in study.competitions():
         make_folds.run(competition)
     for step in study.settings.labels:
@@ -31,21 +31,21 @@ def run(run: Run) -> None:
         prepare.run(competition, [experiment.config.frontend for experiment in experiments.values()])
     todo = study.jobs(experiments)
     print(f"study: {len(experiments)} experiments, {len(todo)} folds to train")
-    queue.run_all(study.run, todo)
+    queue.run_all(study.call, todo)
     made, lacking = study.join(experiments)
     text = study.render(made, lacking, study.scores(made))
     print(text)
     print(published.write(study, text))
 
 
-def make_labels(run: Run, stage: str) -> None:
+def make_labels(call: Call, stage: str) -> None:
     """Write the label revisions of a step; where all clips are verified, or none is, there is nothing to decide."""
-    if not choose.undecided(run):
+    if not choose.undecided(call):
         return
     if stage == "clean_labels":
-        clean_labels.make(run)
+        clean_labels.make(call)
     else:
-        pseudo_label.make(run, run.words.revision or "r0")
+        pseudo_label.make(call, call.words.revision or "r0")
 
 
 if __name__ == "__main__":

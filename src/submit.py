@@ -16,7 +16,7 @@ from tonestack import cli
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import write_json
 from tonestack.competition import kaggle, submission
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard, nested_cv
 from tonestack.ensemble.choice import Choice, best_single, made_tables
 from tonestack.ensemble.tables import Tables, made_name
@@ -31,17 +31,17 @@ EASIEST = -1  # complexity of a mean that does not even choose between blend and
 
 
 @alone
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """The simplest of single table, blend and stack that is as good as the best, or the one asked for."""
-    if not oof.experiments(run.oof):
-        blend.run(run)
-    choice = run.submissions / "choice.json"
-    stage = record(run)
-    path = run.submissions / "submission.csv"
+    if not oof.experiments(call.oof):
+        blend.run(call)
+    choice = call.submissions / "choice.json"
+    stage = record(call)
+    path = call.submissions / "submission.csv"
     if not stage.up_to_date():
-        outputs = [choice, *average(run)]
-        tables = Tables.of(run, made=True)
-        chosen = asked_for(run, tables) if run.data.submit.table else choose(run, tables, stage)
+        outputs = [choice, *average(call)]
+        tables = Tables.of(call, made=True)
+        chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, stage)
         write_json(choice, {"table": chosen.name, "cv": _number(chosen.cv), "se": _number(chosen.se)})
         form, table = tables.form, tables.read(chosen.name)
         if form is None:
@@ -50,32 +50,32 @@ def run(run: Run) -> None:
             return
         ids, values = tables.submitted(table.oof, table.test)
         submission.write(path, form, ids, tables.classes, values)
-        submission.log(run.submissions / "log.csv", entry(path, chosen))
+        submission.log(call.submissions / "log.csv", entry(path, chosen))
         stage.say(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
         stage.finish([path, *outputs])
-    if run.data.submit.upload and run.competition().submission is not None:
-        upload(run, path)
+    if call.data.submit.upload and call.competition().submission is not None:
+        upload(call, path)
 
 
-def average(run: Run) -> list[Path]:
+def average(call: Call) -> list[Path]:
     """Write the equal mean of the blend and the stackers as a table of its own; return its folder, if there is one.
 
     Nested scores seldom tell blend and stackers apart, and a mean of what errs differently varies less than any of it
     (Breiman, Stacked regressions, 1996).
     """
-    every = [n for n in oof.experiments(run.oof, made=True) if oof.kind_of(run.oof / n) in oof.MADE]
-    means = [name for name in every if _is_mean(run, name)]
+    every = [n for n in oof.experiments(call.oof, made=True) if oof.kind_of(call.oof / n) in oof.MADE]
+    means = [name for name in every if _is_mean(call, name)]
     made = [name for name in every if name not in means]
-    tables = Tables.of(run, made) if len(made) > 1 else None
+    tables = Tables.of(call, made) if len(made) > 1 else None
     if tables is not None and (not tables.probabilities or tables.without_oof()):
         tables = None
-    folder = run.oof / made_name(MEAN, made) if tables else None
+    folder = call.oof / made_name(MEAN, made) if tables else None
     for name in means:  # of tables that are others by now
-        if run.oof / name != folder:
-            oof.remove(run.oof / name)
+        if call.oof / name != folder:
+            oof.remove(call.oof / name)
     if tables is None or folder is None:
         return []
-    whole, part = blend.equal_mean(run, tables), tables.fold
+    whole, part = blend.equal_mean(call, tables), tables.fold
     rows, test = tables.blend(whole, dict.fromkeys(np.unique(part[part >= 0]).tolist(), whole), part)
     weights = dict.fromkeys(made, 1 / len(made))
     receipt = {"kind": "blend", "search": MEAN, "complexity": EASIEST, "tables": made, "weights": weights}
@@ -83,19 +83,19 @@ def average(run: Run) -> list[Path]:
     return [folder]
 
 
-def _is_mean(run: Run, name: str) -> bool:
+def _is_mean(call: Call, name: str) -> bool:
     """Whether a table is a mean of ours, and not an experiment or somebody's table that is only called so."""
-    return name.startswith(f"{MEAN}@") and oof.kind_of(run.oof / name) in oof.MADE
+    return name.startswith(f"{MEAN}@") and oof.kind_of(call.oof / name) in oof.MADE
 
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 5)
 
 
-def record(run: Run) -> Stage:
+def record(call: Call) -> Stage:
     """What the submission was last made from."""
-    names = tuple(n for n in oof.experiments(run.oof, made=True) if not _is_mean(run, n))
-    return Stage(run, "submit", names, [run.data.submit.table, run.data.blend.model_dump(), "choice.json"])
+    names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_mean(call, n))
+    return Stage(call, "submit", names, [call.data.submit.table, call.data.blend.model_dump(), "choice.json"])
 
 
 def entry(path: Path, chosen: Choice) -> dict[str, str]:
@@ -112,47 +112,47 @@ def entry(path: Path, chosen: Choice) -> dict[str, str]:
     }
 
 
-def upload(run: Run, path: Path) -> None:
+def upload(call: Call, path: Path) -> None:
     """Send the file to Kaggle by the official client, and note it in the log."""
-    competition = run.data.download.kaggle if run.data.download else None
+    competition = call.data.download.kaggle if call.data.download else None
     if not competition:
-        raise UserError(f"submit.upload: configs/data/{run.words.data}.yaml names no competition (download.kaggle)")
-    last = submission.read_log(run.submissions / "log.csv").iloc[-1].to_dict()
-    message = run.data.submit.message or f"{last['table']} cv {last['cv']}"
+        raise UserError(f"submit.upload: configs/data/{call.words.data}.yaml names no competition (download.kaggle)")
+    last = submission.read_log(call.submissions / "log.csv").iloc[-1].to_dict()
+    message = call.data.submit.message or f"{last['table']} cv {last['cv']}"
     answer = kaggle.submit(competition, path, message)
     kept = {str(k): v for k, v in last.items() if k != "when"}
-    submission.log(run.submissions / "log.csv", kept | {"uploaded": answer})
+    submission.log(call.submissions / "log.csv", kept | {"uploaded": answer})
     print(f"{path}: uploaded to {competition} ({answer})")
 
 
-def asked_for(run: Run, tables: Tables) -> Choice:
+def asked_for(call: Call, tables: Tables) -> Choice:
     """The table of `submit.table=`, whatever cross-validation says."""
-    name = str(run.data.submit.table)
+    name = str(call.data.submit.table)
     if name not in tables.names:
-        raise UserError(f"submit.table={name}: no such table in {run.oof}{nearest(name, tables.names)}")
-    one = Tables.of(run, [name])
+        raise UserError(f"submit.table={name}: no such table in {call.oof}{nearest(name, tables.names)}")
+    one = Tables.of(call, [name])
     if one.without_oof():
         return Choice.unjudged(name)
-    found, problem = made_tables(one, one.problem(), run), one.problem()
+    found, problem = made_tables(one, one.problem(), call), one.problem()
     if found:
         return found[0]
-    cv, se = nested_cv.score(problem.metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
+    cv, se = nested_cv.score(problem.metric, problem.tables[0], problem.targets, call.data.blend.bootstrap)
     return Choice(name, 0, problem.tables[0], cv, se, (name,), {name: 1.0})
 
 
-def choose(run: Run, tables: Tables, stage: Stage) -> Choice:
+def choose(call: Call, tables: Tables, stage: Stage) -> Choice:
     """The choice of nested cross-validation; says all candidates."""
     unjudged = tables.without_oof()
     judged = [n for n in tables.names if n not in unjudged]
     if not judged:
-        made = [n for n in unjudged if oof.kind_of(run.oof / n) in oof.MADE] or unjudged
+        made = [n for n in unjudged if oof.kind_of(call.oof / n) in oof.MADE] or unjudged
         if len(made) > 1:
             raise UserError("no table has an OOF part, so none can be chosen; run blend for their equal mean")
         stage.say("no table has an OOF part: nothing to choose by")
         return Choice.unjudged(made[0])
-    sub = tables if not unjudged else Tables.of(run, judged)
+    sub = tables if not unjudged else Tables.of(call, judged)
     problem, part = sub.problem(), nested_cv.nesting(sub.fold)[sub.judged]
-    candidates = [best_single(sub, problem, part, run), *made_tables(sub, problem, run)]
+    candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]
     picked = nested_cv.choose(candidates, problem.metric, problem.targets)
     lines = []
     for c in candidates:

@@ -9,23 +9,20 @@ a killed fold goes on from its last epoch.
 import make_folds
 import prepare
 from tonestack import cli
-from tonestack.base import parts
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.ensemble import leaderboard
 from tonestack.labels import revisions
 from tonestack.training import queue
 
 
-def run(run: Run) -> list[Experiment]:
+def run(call: Call) -> list[Experiment]:
     """Train all folds of this call that are not up to date; return the experiments."""
-    experiments = run.experiments(revisions.chosen(run.folds))
-    prepare.run(run, [experiment.config.frontend for experiment in experiments])
-    make_folds.run(run)
-    queue.run_all(run, queue.pending(run, experiments))
-    task = parts.find("tasks", run.data.task)
-    if hasattr(task, "trained"):
-        task.trained(run, experiments)
-    leaderboard.update(run)
+    experiments = call.experiments(revisions.chosen(call.folds))
+    prepare.run(call, [experiment.config.frontend for experiment in experiments])
+    make_folds.run(call)
+    queue.run_all(call, queue.pending(call, experiments))
+    call.task.trained([call.oof / experiment.name for experiment in experiments], call.competition())
+    leaderboard.update(call)
     return experiments
 
 

@@ -13,10 +13,10 @@ import prepare
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.base.workers import end_with
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard
 from tonestack.studies import tuning
-from tonestack.training import queue
+from tonestack.training.job import threads_and_jobs
 
 import joblib
 import optuna
@@ -25,16 +25,16 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 DEATHS = 3  # of workers, before it is taken for want of memory
 
 
-def run(run: Run) -> None:
+def run(call: Call) -> None:
     """Tune every model of this call."""
-    prepare.run(run)
-    make_folds.run(run)
-    threads, at_once = queue.threads_and_jobs(run)
-    for experiment in run.experiments():
-        one = tuning.Tuning.of(run, experiment.model)
+    prepare.run(call)
+    make_folds.run(call)
+    threads, at_once = threads_and_jobs(call)
+    for experiment in call.experiments():
+        one = tuning.Tuning.of(call, experiment.model)
         study = one.study()
         with joblib.parallel_config("loky", inner_max_num_threads=threads):
-            search(run, one, study, at_once)
+            search(call, one, study, at_once)
         print(leaderboard.aligned(tuning.shown(tuning.table(study, one))))
         files = tuning.report(study, one)
         print("\n".join(str(file) for file in files))
@@ -42,12 +42,12 @@ def run(run: Run) -> None:
             print(files[-1].read_text())
 
 
-def search(run: Run, one: tuning.Tuning, study: optuna.Study, at_once: int) -> None:
+def search(call: Call, one: tuning.Tuning, study: optuna.Study, at_once: int) -> None:
     """Let workers run all trials; where one is killed, others take its trial up from its last epoch."""
     for deaths in range(1, DEATHS + 1):
-        workers = min(at_once, max(0, run.words.trials - len(tuning.finished(study))))
+        workers = min(at_once, max(0, call.words.trials - len(tuning.finished(study))))
         try:
-            calls = (joblib.delayed(work)(run, one.model, os.getpid()) for _ in range(workers))
+            calls = (joblib.delayed(work)(call, one.model, os.getpid()) for _ in range(workers))
             joblib.Parallel(max(1, workers))(calls)
             return
         except TerminatedWorkerError:
@@ -55,10 +55,10 @@ def search(run: Run, one: tuning.Tuning, study: optuna.Study, at_once: int) -> N
     raise UserError(f"tune: workers were killed {DEATHS} times, for want of memory perhaps; give jobs=1")
 
 
-def work(run: Run, model: str, caller: int) -> None:
+def work(call: Call, model: str, caller: int) -> None:
     """One worker's share, in any process."""
     end_with(caller)
-    tuning.work(tuning.Tuning.of(run, model), run.words.trials)
+    tuning.work(tuning.Tuning.of(call, model), call.words.trials)
 
 
 if __name__ == "__main__":

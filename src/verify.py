@@ -14,7 +14,7 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
 from tonestack.config import layers
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.ensemble import fusion
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
@@ -41,56 +41,56 @@ class Wanted(Section):
     clip: tuple[str, ...] = Field((), description="the two recordings; the key may be left out")
 
 
-def run(run: Run, wanted: Wanted) -> float:
+def run(call: Call, wanted: Wanted) -> float:
     """Print the scores and the probability; return it."""
-    if run.data.task != "verify":
-        run = instead(run)
+    if not call.task.open_set:
+        call = instead(call)
     files = [Path(name).expanduser() for name in wanted.clip]
     if len(files) != 2:
         raise UserError(f"verify: give two recordings, such as ./run.sh verify a.wav b.wav (given: {len(files)})")
-    waves = [heard(run, path) for path in files]  # before hours of training
-    experiments = train.run(run)
-    scores = [score(run, experiment, waves) for experiment in experiments]
+    waves = [heard(call, path) for path in files]  # before hours of training
+    experiments = train.run(call)
+    scores = [score(call, experiment, waves) for experiment in experiments]
     names = [experiment.name for experiment in experiments]
     print(aligned(pd.DataFrame({"model": names, "score": [f"{value:.4f}" for value in scores]})))
-    probability, count = calibrated(run, names, scores)
-    prior = run.data.verify.prior
+    probability, count = calibrated(call, names, scores)
+    prior = call.data.verify.prior
     print(f"one person: probability {probability:.3f} (prior {prior:g}; calibrated on {count} trials of strangers)")
     return probability
 
 
-def instead(run: Run) -> Run:
+def instead(call: Call) -> Call:
     """The demo's call, where no data were named."""
-    if run.words.data != Words.model_fields["data"].default:
-        raise UserError(f"verify: data={run.words.data} is no verification task; give task=verify or other data=")
-    return run.but(data=DEMO)
+    if call.words.data != Words.model_fields["data"].default:
+        raise UserError(f"verify: data={call.words.data} is no verification task; give task=verify or other data=")
+    return call.but(data=DEMO)
 
 
-def score(run: Run, experiment: Experiment, waves: list[tuple[np.ndarray, int]]) -> float:
+def score(call: Call, experiment: Experiment, waves: list[tuple[np.ndarray, int]]) -> float:
     """Mean over the folds' networks of the cosine of two recordings: embeddings of two folds have no common space."""
     spec = experiment.config.frontend
-    store = Store.open(run.cache, spec, run.data.audio)
+    store = Store.open(call.cache, spec, call.data.audio)
     frontend = parts.find("frontends", spec["name"]).Frontend(layers.part_params("frontends", spec, "frontend"))
     features = [frontend(resample(wave, rate, frontend.sample_rate)) for wave, rate in waves]
-    clips = Clips.of(features, store, network.choose_device(run.words.device))
-    made = [network.unit_embeddings(job, store, clips) for job in queue.build(run, [experiment])]
+    clips = Clips.of(features, store, network.choose_device(call.words.device))
+    made = [network.unit_embeddings(job, store, clips) for job in queue.build(call, [experiment])]
     return float(np.mean([one @ two for one, two in made]))
 
 
-def heard(run: Run, path: Path) -> tuple[np.ndarray, int]:
+def heard(call: Call, path: Path) -> tuple[np.ndarray, int]:
     """One recording's samples (n,) and their rate."""
     try:
-        return decode(path, run.data.audio)
+        return decode(path, call.data.audio)
     except BadAudio as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def calibrated(run: Run, names: list[str], scores: list[float]) -> tuple[float, int]:
+def calibrated(call: Call, names: list[str], scores: list[float]) -> tuple[float, int]:
     """The probability that one person speaks, and the number of trials that say so."""
-    problem = Tables.of(run, names).problem()
+    problem = Tables.of(call, names).problem()
     fused = fusion.fitted(problem.tables, problem.targets)
     ratio = float(fused(np.array(scores)[:, None, None])[0, 0])
-    return float(expit(ratio + logit(run.data.verify.prior))), len(problem.targets)
+    return float(expit(ratio + logit(call.data.verify.prior))), len(problem.targets)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,19 @@ A run that was stopped goes on where it was.
 from pathlib import Path
 
 from tonestack import cli
+from tonestack.base import workers
 from tonestack.competition.demo import voice_set
 from tonestack.competition.demo.voice_set import VoiceSet
-from tonestack.config.call import Run
-from tonestack.training import queue
+from tonestack.config.call import Call
 
 
-def run(run: Run, wanted: VoiceSet) -> Path:
+def run(call: Call, wanted: VoiceSet) -> Path:
     """Make the set; say what to call next."""
-    given = run.words.root
-    root = Path(given).expanduser() if given else run.home / "input" / (run.words.name or "voices")
-    made = voice_set.make(root, wanted, run.words.jobs or queue.cores())
+    given = call.words.root
+    root = Path(given).expanduser() if given else call.home / "input" / (call.words.name or "voices")
+    made = voice_set.make(root, wanted, call.words.jobs or workers.cores())
     print(f"{root}: {made.n} voices ({made.voice}), {made.prompts} clips each to learn from and one to recognise")
-    print(f"  ./run.sh all data=voices root={root} name={run.words.name or root.name}")
+    print(f"  ./run.sh all data=voices root={root} name={call.words.name or root.name}")
     return root
 
 

@@ -69,12 +69,12 @@ def _prepared(tiny_words: list[str], tmp_path_factory: pytest.TempPathFactory) -
     """A home folder with the tiny competition's features and folds, made once."""
     import make_folds
     import prepare
-    from tonestack.config.call import Run
+    from tonestack.config.call import Call
 
     home = tmp_path_factory.mktemp("prepared")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(home))
-        run = Run.from_arguments(tiny_words)
+        run = Call.from_arguments(tiny_words)
         prepare.run(run)
         make_folds.run(run)
     return home
@@ -93,14 +93,14 @@ def _trained(_prepared: Path, tiny_words: list[str], tmp_path_factory: pytest.Te
     import stack
     import submit
     import train
-    from tonestack.config.call import Run
+    from tonestack.config.call import Call
 
     home = shutil.copytree(_prepared, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True)
     forest = [word for word in tiny_words if not word.startswith(("model", "network", "crop", "inference"))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(home))
-        train.run(Run.from_arguments([*forest, "model=clip_forest", "network.trees=5"]))
-        run = Run.from_arguments([*tiny_words, "stack.rounds=15"])
+        train.run(Call.from_arguments([*forest, "model=clip_forest", "network.trees=5"]))
+        run = Call.from_arguments([*tiny_words, "stack.rounds=15"])
         for verb in (train, blend, stack, submit):
             verb.run(run)
     return Path(home)
@@ -115,10 +115,10 @@ def trained_home(_trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_run(tiny_home: Path, tiny_words: list[str]) -> Callable[..., object]:
     """Resolve a call on the tiny competition: `tiny_run("training.epochs=3")`; later words win."""
-    from tonestack.config.call import Run
+    from tonestack.config.call import Call
 
-    def resolve(*words: str) -> Run:
+    def resolve(*words: str) -> Call:
         given = {word.partition("=")[0]: word for word in [*tiny_words, *words]}
-        return Run.from_arguments(list(given.values()))
+        return Call.from_arguments(list(given.values()))
 
     return resolve

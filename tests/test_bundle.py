@@ -14,7 +14,7 @@ from conftest import CLASSES, TINY_WORDS
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.competition import submission
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.deploy import bundle_inference
 from tonestack.deploy.bundle_inference import Effort, Worker, efforts, infer, seconds_of
 from tonestack.deploy.predictor import Predictor
@@ -34,9 +34,9 @@ socket.socket.connect = socket.getaddrinfo = closed
 """
 
 
-def call(root: Path, *words: str) -> Run:
+def call(root: Path, *words: str) -> Call:
     """A call of bundle: no model unless one is named."""
-    return Run.from_arguments(["data=fsdkaggle2018", "device=cpu", f"root={root}", *words])
+    return Call.from_arguments(["data=fsdkaggle2018", "device=cpu", f"root={root}", *words])
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_effort_falls_with_the_time_and_the_rest_keeps_the_shares(
     assert set(state) == {0, 1, 2}  # the empty clip; the last ones; the first ones
     assert clock.now <= 100
     assert {crops for _, crops in asked} > {1}
-    form = Run.from_arguments(["data=fsdkaggle2018", f"root={tiny_root}"]).competition().submission
+    form = Call.from_arguments(["data=fsdkaggle2018", f"root={tiny_root}"]).competition().submission
     assert form is not None
     submission.read(tmp_path / "a.csv", form, CLASSES)  # checks it
 
@@ -238,7 +238,7 @@ def test_a_competition_without_test_set_has_nothing_to_bundle(
     (root / "test_post_competition_scoring_clips.csv").unlink()
     reader = ("reader.train_csv=train.csv", "reader.clip=fname", "reader.label=label", "reader.train_audio=audio_train")
     with pytest.raises(UserError, match="no test set"):
-        bundle.run(Run.from_arguments(["data=table", f"root={root}", "name=fsdkaggle2018", *reader]))
+        bundle.run(Call.from_arguments(["data=table", f"root={root}", "name=fsdkaggle2018", *reader]))
 
 
 def test_the_script_is_the_one_in_the_bundle(packed: tuple[Path, Path]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tonestack.base import parts
-from tonestack.cleaning.methods import DROP, KEEP, LEAVE, RELABEL, Evidence, Verdict, agree, confident, group_index
+from tonestack.cleaning.methods import Evidence, agree, confident, group_index
 from tonestack.cleaning.methods import label_spreading as spreading
 from tonestack.cleaning.methods import self_verification as verification
 from tonestack.cleaning.spreading import knn_graph, normalised, spread
@@ -12,6 +12,7 @@ from tonestack.config.layers import CONFIGS, PROJECT
 from tonestack.labels import revisions
 from tonestack.networks.losses import cross_entropy, generalised_cross_entropy, masked
 from tonestack.settings.data_config import CleanParams
+from tonestack.tables.decisions import DROP, KEEP, LEAVE, RELABEL, Verdict
 
 import numpy as np
 import pandas as pd

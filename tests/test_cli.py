@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tonestack import cli
 from tonestack.base.errors import UserError
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.settings.words import Words
 
 import pytest
@@ -23,14 +23,14 @@ def status(stage: object, arguments: list[str] = WORDS) -> int | str | None:
 
 
 def test_a_stage_gets_the_resolved_call_and_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
-    got: list[Run] = []
+    got: list[Call] = []
     cli.main(got.append, "Purpose.", [*WORDS, "seed=3", "folds.n=4"])
     assert (got[0].seed, got[0].data.folds.n, got[0].name) == (3, 4, "fsdkaggle2018")
     assert capsys.readouterr().err == ""
 
 
 def test_a_users_mistake_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
-    def stage(run: Run) -> None:
+    def stage(run: Call) -> None:
         raise UserError("row 3:\n  no label")
 
     assert status(stage) == 2
@@ -38,14 +38,14 @@ def test_a_users_mistake_is_one_line_and_status_2(capsys: pytest.CaptureFixture[
 
 
 def test_a_wrong_word_does_not_start_the_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    started: list[Run] = []
+    started: list[Call] = []
     assert status(started.append, [*WORDS, "flod=0"]) == 2
     assert not started
     assert capsys.readouterr().err.startswith("tonestack: unknown word 'flod='; did you mean 'fold'?")
 
 
 def test_a_defect_is_not_hidden() -> None:
-    def stage(run: Run) -> None:
+    def stage(run: Call) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -53,7 +53,7 @@ def test_a_defect_is_not_hidden() -> None:
 
 
 def test_a_stopped_run_says_that_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    def stage(run: Run) -> None:
+    def stage(run: Call) -> None:
         raise KeyboardInterrupt
 
     assert status(stage) == 130
@@ -62,7 +62,7 @@ def test_a_stopped_run_says_that_it_goes_on(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help"])
 def test_help_shows_the_purpose_and_every_word(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    started: list[Run] = []
+    started: list[Call] = []
     assert status(started.append, ["nonsense", word]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("Purpose.")
@@ -72,7 +72,7 @@ def test_help_shows_the_purpose_and_every_word(word: str, capsys: pytest.Capture
 
 
 def test_folders_are_below_the_home_and_named_by_data_or_name(tmp_path: Path) -> None:
-    run = Run.from_arguments(WORDS)
+    run = Call.from_arguments(WORDS)
     assert run.oof == tmp_path / "home" / "oof" / "fsdkaggle2018"
     other = run.but(name="mine")
     assert (other.folds, other.cache) == (tmp_path / "home/folds/mine", tmp_path / "home/cache/mine")
@@ -80,14 +80,14 @@ def test_folders_are_below_the_home_and_named_by_data_or_name(tmp_path: Path) ->
 
 
 def test_a_call_with_other_words_keeps_the_rest() -> None:
-    run = Run.from_arguments([*WORDS, "seed=2", "training.epochs=7", "model=cnn1d"]).but(fold="0")
+    run = Call.from_arguments([*WORDS, "seed=2", "training.epochs=7", "model=cnn1d"]).but(fold="0")
     assert (run.words.fold, run.seed, run.experiments()[0].config.training.epochs) == ("0", 2, 7)
     assert run.experiments()[0].model == "cnn1d"
 
 
 def test_a_scoring_file_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match=r"scoring=nowhere\.csv: no such file"):
-        _ = Run.from_arguments([*WORDS, "scoring=nowhere.csv"]).scoring
+        _ = Call.from_arguments([*WORDS, "scoring=nowhere.csv"]).scoring
 
 
 # ----------------------------------------------------------------------------------- the scripts themselves, as typed

@@ -9,8 +9,9 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
 from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.config.layers import available, load_data, load_model, merge
+from tonestack.settings import data_config, model_config
 from tonestack.settings.data_config import DataConfig
 from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.settings.words import parse
@@ -57,8 +58,14 @@ def test_every_model_loads_with_every_preset(preset: str) -> None:
 
 
 SECTIONS = [
-    *(layers.DataConfig, layers.FoldParams, layers.AudioParams, layers.BlendParams, layers.StackParams),
-    *(layers.CropParams, layers.AugmentParams, layers.TrainingParams, layers.InferenceParams),
+    *(
+        data_config.DataConfig,
+        data_config.FoldParams,
+        data_config.AudioParams,
+        data_config.BlendParams,
+        data_config.StackParams,
+    ),
+    *(model_config.CropParams, model_config.AugmentParams, model_config.TrainingParams, model_config.InferenceParams),
     *(parts.find("models", name).Params for name in parts.names("models")),
 ]
 
@@ -233,7 +240,7 @@ def test_a_file_that_is_no_yaml_mapping_is_refused_by_name(configs: Path, text: 
 def test_a_config_that_is_not_there_is_refused_with_the_nearest(word: str, message: str) -> None:
     key = word.partition("=")[0]
     with pytest.raises(UserError) as error:
-        Run.from_arguments([w for w in ON_DEMO if not w.startswith(key)] + [word]).experiments()
+        Call.from_arguments([w for w in ON_DEMO if not w.startswith(key)] + [word]).experiments()
     assert message in str(error.value)
 
 
@@ -242,16 +249,16 @@ def test_a_config_that_is_not_there_is_refused_with_the_nearest(word: str, messa
 
 def test_an_experiments_name_says_variant_seed_and_revision() -> None:
     def name(*words: str) -> str:
-        return Run.from_arguments([*ON_DEMO, "model=vgg_small", *words]).experiments()[0].name
+        return Call.from_arguments([*ON_DEMO, "model=vgg_small", *words]).experiments()[0].name
 
     assert name() == "vgg_small@r0"
     assert name("variant=music", "seed=1", "revision=pseudo2") == "vgg_small-music-s1@pseudo2"
 
 
 def test_the_presets_models_are_the_default_and_a_doubled_model_runs_once() -> None:
-    run = Run.from_arguments(list(ON_DEMO))
+    run = Call.from_arguments(list(ON_DEMO))
     assert tuple(e.model for e in run.experiments()) == run.preset.models
-    twice = Run.from_arguments([*ON_DEMO, "model=cnn1d,vgg_small,cnn1d"])
+    twice = Call.from_arguments([*ON_DEMO, "model=cnn1d,vgg_small,cnn1d"])
     assert [e.model for e in twice.experiments()] == ["cnn1d", "vgg_small"]
 
 

@@ -8,10 +8,12 @@ import corrections as verb
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.base.files import inert, uninert, write_csv
-from tonestack.cleaning import clean, pseudo_rules
-from tonestack.config.call import Run
+from tonestack.cleaning import clean
+from tonestack.config.call import Call
 from tonestack.labels import corrections, folds, revisions, training_labels
+from tonestack.labels.label_tables import LabelTables
 from tonestack.settings.model_config import TrainingParams
+from tonestack.tables.decisions import TRUSTED
 from tonestack.tasks import classify
 from tonestack.training import queue
 
@@ -20,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-TinyRun = Callable[..., Run]
+TinyRun = Callable[..., Call]
 AB = ("a", "b")
 TABLE = pd.DataFrame(
     {"clip_id": list("uvwxyz"), "label": list("ababab"), "verified": [True, True, False, False, True, False]}
@@ -41,8 +43,8 @@ def put(folder: Path, *rows: tuple[str, str, str], table: pd.DataFrame = TABLE) 
 
 def learnt(folder: Path, revision: str, holdout: int, **params: object) -> dict[str, tuple[str, float]]:
     """By clip, the label and the weight that a holdout trains with."""
-    rows = training_labels.read_revision(folder, revision)
-    made = training_labels.for_holdout(rows, holdout, AB, classify.targets, TrainingParams.model_validate(params))
+    rows = LabelTables(folder).revision(revision)
+    made = training_labels.for_holdout(rows, holdout, AB, classify.TASK.targets, TrainingParams.model_validate(params))
     names = [AB[i] for i in made.targets.argmax(axis=1)]
     return dict(zip(made.clip_ids, zip(names, made.weights.tolist(), strict=True), strict=True))
 
@@ -61,7 +63,7 @@ def test_a_correction_stands_above_what_a_method_has_decided(tmp_path: Path) -> 
     folder = put(tmp_path, ("w", "relabel", "b"), ("x", "keep", "b"), ("u", "drop", ""))
     rows = [("w", 1, "a", 0.2, "relabelled"), ("w", 0, "a", 1.0, "promoted"), ("u", 1, "a", 1.0, "verified")]
     write_csv(folder / "spread.csv", pd.DataFrame(rows, columns=revisions.COLUMNS))
-    made = training_labels.read_revision(folder, "spread")
+    made = LabelTables(folder).revision("spread")
     assert set(made.itertuples(index=False, name=None)) == {
         ("w", 0, "b", 1.0, "corrected"),
         ("w", 2, "b", 1.0, "corrected"),
@@ -75,7 +77,7 @@ def test_soft_labels_are_corrected_to_0_and_1(tmp_path: Path) -> None:
     rows = pd.DataFrame([("w", 0, "a", 1.0, "given", 0.7, 0.3), ("y", 0, "a", 1.0, "given", 0.75, 0.25)])
     write_csv(folder / "soft.csv", rows.set_axis([*revisions.COLUMNS, *AB], axis=1))
     made = training_labels.for_holdout(
-        training_labels.read_revision(folder, "soft"), 0, AB, classify.targets, TrainingParams()
+        LabelTables(folder).revision("soft"), 0, AB, classify.TASK.targets, TrainingParams()
     )
     assert dict(zip(made.clip_ids, made.targets.tolist(), strict=True)) == {"y": [0.75, 0.25], "w": [0.0, 1.0]}
 
@@ -83,8 +85,8 @@ def test_soft_labels_are_corrected_to_0_and_1(tmp_path: Path) -> None:
 def test_corrected_labels_count_as_verified(tmp_path: Path) -> None:
     folder = put(tmp_path, ("w", "relabel", "b"), ("y", "drop", ""))
     assert set(learnt(folder, "r0", 0, verified_only=True)) == {"w"}
-    assert "corrected" in pseudo_rules.TRUSTED
-    table = corrections.on_table(folds.read(folder), corrections.read(folder)).set_index("clip_id")
+    assert "corrected" in TRUSTED
+    table = corrections.on_table(folds.read(folder), LabelTables(folder).corrections).set_index("clip_id")
     assert table.loc["w", ["label", "verified"]].tolist() == ["b", True]
     assert not table.loc["y", "verified"]
     assert table.drop(["w", "y"]).equals(folds.read(folder).set_index("clip_id").drop(["w", "y"]))
@@ -92,9 +94,9 @@ def test_corrected_labels_count_as_verified(tmp_path: Path) -> None:
 
 def test_without_corrections_nothing_changes(tmp_path: Path) -> None:
     folds.write(tmp_path, TABLE, {})
-    before = training_labels.read_revision(tmp_path, "r0")
+    before = LabelTables(tmp_path).revision("r0")
     corrections.write(tmp_path, said())
-    assert training_labels.read_revision(tmp_path, "r0").equals(before)
+    assert LabelTables(tmp_path).revision("r0").equals(before)
 
 
 def test_changed_corrections_make_stale_what_has_learnt_from_the_clip_and_leave_scores_alone(tiny_run: TinyRun) -> None:
@@ -115,7 +117,7 @@ def test_cleaning_sees_the_corrected_labels_as_verified(tiny_run: TinyRun, monke
     clip = table[~table["verified"]].iloc[0]["clip_id"]
     corrections.write(run.folds, said((clip, "relabel", "Hiss")))
     judged = pd.get_dummies(table["label"])[list(run.competition().classes)].to_numpy(float) * 0.9 + 0.025
-    monkeypatch.setattr(clean.judges, "judge", lambda *_: judged[None].repeat(2, axis=0))
+    monkeypatch.setattr(clean.pair_models, "judge", lambda *_: judged[None].repeat(2, axis=0))
     clean.clean(run, "agree")
     decided = revisions.read_decisions(run.folds, "agree").set_index("clip_id").loc[clip]  # type: ignore[union-attr]
     assert decided[["given_label", "proposed_label", "decision", "verified"]].tolist() == ["Hiss", "Hiss", "keep", 1]
@@ -136,15 +138,15 @@ def test_cleaning_sees_the_corrected_labels_as_verified(tiny_run: TinyRun, monke
 )
 def test_a_row_that_makes_no_sense_is_named(tmp_path: Path, row: tuple[str, str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        corrections.read(put(tmp_path, row))
+        _ = LabelTables(put(tmp_path, row)).corrections
 
 
 def test_a_clip_with_two_rows_and_a_missing_column_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="clip 'u' stands twice"):
-        corrections.read(put(tmp_path, ("u", "keep", ""), ("u", "drop", "")))
+        _ = LabelTables(put(tmp_path, ("u", "keep", ""), ("u", "drop", ""))).corrections
     (tmp_path / corrections.FILE).write_text("clip_id,label\nu,a\n")
     with pytest.raises(UserError, match="column 'decision' is missing"):
-        corrections.read(tmp_path)
+        _ = LabelTables(tmp_path).corrections
 
 
 def test_names_that_a_spreadsheet_would_run_survive_and_stay_inert(tmp_path: Path) -> None:
@@ -153,10 +155,10 @@ def test_names_that_a_spreadsheet_would_run_survive_and_stay_inert(tmp_path: Pat
     folder = put(tmp_path, *((name, "relabel", "=1+1") for name in names), table=table)
     cells = (folder / corrections.FILE).read_text().replace("\n", ",").split(",")
     assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r") and cell]
-    found = corrections.read(folder)
+    found = LabelTables(folder).corrections
     assert found.set_index("clip_id")["label"].to_dict() == dict.fromkeys(names, "=1+1")
     corrections.write(folder, found)  # what was taken off is put on again once
-    assert corrections.read(folder).sort_values("clip_id").equals(found.sort_values("clip_id"))
+    assert LabelTables(folder).corrections.sort_values("clip_id").equals(found.sort_values("clip_id"))
 
 
 @given(st.text())
@@ -168,7 +170,7 @@ def test_guarding_a_cell_is_undone_exactly(text: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- merging
 
 
-def merge(run: Run, theirs: pd.DataFrame, path: Path, prefer: Literal["mine", "theirs"] | None = None) -> pd.DataFrame:
+def merge(run: Call, theirs: pd.DataFrame, path: Path, prefer: Literal["mine", "theirs"] | None = None) -> pd.DataFrame:
     """Merge a second person's file as the verb does."""
     write_csv(path, theirs)
     return verb.run(run, verb.Wanted(merge=str(path), prefer=prefer)).set_index("clip_id")
@@ -180,7 +182,7 @@ def test_a_second_persons_file_is_merged(tiny_run: TinyRun, tmp_path: Path) -> N
     theirs = said(("train001.wav", "keep", "Drum"), ("train003.wav", "relabel", "Bell"))
     joined = merge(run, theirs, tmp_path / "theirs.csv")
     assert joined["decision"].to_dict() == {"train000.wav": "drop", "train001.wav": "keep", "train003.wav": "relabel"}
-    assert corrections.read(run.folds)["clip_id"].tolist() == ["train000.wav", "train001.wav", "train003.wav"]
+    assert run.labels.corrections["clip_id"].tolist() == ["train000.wav", "train001.wav", "train003.wav"]
 
 
 def test_conflicts_are_shown_clip_by_clip_and_refused_until_somebody_is_preferred(

@@ -150,7 +150,7 @@ def test_the_model_of_the_page_can_be_trained(tiny_root: Path, tmp_path: Path) -
     page = PROJECT / "docs/model.md"
     for folder in ("src", "configs"):
         shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "src/tonestack/models/separable.py").write_text(blocks(page, "python")[0], encoding="utf-8")
+    (tmp_path / "src/tonestack/networks/models/separable.py").write_text(blocks(page, "python")[0], encoding="utf-8")
     (tmp_path / "configs/model/separable.yaml").write_text(blocks(page, "yaml")[0], encoding="utf-8")
     words = [w for w in TINY_WORDS if not w.startswith(("network.", "model="))]
     words += ["model=separable", "network.width=4", "fold=0", f"root={tiny_root}"]

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble.leaderboard import COLUMNS
 
 import pandas as pd
@@ -22,7 +22,7 @@ TABLES = {"blend@r0", "mean@r0", "stack-lightgbm@r0", "stack-logistic@r0", "vgg_
 
 
 @dataclass(frozen=True)
-class Call:
+class Pipeline:
     """`./run.sh all` with some words, in a home of its own."""
 
     home: Path
@@ -36,7 +36,7 @@ class Call:
         """Run it in this process; return what it printed."""
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
             patch.setenv("TONESTACK_HOME", str(self.home))
-            importlib.import_module("all").run(Run.from_arguments([*self.words, *words]))
+            importlib.import_module("all").run(Call.from_arguments([*self.words, *words]))
         return printed.getvalue()
 
     def start(self) -> subprocess.Popen[str]:
@@ -69,13 +69,13 @@ def words(tiny_words: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Call, str]:
+def whole(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, str]:
     """An uninterrupted run and what it printed."""
-    call = Call(tmp_path_factory.mktemp("whole"), words)
+    call = Pipeline(tmp_path_factory.mktemp("whole"), words)
     return call, call.run("jobs=1")
 
 
-def test_the_submission_has_the_samples_format(whole: tuple[Call, str], tiny_root: Path) -> None:
+def test_the_submission_has_the_samples_format(whole: tuple[Pipeline, str], tiny_root: Path) -> None:
     made = pd.read_csv(whole[0].folder("submissions") / "submission.csv")
     sample = pd.read_csv(tiny_root / "sample_submission.csv")
     assert list(made.columns) == list(sample.columns) == ["fname", "label"]
@@ -86,7 +86,7 @@ def test_the_submission_has_the_samples_format(whole: tuple[Call, str], tiny_roo
     assert set(best.explode()) <= {"Bell", "Drum", "Hiss", "Whistle"}
 
 
-def test_the_leaderboard_lists_every_table_with_its_scores(whole: tuple[Call, str]) -> None:
+def test_the_leaderboard_lists_every_table_with_its_scores(whole: tuple[Pipeline, str]) -> None:
     table = pd.read_csv(whole[0].folder("oof") / "leaderboard.csv")
     assert list(table.columns) == COLUMNS == ["experiment", "cv", "cv_se", "public", "private", "seconds", "params"]
     assert set(table["experiment"]) == TABLES
@@ -96,7 +96,7 @@ def test_the_leaderboard_lists_every_table_with_its_scores(whole: tuple[Call, st
     assert table["cv"].is_monotonic_decreasing
 
 
-def test_every_stage_has_left_its_files(whole: tuple[Call, str]) -> None:
+def test_every_stage_has_left_its_files(whole: tuple[Pipeline, str]) -> None:
     call, printed = whole
     assert "test clip test023.wav: no samples" in printed
     assert (call.folder("folds") / "r0.csv").is_file()
@@ -106,7 +106,7 @@ def test_every_stage_has_left_its_files(whole: tuple[Call, str]) -> None:
     assert not call.states()
 
 
-def test_a_second_run_trains_nothing_and_changes_nothing(whole: tuple[Call, str]) -> None:
+def test_a_second_run_trains_nothing_and_changes_nothing(whole: tuple[Pipeline, str]) -> None:
     call = whole[0]
     before = call.tables()
     times = {path: path.stat().st_mtime_ns for path in (call.folder("oof") / "vgg_small@r0").iterdir()}
@@ -119,9 +119,9 @@ def test_a_second_run_trains_nothing_and_changes_nothing(whole: tuple[Call, str]
 
 
 def test_killed_in_the_middle_of_training_and_run_again_the_tables_are_the_same(
-    whole: tuple[Call, str], tmp_path: Path, words: list[str]
+    whole: tuple[Pipeline, str], tmp_path: Path, words: list[str]
 ) -> None:
-    call = Call(tmp_path / "killed", words)
+    call = Pipeline(tmp_path / "killed", words)
     shutil.copytree(whole[0].folder("cache"), call.folder("cache"))
     kill_in_training(call)
     assert call.states()
@@ -136,7 +136,7 @@ def test_killed_in_the_middle_of_training_and_run_again_the_tables_are_the_same(
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
-def kill_in_training(call: Call) -> None:
+def kill_in_training(call: Pipeline) -> None:
     """Kill the call (SIGKILL) once a fold has finished an epoch; its workers must end soon after."""
     deadline = time.monotonic() + 300
     with call.start() as process:

@@ -11,12 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tonestack import cli
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.training import engines, fold_job, queue
 from tonestack.training.engines import local
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob
 
 import joblib
 import joblib.executor
@@ -24,12 +25,12 @@ import pytest
 import torch
 from joblib.externals.loky import reusable_executor
 
-TinyRun = Callable[..., Run]
+TinyRun = Callable[..., Call]
 HAS_RAY = importlib.util.find_spec("ray") is not None
 LONG = "training.epochs=80"  # so many that a job can be ended in the middle
 
 
-def work(run: Run) -> list[FoldJob]:
+def work(run: Call) -> list[FoldJob]:
     """Train what is not up to date; return the jobs."""
     made = queue.build(run, run.experiments())
     queue.run_all(run, queue.pending(run, run.experiments()))
@@ -61,7 +62,7 @@ def when_begun(folder: Path, folds: int, then: Callable[[], object]) -> threadin
 
 def test_an_engine_that_is_not_there_is_refused_at_the_door() -> None:
     with pytest.raises(UserError, match="no engine is called 'rya'; did you mean 'ray'"):
-        Run.from_arguments(["engine=rya"])
+        cli.resolve(["engine=rya"])
 
 
 # ----------------------------------------------------------------------------------------------------------- places
@@ -81,7 +82,7 @@ def test_an_engine_that_is_not_there_is_refused_at_the_door() -> None:
 )
 def test_places_for_jobs(monkeypatch: pytest.MonkeyPatch, gpus: int, words: list[str], places: list[str]) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert local.slots(Run.from_arguments(words)) == places
+    assert local.slots(Call.from_arguments(words)) == places
 
 
 def test_a_free_place_takes_the_next_job(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +214,7 @@ def test_without_ray_one_line_says_so(monkeypatch: pytest.MonkeyPatch, toy: Call
     monkeypatch.setitem(sys.modules, "ray", None)  # type: ignore[arg-type]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"engine=ray: Ray is not installed for .*; install it"):
-        Run.from_arguments(["engine=ray"])
+        cli.resolve(["engine=ray"])
 
 
 def test_lost_tasks_are_sent_out_again(
@@ -263,7 +264,7 @@ def test_jobs_limits_the_tasks_sent_at_once(tiny_run: TinyRun, toy: Callable[...
 def test_shares_of_gpus(toy: Callable[..., ToyRay], gpus: int, words: list[str], share: float) -> None:
     toy(gpus=gpus)
     engine = parts.find("engines", "ray")
-    assert engine.gpu_share(Run.from_arguments(words), engine._room()) == share
+    assert engine.gpu_share(Call.from_arguments(words), engine._room()) == share
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_a_gpu_that_the_cluster_has_not_is_refused(toy: Callable[..., ToyRay], w
     toy()
     engine = parts.find("engines", "ray")
     with pytest.raises(UserError, match=message):
-        engine.gpu_share(Run.from_arguments([word]), engine._room())
+        engine.gpu_share(Call.from_arguments([word]), engine._room())
 
 
 def wait_for_the_other(folder: Path) -> None:

@@ -7,12 +7,13 @@ from tonestack.base.errors import UserError
 from tonestack.ensemble import diversity, nested_cv, searches, stacking
 from tonestack.ensemble.blends import Blend, equal, from_sum, row_normal, row_ranks, tempered, to_summand
 from tonestack.ensemble.nested_cv import nesting
-from tonestack.ensemble.problem import Problem, targets_of
+from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.searches.log_loss import loss_and_slope
-from tonestack.ensemble.stacking import Inputs, Rows
+from tonestack.ensemble.stack_inputs import Inputs, StackRows
 from tonestack.settings.data_config import BlendParams, StackParams
 from tonestack.tables.metrics import indicator, resolve
+from tonestack.tasks import classify, multilabel
 
 import numpy as np
 import pytest
@@ -165,9 +166,9 @@ def test_independent_labels() -> None:
     fold = np.arange(400) % 4
     found = nested_cv.judge(problem, fold, ["single", "log_loss"], BlendParams(power=1.0), 0, None)
     assert all(0 < c.se < 0.05 for c in found)
-    assert targets_of(["a,c", "b"], ["a", "b", "c"], "multilabel").tolist() == [[1, 0, 1], [0, 1, 0]]
-    with pytest.raises(UserError, match="row 3: label 'x'"):
-        targets_of(["a", "x"], ["a"], "classify")
+    assert multilabel.TASK.row_truth(["a,c", "b"], ("a", "b", "c")).tolist() == [[1, 0, 1], [0, 1, 0]]
+    with pytest.raises(UserError, match="label 'x'"):
+        classify.TASK.row_truth(["a", "x"], ("a",))
 
 
 def test_a_search_goes_on_where_it_was_killed(tmp_path: Path) -> None:
@@ -253,14 +254,14 @@ def test_stackers(name: str) -> None:
     inputs = Inputs.of(problem.tables, np.ones((400, 2)))
     assert inputs.columns.shape == (400, 4 + 4 * 4 + 2 * 4 + 1 + 2)
     fold = np.where(np.arange(400) < 390, np.arange(400) % 4, -1)
-    rows = Rows(inputs, problem.targets, np.ones(400), fold, 4).where(fold >= 0)
+    rows = StackRows(inputs, problem.targets, np.ones(400), fold, 4).where(fold >= 0)
     params = StackParams(rounds=10, jobs=1)
     found = stacking.nested(name, rows, inputs, fold, params, 0)
     assert np.isnan(found[390:]).all()
     np.testing.assert_allclose(found[:390].sum(axis=1), 1, rtol=1e-4)
     best = max(float(problem.metric(t[:390], problem.targets[:390])) for t in problem.tables)
     assert float(problem.metric(found[:390], problem.targets[:390])) > best - 0.02
-    spoiled = Rows(rows.inputs, np.where(rows.fold == 2, 0, rows.targets), rows.weights, rows.fold, 4)
+    spoiled = StackRows(rows.inputs, np.where(rows.fold == 2, 0, rows.targets), rows.weights, rows.fold, 4)
     again = stacking.nested(name, spoiled, inputs, fold, params, 0)
     np.testing.assert_array_equal(found[fold == 2], again[fold == 2])
 
@@ -284,7 +285,7 @@ def test_stackers_know_when_there_is_nothing_to_learn() -> None:
     """Labels drawn from a pool of the tables: no stacker is far below that pool."""
     problem = planted(np.array([0.5, 0.3, 0.2]), 3000, 0.0, classes=6)
     fold = np.arange(3000) % 4
-    rows = Rows(Inputs.of(problem.tables), problem.targets, np.ones(3000), fold, 6)
+    rows = StackRows(Inputs.of(problem.tables), problem.targets, np.ones(3000), fold, 6)
     best = problem.score(Blend(np.array([0.5, 0.3, 0.2]), 0.0))
     for name in ("logistic", "lightgbm"):
         found = stacking.nested(name, rows, rows.inputs, fold, StackParams(rounds=20), 0)

@@ -12,7 +12,7 @@ import export
 from conftest import RATE, TINY_WORDS, sound
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.config.layers import part_params
 from tonestack.deploy import onnx_export, predict_onnx
 from tonestack.deploy.predictor import Predictor
@@ -51,9 +51,9 @@ for name in ("torch", "tonestack", "scipy", "soxr", "librosa", "pandas"):
 """
 
 
-def call(root: Path, *words: str) -> Run:
+def call(root: Path, *words: str) -> Call:
     given = {word.partition("=")[0]: word for word in [*TINY_WORDS, f"root={root}", *words]}
-    return Run.from_arguments(list(given.values()))
+    return Call.from_arguments(list(given.values()))
 
 
 @pytest.mark.parametrize("spec", FRONTENDS, ids=lambda s: f"{s['name']}{s.get('deltas', '')}{s.get('spectrum', '')}")
@@ -151,7 +151,7 @@ def test_the_script_beside_the_model_needs_no_torch(
 
 def test_what_cannot_be_exported_is_refused_or_left_out(trained_home: Path, tiny_root: Path) -> None:
     run = call(tiny_root)
-    forest = Run.from_arguments(["data=fsdkaggle2018", "model=clip_forest", f"root={tiny_root}"])
+    forest = Call.from_arguments(["data=fsdkaggle2018", "model=clip_forest", f"root={tiny_root}"])
     with pytest.raises(UserError, match="a forest cannot be exported; networks on lnmel, logmel, mfcc, stft"):
         export.run(forest)
     saved = Saved(run.oof / "vgg_small@r0", "classify", torch.device("cpu"))
@@ -159,7 +159,7 @@ def test_what_cannot_be_exported_is_refused_or_left_out(trained_home: Path, tiny
     with pytest.raises(UserError, match="the frontend 'cqt' cannot be exported; lnmel"):
         onnx_export.build(saved, "geometric", True)
     with pytest.raises(UserError, match="no finished fold"):
-        export.run(Run.from_arguments(["data=fsdkaggle2018", "model=crnn", f"root={tiny_root}"]))
+        export.run(Call.from_arguments(["data=fsdkaggle2018", "model=crnn", f"root={tiny_root}"]))
 
 
 def test_a_model_that_differs_is_not_written(

@@ -16,7 +16,7 @@ import download as download_verb
 from tonestack.base.errors import UserError
 from tonestack.competition import download
 from tonestack.competition.unpack import Limits, unpack
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.settings.data_config import DownloadParams
 
 import pytest
@@ -276,17 +276,17 @@ def test_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setenv("PATH", "")
     words = ["data=fsdkaggle2018", f"root={tmp_path / 'root'}", "download.source=kaggle"]
     with pytest.raises(UserError, match="not on the PATH"):
-        download_verb.run(Run.from_arguments(words))
+        download_verb.run(Call.from_arguments(words))
     asked = fake_client(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    download_verb.run(Run.from_arguments(words))
+    download_verb.run(Call.from_arguments(words))
     assert (tmp_path / "root/train.csv").is_file()
     assert asked.read_text().startswith("competitions download -c freesound-audio-tagging -p ")
-    download_verb.run(Run.from_arguments(words))
+    download_verb.run(Call.from_arguments(words))
     assert "up to date" in capsys.readouterr().out
     assert len(asked.read_text().splitlines()) == 1
     with pytest.raises(UserError, match="no 'download:' section"):
-        download_verb.run(Run.from_arguments(["data=demo"]))
+        download_verb.run(Call.from_arguments(["data=demo"]))
     fake_client(tmp_path, status=1)
     with pytest.raises(UserError, match=r"failed \(403 - Forbidden\)"):
-        download_verb.run(Run.from_arguments([words[0], f"root={tmp_path / 'other'}", words[2]]))
+        download_verb.run(Call.from_arguments([words[0], f"root={tmp_path / 'other'}", words[2]]))

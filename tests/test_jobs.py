@@ -11,19 +11,20 @@ from pathlib import Path
 import make_folds
 import train
 from tonestack.base.errors import UserError
-from tonestack.config.call import Run
+from tonestack.config import layers
+from tonestack.config.call import Call
 from tonestack.labels import folds
 from tonestack.settings.model_config import AugmentParams
 from tonestack.tables import oof
 from tonestack.training import fold_job, queue
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob, read_receipt
 
 import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-TinyRun = Callable[..., Run]
+TinyRun = Callable[..., Call]
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def relabel(run: Run, fold: int, labels: list[str] | None = None) -> None:
+def relabel(run: Call, fold: int, labels: list[str] | None = None) -> None:
     """Write other labels for the clips of a fold into r0.csv (each class becomes the next, if none are given)."""
     table = folds.read(run.folds)
     rows = table["fold"] == fold
@@ -51,7 +52,7 @@ def relabel(run: Run, fold: int, labels: list[str] | None = None) -> None:
     folds.write(run.folds, table, receipt)
 
 
-def work(run: Run) -> list[FoldJob]:
+def work(run: Call) -> list[FoldJob]:
     """Train what is not up to date, on the folds as they are; return the jobs."""
     made = queue.build(run, run.experiments())
     queue.run_all(run, queue.pending(run, run.experiments()))
@@ -149,7 +150,7 @@ def test_a_fold_made_again_has_no_json_of_the_old_one_beside_its_new_table(
         patch.setattr(oof, "write_json", lambda path, value: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             fold_job.run(again)
-    assert queue.read_receipt(job.folder, 0) is None
+    assert read_receipt(job.folder, 0) is None
 
 
 def test_changed_labels_make_the_folds_that_learn_from_them_stale(tiny_run: TinyRun, trained: list[str]) -> None:
@@ -205,8 +206,8 @@ def test_changed_folds_under_trained_experiments_are_refused(tiny_run: TinyRun) 
 
 def test_differences_are_named_by_key_with_both_values() -> None:
     then, now = {"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 1, "c": 3, "e": None}, "d": [2], "f": 0}
-    assert queue.differences(then, now) == ["a.c: 2 there, 3 now", "d: [1] there, [2] now", "f: None there, 0 now"]
-    assert queue.differences(then, then) == []
+    assert layers.differences(then, now) == ["a.c: 2 there, 3 now", "d: [1] there, [2] now", "f: None there, 0 now"]
+    assert layers.differences(then, then) == []
 
 
 def test_a_fold_that_is_not_there_is_refused(tiny_run: TinyRun) -> None:
@@ -313,7 +314,7 @@ def test_jobs_side_by_side_make_the_same_tables(tiny_run: TinyRun, capfd: pytest
 REUSE = """
 import resource, sys
 import numpy as np
-from tonestack.workers import keep_freed_memory
+from tonestack.base.workers import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt

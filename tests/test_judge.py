@@ -6,26 +6,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.base.files import read_csv
+from tonestack.base.files import read_csv, write_csv
 from tonestack.competition.demo import voice_set
 from tonestack.competition.demo.voice_set import VoiceSet
 from tonestack.competition.demo.voices import formant
 from tonestack.competition.readers import voices as reader
 from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.deploy import voice_matching
 from tonestack.ensemble import scoring
 from tonestack.networks.layers import count_parameters
 from tonestack.networks.losses import cross_entropy, softmaxed_sigmoid
 from tonestack.networks.models import siamese
+from tonestack.networks.models.siamese import EpisodeParams, HearingParams
 from tonestack.tables import votes
 from tonestack.training import fold_job, queue
 from tonestack.training.crops import Clips
 from tonestack.training.learners import siamese as learner
-from tonestack.training.voices.episodes import EpisodeParams, Voices, cut, draw_batch, join_short
-from tonestack.training.voices.hearing import Hearing, HearingParams, levels, speed_matrices
+from tonestack.training.voices.episodes import Voices, cut, draw_batch, join_short
+from tonestack.training.voices.hearing import Hearing, levels, speed_matrices
 
 import numpy as np
 import pandas as pd
@@ -80,15 +82,15 @@ def voices_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny(voices_root: Path) -> Callable[..., Run]:
-    def resolve(*words: str) -> Run:
+def tiny(voices_root: Path) -> Callable[..., Call]:
+    def resolve(*words: str) -> Call:
         given = {word.partition("=")[0]: word for word in [*TINY, f"root={voices_root}", *words]}
-        return Run.from_arguments(list(given.values()))
+        return Call.from_arguments(list(given.values()))
 
     return resolve
 
 
-def prepared(run: Run) -> list[Any]:
+def prepared(run: Call) -> list[Any]:
     import make_folds
     import prepare
 
@@ -109,7 +111,7 @@ def test_every_variant_has_the_documents_number_of_parameters(tower: str, recurr
 
 
 def test_there_is_a_config_of_every_variant_and_it_builds_that_variant() -> None:
-    run = Run.from_arguments(["data=voices"])
+    run = Call.from_arguments(["data=voices"])
     found = {}
     for name in (name for name in layers.available("model") if name.startswith("judge_")):
         network = run.experiment(name).config.network
@@ -172,7 +174,7 @@ def test_the_shortest_crop_is_the_one_that_the_convolutions_leave_a_step_of(
         siamese.Params.parse({**given, "frames": least - 1}, "here")
 
 
-def test_a_crop_that_the_head_is_not_made_for_is_refused(tiny: Callable[..., Run]) -> None:
+def test_a_crop_that_the_head_is_not_made_for_is_refused(tiny: Callable[..., Call]) -> None:
     with pytest.raises(UserError, match=r"crop\.seconds=0\.6 is 72 frames: give network\.frames=72"):
         learner.Ear.build(tiny("crop.seconds=0.6").experiments()[0].config, torch.device("cpu"))
     settings = tiny("network.tower=conv1d", "network.frames=72000").experiments()[0].config
@@ -333,7 +335,7 @@ def test_votes_come_back_from_their_shares() -> None:
     assert np.array_equal(votes.counts(shares.astype(np.float32).astype(float), 250), counted)
 
 
-def test_one_vote_a_crop_goes_to_the_best_candidate_and_company_makes_no_difference(tiny: Callable[..., Run]) -> None:
+def test_one_vote_a_crop_goes_to_the_best_candidate_and_company_makes_no_difference(tiny: Callable[..., Call]) -> None:
     job = prepared(tiny())[0]
     ear = learner.Ear.build(job.experiment.config, torch.device("cpu"))
     from tonestack.features.store import Store
@@ -350,7 +352,7 @@ def test_one_vote_a_crop_goes_to_the_best_candidate_and_company_makes_no_differe
 def test_the_picture_is_drawn_and_the_csv_is_inert(tmp_path: Path) -> None:
     table = votes.long(np.array([[3, 1], [0, 4]]), ["a.wav", "=b.wav"], ["x$", "y"])
     assert table["count"].tolist() == [3, 1, 0, 4]
-    votes.write(tmp_path / "votes.csv", table)
+    write_csv(tmp_path / "votes.csv", table)
     assert "\n'=b.wav," in (tmp_path / "votes.csv").read_text()
     assert read_csv(tmp_path / "votes.csv", ["query", "candidate"]).equals(table)
     lines = votes.rendered(table, {"a.wav": "y"})
@@ -370,7 +372,7 @@ def test_the_layout_is_read_and_names_are_the_truth(voices_root: Path) -> None:
     assert competition.test["clip_id"].tolist() == ["stranger.flac", "v0.flac", "v1.wav", "v2.ogg"]
     table = reader.scoring_table(reader.Params(), voices_root)
     assert table is not None
-    truth = scoring.read(table, competition.classes, "match")
+    truth = scoring.read(table, competition.classes, tasks.find("match"))
     assert truth[["clip_id", "label"]].to_numpy().tolist() == [["v0.flac", "v0"], ["v1.wav", "v1"], ["v2.ogg", "v2"]]
     fewer = reader.read(reader.Params(voices=2), voices_root)
     assert (fewer.classes, len(fewer.train)) == (("v0", "v1"), 8)
@@ -397,7 +399,7 @@ def test_sessions_inside_a_voice_are_groups(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- the spine
 
 
-def test_a_killed_judge_goes_on_and_ends_in_the_same_numbers(tiny: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_killed_judge_goes_on_and_ends_in_the_same_numbers(tiny: Callable[..., Call], tmp_path: Path) -> None:
     (job, _) = prepared(tiny("training.epochs=3"))
     whole = fold_job.run(job)
     again = replace(job, folder=tmp_path / "again")
@@ -436,7 +438,7 @@ def toy_speech(voices: np.ndarray, seed: int) -> Clips:
     return Clips(features, frames.cumsum(0) - frames, frames, torch.zeros(64))
 
 
-def learnt(run: Run, voices: np.ndarray) -> tuple[learner.Ear, learner.Speakers, list[dict[str, float]]]:
+def learnt(run: Call, voices: np.ndarray) -> tuple[learner.Ear, learner.Speakers, list[dict[str, float]]]:
     """A Judge trained on toy speech labelled with `voices`, and its history."""
     settings = run.experiments()[0].config
     loss = parts.find("losses", settings.loss["name"])
@@ -446,7 +448,7 @@ def learnt(run: Run, voices: np.ndarray) -> tuple[learner.Ear, learner.Speakers,
     return ear, speakers, learner.learn(ear, loss.build(loss.Params()), speakers, 0).epochs
 
 
-def test_a_judge_learns_to_tell_voices_and_nothing_from_shuffled_ones(tiny: Callable[..., Run]) -> None:
+def test_a_judge_learns_to_tell_voices_and_nothing_from_shuffled_ones(tiny: Callable[..., Call]) -> None:
     words = ["training.epochs=2", "network.episodes.steps=20", "training.batch_size=8", "training.lr=0.003"]
     words += ["network.episodes.speeds=[1.0]", "training.ema=0.5"]
     words += [f"network.hearing.{key}=0" for key in ("noise_share", "narrow_share", "equaliser_db", "colour_db")]
@@ -463,7 +465,7 @@ def test_a_judge_learns_to_tell_voices_and_nothing_from_shuffled_ones(tiny: Call
     assert shares[1] < 0.7
 
 
-def test_the_faithful_preset_trains_as_the_document_does(tiny: Callable[..., Run]) -> None:
+def test_the_faithful_preset_trains_as_the_document_does(tiny: Callable[..., Call]) -> None:
     run = tiny("preset=faithful", "network.episodes.steps=6", "training.epochs=1", "training.batch_size=4")
     settings = run.experiments()[0].config
     assert (settings.training.lr, settings.training.weight_decay, settings.training.ema) == (3e-5, 1e-5, 0)
@@ -477,7 +479,7 @@ def test_the_faithful_preset_trains_as_the_document_does(tiny: Callable[..., Run
 
 
 def test_the_whole_pipeline_leaves_votes_scores_and_pictures(
-    tiny: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+    tiny: Callable[..., Call], capsys: pytest.CaptureFixture[str]
 ) -> None:
     import all as pipeline
 
@@ -502,7 +504,7 @@ def test_the_whole_pipeline_leaves_votes_scores_and_pictures(
     assert np.allclose(shares.loc[wide.index, wide.columns], votes.shares(wide.to_numpy()), atol=0.02)
 
 
-def test_a_new_voice_is_enrolled_without_training(tiny: Callable[..., Run], voices_root: Path, tmp_path: Path) -> None:
+def test_a_new_voice_is_enrolled_without_training(tiny: Callable[..., Call], voices_root: Path, tmp_path: Path) -> None:
     import match
 
     run = tiny()
@@ -531,13 +533,13 @@ def replace_known(wanted: Any) -> Any:
     return wanted.model_copy(update={"known": False})
 
 
-def test_match_refuses_what_it_cannot_do(tiny: Callable[..., Run], tmp_path: Path) -> None:
+def test_match_refuses_what_it_cannot_do(tiny: Callable[..., Call], tmp_path: Path) -> None:
     import match
 
     with pytest.raises(UserError, match="name a recording"):
         match.run(tiny(), match.Wanted())
     with pytest.raises(UserError, match="is of task classify"):
-        match.run(Run.from_arguments(["data=demo"]), match.Wanted(clip=("a.wav",)))
+        match.run(Call.from_arguments(["data=demo"]), match.Wanted(clip=("a.wav",)))
     with pytest.raises(UserError, match="there is no such folder"):
         voice_matching.enrolled(tmp_path / "no")
     with pytest.raises(UserError, match="holds no recordings"):
@@ -600,7 +602,7 @@ def test_a_generator_that_lacks_something_is_refused_and_auto_takes_what_there_i
 # ------------------------------------------------------------------------------------------------------------ studies
 
 
-def test_a_study_of_the_number_of_voices_has_a_competition_for_each(tiny: Callable[..., Run]) -> None:
+def test_a_study_of_the_number_of_voices_has_a_competition_for_each(tiny: Callable[..., Call]) -> None:
     import study
 
     run = tiny("name=judge_voices", "network.episodes.steps=1", "training.epochs=1").but(model=None)

@@ -7,16 +7,18 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, read_json, write_array, write_csv, write_json, write_parquet
 from tonestack.cleaning import choose, clean, embeddings, pair_models, pseudo_rounds, pseudo_rules
-from tonestack.cleaning.methods import KEEP
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.features import store
 from tonestack.labels import folds, revisions, training_labels
+from tonestack.labels.label_tables import LabelTables
 from tonestack.settings.data_config import AudioParams, PseudoParams
 from tonestack.settings.model_config import TrainingParams
 from tonestack.settings.words import Words
 from tonestack.tables.competition import Competition
+from tonestack.tables.decisions import KEEP
+from tonestack.tasks import classify
 from tonestack.training import queue
 
 import numpy as np
@@ -39,7 +41,7 @@ SMALL = {
     },
 }
 
-MakeRun = Callable[..., Run]
+MakeRun = Callable[..., Call]
 
 
 def toy_table(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -55,7 +57,7 @@ def toy_table(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     return pd.DataFrame({"clip_id": ids, "label": label, "verified": verified, "group": "", "fold": fold}), truth
 
 
-def write_features(run: Run, truth: np.ndarray, test_ids: list[str]) -> None:
+def write_features(run: Call, truth: np.ndarray, test_ids: list[str]) -> None:
     """A feature store whose clips are noise around their class's own shape."""
     rng = np.random.default_rng(5)
     every = [*(f"{i:03d}.wav" for i in range(N)), *test_ids]
@@ -74,18 +76,18 @@ def write_features(run: Run, truth: np.ndarray, test_ids: list[str]) -> None:
 def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """A run on the toy competition with its labels as given, or as `table` says."""
 
-    def make(*words: str, home: str = "home", table: pd.DataFrame | None = None) -> Run:
+    def make(*words: str, home: str = "home", table: pd.DataFrame | None = None) -> Call:
         monkeypatch.setenv("TONESTACK_HOME", str(tmp_path / home))
         own, truth = toy_table()
         table = own if table is None else table
         test_ids = [f"t{i}.wav" for i in range(TEST)]
         test = pd.DataFrame({"clip_id": test_ids, "path": test_ids, "group": ""})
         competition = Competition(tmp_path, table.assign(path=table["clip_id"]), test, CLASSES, None)
-        monkeypatch.setattr(Run, "competition", lambda self: competition)
+        monkeypatch.setattr(Call, "competition", lambda self: competition)
         place, preset = layers.load_preset(Words(preset="smoke"))
         small = preset.model_copy(update={"data": {}, "all": {}, "each": SMALL})
         monkeypatch.setattr(layers, "load_preset", lambda words: (place, small))
-        run = Run.from_arguments(["data=demo", *TOY, *words])
+        run = Call.from_arguments(["data=demo", *TOY, *words])
         if not run.cache.exists():
             folds.write(run.folds, table, {})
             write_features(run, truth, test_ids)
@@ -104,8 +106,8 @@ def shuffled(fold: int) -> pd.DataFrame:
     return table.assign(label=new)
 
 
-def rows_of(run: Run, revision: str, holdout: int) -> str:
-    rows = training_labels.read_revision(run.folds, revision)
+def rows_of(run: Call, revision: str, holdout: int) -> str:
+    rows = run.labels.revision(revision)
     return rows[rows["holdout"] == holdout].to_csv(index=False)
 
 
@@ -134,14 +136,14 @@ def test_labels_of_a_fold_do_not_move_its_holdouts_pseudo_labels(make_run: MakeR
     for revision in ("pseudo1", "pseudo2"):
         assert rows_of(run, revision, 2) == rows_of(other, revision, 2)
         assert any(rows_of(run, revision, k) != rows_of(other, revision, k) for k in (0, 1, 3, 4))
-        used = training_labels.read_revision(run.folds, revision)
+        used = run.labels.revision(revision)
         own = dict(zip(*[toy_table()[0][c] for c in ("clip_id", "fold")], strict=True))
         assert not any(own.get(row.clip_id) == row.holdout for row in used.itertuples())
 
 
 def test_soft_cleaning_gives_every_clip_a_row_of_probabilities(make_run: MakeRun) -> None:
     run = make_run("clean.settings.agree.soft=true")
-    rows = training_labels.read_revision(run.folds, clean.clean(run, "agree"))
+    rows = run.labels.revision(clean.clean(run, "agree"))
     assert len(rows) == 4 * N
     assert rows[list(CLASSES)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
     verified = rows[rows["source"] == "verified"]
@@ -152,12 +154,8 @@ def test_soft_cleaning_gives_every_clip_a_row_of_probabilities(make_run: MakeRun
 def test_rounds_on_test_clips_alone_leave_the_training_clips_as_they_are(make_run: MakeRun) -> None:
     run = make_run("pseudo.rounds=1")
     pseudo_rounds.run_rounds(run, "r0")
-    rows = training_labels.read_revision(run.folds, "pseudo1")
-    assert (
-        rows[rows["source"] != "pseudo_test"]
-        .reset_index(drop=True)
-        .equals(training_labels.read_revision(run.folds, "r0"))
-    )
+    rows = run.labels.revision("pseudo1")
+    assert rows[rows["source"] != "pseudo_test"].reset_index(drop=True).equals(run.labels.revision("r0"))
 
 
 def test_test_clips_are_predicted_by_models_that_they_have_not_taught(make_run: MakeRun) -> None:
@@ -165,7 +163,7 @@ def test_test_clips_are_predicted_by_models_that_they_have_not_taught(make_run: 
     made = pseudo_rounds.run_rounds(run, "r0")
     taught = []
     for revision in made:
-        rows = training_labels.read_revision(run.folds, revision).query("source == 'pseudo_test'")
+        rows = run.labels.revision(revision).query("source == 'pseudo_test'")
         taught.append({int(k): set(part["clip_id"]) for k, part in rows.groupby("holdout")})
         for job in queue.build(run, pseudo_rounds.experiments(run, pseudo_rounds.settings(run), revision)):
             assert set(job.test) == {f"t{i}.wav" for i in range(TEST)} - taught[-1][job.fold]
@@ -269,7 +267,7 @@ def test_rounds_leave_a_table_and_a_plot(make_run: MakeRun) -> None:
     assert table["train"].between(0.5, 1).all()
     assert table["validation"].between(0.5, 1).all()
     assert (run.reports / "pseudo.png").stat().st_size > 1000
-    rows = training_labels.read_revision(run.folds, "pseudo1")
+    rows = run.labels.revision("pseudo1")
     pseudo_rows = rows[rows["source"] == "pseudo"]
     given = dict(zip(*[toy_table()[0][c] for c in ("clip_id", "label")], strict=True))
     assert all(given[row.clip_id] == row.label for row in pseudo_rows.itertuples())  # keep: the given label only
@@ -284,7 +282,7 @@ def test_a_warm_round_starts_from_the_weights_of_the_round_before(make_run: Make
     assert second["inputs"]["initial"] == file_hash(run.oof / "vgg_small-rounds@r0/fold2.safetensors")
     assert "initial" not in first["inputs"]
     assert (first["epochs"], second["epochs"]) == (2, 2)
-    rows = training_labels.read_revision(run.folds, "pseudo1")
+    rows = run.labels.revision("pseudo1")
     assert (rows["source"] == "pseudo_test").sum() == 5 * TEST
     with pytest.raises(UserError, match=r"pseudo\.cross_fit=false"):
         pseudo_rounds.run_rounds(make_run("pseudo.start=warm"), "r0")
@@ -366,7 +364,7 @@ def test_soft_labels_reach_the_loss() -> None:
     hard = pd.DataFrame([["x", 0, "dog", 1.0, "verified"]], columns=revisions.COLUMNS)
     soft = pseudo_rules.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES, "classify")
     rows = pseudo_rules.hardened(pd.concat([hard, soft], ignore_index=True), CLASSES, True, "classify")
-    task = parts.find("tasks", "classify")
+    task = classify.TASK
     learnt = training_labels.for_holdout(rows, 0, CLASSES, task.targets, TrainingParams())
     assert learnt.targets.tolist() == [[0, 1, 0], [0.25, 0.75, 0]]
     assert learnt.weights.tolist() == [1, 0.5]
@@ -385,4 +383,4 @@ def test_soft_labels_reach_the_loss() -> None:
 def test_a_revision_survives_its_file(tmp_path: Path) -> None:
     rows = pseudo_rules.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES, "classify")
     write_csv(tmp_path / "p.csv", rows)
-    assert training_labels.read_revision(tmp_path, "p").equals(rows)
+    assert LabelTables(tmp_path).revision("p").equals(rows)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.labels import folds, revisions, training_labels
+from tonestack.labels.label_tables import LabelTables
 from tonestack.labels.training_labels import Labels
 from tonestack.settings.model_config import TrainingParams
 from tonestack.tasks import classify
@@ -26,11 +27,13 @@ def fold_table(fold: list[int], label: str | None = None, verified: list[bool] |
 
 def given_revision(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     folds.write(folder, table, {})
-    return training_labels.read_revision(folder, "r0")
+    return LabelTables(folder).revision("r0")
 
 
 def pick(revision: pd.DataFrame, holdout: int = 0, **params: object) -> Labels:
-    return training_labels.for_holdout(revision, holdout, AB, classify.targets, TrainingParams.model_validate(params))
+    return training_labels.for_holdout(
+        revision, holdout, AB, classify.TASK.targets, TrainingParams.model_validate(params)
+    )
 
 
 def revision(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
@@ -117,14 +120,14 @@ def test_class_columns_are_soft_labels() -> None:
 def test_a_revision_is_read_by_name_with_labels_as_they_are_spelt(tmp_path: Path) -> None:
     rows = revision(("007", "None", 0.5, "given"), ("1.wav", "a", 1, "verified"))
     rows.to_csv(tmp_path / "spread.csv", index=False)
-    read = training_labels.read_revision(tmp_path, "spread")
+    read = LabelTables(tmp_path).revision("spread")
     assert read[["clip_id", "label"]].to_numpy().tolist() == [["007", "None"], ["1.wav", "a"]]
 
 
 def test_a_revision_that_is_not_there_is_refused_with_what_there_is(tmp_path: Path) -> None:
     given_revision(tmp_path, fold_table([0, 1]))
     with pytest.raises(UserError, match=r"no label revision 'pseudo1' in .*; there is: r0"):
-        training_labels.read_revision(tmp_path, "pseudo1")
+        LabelTables(tmp_path).revision("pseudo1")
 
 
 def test_the_fingerprint_tells_clips_targets_and_weights_apart() -> None:

@@ -17,11 +17,11 @@ import stack
 import submit
 import train
 from tonestack.base.errors import UserError
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 
 import pytest
 
-TinyRun = Callable[..., Run]
+TinyRun = Callable[..., Call]
 SCORING = "test_post_competition_scoring_clips.csv"
 opened: list[str] = []
 watching = False

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.tables.oof import OWN
 from tonestack.training import fold_job, queue
 
 import pytest
 
 FOLDS = 200
-TinyRun = Callable[..., Run]
+TinyRun = Callable[..., Call]
 
 
 def memory() -> float:

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pseudo_label
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.cleaning import crowd, pseudo_rounds
 from tonestack.competition.readers import demo_multilabel, fsdkaggle2019
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import nested_cv, scoring, searches, stacking
 from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.stacking import Inputs, Rows
+from tonestack.ensemble.stack_inputs import Inputs, StackRows
 from tonestack.labels import folds, stratify, training_labels
 from tonestack.settings.data_config import BlendParams, FoldParams, StackParams
 from tonestack.settings.model_config import AugmentParams, TrainingParams
@@ -40,25 +41,25 @@ FEW = settings(max_examples=25, deadline=None)
 
 
 def test_labels_become_rows_of_0_and_1_and_back() -> None:
-    rows = multilabel.targets(pd.Series(["c,a", "b"], index=[7, 3]), ABC)
+    rows = multilabel.TASK.targets(pd.Series(["c,a", "b"], index=[7, 3]), ABC)
     assert rows.tolist() == [[1, 0, 1], [0, 1, 0]]
-    assert multilabel.truth(np.array([[0.5, 0.4, 1.0]])).tolist() == [[1, 0, 1]]
+    assert multilabel.TASK.truth(np.array([[0.5, 0.4, 1.0]])).tolist() == [[1, 0, 1]]
     with pytest.raises(UserError, match="label 'x' is not among the 3 classes"):
-        multilabel.targets(pd.Series(["a,x"]), ABC)
+        multilabel.TASK.targets(pd.Series(["a,x"]), ABC)
 
 
 def test_every_class_has_its_own_probability() -> None:
     logits = torch.tensor([[0.0, math.log(3), -200.0, 200.0]])
-    logs = multilabel.log_probabilities(logits).double().numpy()
-    np.testing.assert_allclose(multilabel.probabilities(logs), [[0.5, 0.75, 0, 1]], atol=1e-7)
+    logs = multilabel.TASK.log_probabilities(logits).double().numpy()
+    np.testing.assert_allclose(multilabel.TASK.probabilities(logs), [[0.5, 0.75, 0, 1]], atol=1e-7)
     assert np.isfinite(logs).all()
 
 
 def test_a_loss_for_one_label_is_refused(tiny_words: list[str]) -> None:
-    run = Run.from_arguments([*tiny_words, "task=multilabel", "metric=lwlrap"])
+    run = Call.from_arguments([*tiny_words, "task=multilabel", "metric=lwlrap"])
     assert run.experiment("vgg_small").config.loss["name"] == "bce"
     with pytest.raises(UserError, match="vgg_small: loss 'masked' is for one label a clip"):
-        Run.from_arguments([*tiny_words, "task=multilabel", "loss.name=masked"]).experiment("vgg_small")
+        Call.from_arguments([*tiny_words, "task=multilabel", "loss.name=masked"]).experiment("vgg_small")
 
 
 def test_mixup_blends_rows_of_several_labels() -> None:
@@ -158,15 +159,15 @@ def unevenness(table: pd.DataFrame) -> float:
 
 def test_every_label_has_its_share_in_every_fold() -> None:
     clips = label_table(np.random.default_rng(0), 600, np.linspace(1, 8, 12))
-    made = folds.assign(clips, FoldParams(n=5), "here", "multilabel")
+    made = multilabel.TASK.assign(clips, FoldParams(n=5), "here")
     drawn = clips.assign(fold=np.random.default_rng(1).permutation(len(clips)) % 5)
     assert unevenness(made) < 0.4 * unevenness(drawn)
     assert (made[made["group"] != ""].groupby("group")["fold"].nunique() == 1).all()
     sizes = made.groupby("fold").size()
     assert sizes.max() - sizes.min() < 0.1 * sizes.mean()
-    again = folds.assign(clips, FoldParams(n=5), "here", "multilabel")
+    again = multilabel.TASK.assign(clips, FoldParams(n=5), "here")
     assert again["fold"].tolist() == made["fold"].tolist()
-    other = folds.assign(clips, FoldParams(n=5, seed=1), "here", "multilabel")
+    other = multilabel.TASK.assign(clips, FoldParams(n=5, seed=1), "here")
     assert other["fold"].tolist() != made["fold"].tolist()
 
 
@@ -197,7 +198,7 @@ def test_clips_without_a_label_and_too_few_groups() -> None:
     clips = label_table(np.random.default_rng(0), 40, np.ones(3)).assign(label="a,b")
     clips.loc[0, "label"] = "a,rare"
     with pytest.raises(UserError, match="'rare' has 1"):
-        folds.assign(clips, FoldParams(n=4), "here", "multilabel")
+        multilabel.TASK.assign(clips, FoldParams(n=4), "here")
 
 
 # ------------------------------------------------------------------------------------------- metrics, blends and stacks
@@ -256,7 +257,7 @@ def test_stackers_learn_which_model_to_believe_of_which_class(name: str) -> None
     problem = planted()
     inputs = Inputs.of(problem.tables, independent=True)
     fold = np.where(np.arange(600) < 590, np.arange(600) % 4, -1)
-    rows = Rows(inputs, problem.targets, np.ones(600), fold, 6).where(fold >= 0)
+    rows = StackRows(inputs, problem.targets, np.ones(600), fold, 6).where(fold >= 0)
     params = StackParams(jobs=1, min_clips=5, rounds=40, learning_rate=0.1)
     found = stacking.nested(name, rows, inputs, fold, params, 0)
     assert np.isnan(found[590:]).all()
@@ -267,7 +268,7 @@ def test_stackers_learn_which_model_to_believe_of_which_class(name: str) -> None
     assert float(log_loss(found[:590], truth)) < float(log_loss(mean, truth)) - 0.02
     assert float(problem.metric(found[:590], truth)) > float(problem.metric(mean, truth))
     wrong = np.where((rows.fold == 2)[:, None], 1 - rows.targets, rows.targets)
-    again = stacking.nested(name, Rows(rows.inputs, wrong, rows.weights, rows.fold, 6), inputs, fold, params, 0)
+    again = stacking.nested(name, StackRows(rows.inputs, wrong, rows.weights, rows.fold, 6), inputs, fold, params, 0)
     np.testing.assert_array_equal(found[fold == 2], again[fold == 2])  # the stacker of a fold never sees its labels
     assert not np.array_equal(found[fold == 1], again[fold == 1])
 
@@ -343,13 +344,17 @@ def test_zenodos_layout_groups_clips_of_one_video(tmp_path: Path) -> None:
     assert list(got.test.columns) == ["clip_id", "path", "group"]  # no label comes along
     path = fsdkaggle2019.scoring_table(params, tmp_path)
     assert path is not None
-    labels = scoring.read(path, got.classes, "multilabel")
+    labels = scoring.read(path, got.classes, tasks.find("multilabel"))
     right = np.array([[0.9, 0.1, 0.8], [0.1, 0.9, 0.2]])
-    found = scoring.score(resolve("lwlrap"), right, ["t1.wav", "t2.wav"], labels, got.classes, "multilabel")
+    found = scoring.score(resolve("lwlrap"), right, ["t1.wav", "t2.wav"], labels, got.classes, tasks.find("multilabel"))
     assert found == {"public": 1.0, "private": 1.0}
-    half = scoring.score(resolve("lwlrap"), right[:, ::-1], ["t1.wav", "t2.wav"], labels, got.classes, "multilabel")
+    half = scoring.score(
+        resolve("lwlrap"), right[:, ::-1], ["t1.wav", "t2.wav"], labels, got.classes, tasks.find("multilabel")
+    )
     assert half["public"] == 1.0  # Bark and Yell still first
-    upside = scoring.score(resolve("lwlrap"), 1 - right, ["t1.wav", "t2.wav"], labels, got.classes, "multilabel")
+    upside = scoring.score(
+        resolve("lwlrap"), 1 - right, ["t1.wav", "t2.wav"], labels, got.classes, tasks.find("multilabel")
+    )
     assert upside == {"public": pytest.approx((1 / 2 + 2 / 3) / 2), "private": pytest.approx(1 / 3)}
 
 
@@ -425,7 +430,7 @@ def test_the_demo_is_the_same_whatever_the_number_of_processes(small: Path, tmp_
 
 
 @pytest.fixture(scope="module")
-def finished(small: Path, tiny_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def finished(small: Path, tiny_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     """`./run.sh all` on the small demo."""
     given = {w.partition("=")[0]: w for w in tiny_words}
     given |= {"data": "data=demo_multilabel", "root": f"root={small}", "model": "model=vgg_small,clip_forest"}
@@ -434,13 +439,13 @@ def finished(small: Path, tiny_words: list[str], tmp_path_factory: pytest.TempPa
     words += ["stack.rounds=5", "stack.min_clips=2", "crop.seconds=0.5", "blend.searches=[single,rank_average]"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(tmp_path_factory.mktemp("home")))
-        run = Run.from_arguments([*words, *sizes])
+        run = Call.from_arguments([*words, *sizes])
         assert run.home.is_dir()  # looked up once: later tests have homes of their own
         importlib.import_module("all").run(run)
         yield run
 
 
-def test_from_recordings_to_a_scored_submission(finished: Run, small: Path) -> None:
+def test_from_recordings_to_a_scored_submission(finished: Call, small: Path) -> None:
     run = finished
     made = pd.read_csv(run.submissions / "submission.csv")
     sample = pd.read_csv(small / "sample_submission.csv")
@@ -459,7 +464,7 @@ def test_from_recordings_to_a_scored_submission(finished: Run, small: Path) -> N
 
 
 def test_noisy_clips_get_soft_labels_that_no_label_of_the_holdout_decides(
-    finished: Run, monkeypatch: pytest.MonkeyPatch
+    finished: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TONESTACK_HOME", str(finished.home))
     words = {"train": "weigh", "soft": True, "test": False, "rounds": 1, "lower": [0, 0], "upper": [1, 1]}
@@ -483,9 +488,9 @@ def test_noisy_clips_get_soft_labels_that_no_label_of_the_holdout_decides(
     assert ((soft >= 0) & (soft <= 1)).all()
     assert not set(np.unique(soft)) <= {0.0, 1.0}
     curated = rows[rows["source"] == "verified"].set_index("clip_id")
-    wanted = multilabel.targets(table.loc[curated.index, "label"], competition.classes)
+    wanted = multilabel.TASK.targets(table.loc[curated.index, "label"], competition.classes)
     np.testing.assert_array_equal(curated[list(competition.classes)].to_numpy(), wanted)
-    learnt = training_labels.for_holdout(rows, 0, competition.classes, multilabel.targets, TrainingParams())
+    learnt = training_labels.for_holdout(rows, 0, competition.classes, multilabel.TASK.targets, TrainingParams())
     assert learnt.targets.shape == (len(rows[rows["holdout"] == 0]), 12)
 
 
@@ -514,6 +519,6 @@ def test_the_given_labels_are_weighed_against_the_judges() -> None:
 
 
 def test_weighing_is_for_clips_of_several_labels(tiny_words: list[str]) -> None:
-    run = Run.from_arguments([*tiny_words, "pseudo.train=weigh"])
+    run = Call.from_arguments([*tiny_words, "pseudo.train=weigh"])
     with pytest.raises(UserError, match=r"clean\.method=agree weighs single ones"):
         pseudo_rounds.settings(run)

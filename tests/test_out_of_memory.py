@@ -184,7 +184,7 @@ def test_parts_are_halved_down_to_two_crops(batch: int, counts: list[int]) -> No
 def predicted(**inference: Any) -> np.ndarray:
     changed = settings().inference.model_validate({"overlap": 0.0, "crops": 1} | inference)
     config = settings(precision="float32").model_copy(update={"inference": changed})
-    return predict(plain(), ramp(*range(16, 36)), config, RATE, classify.log_probabilities)
+    return predict(plain(), ramp(*range(16, 36)), config, RATE, classify.TASK.log_probabilities)
 
 
 @pytest.mark.parametrize("crops", [1, 2, 5])

@@ -10,7 +10,7 @@ import plan
 import train
 from tonestack.base import parts
 from tonestack.base.files import read_json, write_json
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.features import store
 from tonestack.studies import planning, timing
 from tonestack.studies.planning import DONE, Item
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-MakeRun = Callable[..., Run]
+MakeRun = Callable[..., Call]
 
 
 def by_stage(found: list[Item]) -> dict[str, Item]:
@@ -34,7 +34,7 @@ def by_stage(found: list[Item]) -> dict[str, Item]:
 def test_before_anything_is_made_everything_would_run(
     tiny_words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = Run.from_arguments(tiny_words)
+    run = Call.from_arguments(tiny_words)
     found = by_stage(plan.run(run))
     assert list(found) == ["prepare", "make_folds", "train", "blend", "stack", "submit", "score", "report"]
     assert found["prepare"].why == found["make_folds"].why == "not made yet"
@@ -159,7 +159,7 @@ def test_a_fold_job_is_extrapolated_exactly_from_what_its_parts_take(
 
 
 def test_an_epoch_of_episodes_is_cut_to_a_few_batches(tiny_run: MakeRun) -> None:
-    run, settings = tiny_run(), Run.from_arguments(["data=demo_voices"]).experiment("judge_conv2d_lstm").config
+    run, settings = tiny_run(), Call.from_arguments(["data=demo_voices"]).experiment("judge_conv2d_lstm").config
     job = timing._stand_in(run, run.experiments()[0], run.data.audio, run.cache)
     job = replace(job, experiment=replace(job.experiment, config=settings))
     short = timing._shrunk(job, 3 * settings.training.batch_size, 2).experiment.config

@@ -13,7 +13,7 @@ from conftest import CLASSES, RATE, TINY_WORDS, sound
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.deploy import recordings, timeline
 from tonestack.deploy.predictor import Predictor
 from tonestack.deploy.recordings import Heard
@@ -29,14 +29,14 @@ import pytest
 import soundfile
 
 
-def call(root: Path, *words: str) -> Run:
+def call(root: Path, *words: str) -> Call:
     given = {word.partition("=")[0]: word for word in [*TINY_WORDS, "stack.rounds=15", f"root={root}", *words]}
-    return Run.from_arguments(list(given.values()))
+    return Call.from_arguments(list(given.values()))
 
 
-def ask(root: Path, *words: str) -> Run:
+def ask(root: Path, *words: str) -> Call:
     """A call on the finished tables: no model unless one is named."""
-    return Run.from_arguments(["data=fsdkaggle2018", "device=cpu", f"root={root}", *words])
+    return Call.from_arguments(["data=fsdkaggle2018", "device=cpu", f"root={root}", *words])
 
 
 def tell(root: Path, *words: str, paths: tuple[Path, ...] = ()) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import made_up
 import report
+from tonestack.base import parts
 from tonestack.base.files import read_csv
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.labels import corrections
 from tonestack.report import doubts, page, sections, sounds
 from tonestack.report.blocks import Cell, Table
@@ -36,15 +37,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_up.home(home, made_up.root(home / "input"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(home))
-        report.run(Run.from_arguments(made_up.words(home / "input")))
+        report.run(Call.from_arguments(made_up.words(home / "input")))
     return home
 
 
 @pytest.fixture
-def run(made: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(made: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """A call on the made-up competition."""
     monkeypatch.setenv("TONESTACK_HOME", str(made))
-    return Run.from_arguments(made_up.words(made / "input"))
+    return Call.from_arguments(made_up.words(made / "input"))
 
 
 def embedded(path: Path, key: str) -> Any:
@@ -60,17 +61,17 @@ def embedded(path: Path, key: str) -> Any:
 def test_every_section_whose_inputs_are_there_stands_on_the_page(made: Path) -> None:
     text = (made / "reports/made_up/index.html").read_text()
     shown = re.findall(r'<section id="(\w+)"', text)
-    assert set(sections.names()) - set(shown) == {"first_layer", "shift"}  # no network, no comparison was made
+    assert set(parts.names("sections")) - set(shown) == {"first_layer", "shift"}  # no network, no comparison was made
     places = [module.PLACE for module in sections.every()]
     assert places == sorted(places)
 
 
-def test_nothing_is_shown_of_what_is_not_there(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_shown_of_what_is_not_there(run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "bare"
     shutil.copytree(run.folds, folder / "folds/made_up")
     (folder / "folds/made_up/decisions.csv").unlink()
     monkeypatch.setenv("TONESTACK_HOME", str(folder))
-    bare = Run.from_arguments(made_up.words(run.root))
+    bare = Call.from_arguments(made_up.words(run.root))
     report.run(bare)
     assert re.findall(r'<section id="(\w+)"', (bare.reports / "index.html").read_text()) == ["leaderboard", "settings"]
     assert not (bare.reports / "audit.html").exists()  # nobody has judged a label yet
@@ -82,7 +83,7 @@ def test_clips_with_several_labels_get_what_makes_sense_for_them(
     made_up.home(tmp_path, made_up.root(tmp_path / "input", several=True))
     monkeypatch.setenv("TONESTACK_HOME", str(tmp_path))
     words = ["reader.multilabel=true", "task=multilabel", "metric=lwlrap", "fold_mean=arithmetic"]
-    report.run(Run.from_arguments([*made_up.words(tmp_path / "input"), *words]))
+    report.run(Call.from_arguments([*made_up.words(tmp_path / "input"), *words]))
     text = (tmp_path / "reports/made_up/index.html").read_text()
     shown = set(re.findall(r'<section id="(\w+)"', text))
     assert {"leaderboard", "scores", "classes", "map", "training"} <= shown
@@ -90,7 +91,7 @@ def test_clips_with_several_labels_get_what_makes_sense_for_them(
     assert "average precision by class" in text
 
 
-def test_a_second_call_makes_nothing_until_something_changes(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_call_makes_nothing_until_something_changes(run: Call, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run.reports / "index.html").stat().st_mtime_ns
     report.run(run)
     assert "report: up to date" in capsys.readouterr().out
@@ -100,7 +101,7 @@ def test_a_second_call_makes_nothing_until_something_changes(run: Run, capsys: p
     assert "Voice 3 gets 712 of 1,000 votes." in (run.reports / "index.html").read_text()
 
 
-def test_the_pages_and_folder_are_small_and_name_only_files_that_are_there(run: Run) -> None:
+def test_the_pages_and_folder_are_small_and_name_only_files_that_are_there(run: Call) -> None:
     for path in run.reports.glob("*.html"):
         text = path.read_text()
         assert len(text) < 15e6
@@ -111,7 +112,7 @@ def test_the_pages_and_folder_are_small_and_name_only_files_that_are_there(run: 
     assert audio == {f"audio/{path.name}" for path in (run.reports / "audio").iterdir()}
 
 
-def test_names_are_text_wherever_they_stand(run: Run) -> None:
+def test_names_are_text_wherever_they_stand(run: Call) -> None:
     for name in ("index.html", "audit.html"):
         text = (run.reports / name).read_text()
         outside = re.sub(r"<script.*?</script>", "", text, flags=re.S)
@@ -141,7 +142,7 @@ def test_cells_say_numbers_plainly() -> None:
 # ----------------------------------------------------------------------------------------------- doubts and excerpts
 
 
-def test_the_most_doubtful_clips_come_first(run: Run) -> None:
+def test_the_most_doubtful_clips_come_first(run: Call) -> None:
     table = doubts.table(Material(run))
     assert table["doubt"].is_monotonic_decreasing
     decided = read_csv(run.folds / "decisions.csv", ["clip_id", "proposed_label"]).set_index("clip_id")
@@ -153,7 +154,7 @@ def test_the_most_doubtful_clips_come_first(run: Run) -> None:
     assert proposed[decided.index].tolist() == decided["proposed_label"].tolist()
 
 
-def test_without_decisions_the_ensemble_doubts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_decisions_the_ensemble_doubts(run: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     material = Material(run)
     monkeypatch.setattr(doubts, "decided", lambda _: (pd.DataFrame(index=range(32)), [""] * 32))
     table = doubts.table(material)
@@ -178,7 +179,7 @@ def test_the_loudest_part_is_heard(tmp_path: Path) -> None:
     assert soundfile.info(tmp_path / "x.flac").extra_info is not None
 
 
-def test_excerpts_that_no_page_names_are_removed(run: Run) -> None:
+def test_excerpts_that_no_page_names_are_removed(run: Call) -> None:
     stray = run.reports / "audio" / "old-500.flac"
     stray.write_bytes(b"")
     (run.reports / "speakers/votes.txt").write_text("again\n")
@@ -240,7 +241,7 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Any, run: Run) -> Iterator[Any]:
+def visit(browser: Any, run: Call) -> Iterator[Any]:
     """Open a page; at the end nothing must have gone wrong on it."""
     opened: list[Visit] = []
 
@@ -360,7 +361,7 @@ def test_tabs_are_chosen_by_arrow_keys(visit: Any) -> None:
 
 
 @needs_browser
-def test_ten_decisions_by_keyboard_give_the_right_corrections(visit: Any, run: Run, tmp_path: Path) -> None:
+def test_ten_decisions_by_keyboard_give_the_right_corrections(visit: Any, run: Call, tmp_path: Path) -> None:
     tab = visit("audit.html").tab
     entries = embedded(run.reports / "audit.html", "audit")["clips"]
     tab.get_by_label("Your name").fill("=Ann")
@@ -439,12 +440,12 @@ def test_the_audit_player_plays_and_shows_the_spectrogram(visit: Any) -> None:
 
 @needs_browser
 def test_corrections_that_are_there_count_as_decided(
-    browser: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Any, run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("folds", "oof", "submissions"):
         shutil.copytree(run.home / name, tmp_path / name)
     monkeypatch.setenv("TONESTACK_HOME", str(tmp_path))
-    again = Run.from_arguments(made_up.words(run.root))
+    again = Call.from_arguments(made_up.words(run.root))
     first = embedded(run.reports / "audit.html", "audit")["clips"][0]
     said = [{"clip_id": first["id"], "decision": "drop", "label": "", "by": "Bo", "when": ""}]
     corrections.write(again.folds, pd.DataFrame(said))

@@ -7,7 +7,7 @@ from pathlib import Path
 import shift
 from conftest import CLASSES, RATE, TINY_WORDS, sound
 from tonestack.base import parts
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.config.layers import part_params
 from tonestack.features import clip_statistics
 from tonestack.features.audio import Clip
@@ -195,7 +195,7 @@ def root(tmp_path: Path) -> Path:
 def test_the_verb_says_and_writes_all_of_it(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frontend = [w for w in TINY_WORDS if not w.startswith(("frontend", "network", "crop", "training", "inference"))]
     spec = [f"frontend.{k}={v}" for k, v in SPEC.items() if k != "name"]
-    run = Run.from_arguments([*frontend, *spec, f"root={root}", "shift.rounds=15", "shift.features=3"])
+    run = Call.from_arguments([*frontend, *spec, f"root={root}", "shift.rounds=15", "shift.features=3"])
     result = shift.run(run)
     said, folder = capsys.readouterr().out, tmp_path / "home/reports/fsdkaggle2018/shift"
     assert {p.name for p in folder.iterdir()} == {
@@ -222,7 +222,7 @@ def test_the_verb_says_and_writes_all_of_it(root: Path, tmp_path: Path, capsys: 
     assert told["hertz"].dropna().between(50, 7500).all()
 
 
-def test_without_unverified_clips_one_question_is_asked(tiny_run: Callable[..., Run]) -> None:
+def test_without_unverified_clips_one_question_is_asked(tiny_run: Callable[..., Call]) -> None:
     table = pd.DataFrame({"part": ["train"] * 30 + ["test"] * 30, "verified": [True] * 30 + [False] * 30})
     table["group"], table["clip_id"] = "", alone(60)
     clips = shift.Clips(table, np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))

@@ -15,7 +15,7 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.competition.readers import demo_stories, stories
 from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.features import clip_statistics
 from tonestack.features.audio import resample
 from tonestack.features.frontends import length
@@ -26,6 +26,7 @@ from tonestack.tables import oof
 from tonestack.tables.competition import Competition
 from tonestack.tables.metrics import resolve
 from tonestack.training import queue
+from tonestack.training.job import FoldJob
 from tonestack.training.learners import boosting, network, prior
 
 import numpy as np
@@ -172,8 +173,8 @@ WORDS = [
 ]
 
 
-def call(root: Path, *words: str) -> Run:
-    return Run.from_arguments([*WORDS, f"root={root}", *words])
+def call(root: Path, *words: str) -> Call:
+    return Call.from_arguments([*WORDS, f"root={root}", *words])
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +197,10 @@ def cued(_prepared: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def jobs_of(cued: Path) -> Callable[..., list[queue.FoldJob]]:
+def jobs_of(cued: Path) -> Callable[..., list[FoldJob]]:
     """The fold jobs of a model on the tiny collection, folds made."""
 
-    def build(model: str, *words: str) -> list[queue.FoldJob]:
+    def build(model: str, *words: str) -> list[FoldJob]:
         run = call(cued, f"model={model}", *words)
         make_folds.run(run)
         return queue.build(run, run.experiments())
@@ -207,7 +208,7 @@ def jobs_of(cued: Path) -> Callable[..., list[queue.FoldJob]]:
     return build
 
 
-def store_of(job: queue.FoldJob) -> Store:
+def store_of(job: FoldJob) -> Store:
     return Store.open(job.cache, job.experiment.config.frontend, job.audio)
 
 
@@ -364,7 +365,7 @@ FAITHFUL = [name for name in layers.available("model") if name.startswith("story
 def test_the_documents_five_feature_sets_are_configs() -> None:
     names = {}
     for name in FAITHFUL:
-        features = Run.from_arguments(["data=stories", f"model={name}"]).experiments()[0].config.frontend["features"]
+        features = Call.from_arguments(["data=stories", f"model={name}"]).experiments()[0].config.frontend["features"]
         names[name] = [feature["name"] for feature in features]
     assert sorted(map(tuple, names.values())) == sorted(
         [
@@ -379,7 +380,7 @@ def test_the_documents_five_feature_sets_are_configs() -> None:
 
 @pytest.mark.parametrize("name", FAITHFUL)
 def test_the_documents_network_has_its_size_and_its_training(name: str) -> None:
-    run = Run.from_arguments(["data=stories", f"model={name}"])
+    run = Call.from_arguments(["data=stories", f"model={name}"])
     settings = run.experiments()[0].config
     row = models.describe(run, name)
     assert (row["input"], row["classes"], row["parameters"], row["document"]) == (

@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import study
-from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import gate
 from tonestack.labels import revisions, training_labels
+from tonestack.labels.label_tables import LabelTables
 from tonestack.settings.model_config import TrainingParams
 from tonestack.studies import published
 from tonestack.tables import oof
+from tonestack.tasks import classify
 from tonestack.training import queue
+from tonestack.training.job import FoldJob, config_fingerprint
 
 import numpy as np
 import pandas as pd
@@ -54,7 +56,7 @@ def test_groupings_are_checked() -> None:
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """FSDKaggle2018's layout with four classes and no audio; training writes tables drawn from the labels."""
     monkeypatch.setenv("TONESTACK_HOME", str(tmp_path))
     rng = np.random.default_rng(0)
@@ -70,13 +72,13 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     truth.to_csv(root / "test_post_competition.csv", index=False)
     right = dict(zip(train + test, y, strict=True))
 
-    def pretend(run: Run, todo: list[queue.FoldJob]) -> None:
+    def pretend(run: Call, todo: list[FoldJob]) -> None:
         for job in todo:
             ids = job.held_out + job.test
             logits = rng.normal(size=(len(ids), 4)) + 2 * np.eye(4)[[right[i] for i in ids]]
             values = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
             part = ["oof"] * len(job.held_out) + ["test"] * len(job.test)
-            receipt = {"inputs": job.inputs, "config_fingerprint": queue.config_fingerprint(job.experiment)}
+            receipt = {"inputs": job.inputs, "config_fingerprint": config_fingerprint(job.experiment)}
             oof.write_fold(job.folder, job.fold, ids, part, values, job.classes, receipt)
             (job.folder / f"fold{job.fold}.safetensors").touch()
 
@@ -86,9 +88,9 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(queue, "run_all", pretend)
     monkeypatch.setattr(queue.Store, "open", lambda *_: NoStore())
 
-    def decide(run: Run, name: str) -> list[str]:
+    def decide(run: Call, name: str) -> list[str]:
         """Keep every label, under the name that the step gives."""
-        rows = training_labels.read_revision(run.folds, run.words.revision or "r0")
+        rows = run.labels.revision(run.words.revision or "r0")
         revisions.write(run.folds, name, rows.assign(weight=1.0), pd.DataFrame(), {"parent": "r0"})
         return [name]
 
@@ -98,13 +100,13 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run_of(tmp_path)
 
 
-def run_of(home: Path, *more: str) -> Run:
+def run_of(home: Path, *more: str) -> Call:
     groups = f"groups.2={GROUPS}".replace("'", "")
     words = ["data=fsdkaggle2018", f"root={home / 'input'}", "preset=fast", groups, "folds.n=3"]
-    return Run.from_arguments([*words, "name=seed_tables", *more])
+    return Call.from_arguments([*words, "name=seed_tables", *more])
 
 
-def test_the_documents_tables(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_documents_tables(toy: Call, capsys: pytest.CaptureFixture[str]) -> None:
     study.run(toy)
     text = (toy.home / "reports/fsdkaggle2018/study-seed_tables.md").read_text()
     assert "| raw waveform in a 1D CNN | 0.669 | 0." in text
@@ -118,7 +120,7 @@ def test_the_documents_tables(toy: Run, capsys: pytest.CaptureFixture[str]) -> N
     assert "13 experiments, 0 folds" in capsys.readouterr().out
 
 
-def test_rows_whose_labels_cannot_be_made_say_so(toy: Run) -> None:
+def test_rows_whose_labels_cannot_be_made_say_so(toy: Call) -> None:
     table = pd.read_csv(toy.root / "train.csv")
     table.assign(manually_verified=1).to_csv(toy.root / "train.csv", index=False)
     study.run(toy)
@@ -127,20 +129,18 @@ def test_rows_whose_labels_cannot_be_made_say_so(toy: Run) -> None:
     assert text.count("not run: needs the label revision 'spread_pseudo2'") == 1
 
 
-def test_group_revisions_hold_their_group_alone(toy: Run) -> None:
+def test_group_revisions_hold_their_group_alone(toy: Call) -> None:
     study.run(toy)
     folder = toy.home / "folds" / "fsdkaggle2018"
-    task, params = parts.find("tasks", "classify"), TrainingParams()
+    task, params = classify.TASK, TrainingParams()
     folds = pd.read_csv(folder / "r0.csv").set_index("clip_id")
     for group, members in GROUPS.items():
         learnt = training_labels.for_holdout(
-            training_labels.read_revision(folder, f"2-{group}"), 1, CLASSES, task.targets, params
+            LabelTables(folder).revision(f"2-{group}"), 1, CLASSES, task.targets, params
         )
         assert set(folds.loc[learnt.clip_ids, "label"]) == set(members)
         assert (folds.loc[learnt.clip_ids, "fold"] != 1).all()
-    even = training_labels.for_holdout(
-        training_labels.read_revision(folder, "2-gate"), 1, CLASSES, task.targets, params
-    )
+    even = training_labels.for_holdout(LabelTables(folder).revision("2-gate"), 1, CLASSES, task.targets, params)
     assert set(map(tuple, even.targets.tolist())) == {(0.5, 0.0, 0.0, 0.5), (0.0, 0.5, 0.5, 0.0)}
     assert set(even.clip_ids) == set(folds.index[folds["fold"] != 1])
 
@@ -148,10 +148,10 @@ def test_group_revisions_hold_their_group_alone(toy: Run) -> None:
 def test_a_study_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"judge_variants", "judge_voices", "seed_tables"} <= set(published.available())
     with pytest.raises(UserError, match="name=seed_tables"):
-        study.run(Run.from_arguments(["data=demo"]))
+        study.run(Call.from_arguments(["data=demo"]))
     rows: list[dict[str, Any]] = [{"id": "b", "row": "b", "mean": {"of": ["a"]}}]
     for wrong, message in ((rows, "needs 'a'"), ([{"id": "c", "row": "c"}], "exactly one of")):
         found = ("x", {"title": "", "tables": [{"title": "", "rows": wrong}]})
-        monkeypatch.setattr(published.config, "layer", lambda *_, found=found: found)
+        monkeypatch.setattr(published.layers, "layer", lambda *_, found=found: found)
         with pytest.raises(UserError, match=message):
             published.load("x")

@@ -10,9 +10,10 @@ import score
 import stack
 import submit
 from test_fetch import fake_client
+from tonestack import tasks
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard, scoring
 from tonestack.ensemble.tables import Tables
 from tonestack.tables.competition import SubmissionFormat
@@ -82,13 +83,20 @@ def test_refused_files() -> None:
 def test_scoring_table(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text("fname,label,usage\na,Bark,Public\nb,None,Ignored\nc,Oboe,private\nd,,Public\n")
-    labels = scoring.read(path, CLASSES, "classify")
+    labels = scoring.read(path, CLASSES, tasks.find("classify"))
     assert labels["usage"].tolist() == ["Public", "Private"]
     rows = np.array([[0.3, 0.7, 0, 0], [1, 0, 0, 0], [0, 0.1, 0.2, 0.7]])
-    found = scoring.score(resolve("map@3"), rows, ["a", "b", "c"], labels, CLASSES, "classify")
+    found = scoring.score(resolve("map@3"), rows, ["a", "b", "c"], labels, CLASSES, tasks.find("classify"))
     assert found == {"public": 0.5, "private": 1.0}
     path.write_text("clip_id,label\na,Bark\n")
-    found = scoring.score(resolve("map@3"), np.eye(4)[[0]], ["a"], scoring.read(path, CLASSES, "x"), CLASSES, "x")
+    found = scoring.score(
+        resolve("map@3"),
+        np.eye(4)[[0]],
+        ["a"],
+        scoring.read(path, CLASSES, tasks.find("classify")),
+        CLASSES,
+        tasks.find("classify"),
+    )
     assert found["public"] == 1
     assert np.isnan(found["private"])
     for text, message in (
@@ -100,7 +108,7 @@ def test_scoring_table(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
-            scoring.read(path, CLASSES, "classify")
+            scoring.read(path, CLASSES, tasks.find("classify"))
 
 
 def test_place_among_published() -> None:
@@ -113,7 +121,7 @@ TRAIN, TEST = [f"{i:03d}.wav" for i in range(160)], [f"t{i:02d}.wav" for i in ra
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """FSDKaggle2018's layout with four classes, folds and three models' tables; no audio anywhere."""
     rng = np.random.default_rng(0)
     monkeypatch.setenv("TONESTACK_HOME", str(tmp_path))
@@ -145,12 +153,12 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return words(tmp_path)
 
 
-def words(home: Path, *more: str, name: str = "toy") -> Run:
+def words(home: Path, *more: str, name: str = "toy") -> Call:
     given = [f"root={home / 'input'}", f"scoring={home / 'truth.csv'}", "blend.trials=60", "stack.rounds=10"]
-    return Run.from_arguments(["data=fsdkaggle2018", f"name={name}", "preset=fast", *given, *more])
+    return Call.from_arguments(["data=fsdkaggle2018", f"name={name}", "preset=fast", *given, *more])
 
 
-def test_the_whole_way(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_way(toy: Call, capsys: pytest.CaptureFixture[str]) -> None:
     blend.run(toy)
     stack.run(toy)
     submit.run(toy)
@@ -183,7 +191,7 @@ def test_the_whole_way(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert made.test.shape == (3, 40, 4)
 
 
-def test_the_mean_of_blend_and_stackers_is_a_candidate(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_mean_of_blend_and_stackers_is_a_candidate(toy: Call, capsys: pytest.CaptureFixture[str]) -> None:
     blend.run(toy)
     submit.run(toy)
     assert not (toy.oof / "mean@r0").exists()  # of one table there is no mean
@@ -207,7 +215,7 @@ def test_the_mean_of_blend_and_stackers_is_a_candidate(toy: Run, capsys: pytest.
     assert (toy.oof / "mean@theirs/fold0.json").is_file()  # an experiment that is only called so stays
 
 
-def test_a_blend_is_no_input_of_the_next(toy: Run) -> None:
+def test_a_blend_is_no_input_of_the_next(toy: Call) -> None:
     blend.run(toy)
     first = pd.read_json(toy.submissions / "blend.json", typ="series")["tables"]
     blend.run(toy)
@@ -217,7 +225,7 @@ def test_a_blend_is_no_input_of_the_next(toy: Run) -> None:
     assert "blend@r0" in pd.read_json(toy.submissions / "blend.json", typ="series")["tables"]
 
 
-def test_one_table_passes_through(toy: Run) -> None:
+def test_one_table_passes_through(toy: Call) -> None:
     one = words(toy.home, "blend.tables=[net2@r0]")
     blend.run(one)
     folds = pd.read_csv(toy.folds / "r0.csv")
@@ -226,7 +234,7 @@ def test_one_table_passes_through(toy: Run) -> None:
     np.testing.assert_allclose(made.test, given.test, rtol=1e-5)
 
 
-def test_tables_without_oof_get_equal_weights(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_without_oof_get_equal_weights(toy: Call, capsys: pytest.CaptureFixture[str]) -> None:
     folder = toy.oof / "theirs"
     folder.mkdir()
     rows = pd.DataFrame(np.random.default_rng(1).dirichlet(np.ones(4), 40), columns=list(CLASSES))
@@ -239,7 +247,7 @@ def test_tables_without_oof_get_equal_weights(toy: Run, capsys: pytest.CaptureFi
     assert pd.read_csv(toy.submissions / "log.csv")["table"].tolist() == ["net2@r0"]
 
 
-def test_a_stale_score_is_not_shown(toy: Run) -> None:
+def test_a_stale_score_is_not_shown(toy: Call) -> None:
     score.run(toy)
     path = toy.oof / "net0@r0" / "fold0.json"
     path.write_text(path.read_text().replace('"seconds": 2.0', '"seconds": 3.0'))
@@ -248,7 +256,7 @@ def test_a_stale_score_is_not_shown(toy: Run) -> None:
     assert not pd.isna(board.loc["net1@r0", "private"])
 
 
-def test_an_unfinished_table_is_named_or_left_out(toy: Run) -> None:
+def test_an_unfinished_table_is_named_or_left_out(toy: Call) -> None:
     (toy.oof / "net0@r0" / "fold2.json").unlink()
     with pytest.raises(UserError, match="fold 2 is missing"):
         blend.run(toy)
@@ -260,12 +268,12 @@ def test_an_unfinished_table_is_named_or_left_out(toy: Run) -> None:
 
 
 def test_nothing_changed_is_said_and_no_table_is_read(
-    toy: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    toy: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
     monkeypatch.setattr(Tables, "read", lambda self, name, _read=Tables.read: read.append(name) or _read(self, name))
 
-    def again(verb: Callable[[Run], None], *more: str) -> bool:
+    def again(verb: Callable[[Call], None], *more: str) -> bool:
         capsys.readouterr()
         read.clear()
         verb(words(toy.home, *more))
@@ -288,7 +296,7 @@ def test_nothing_changed_is_said_and_no_table_is_read(
     assert not again(blend.run, "blend.power=1.0")
 
 
-def test_a_table_of_ones_own_choice(toy: Run) -> None:
+def test_a_table_of_ones_own_choice(toy: Call) -> None:
     submit.run(words(toy.home, "submit.table=net0@r0"))
     log = pd.read_csv(toy.submissions / "log.csv")
     assert log["table"].tolist() == ["net0@r0"]
@@ -296,7 +304,7 @@ def test_a_table_of_ones_own_choice(toy: Run) -> None:
         submit.run(words(toy.home, "submit.table=net0@r1"))
 
 
-def test_upload(toy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upload(toy: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only on request; the client is asked once, and the log says what it answered."""
     asked = fake_client(toy.home)
     monkeypatch.setenv("PATH", f"{toy.home / 'bin'}:/usr/bin:/bin")
@@ -313,7 +321,7 @@ def test_upload(toy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         submit.run(words(toy.home, "submit.upload=true"))
 
 
-def test_foreign_tables_of_ten_folds_join_in(toy: Run) -> None:
+def test_foreign_tables_of_ten_folds_join_in(toy: Call) -> None:
     """Ten fold models of somebody else's split: their OOF rows in ten files, their test rows one file each."""
     rng = np.random.default_rng(2)
     train = pd.read_csv(toy.root / "train.csv")

@@ -79,7 +79,7 @@ def network(channels_last: bool = True, dropout: float = 0.2) -> Tagger:
 
 
 def accuracy(model: Tagger, data: TrainingSet, config: ModelConfig) -> float:
-    logs = predict(model, data.clips, config, RATE, classify.log_probabilities)
+    logs = predict(model, data.clips, config, RATE, classify.TASK.log_probabilities)
     return float((logs.argmax(1) == data.targets.argmax(1).numpy()).mean())
 
 
@@ -547,7 +547,7 @@ def predicted(clips: Clips, **inference: Any) -> np.ndarray:
     config = settings(precision="float32").model_copy(
         update={"inference": settings().inference.model_validate({"overlap": 0.0} | inference)}
     )
-    to_log: Callable[[Tensor], Tensor] = classify.log_probabilities
+    to_log: Callable[[Tensor], Tensor] = classify.TASK.log_probabilities
     network = Network(Mean(), nn.Identity(), nn.Identity())
     return predict(Tagger(Normalise(torch.zeros(BANDS), torch.ones(BANDS)), network), clips, config, RATE, to_log)
 
@@ -592,5 +592,5 @@ def test_pooled_networks_are_put_into_evaluation_mode() -> None:
         Normalise(torch.zeros(BANDS), torch.ones(BANDS)),
         Network(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)), Pool("avg", 4), nn.Linear(4, 2)),
     ).train()
-    rows = [predict(model, ramp(40, 30), settings(), RATE, classify.log_probabilities) for _ in range(2)]
+    rows = [predict(model, ramp(40, 30), settings(), RATE, classify.TASK.log_probabilities) for _ in range(2)]
     assert np.array_equal(rows[0], rows[1])

@@ -12,12 +12,11 @@ import embed
 import make_folds
 import verify
 from tonestack.base.errors import UserError
-from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import fusion, nested_cv, searches
 from tonestack.ensemble.problem import Problem
 from tonestack.labels import folds, trials
-from tonestack.settings.data_config import BlendParams, VerifyParams
+from tonestack.settings.data_config import BlendParams, FoldParams, VerifyParams
 from tonestack.tables import metrics
 from tonestack.tasks import verify as task
 
@@ -149,12 +148,12 @@ def test_trials_are_drawn_within_folds_across_sessions() -> None:
 
 def test_folds_hold_whole_speakers() -> None:
     train = CLIPS.assign(verified=True, fold=-1)
-    table = task.assign(train, layers.FoldParams(n=2), "here")
+    table = task.TASK.assign(train, FoldParams(n=2), "here")
     assert table.groupby("label")["fold"].nunique().eq(1).all()
     assert table.groupby("fold")["label"].nunique().tolist() == [2, 2]
     assert table["group"].tolist() == train["group"].tolist()  # sessions: an inner split keeps them whole
     with pytest.raises(UserError, match="4 speakers cannot fill 3 folds of two"):
-        task.assign(train, layers.FoldParams(n=3), "here")
+        task.TASK.assign(train, FoldParams(n=3), "here")
 
 
 # ------------------------------------------------------------------------------------------------- scores and fusion
@@ -174,32 +173,37 @@ class Heard:
 def job(**options: Any) -> Any:
     labels = SimpleNamespace(clip_ids=["x", "y", "z"], targets=np.eye(2)[[0, 0, 1]])
     pairs = {"held_out": ["a|b", "a|c"], "test": ["b|c", "a|mute"]}
-    return SimpleNamespace(**pairs, labels=labels, fold=0, options=VerifyParams(**options), experiment=None)
+    return SimpleNamespace(**pairs, labels=labels, fold=0, options=VerifyParams(**options), name="a fold")
+
+
+def unused() -> np.ndarray:
+    """Trials need no probabilities of classes."""
+    raise AssertionError
 
 
 KNOWN = {"a": [1, 0], "b": [3, 4], "c": [0, 2], "mute": [np.nan, np.nan], "x": [1, 0], "y": [4, 3], "z": [0, -1]}
 
 
 def test_scores_are_cosines_and_an_unheard_clip_says_nothing() -> None:
-    raw = task.tables(job(), Heard(KNOWN))[""]
+    raw = task.TASK.tables(job(), Heard(KNOWN), unused)[""]
     assert raw[:, 0].tolist() == pytest.approx([0.6, 0.0, 0.8, (0.6 + 0.0 + 0.8) / 3])
 
 
 def test_adaptive_s_norm_by_hand() -> None:
-    normed = task.tables(job(top=2), Heard(KNOWN))["snorm"][:, 0]
+    normed = task.TASK.tables(job(top=2), Heard(KNOWN), unused)["snorm"][:, 0]
     a, b = np.array([1.0, 0.8]), np.array([0.6, 0.96])  # the two best of the cohort x, y, z
     by_hand = 0.5 * ((0.6 - a.mean()) / a.std() + (0.6 - b.mean()) / b.std())
     assert normed[0] == pytest.approx(by_hand, rel=1e-4)
-    speakers = task.tables(job(cohort="speakers"), Heard(KNOWN))["snorm"][:, 0]
+    speakers = task.TASK.tables(job(cohort="speakers"), Heard(KNOWN), unused)["snorm"][:, 0]
     assert np.isfinite(speakers).all()
     assert not np.allclose(speakers, normed)
 
 
 def test_models_without_embedding_are_refused() -> None:
     job_of_trees = job()
-    job_of_trees.experiment = SimpleNamespace(name="clip_forest@r0")
+    job_of_trees.name = "clip_forest@r0"
     with pytest.raises(UserError, match="clip_forest@r0: has no embedding"):
-        task.tables(job_of_trees, object())
+        task.TASK.tables(job_of_trees, object(), unused)
 
 
 def toy(n: int = 2000) -> Problem:
@@ -261,7 +265,7 @@ def test_searches_of_probabilities_are_refused_for_scores() -> None:
 )
 def test_settings_of_classes_are_refused(word: str, fault: str) -> None:
     with pytest.raises(UserError, match=fault):
-        Run.from_arguments(["data=voxceleb1", "task=verify", word])
+        Call.from_arguments(["data=voxceleb1", "task=verify", word])
 
 
 # ------------------------------------------------------------------------------------------------------- as a user
@@ -310,7 +314,7 @@ def done(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     home, words = tmp_path_factory.mktemp("home"), [*WORDS, f"root={root}"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         patch.setenv("TONESTACK_HOME", str(home))
-        importlib.import_module("all").run(Run.from_arguments(words))
+        importlib.import_module("all").run(Call.from_arguments(words))
     return Done(home, words, printed.getvalue())
 
 
@@ -356,7 +360,7 @@ def test_the_submission_has_a_score_for_every_listed_trial(done: Done, root: Pat
 def test_a_second_run_changes_nothing(done: Done, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("TONESTACK_HOME", str(done.home))
     before = {p: p.read_bytes() for p in done.folder("oof").rglob("*.parquet")}
-    importlib.import_module("all").run(Run.from_arguments(done.words))
+    importlib.import_module("all").run(Call.from_arguments(done.words))
     printed = capsys.readouterr().out
     assert "2 of 2 folds up to date" in printed
     assert "blend: up to date" in printed
@@ -371,7 +375,7 @@ def test_verify_tells_one_speaker_from_two(
                                                                "id10001/video0/00000.wav"))  # fmt: skip
 
     def asked(*clip: str, word: str = "verify.prior=0.5") -> float:
-        return verify.run(Run.from_arguments([*done.words, word]), verify.Wanted(clip=clip))
+        return verify.run(Call.from_arguments([*done.words, word]), verify.Wanted(clip=clip))
 
     same = asked(one, other)
     assert 0 <= asked(one, third) < same <= 1
@@ -386,7 +390,7 @@ def test_verify_tells_one_speaker_from_two(
 
 def test_embeddings_products_are_the_tables_scores(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TONESTACK_HOME", str(done.home))
-    embed.run(Run.from_arguments([*done.words, "fold=1"]))
+    embed.run(Call.from_arguments([*done.words, "fold=1"]))
     made = pd.read_parquet(done.folder("reports") / "embeddings" / "ecapa@r0-fold1.parquet").set_index("clip_id")
     assert len(made) == SPEAKERS * 8
     assert list(made.columns) == [f"d{i}" for i in range(12)]
@@ -401,7 +405,7 @@ def test_speakers_of_the_list_alone_are_split_over_the_folds(root: Path, tmp_pat
     lines = [f"{int(a[:7] == b[:7])} {a} {b}" for a in names[::3] for b in names[1::3]]
     (tmp_path / "wav").symlink_to(root / "wav")
     (tmp_path / "veri_test.txt").write_text("\n".join(lines) + "\n")
-    run = Run.from_arguments([*WORDS, f"root={tmp_path}"])
+    run = Call.from_arguments([*WORDS, f"root={tmp_path}"])
     make_folds.run(run)
     written = trials.read(run.folds)
     assert len(written) == len(lines)  # none is drawn

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.studies import tuning
 from tonestack.studies.tuning import Range, TuneConfig, Tuning
 
@@ -41,7 +41,7 @@ def fake_train(job: FakeJob, watch: Any) -> dict[str, Any]:
 @pytest.fixture
 def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tuning:
     monkeypatch.setenv("TONESTACK_HOME", str(tmp_path))
-    run = Run.from_arguments(["data=demo", "preset=smoke", "model=vgg_small"])
+    run = Call.from_arguments(["data=demo", "preset=smoke", "model=vgg_small"])
     run.folds.mkdir(parents=True)
     folds = pd.DataFrame({"clip_id": ["a", "b"], "label": "x", "verified": True, "group": "", "fold": [0, 1]})
     folds.to_csv(run.folds / "r0.csv", index=False)
@@ -65,7 +65,7 @@ def test_ranges() -> None:
 
 def test_the_shipped_ranges_fit_the_models(one: Tuning) -> None:
     for model in ("vgg_small", "clip_forest", "cnn1d"):
-        Tuning.of(one.run, model)
+        Tuning.of(one.call, model)
     with pytest.raises(UserError, match=r"network.*unknown key 'chanels'"):
         one.experiment({"network.chanels": 3})
 

@@ -8,7 +8,7 @@ from tonestack.base.errors import UserError
 from tonestack.competition.readers import demo_speakers, voxceleb1
 from tonestack.competition.readers.voxceleb1 import Params
 from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.labels import trials
 from tonestack.tables.competition import Competition
 
@@ -178,7 +178,7 @@ def test_a_demo_is_synthesised_once_with_lists_that_fit(tmp_path: Path) -> None:
 
 
 def test_task_verify_has_folders_and_settings_of_its_own(root: Path) -> None:
-    run = Run.from_arguments(["data=voxceleb1", "task=verify", f"root={root}"])
+    run = Call.from_arguments(["data=voxceleb1", "task=verify", f"root={root}"])
     assert (run.name, run.data.task, run.data.metric, run.data.fold_mean) == (
         "voxceleb1_verify",
         "verify",
@@ -186,12 +186,12 @@ def test_task_verify_has_folders_and_settings_of_its_own(root: Path) -> None:
         "arithmetic",
     )
     assert run.data.blend.searches == ("single", "logistic")
-    assert Run.from_arguments(["data=voxceleb1"]).data.metric == "accuracy"
+    assert Call.from_arguments(["data=voxceleb1"]).data.metric == "accuracy"
 
 
 def test_published_sizes_are_met() -> None:
     """Every model config that says what its document says has exactly that many parameters."""
-    run = Run.from_arguments(["data=voxceleb1", "preset=full"])
+    run = Call.from_arguments(["data=voxceleb1", "preset=full"])
     published = {name: run.experiment(name).config.published for name in layers.available("model")}
     sizes = {name: f"{said.parameters:,}" for name, said in published.items() if said}
     made = {name: models.describe(run, name)["parameters"] for name in sizes}
@@ -202,7 +202,7 @@ def test_published_sizes_are_met() -> None:
 
 def test_download_says_what_the_licence_asks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="its owners hand the files out themselves"):
-        download.run(Run.from_arguments(["data=voxceleb1", f"root={root}"]))
+        download.run(Call.from_arguments(["data=voxceleb1", f"root={root}"]))
     assert "Creative Commons" in capsys.readouterr().out
 
 

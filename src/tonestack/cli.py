@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from tonestack.base import parts
+from tonestack.base.console import refuse
 from tonestack.base.errors import UserError
 from tonestack.base.files import sweep
 from tonestack.base.section import Section
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.settings.words import Words
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -32,9 +34,9 @@ def main(
         sys.exit(0)
     try:
         mine, rest = _parted(arguments, own)
-        run = Run.from_arguments(rest)
-        sweep([run.folds, run.oof, run.submissions, run.reports, run.cache])
-        stage(run, *([own.parse(mine, "command line")] if own else []))
+        call = resolve(rest)
+        sweep([call.folds, call.oof, call.submissions, call.reports, call.cache])
+        stage(call, *([own.parse(mine, "command line")] if own else []))
     except UserError as error:
         sys.exit(refuse(error))
     except KeyboardInterrupt:
@@ -47,6 +49,13 @@ def main(
         if not is_disks_fault(error):
             raise
         sys.exit(refuse(UserError(f"{error}; make room or give a folder that can be written; what is done is kept")))
+
+
+def resolve(arguments: list[str]) -> Call:
+    """The call of `key=value` words; all mistakes are `UserError`."""
+    call = Call.from_arguments(arguments)
+    parts.find("engines", call.words.engine)  # refused here, not after the features have been made
+    return call
 
 
 def is_disks_fault(error: Exception) -> bool:
@@ -64,12 +73,6 @@ def show(text: str) -> None:
 
 def _leave_pipe() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
-
-
-def refuse(error: UserError) -> int:
-    """Print a user's mistake as one line; return its exit status."""
-    print(f"tonestack: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
 
 
 def _parted(arguments: list[str], own: type[Section] | None) -> tuple[dict[str, Any], list[str]]:

@@ -51,23 +51,23 @@ class Case:
     """One fault, made and survived."""
 
     row: int
-    run: Callable[[Place], str]
+    call: Callable[[Place], str]
     trained: bool = False
     long: bool = False
 
     @property
     def name(self) -> str:
         """What a test is called."""
-        return f"{self.row:02d}-{self.run.__name__}"
+        return f"{self.row:02d}-{self.call.__name__}"
 
     @property
     def how(self) -> str:
         """How the fault is made."""
-        return " ".join((self.run.__doc__ or "").split())
+        return " ".join((self.call.__doc__ or "").split())
 
     def happens(self, places: Places) -> str:
         """Make the fault; what happened, in words. Anything else than what must happen is an error."""
-        return self.run(places.new(self.trained))
+        return self.call(places.new(self.trained))
 
 
 CASES: list[Case] = []

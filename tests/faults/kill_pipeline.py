@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from place import WORDS, make_root  # isort: skip  # puts src/ on the path
+
 import all as whole_pipeline
 import blend
 import clean_labels
@@ -33,8 +35,6 @@ import stack
 import submit
 import train
 from tonestack import cli
-
-from place import WORDS, make_root
 
 STAGES = {"prepare": prepare, "make_folds": make_folds, "clean_labels": clean_labels, "pseudo_label": pseudo_label}
 STAGES |= {"train": train, "blend": blend, "stack": stack, "submit": submit, "score": score}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2] / "src")]
 
+from tonestack import tasks  # noqa: E402
 from tonestack.base.errors import UserError  # noqa: E402
 from tonestack.competition import submission, unpack  # noqa: E402
 from tonestack.competition.readers import esc50, fsdkaggle2018, table  # noqa: E402
@@ -63,7 +64,7 @@ def readers(data: bytes) -> None:
     written("train.csv", content if way == 0 else TRAIN)
     written("sample_submission.csv", content if way == 1 else SAMPLE)
     if way == 2:
-        scoring.read(written("scoring.csv", content), CLASSES, "classify")
+        scoring.read(written("scoring.csv", content), CLASSES, tasks.find("classify"))
     elif way == 3:
         written("meta/esc50.csv", content)
         made = esc50.read(esc50.Params(), folder()).checked()

@@ -4,6 +4,8 @@ import sys
 import time
 from typing import Any, Protocol, Self
 
+from tonestack.base.errors import UserError
+
 from tqdm import tqdm
 
 EVERY = 10.0  # seconds between two plain lines
@@ -85,3 +87,9 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def refuse(error: UserError) -> int:
+    """Print a user's mistake as one line; return its exit status."""
+    print(f"tonestack: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import joblib
+
 EVERY = 1.0  # seconds between two looks
 KEEP = (-3, 1 << 30), (-1, (1 << 31) - 1)  # glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: bytes
 
@@ -72,3 +74,13 @@ def _markers(folder: Path) -> list[tuple[Path, int]]:
         with suppress(OSError):
             found.append((marker, marker.stat().st_mtime_ns))
     return [(marker, written) for marker, written in found if marker.stem != str(os.getpid())]
+
+
+def cores() -> int:
+    """Cores this process may use (affinity and container limits counted)."""
+    return int(joblib.cpu_count())
+
+
+def decoders() -> int:
+    """Processes that decode recordings: never the calling one, which a decoder's crash would end."""
+    return max(2, cores())

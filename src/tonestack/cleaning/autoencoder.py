@@ -11,15 +11,15 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import atomic, fingerprint, write_array, write_csv, write_json
 from tonestack.cleaning import label_pictures
 from tonestack.config import layers
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.features.store import Store
 from tonestack.networks.models.autoencoder import Autoencoder
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training.checkpoint import Average, State
 from tonestack.training.crops import Clips
+from tonestack.training.job import config_fingerprint
 from tonestack.training.learners.network import choose_device
 from tonestack.training.loop import seed_of
-from tonestack.training.queue import config_fingerprint
 from tonestack.training.step import make_optimizer
 
 import numpy as np
@@ -33,19 +33,19 @@ DECIBELS = -80.0  # the spectrograms' floor: pictures are dB / DECIBELS, 0 loud 
 SHOWN = 6  # clips in the picture
 
 
-def latents(run: Run, experiment: Experiment, store: Store, clip_ids: list[str]) -> np.ndarray:
+def latents(call: Call, experiment: Experiment, store: Store, clip_ids: list[str]) -> np.ndarray:
     """Latent vectors (N, latent) float32 of the clips; NaN rows for those without audio."""
     if experiment.config.network["name"] != "autoencoder":
         raise UserError(f"clean.embedding=autoencoder: {experiment.model} is no autoencoder")
     key = fingerprint([config_fingerprint(experiment), store.fingerprint, clip_ids])
-    folder = run.cache / f"autoencoder-{key}"
+    folder = call.cache / f"autoencoder-{key}"
     if (folder / "meta.json").is_file():
         print(f"autoencoder: up to date ({folder.name})")
         return np.load(folder / "latents.npy")
-    device = choose_device(run.words.device)
+    device = choose_device(call.words.device)
     clips = Clips.load(store, clip_ids, device)
     model, history = train(experiment.config, clips, store.width, folder / "state.safetensors", experiment.seed)
-    return _keep(run, folder, model, clips, history)
+    return _keep(call, folder, model, clips, history)
 
 
 def pictures(clips: Clips, rows: Tensor, frames: int) -> Tensor:
@@ -137,7 +137,7 @@ def encode(model: Autoencoder, clips: Clips, frames: int, batch: int = 32) -> np
     return x
 
 
-def _keep(run: Run, folder: Path, model: Autoencoder, clips: Clips, history: list[dict[str, float]]) -> np.ndarray:
+def _keep(call: Call, folder: Path, model: Autoencoder, clips: Clips, history: list[dict[str, float]]) -> np.ndarray:
     frames = model.sizes[0][1]
     x = encode(model, clips, frames)
     with atomic(folder / "weights.safetensors") as temporary:
@@ -149,8 +149,8 @@ def _keep(run: Run, folder: Path, model: Autoencoder, clips: Clips, history: lis
     with torch.inference_mode():
         originals = pictures(clips, rows, frames)
         made = model(originals)
-    label_pictures.reconstructions(originals.cpu().numpy(), made.cpu().numpy(), run.reports / "autoencoder.png")
-    label_pictures.loss_curve(losses, run.reports / "autoencoder-loss.png")
+    label_pictures.reconstructions(originals.cpu().numpy(), made.cpu().numpy(), call.reports / "autoencoder.png")
+    label_pictures.loss_curve(losses, call.reports / "autoencoder-loss.png")
     write_json(folder / "meta.json", {"clips": len(x), "latent": x.shape[1], "epochs": len(losses)})
     (folder / "state.safetensors").unlink(missing_ok=True)
     return x

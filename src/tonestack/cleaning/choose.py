@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tonestack.base.files import write_csv
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.ensemble import nested_cv
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
@@ -26,39 +26,39 @@ class Candidate:
     se: float
 
 
-def wanted(run: Run) -> bool:
+def wanted(call: Call) -> bool:
     """Whether this call cleans: a method is set, no revision is named, and there are labels to decide on."""
-    named = run.words.revision is not None or run.data.clean.method == "none"
-    return not named and undecided(run)
+    named = call.words.revision is not None or call.data.clean.method == "none"
+    return not named and undecided(call)
 
 
-def undecided(run: Run) -> bool:
+def undecided(call: Call) -> bool:
     """Whether there are labels to decide on: one a clip, some verified, some not."""
-    verified = run.competition().train["verified"].to_numpy(bool)
-    return run.data.task == "classify" and bool(verified.any()) and not bool(verified.all())
+    verified = call.competition().train["verified"].to_numpy(bool)
+    return call.task.tags and call.task.one_label and bool(verified.any()) and not bool(verified.all())
 
 
-def scouts(run: Run) -> tuple[str, ...]:
+def scouts(call: Call) -> tuple[str, ...]:
     """The models that compare revisions; they should be of the kind that is trained in the end."""
-    return run.data.clean.scouts or run.data.clean.judge
+    return call.data.clean.scouts or call.data.clean.judge
 
 
-def train_scouts(run: Run, names: list[str]) -> list[list[Experiment]]:
+def train_scouts(call: Call, names: list[str]) -> list[list[Experiment]]:
     """Train the scouts on each revision, where that has not been done."""
-    free = run.but(fold=None, revision=None)
-    every = [[free.experiment(model, name) for model in scouts(run)] for name in names]
+    free = call.but(fold=None, revision=None)
+    every = [[free.experiment(model, name) for model in scouts(call)] for name in names]
     queue.run_all(free, queue.pending(free, [experiment for group in every for experiment in group]))
     return every
 
 
-def choose(run: Run, names: list[str]) -> str:
+def choose(call: Call, names: list[str]) -> str:
     """The revision on which the scouts score best; prints all, with the nested score of the choice itself.
 
     Nested: for each fold the best of the other folds is taken and scored on this one.
     """
-    every = train_scouts(run, names)
-    candidates = [_candidate(run, name, group) for name, group in zip(names, every, strict=True)]
-    tables = Tables.of(run, [experiment.name for experiment in every[0]])
+    every = train_scouts(call, names)
+    candidates = [_candidate(call, name, group) for name, group in zip(names, every, strict=True)]
+    tables = Tables.of(call, [experiment.name for experiment in every[0]])
     problem = tables.problem()
     part = nested_cv.nesting(tables.fold)[tables.judged]
     best = pick(candidates, problem.metric, problem.targets)
@@ -69,12 +69,12 @@ def choose(run: Run, names: list[str]) -> str:
             "cv ± se": [f"{c.cv:.4f} ± {c.se:.4f}" for c in candidates],
         }
     )
-    print(f"label loop: {', '.join(scouts(run))} on each revision, {problem.metric.name}, verified clips")
+    print(f"label loop: {', '.join(scouts(call))} on each revision, {problem.metric.name}, verified clips")
     print(aligned(lines))
     print(f"label loop: {best.revision}; the choice itself, nested: {honest:.4f}")
     plain = pd.DataFrame([{"revision": c.revision, "cv": c.cv, "se": c.se, "chosen": c is best} for c in candidates])
-    write_csv(run.reports / "label_loop.csv", plain)
-    revisions.publish(run.folds, best.revision)
+    write_csv(call.reports / "label_loop.csv", plain)
+    revisions.publish(call.folds, best.revision)
     return best.revision
 
 
@@ -92,8 +92,8 @@ def nested(candidates: list[Candidate], metric: Metric, targets: np.ndarray, par
     return scores
 
 
-def _candidate(run: Run, revision: str, experiments: list[Experiment]) -> Candidate:
-    problem = Tables.of(run, [experiment.name for experiment in experiments]).problem()
+def _candidate(call: Call, revision: str, experiments: list[Experiment]) -> Candidate:
+    problem = Tables.of(call, [experiment.name for experiment in experiments]).problem()
     mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
-    cv, se = nested_cv.score(problem.metric, mean, problem.targets, run.data.blend.bootstrap)
+    cv, se = nested_cv.score(problem.metric, mean, problem.targets, call.data.blend.bootstrap)
     return Candidate(revision, mean, cv, se)

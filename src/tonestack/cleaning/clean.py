@@ -8,24 +8,24 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import fingerprint, write_csv
 from tonestack.cleaning import embeddings, label_pictures, pair_models
-from tonestack.cleaning.methods import Evidence, Verdict, group_index
+from tonestack.cleaning.methods import Evidence, group_index
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config import layers
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.leaderboard import aligned
-from tonestack.labels import corrections, folds, revisions, training_labels
+from tonestack.labels import revisions
 from tonestack.settings.data_config import CleanParams
+from tonestack.tables.decisions import UNCLEANED, Verdict
 
 import numpy as np
 import pandas as pd
 
-UNTRUSTED = ("verified", "given")  # sources that no method has promoted
 Holdouts = dict[int, tuple[np.ndarray, Verdict]]  # by holdout: its clips' rows in the folds table, what was decided
 
 
-def methods(run: Run) -> tuple[str, ...]:
+def methods(call: Call) -> tuple[str, ...]:
     """The methods of this call: none, the one named, or all candidates."""
-    params = run.data.clean
+    params = call.data.clean
     if params.method == "none":
         return ()
     names = params.candidates if params.method == "auto" else (params.method,)
@@ -36,19 +36,19 @@ def methods(run: Run) -> tuple[str, ...]:
     return names
 
 
-def params_of(run: Run, method: str) -> Any:
+def params_of(call: Call, method: str) -> Any:
     """A method's validated parameters."""
-    unknown = set(run.data.clean.settings) - set(parts.names("cleaning"))
+    unknown = set(call.data.clean.settings) - set(parts.names("cleaning"))
     if unknown:
         name = sorted(unknown)[0]
         raise UserError(f"clean.settings: no method is called '{name}'{nearest(name, parts.names('cleaning'))}")
-    given = {"name": method} | run.data.clean.settings.get(method, {})
+    given = {"name": method} | call.data.clean.settings.get(method, {})
     return layers.part_params("cleaning", given, f"clean.settings.{method}")
 
 
-def scheme(run: Run) -> dict[str, list[str]]:
+def scheme(call: Call) -> dict[str, list[str]]:
     """The groups of classes that `clean.groups` names; empty for one group."""
-    name, known = run.data.clean.groups, run.data.groups
+    name, known = call.data.clean.groups, call.data.groups
     if name == "1" or not known:
         return {}
     if name not in known:
@@ -56,60 +56,60 @@ def scheme(run: Run) -> dict[str, list[str]]:
     return known[name]
 
 
-def frontends(run: Run) -> list[dict[str, Any]]:
+def frontends(call: Call) -> list[dict[str, Any]]:
     """The features that the methods of this call need."""
-    needs = {parts.find("cleaning", name).NEEDS for name in methods(run)}
-    models = list(run.data.clean.judge) if "probabilities" in needs else []
-    models += [embeddings.model_of(run)] if "embedding" in needs else []
-    return [run.experiment(name).config.frontend for name in dict.fromkeys(models)]
+    needs = {parts.find("cleaning", name).NEEDS for name in methods(call)}
+    models = list(call.data.clean.judge) if "probabilities" in needs else []
+    models += [embeddings.model_of(call)] if "embedding" in needs else []
+    return [call.experiment(name).config.frontend for name in dict.fromkeys(models)]
 
 
-def clean(run: Run, method: str, parent: str = "r0") -> str:
+def clean(call: Call, method: str, parent: str = "r0") -> str:
     """Write the revision of one method, round after round; return the last one's name."""
-    rounds, called = run.data.clean.rounds, run.data.clean.name or method
+    rounds, called = call.data.clean.rounds, call.data.clean.name or method
     parents = [parent]
     for number in range(1, rounds + 1):
         parents.append(called if rounds == 1 else f"{called}{number}")
-        _round(run, method, parents[-1], parents[:-1])
+        _round(call, method, parents[-1], parents[:-1])
     return parents[-1]
 
 
-def _round(run: Run, method: str, name: str, parents: list[str]) -> None:
+def _round(call: Call, method: str, name: str, parents: list[str]) -> None:
     """One round: it is judged by models of all the revisions before it, and replaces the last."""
-    params, parent = params_of(run, method), parents[-1]
-    table = corrections.on_table(folds.read(run.folds), corrections.read(run.folds))
+    params, parent = params_of(call, method), parents[-1]
+    table = call.labels.corrected_folds
     needs = parts.find("cleaning", method).NEEDS
-    experiments = [one for revision in parents for one in judge_models(run, revision)]
-    probabilities = pair_models.judge(run, experiments) if needs == "probabilities" else None
-    vectors = embeddings.by_holdout(run, parent) if needs == "embedding" else None
-    inputs = _inputs(run, method, params, table, probabilities, vectors)
-    if revisions.up_to_date(run.folds, name, inputs):
+    experiments = [one for revision in parents for one in judge_models(call, revision)]
+    probabilities = pair_models.judge(call, experiments) if needs == "probabilities" else None
+    vectors = embeddings.by_holdout(call, parent) if needs == "embedding" else None
+    inputs = _inputs(call, method, params, table, probabilities, vectors)
+    if revisions.up_to_date(call.folds, name, inputs):
         print(f"clean: {name} up to date")
         return
-    source = promoted_before(run, parent, method)
-    verdicts = decide(run, method, params, table, probabilities, vectors, source)
+    source = promoted_before(call, parent, method)
+    verdicts = decide(call, method, params, table, probabilities, vectors, source)
     receipt = {"parent": parent, "method": method, "settings": params.model_dump(), "inputs": inputs}
-    decided = write(run, name, table, verdicts, receipt, method)
-    show(run, name, decided, table, vectors, probabilities)
+    decided = write(call, name, table, verdicts, receipt, method)
+    show(call, name, decided, table, vectors, probabilities)
 
 
-def judge_models(run: Run, revision: str) -> list[Experiment]:
+def judge_models(call: Call, revision: str) -> list[Experiment]:
     """The judges' experiments on a revision."""
-    free = run.but(revision=None)
-    return [free.experiment(name, revision) for name in run.data.clean.judge]
+    free = call.but(revision=None)
+    return [free.experiment(name, revision) for name in call.data.clean.judge]
 
 
-def promoted_before(run: Run, parent: str, method: str) -> dict[int, set[str]]:
+def promoted_before(call: Call, parent: str, method: str) -> dict[int, set[str]]:
     """By holdout, the clips that earlier rounds of the same method have promoted."""
     if parent == "r0":
         return {}
-    rows = training_labels.read_revision(run.folds, parent)
-    rows = rows[~rows["source"].isin(UNTRUSTED)]
+    rows = call.labels.revision(parent)
+    rows = rows[~rows["source"].isin(UNCLEANED)]
     return {int(k): set(rows.loc[rows["holdout"] == k, "clip_id"]) for k in rows["holdout"].unique()}
 
 
 def decide(
-    run: Run,
+    call: Call,
     method: str,
     params: Any,
     table: pd.DataFrame,
@@ -118,9 +118,11 @@ def decide(
     promoted: dict[int, set[str]],
 ) -> Holdouts:
     """Ask the method once a holdout, showing it that holdout's training clips alone."""
-    classes, place = run.competition().classes, Partition.of(table)
+    classes, place = call.competition().classes, Partition.of(table)
     given = pd.Index(list(classes)).get_indexer(pd.Index(table["label"]))
-    every = Evidence(given, table["verified"].to_numpy(), np.zeros(len(table), bool), group_index(classes, scheme(run)))
+    every = Evidence(
+        given, table["verified"].to_numpy(), np.zeros(len(table), bool), group_index(classes, scheme(call))
+    )
     verdicts: Holdouts = {}
     for i, k in enumerate(place.holdouts):
         asked = np.flatnonzero(place.fold != k)
@@ -138,18 +140,18 @@ def decide(
 
 
 def write(
-    run: Run, name: str, table: pd.DataFrame, verdicts: Holdouts, receipt: dict[str, Any], method: str
+    call: Call, name: str, table: pd.DataFrame, verdicts: Holdouts, receipt: dict[str, Any], method: str
 ) -> pd.DataFrame:
     """Write the revision's files; return its decisions."""
-    classes = run.competition().classes
-    rows = [revisions.rows_of(table, k, asked, made, classes, run.data.clean) for k, (asked, made) in verdicts.items()]
+    classes = call.competition().classes
+    rows = [revisions.rows_of(table, k, asked, made, classes, call.data.clean) for k, (asked, made) in verdicts.items()]
     decided = revisions.decisions(table, verdicts, classes, method)
-    revisions.write(run.folds, name, pd.concat(rows, ignore_index=True), decided, receipt)
+    revisions.write(call.folds, name, pd.concat(rows, ignore_index=True), decided, receipt)
     return decided
 
 
 def show(
-    run: Run,
+    call: Call,
     name: str,
     decided: pd.DataFrame,
     table: pd.DataFrame,
@@ -157,13 +159,13 @@ def show(
     probabilities: np.ndarray | None,
 ) -> None:
     """Print and write the document's table; draw the clips before and after."""
-    counts = revisions.group_table(decided, scheme(run))
-    write_csv(run.reports / f"clean-{name}.csv", counts)
+    counts = revisions.group_table(decided, scheme(call))
+    write_csv(call.reports / f"clean-{name}.csv", counts)
     print(f"clean: {name}")
     print(aligned(counts))
-    if run.data.clean.pictures:
+    if call.data.clean.pictures:
         x = vectors[0] if vectors is not None else _mean_of_holdouts(probabilities)
-        label_pictures.before_and_after(x, decided, scheme(run), run.reports / f"tsne-{name}")
+        label_pictures.before_and_after(x, decided, scheme(call), call.reports / f"tsne-{name}")
 
 
 def _mean_of_holdouts(probabilities: np.ndarray | None) -> np.ndarray:
@@ -174,10 +176,10 @@ def _mean_of_holdouts(probabilities: np.ndarray | None) -> np.ndarray:
     return root
 
 
-def _inputs(run: Run, method: str, params: Any, table: pd.DataFrame, *arrays: np.ndarray | None) -> dict[str, str]:
+def _inputs(call: Call, method: str, params: Any, table: pd.DataFrame, *arrays: np.ndarray | None) -> dict[str, str]:
     """Fingerprints that make a revision stale."""
-    settings: CleanParams = run.data.clean
-    said = [method, params.model_dump(), scheme(run), settings.leave_weight, settings.relabel_weight]
+    settings: CleanParams = call.data.clean
+    said = [method, params.model_dump(), scheme(call), settings.leave_weight, settings.relabel_weight]
     return {
         "settings": fingerprint(said),
         "clips": fingerprint(table.astype(str).to_numpy().tolist()),

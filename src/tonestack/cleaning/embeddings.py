@@ -7,10 +7,9 @@ trained without fold k; it differs by holdout.
 from tonestack.base import parts
 from tonestack.base.errors import UserError, nearest
 from tonestack.cleaning.pair_models import Partition
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.features import clip_statistics
 from tonestack.features.store import Store
-from tonestack.labels import folds
 from tonestack.training import queue
 
 import numpy as np
@@ -18,23 +17,23 @@ import numpy as np
 KINDS = ("statistics", "penultimate", "autoencoder")
 
 
-def model_of(run: Run) -> str:
+def model_of(call: Call) -> str:
     """The model config that the embedding is made with."""
-    params = run.data.clean
+    params = call.data.clean
     if params.embedding not in KINDS:
         raise UserError(f"clean.embedding={params.embedding}: unknown{nearest(params.embedding, KINDS)}")
     return "autoencoder" if params.embedding == "autoencoder" else params.embedder
 
 
-def by_holdout(run: Run, revision: str) -> np.ndarray:
+def by_holdout(call: Call, revision: str) -> np.ndarray:
     """Embeddings (K, N, D) float32 of the training clips for every holdout; NaN rows have no audio."""
-    table = folds.read(run.folds)
+    table = call.labels.folds
     names, holdouts = table["clip_id"].tolist(), Partition.of(table).holdouts
-    experiment = run.but(revision=None).experiment(model_of(run), revision)
-    if run.data.clean.embedding == "penultimate":
-        return np.stack([_penultimate(run, experiment, k, names) for k in holdouts])
-    store = Store.open(run.cache, experiment.config.frontend, run.data.audio)
-    if run.data.clean.embedding == "statistics":
+    experiment = call.but(revision=None).experiment(model_of(call), revision)
+    if call.data.clean.embedding == "penultimate":
+        return np.stack([_penultimate(call, experiment, k, names) for k in holdouts])
+    store = Store.open(call.cache, experiment.config.frontend, call.data.audio)
+    if call.data.clean.embedding == "statistics":
         if store.width == 1:
             raise UserError(
                 f"clean.embedder={experiment.model}: statistics need a spectrogram frontend, not a waveform"
@@ -43,19 +42,19 @@ def by_holdout(run: Run, revision: str) -> np.ndarray:
     else:
         from tonestack.cleaning import autoencoder
 
-        x = autoencoder.latents(run, experiment, store, names)
+        x = autoencoder.latents(call, experiment, store, names)
     return np.broadcast_to(x, (len(holdouts), *x.shape))
 
 
-def _penultimate(run: Run, experiment: Experiment, holdout: int, names: list[str]) -> np.ndarray:
+def _penultimate(call: Call, experiment: Experiment, holdout: int, names: list[str]) -> np.ndarray:
     """Mean over crops of the embedding (N, D) by the network of one holdout, trained first where it is not yet."""
     from tonestack.training.learners import network
 
     if getattr(parts.find("models", experiment.config.network["name"]), "LEARNER", "network") != "network":
         raise UserError(f"clean.embedding=penultimate: {experiment.model} is no network; set clean.embedder")
-    alone = run.but(fold=str(holdout), revision=None)
+    alone = call.but(fold=str(holdout), revision=None)
     todo = queue.pending(alone, [experiment])
     queue.run_all(alone, todo)
     job = queue.build(alone, [experiment])[0]
-    store = Store.open(run.cache, experiment.config.frontend, run.data.audio)
+    store = Store.open(call.cache, experiment.config.frontend, call.data.audio)
     return network.embeddings(job, store, names)

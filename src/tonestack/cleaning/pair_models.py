@@ -12,15 +12,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tonestack.base import parts
+from tonestack import tasks
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint
-from tonestack.config.call import Experiment, Run
-from tonestack.labels import folds
+from tonestack.config.call import Call, Experiment
 from tonestack.labels.training_labels import Labels
 from tonestack.tables.oof import FLOOR
 from tonestack.training import queue
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob, config_fingerprint
 
 import numpy as np
 import pandas as pd
@@ -65,16 +64,16 @@ class Partition:
         return sorted(int(p) for p in np.unique(self.part[self.fold != holdout]))
 
 
-def build(run: Run, experiment: Experiment) -> list[FoldJob]:
+def build(call: Call, experiment: Experiment) -> list[FoldJob]:
     """The pair jobs of one experiment, finished or not."""
-    table = folds.read(run.folds)
+    table = call.labels.folds
     place = Partition.of(table)
-    bases = {job.fold: job for job in queue.build(run.but(fold=None), [experiment])}
+    bases = {job.fold: job for job in queue.build(call.but(fold=None), [experiment])}
     made = []
     for k in place.holdouts:
         for p in place.parts(k):
             if not (_shared(place, experiment) and p < k):
-                made.append(_pair(run, bases[k], table, place, p))
+                made.append(_pair(call, bases[k], table, place, p))
     return made
 
 
@@ -83,7 +82,7 @@ def _shared(place: Partition, experiment: Experiment) -> bool:
     return place.plain and experiment.revision == "r0"
 
 
-def _pair(run: Run, base: FoldJob, table: pd.DataFrame, place: Partition, part: int) -> FoldJob:
+def _pair(call: Call, base: FoldJob, table: pd.DataFrame, place: Partition, part: int) -> FoldJob:
     """The job of holdout `base.fold` without one part; it predicts that part (and the fold, where that is shared)."""
     out = dict(zip(place.clip_ids, place.part == part, strict=True))
     keep = np.array([not out.get(name, False) for name in base.labels.clip_ids])
@@ -98,16 +97,16 @@ def _pair(run: Run, base: FoldJob, table: pd.DataFrame, place: Partition, part: 
     held_out = table[asked]
     names = held_out["clip_id"].tolist()
     experiment = _without(base.experiment, base.fold)
-    settings = queue.config_fingerprint(experiment)
+    settings = config_fingerprint(experiment)
     inputs = base.inputs | {"labels": learnt.fingerprint, "clips": fingerprint(names), "config": settings}
     return replace(
         base,
         experiment=experiment,
         fold=part,
-        folder=run.oof / ".pairs" / experiment.name,
+        folder=call.oof / ".pairs" / experiment.name,
         labels=learnt,
         held_out=names,
-        truth=parts.find("tasks", base.task).targets(held_out["label"], base.classes),
+        truth=tasks.find(base.task).targets(held_out["label"], base.classes),
         scored=held_out["verified"].to_numpy(),
         test=[],
         taught=0,
@@ -120,20 +119,20 @@ def _without(experiment: Experiment, holdout: int) -> Experiment:
     return replace(experiment, variant=f"{variant}without{holdout}")
 
 
-def judge(run: Run, experiments: Sequence[Experiment]) -> np.ndarray:
+def judge(call: Call, experiments: Sequence[Experiment]) -> np.ndarray:
     """Train what is missing; geometric mean over the experiments, (K, N, C), NaN in each holdout's own fold."""
     todo: list[FoldJob] = []
     every: list[list[FoldJob]] = []
     for experiment in experiments:
-        made = build(run, experiment)
+        made = build(call, experiment)
         every.append(made)
         todo += [job for job in made if job.finished() is None]
     count = sum(map(len, every))
     print(f"judges: {count - len(todo)} of {count} pair models up to date, {len(todo)} to train")
-    queue.run_all(run, todo)
-    place = Partition.of(folds.read(run.folds))
+    queue.run_all(call, todo)
+    place = Partition.of(call.labels.folds)
     logs = [np.log(np.maximum(_read(made, place), FLOOR)) for made in every]
-    judged: np.ndarray = parts.find("tasks", run.data.task).probabilities(np.mean(logs, axis=0))
+    judged: np.ndarray = call.task.probabilities(np.mean(logs, axis=0))
     return judged
 
 

@@ -8,16 +8,16 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, fingerprint, write_csv
 from tonestack.cleaning import crowd, label_pictures, pair_models, pseudo_rules
 from tonestack.cleaning.clean import array_hash
-from tonestack.cleaning.methods import KEEP, LEAVE, RELABEL
 from tonestack.cleaning.pair_models import Partition
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
-from tonestack.labels import folds, revisions, training_labels
+from tonestack.labels import revisions
 from tonestack.settings.data_config import PseudoParams
 from tonestack.tables import oof
+from tonestack.tables.decisions import KEEP, LEAVE, RELABEL, TRUSTED, Source
 from tonestack.training import queue
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob
 
 import numpy as np
 import pandas as pd
@@ -45,18 +45,18 @@ class Round:
     line: dict[str, Any]
 
 
-def settings(run: Run) -> PseudoParams:
+def settings(call: Call) -> PseudoParams:
     """The rounds' settings, the regime's keys filled in."""
-    params = pseudo_rules.check(pseudo_rules.resolved(run.data.pseudo))
-    if params.train == "weigh" and not several_labels(run):
+    params = pseudo_rules.check(pseudo_rules.resolved(call.data.pseudo))
+    if params.train == "weigh" and call.task.one_label:
         raise UserError("pseudo.train=weigh is for clips of several labels; clean.method=agree weighs single ones")
     return params
 
 
-def experiments(run: Run, params: PseudoParams, revision: str) -> list[Experiment]:
+def experiments(call: Call, params: PseudoParams, revision: str) -> list[Experiment]:
     """The models of a round; under a name of their own (`-rounds`) where the rounds change how they train."""
-    free = run.but(revision=None)
-    names = params.models or run.data.clean.scouts or run.data.clean.judge
+    free = call.but(revision=None)
+    names = params.models or call.data.clean.scouts or call.data.clean.judge
     plain = [free.experiment(name, revision) for name in dict.fromkeys(names)]
     return [_changed(experiment, params) for experiment in plain] if params.changes_models else plain
 
@@ -70,55 +70,55 @@ def _changed(experiment: Experiment, params: PseudoParams) -> Experiment:
     return replace(experiment, config=config, variant=variant)
 
 
-def run_rounds(run: Run, base: str) -> list[str]:
+def run_rounds(call: Call, base: str) -> list[str]:
     """Run all rounds from revision `base`; return the revisions made, and leave table and plot."""
-    params = settings(run)
+    params = settings(call)
     if params.rounds == 0:
         return []
-    finished = [_train(run, params, base, 0, None)]
+    finished = [_train(call, params, base, 0, None)]
     made = []
     for number in range(1, params.rounds + 1):
         name = f"{params.name}{number}"
         before = finished[-1]
-        _write_revision(run, params, base, before, name, number)
-        finished.append(_train(run, params, name, number, before))
+        _write_revision(call, params, base, before, name, number)
+        finished.append(_train(call, params, name, number, before))
         made.append(name)
         table = pd.DataFrame([each.line for each in finished], columns=COLUMNS)
-        write_csv(run.reports / "pseudo.csv", table)
-        label_pictures.rounds(table, run.reports / "pseudo.png")
+        write_csv(call.reports / "pseudo.csv", table)
+        label_pictures.rounds(table, call.reports / "pseudo.png")
     print(aligned(table.astype(object).fillna("")))
     return made
 
 
-def _train(run: Run, params: PseudoParams, revision: str, number: int, before: Round | None) -> Round:
+def _train(call: Call, params: PseudoParams, revision: str, number: int, before: Round | None) -> Round:
     """Train a round's models, where that has not been done, and measure them."""
-    chosen = experiments(run, params, revision)
-    everything = run.but(fold=None, revision=None)
+    chosen = experiments(call, params, revision)
+    everything = call.but(fold=None, revision=None)
     made = [replace(job, train_score=True) for job in queue.build(everything, chosen)]
     if params.start == "warm" and before is not None:
-        made = [_warm(run, job, before) for job in made]
+        made = [_warm(call, job, before) for job in made]
     todo = [job for job in made if job.finished() is None]
     for experiment in chosen:
-        queue.refuse_changed_meaning(run.oof / experiment.name, experiment)
+        queue.refuse_changed_meaning(call.oof / experiment.name, experiment)
     print(f"pseudo: {revision}: {len(made) - len(todo)} of {len(made)} folds up to date, {len(todo)} to train")
     queue.run_all(everything, todo)
-    return Round(revision, chosen, _line(run, params, revision, number, made))
+    return Round(revision, chosen, _line(call, params, revision, number, made))
 
 
-def _warm(run: Run, job: FoldJob, before: Round) -> FoldJob:
+def _warm(call: Call, job: FoldJob, before: Round) -> FoldJob:
     """Start from the weights that the same model and fold had a round before (trained without that fold)."""
     earlier = next(e for e in before.experiments if e.model == job.experiment.model)
-    path = run.oof / earlier.name / f"fold{job.fold}.safetensors"
+    path = call.oof / earlier.name / f"fold{job.fold}.safetensors"
     learner = getattr(parts.find("models", job.experiment.config.network["name"]), "LEARNER", "network")
     if learner != "network":  # trees grow anew
         return job
     return replace(job, initial=path, inputs=job.inputs | {"initial": file_hash(path)})
 
 
-def _line(run: Run, params: PseudoParams, revision: str, number: int, made: list[FoldJob]) -> dict[str, Any]:
+def _line(call: Call, params: PseudoParams, revision: str, number: int, made: list[FoldJob]) -> dict[str, Any]:
     receipts = [read for job in made if (read := job.finished())]
-    scores = [r["train_metrics"][run.data.metric] for r in receipts if "train_metrics" in r]
-    rows = training_labels.read_revision(run.folds, revision)
+    scores = [r["train_metrics"][call.data.metric] for r in receipts if "train_metrics" in r]
+    rows = call.labels.revision(revision)
     holdouts = max(rows["holdout"].nunique(), 1)
     count = rows["source"].value_counts()
     bounds = [pseudo_rules.bound(b, number, params.rounds) if number else np.nan for b in (params.lower, params.upper)]
@@ -129,16 +129,16 @@ def _line(run: Run, params: PseudoParams, revision: str, number: int, made: list
         "upper": round(bounds[1], 4),
         "epochs": round(float(np.mean([r["epochs"] for r in receipts])), 1),
         "clips": round(np.mean([len(job.labels.clip_ids) for job in made])),
-        "pseudo train": round(count.get("pseudo", 0) / holdouts),
-        "pseudo test": round(count.get("pseudo_test", 0) / holdouts),
+        "pseudo train": round(count.get(Source.PSEUDO, 0) / holdouts),
+        "pseudo test": round(count.get(Source.PSEUDO_TEST, 0) / holdouts),
         "train": round(float(np.mean(scores)), 4) if scores else np.nan,
-        "validation": round(validation(run, [job.experiment.name for job in made]), 4),
+        "validation": round(validation(call, [job.experiment.name for job in made]), 4),
     }
 
 
-def validation(run: Run, names: list[str]) -> float:
+def validation(call: Call, names: list[str]) -> float:
     """The metric of the geometric mean of tables, on verified clips with their given labels."""
-    problem = Tables.of(run, tuple(dict.fromkeys(names))).problem()
+    problem = Tables.of(call, tuple(dict.fromkeys(names))).problem()
     mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
     return float(problem.metric(mean, problem.targets))
 
@@ -146,48 +146,42 @@ def validation(run: Run, names: list[str]) -> float:
 # ------------------------------------------------------------------------------------------------- the next revision
 
 
-def _write_revision(run: Run, params: PseudoParams, base: str, before: Round, name: str, number: int) -> None:
+def _write_revision(call: Call, params: PseudoParams, base: str, before: Round, name: str, number: int) -> None:
     """Write the round's revision from what the models of the round before say."""
-    table = folds.read(run.folds)
-    tests = test_probabilities(run, before, table) if params.test else None
-    trains = pair_models.judge(run, before.experiments) if params.train != "off" else None
+    table = call.labels.folds
+    tests = test_probabilities(call, before, table) if params.test else None
+    trains = pair_models.judge(call, before.experiments) if params.train != "off" else None
     inputs = {
         "settings": fingerprint([params.model_dump(), number]),
-        "base": fingerprint(training_labels.read_revision(run.folds, base).astype(str).to_numpy().tolist()),
+        "base": fingerprint(call.labels.revision(base).astype(str).to_numpy().tolist()),
         "evidence": fingerprint([array_hash(tests), array_hash(trains)]),
     }
-    if revisions.up_to_date(run.folds, name, inputs):
+    if revisions.up_to_date(call.folds, name, inputs):
         print(f"pseudo: {name} up to date")
         return
-    rows = select(run, params, base, number, table, tests, trains)
+    rows = select(call, params, base, number, table, tests, trains)
     receipt = {"parent": before.revision, "method": "pseudo", "base": base, "settings": params.model_dump()}
-    decided = _decisions(run, rows, table, base, name)
-    revisions.write(run.folds, name, rows, decided, receipt | {"inputs": inputs})
+    decided = _decisions(call, rows, table, base, name)
+    revisions.write(call.folds, name, rows, decided, receipt | {"inputs": inputs})
 
 
-def test_probabilities(run: Run, before: Round, table: pd.DataFrame) -> np.ndarray | None:
+def test_probabilities(call: Call, before: Round, table: pd.DataFrame) -> np.ndarray | None:
     """Test clips by the round's models of every holdout, geometric mean over the models, (K, M, C).
 
     NaN rows where a clip has taught its holdout's model: the others have seen that holdout's labels.
     """
-    competition = run.competition()
+    competition = call.competition()
     ids = competition.test["clip_id"].tolist()
     if not ids:
         return None
-    folders = [run.oof / experiment.name for experiment in before.experiments]
+    folders = [call.oof / experiment.name for experiment in before.experiments]
     loaded = [oof.load(f, table, ids, competition.classes, parts=("test",), fill=False) for f in folders]
     folds_of = zip(*(t.test for t in loaded if t.test is not None), strict=True)
-    one_label = not several_labels(run)
-    return np.stack([oof.combine_folds(np.stack(each), "geometric", one_label) for each in folds_of])
-
-
-def several_labels(run: Run) -> bool:
-    """Whether a clip may have several labels."""
-    return hasattr(parts.find("tasks", run.data.task), "label_lists")
+    return np.stack([oof.combine_folds(np.stack(each), "geometric", call.task.one_label) for each in folds_of])
 
 
 def select(
-    run: Run,
+    call: Call,
     params: PseudoParams,
     base: str,
     number: int,
@@ -196,13 +190,13 @@ def select(
     trains: np.ndarray | None,
 ) -> pd.DataFrame:
     """The revision's rows: the base's trusted ones and what passes this round's bounds, holdout by holdout."""
-    competition, place = run.competition(), Partition.of(table)
-    trusted = training_labels.read_revision(run.folds, base)
+    competition, place = call.competition(), Partition.of(table)
+    trusted = call.labels.revision(base)
     if params.train != "off":  # the others are judged anew
-        trusted = trusted[trusted["source"].isin(pseudo_rules.TRUSTED)]
+        trusted = trusted[trusted["source"].isin(TRUSTED)]
     low, high = (pseudo_rules.bound(b, number, params.rounds) for b in (params.lower, params.upper))
-    classes, task = competition.classes, run.data.task
-    given = parts.find("tasks", task).targets(table["label"], classes) > 0
+    classes, task = competition.classes, call.data.task
+    given = call.task.targets(table["label"], classes) > 0
     verified = table["verified"].to_numpy()
     pieces = [trusted]
     for i, k in enumerate(place.holdouts):
@@ -215,24 +209,26 @@ def select(
             asked = inside[~known[inside] & ~verified[inside]]
             fit = pseudo_rules.chosen(judged[asked], low, high, given[asked] if params.train == "keep" else None)
             ids, p = table["clip_id"].iloc[asked[fit]].tolist(), judged[asked[fit]]
-            pieces.append(pseudo_rules.rows_of(ids, p, k, "pseudo", params.weight, classes, task))
+            pieces.append(pseudo_rules.rows_of(ids, p, k, Source.PSEUDO, params.weight, classes, task))
         if tests is not None:
             fit = pseudo_rules.chosen(tests[i], low, high)
             if params.cross_fit:
                 fit &= pseudo_rules.teaching(competition.test["clip_id"].tolist(), i, len(place.holdouts), number)
             ids = competition.test["clip_id"][fit].tolist()
-            pieces.append(pseudo_rules.rows_of(ids, tests[i, fit], k, "pseudo_test", params.test_weight, classes, task))
+            pieces.append(
+                pseudo_rules.rows_of(ids, tests[i, fit], k, Source.PSEUDO_TEST, params.test_weight, classes, task)
+            )
     return pseudo_rules.hardened(pd.concat(pieces, ignore_index=True), classes, params.soft, task)
 
 
-def _decisions(run: Run, rows: pd.DataFrame, table: pd.DataFrame, base: str, name: str) -> pd.DataFrame:
+def _decisions(call: Call, rows: pd.DataFrame, table: pd.DataFrame, base: str, name: str) -> pd.DataFrame:
     """The base's decisions; clips that it left and that most holdouts now learn from are kept or relabelled."""
-    decided = revisions.read_decisions(run.folds, base)
+    decided = revisions.read_decisions(call.folds, base)
     if decided is None:
         decided = table[["clip_id", "label", "verified"]].rename(columns={"label": "given_label"})
         decided = decided.assign(verified=decided["verified"].astype(int), proposed_label=decided["given_label"])
         decided["decision"] = np.where(decided["verified"] == 1, KEEP, LEAVE)
-    used = rows[rows["source"] == "pseudo"]
+    used = rows[rows["source"] == Source.PSEUDO]
     holdouts = rows["holdout"].nunique()
     votes = used.groupby(["clip_id", "label"]).size().reset_index(name="votes")
     best = votes.sort_values(["votes", "label"], ascending=[False, True]).drop_duplicates("clip_id")

@@ -14,17 +14,13 @@ teach, the other half in the next round, and a test clip is predicted only by th
 import hashlib
 from collections.abc import Sequence
 
-from tonestack.base import parts
+from tonestack import tasks
 from tonestack.base.errors import UserError
 from tonestack.config import layers
-from tonestack.labels import corrections
-from tonestack.settings.data_config import PseudoParams
-from tonestack.settings.sections import Bounds
+from tonestack.settings.data_config import Bounds, PseudoParams
 
 import numpy as np
 import pandas as pd
-
-TRUSTED = ("verified", corrections.SOURCE, "promoted", "relabelled")
 
 
 def resolved(params: PseudoParams) -> PseudoParams:
@@ -68,7 +64,7 @@ def rows_of(
     ids: Sequence[str], p: np.ndarray, holdout: int, source: str, weight: float, classes: Sequence[str], task: str
 ) -> pd.DataFrame:
     """Revision rows of clips with their predictions p (n, C); class columns hold the probabilities."""
-    label = parts.find("tasks", task).names(p, tuple(classes))
+    label = tasks.find(task).labels_of(p, tuple(classes))
     rows = pd.DataFrame({"clip_id": list(ids), "holdout": holdout, "label": label, "weight": weight, "source": source})
     soft = pd.DataFrame(p.astype(np.float64).round(6), columns=list(classes))
     return pd.concat([rows, soft], axis=1)
@@ -78,7 +74,7 @@ def hardened(rows: pd.DataFrame, classes: Sequence[str], soft: bool, task: str) 
     """Drop the class columns, or fill them in (0 and 1) for rows that have none."""
     if not soft:
         return rows.drop(columns=list(classes), errors="ignore")
-    own = parts.find("tasks", task).targets(rows["label"], tuple(classes)).astype(np.float64)
+    own = tasks.find(task).targets(rows["label"], tuple(classes)).astype(np.float64)
     filled = pd.DataFrame(own, index=rows.index, columns=list(classes))
     present = rows.reindex(columns=list(classes))
     return rows.assign(**{c: present[c].fillna(filled[c]) for c in classes})

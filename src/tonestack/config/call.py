@@ -6,14 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.config import layers
 from tonestack.config.layers import PROJECT
+from tonestack.labels.label_tables import LabelTables
 from tonestack.settings.data_config import DataConfig
 from tonestack.settings.model_config import ModelConfig, Preset
 from tonestack.settings.words import Words, parse
 from tonestack.tables.competition import Competition
+from tonestack.tables.rows import Rows
+from tonestack.tasks import Task
 
 import pandas as pd
 
@@ -37,7 +41,7 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Run:
+class Call:
     """The words of one call, resolved. Folders are below the working tree, or `TONESTACK_HOME` if that is set."""
 
     words: Words
@@ -45,10 +49,9 @@ class Run:
     preset: Preset
 
     @classmethod
-    def from_arguments(cls, arguments: list[str]) -> "Run":
+    def from_arguments(cls, arguments: list[str]) -> "Call":
         """Parse and resolve `key=value` words; all mistakes are `UserError`."""
         words = layers.of_task(parse(arguments))
-        parts.find("engines", words.engine)  # refused here, not after the features have been made
         data, preset = layers.load_data(words)
         return cls(words, data, preset)
 
@@ -108,6 +111,26 @@ class Run:
         return self.home / "bundles" / self.name
 
     @cached_property
+    def task(self) -> Task:
+        """What the outputs of this competition's models mean."""
+        return tasks.find(self.data.task)
+
+    @property
+    def options(self) -> Any:
+        """The data config's section of the task's name; None where it has none."""
+        return getattr(self.data, self.data.task, None)
+
+    @cached_property
+    def labels(self) -> LabelTables:
+        """Folds table, corrections and label revisions."""
+        return LabelTables(self.folds)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows and columns of this competition's prediction tables."""
+        return self.task.rows(self.folds, self.labels.folds, self.competition())
+
+    @cached_property
     def root(self) -> Path:
         """The competition's folder; a relative one is looked up from where the user stands, then the home."""
         given = Path(self.data.root).expanduser()
@@ -146,22 +169,21 @@ class Run:
 
     def experiment(self, model: str, revision: str = "r0") -> Experiment:
         """One model of this call on one label revision."""
-        task = parts.find("tasks", self.data.task)
-        settings = layers.load_model(model, self.preset, self.words, {"name": task.LOSS})
+        settings = layers.load_model(model, self.preset, self.words, {"name": self.task.loss})
         loss = settings.loss["name"]
-        if hasattr(task, "label_lists") and getattr(parts.find("losses", loss), "ONE_LABEL", False):
+        if not self.task.one_label and getattr(parts.find("losses", loss), "ONE_LABEL", False):
             raise UserError(
                 f"{model}: loss '{loss}' is for one label a clip, not for task {self.data.task}; give another"
             )
         return Experiment(model, settings, self.words.variant, self.words.seed, self.words.revision or revision)
 
-    def but(self, **words: Any) -> "Run":
+    def but(self, **words: Any) -> "Call":
         """The same call with other words, resolved anew."""
         changed = Words.parse(self.words.model_dump() | words, "command line")
         data, preset = layers.load_data(changed)
         return replace(self, words=changed, data=data, preset=preset)
 
-    def plain(self) -> "Run":
+    def plain(self) -> "Call":
         """The same call without what was typed for its own models: other models (judges) run as configured."""
         own, _ = layers.split_overrides(self.words)
         return self.but(model=None, fold=None, variant=None, overrides=own)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import load_yaml, read_text
@@ -126,14 +127,13 @@ def load_data(words: Words) -> tuple[DataConfig, Preset]:
     if not isinstance(named, str):
         known = ", ".join(parts.names("tasks"))
         raise UserError(f"{_place_of(layers, ('task',))}: 'task' is one name; there is: {known}")
-    task = parts.find("tasks", named)
-    layers = [(f"task {task.__name__.rpartition('.')[2]}", getattr(task, "DEFAULTS", {})), *layers]
+    task = tasks.find(named)
+    layers = [(f"task {task.name}", task.defaults), *layers]
     config = DataConfig.parse(merge(layers), lambda loc: _place_of(layers, loc))
     part_params("readers", config.reader, _places(layers, "reader"))
     for name in (config.metric, *config.more_metrics):
         metrics.resolve(name)  # refused here, not after a fold has been trained
-    if hasattr(task, "check"):
-        task.check(config)
+    task.check(config)
     return config, preset
 
 
@@ -165,3 +165,11 @@ def split_overrides(words: Words) -> tuple[dict[str, Any], dict[str, Any]]:
     own = {key: value for key, value in words.overrides.items() if key in of_data}
     model = {key: value for key, value in words.overrides.items() if key in of_model}
     return own, model
+
+
+def differences(then: Any, now: Any, place: str = "") -> list[str]:
+    """Name the keys in which two nested configs differ, with both values."""
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return [] if then == now else [f"{place}: {then} there, {now} now"]
+    keys = [*then, *(key for key in now if key not in then)]
+    return [d for key in keys for d in differences(then.get(key), now.get(key), f"{place}.{key}".lstrip("."))]

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tonestack import cli
 from tonestack.base import parts
+from tonestack.base.console import refuse
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import read_json
 from tonestack.competition import submission
@@ -252,7 +252,7 @@ def main(arguments: list[str], bundle: Path) -> int:
             raise UserError("give root=DIR, the competition's folder")
         infer(bundle, words)
     except UserError as error:
-        return cli.refuse(error)
+        return refuse(error)
     except Exception:
         traceback.print_exc()
         return 1

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.config.layers import part_params
@@ -24,7 +25,6 @@ import joblib
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-TASKS = ("classify", "multilabel")  # whose rows are one clip each
 Spec = dict[str, Any]
 
 
@@ -34,9 +34,11 @@ class Predictor:
     def __init__(
         self, folder: Path, table: str, data: DataConfig, device: str = "auto", folds: Sequence[int] | None = None
     ) -> None:
-        if data.task not in TASKS:
-            raise UserError(f"task '{data.task}': only recordings of {' and '.join(TASKS)} have tags")
-        self.normalise, self.fold_mean = data.task != "multilabel", data.fold_mean
+        task = tasks.find(data.task)
+        if not task.tags:
+            tagging = [name for name in parts.names("tasks") if tasks.find(name).tags]
+            raise UserError(f"task '{data.task}': only recordings of {' and '.join(tagging)} have tags")
+        self.normalise, self.fold_mean = task.one_label, data.fold_mean
         self.recipe = recipe.read(folder, table, self.normalise)
         place = choose_device(device)
         self.saved = {name: Saved(folder / name, data.task, place, folds) for name in self.recipe.experiments}

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
@@ -28,7 +29,7 @@ class Saved:
     def __init__(self, folder: Path, task: str, device: torch.device, folds: Sequence[int] | None = None) -> None:
         receipts = oof.receipts(folder)
         self.folder, self.device = folder, device
-        self.task = parts.find("tasks", task)
+        self.task = tasks.find(task)
         self._task_name = task
         self.folds = [k for k in receipts if folds is None or k in folds]
         if not self.folds:

@@ -12,7 +12,7 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.competition.readers.folder import recordings
 from tonestack.config import layers
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.features.audio import BadAudio, Clip, decode_clip, resample
 from tonestack.features.store import Store
 from tonestack.networks import weights
@@ -20,11 +20,11 @@ from tonestack.settings.data_config import AudioParams
 from tonestack.tables import votes
 from tonestack.training import queue
 from tonestack.training.crops import Clips
+from tonestack.training.job import FoldJob
 from tonestack.training.learners import siamese
 from tonestack.training.learners.network import choose_device
 from tonestack.training.learners.siamese import Ear, Speakers
 from tonestack.training.loop import seed_of
-from tonestack.training.queue import FoldJob
 from tonestack.training.voices.hearing import levels
 
 import numpy as np
@@ -60,21 +60,21 @@ def check(paths: Sequence[Path], audio: AudioParams) -> None:
 
 
 def recognise(
-    run: Run, experiment: Experiment, queries: Sequence[Path], new: Sequence[Voice], known: bool = True
+    call: Call, experiment: Experiment, queries: Sequence[Path], new: Sequence[Voice], known: bool = True
 ) -> pd.DataFrame:
     """Votes (`query, candidate, count`) of all folds' Judges; candidates are the voices learnt from, then the new ones.
 
     known: whether the voices learnt from are candidates.
     """
-    competition = run.competition()
+    competition = call.competition()
     names = [*(competition.classes if known else ()), *(voice.name for voice in new)]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UserError(f"enrol: '{twice[0]}' is among the voices already; rename its folder, or give known=false")
     if len(names) < 2:
         raise UserError("match: there is one candidate only, so there is nothing to choose; enrol more voices")
-    todo = queue.build(run, [experiment])
-    heard = _heard([*queries, *(path for voice in new for path in voice.paths)], experiment, run.data.audio)
+    todo = queue.build(call, [experiment])
+    heard = _heard([*queries, *(path for voice in new for path in voice.paths)], experiment, call.data.audio)
     total = sum(_of_fold(job, heard, len(queries), new, known) for job in todo)
     return votes.long(np.asarray(total), [str(path) for path in queries], names)
 

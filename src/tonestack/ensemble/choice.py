@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import nested_cv
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.tables import Tables
@@ -31,17 +31,17 @@ class Choice:
         return cls(name, 0, np.zeros((0, 0)), sources=(name,))
 
 
-def best_single(tables: Tables, problem: Problem, part: np.ndarray, run: Run) -> Choice:
+def best_single(tables: Tables, problem: Problem, part: np.ndarray, call: Call) -> Choice:
     """The best single table; its score is nested too: chosen on the other folds."""
     singles = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.APART]
     if not singles:
         singles = list(range(problem.count))
-    candidate = nested_cv.judge(problem.models(singles), part, ["single"], run.data.blend, run.seed, None)[0]
+    candidate = nested_cv.judge(problem.models(singles), part, ["single"], call.data.blend, call.seed, None)[0]
     name = tables.names[singles[int(candidate.blend.weights.argmax())]]
     return Choice(name, candidate.complexity, candidate.scores, candidate.cv, candidate.se, (name,), {name: 1.0})
 
 
-def made_tables(tables: Tables, problem: Problem, run: Run) -> list[Choice]:
+def made_tables(tables: Tables, problem: Problem, call: Call) -> list[Choice]:
     """Blends and stacks; their OOF rows are nested already."""
     choices = []
     for m, name in enumerate(tables.names):
@@ -50,7 +50,7 @@ def made_tables(tables: Tables, problem: Problem, run: Run) -> list[Choice]:
             continue
         search = str(meta[0].get("search", ""))
         complexity = int(meta[0].get("complexity", STACK_COMPLEXITY.get(search, 70)))
-        cv, se = nested_cv.score(problem.metric, problem.tables[m], problem.targets, run.data.blend.bootstrap)
+        cv, se = nested_cv.score(problem.metric, problem.tables[m], problem.targets, call.data.blend.bootstrap)
         sources, weights = tuple(meta[0].get("tables", ())), dict(meta[0].get("weights", {}))
         choices.append(Choice(name, complexity, problem.tables[m], cv, se, sources, weights))
     return choices

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, write_array
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.features import clip_statistics
 from tonestack.features.store import Store
 
@@ -22,14 +22,14 @@ class Source(NamedTuple):
     store: Store
 
 
-def source_of(run: Run) -> Source | None:
+def source_of(call: Call) -> Source | None:
     """The first prepared spectrogram of the call's models; None where nothing is prepared."""
-    for experiment in run.experiments():
+    for experiment in call.experiments():
         spec = experiment.config.frontend
         if spec["name"] != "logmel":
             continue
         try:
-            return Source(spec, Store.open(run.cache, spec, run.data.audio))
+            return Source(spec, Store.open(call.cache, spec, call.data.audio))
         except UserError:
             continue
     return None
@@ -48,18 +48,18 @@ class Statistics:
     frontend: dict[str, Any]
 
 
-def read(run: Run, source: Source, train: list[str], test: list[str]) -> Statistics:
+def read(call: Call, source: Source, train: list[str], test: list[str]) -> Statistics:
     """The components of all clips, fitted on all of them, without a label."""
-    table = measured(run.cache, source.store, train + test)
+    table = measured(call.cache, source.store, train + test)
     projection = fit(table)
     rows = project(table, projection)
     return Statistics(rows[: len(train)], rows[len(train) :], projection, source.frontend)
 
 
-def known(run: Run, clip_ids: list[str]) -> np.ndarray | None:
+def known(call: Call, clip_ids: list[str]) -> np.ndarray | None:
     """The components of clips (training, then test) whose statistics an earlier `read` left; None where none did."""
-    source = source_of(run)
-    path = _path(run.cache, source.store, clip_ids) if source else None
+    source = source_of(call)
+    path = _path(call.cache, source.store, clip_ids) if source else None
     if path is None or not path.is_file():
         return None
     table = np.load(path, allow_pickle=False)

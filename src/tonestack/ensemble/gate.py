@@ -5,12 +5,10 @@ a model of all classes (its mass on a group's classes), or one trained to tell t
 soft labels are even within each group). All of fold k were trained without fold k, hence so is what they join to.
 """
 
-from pathlib import Path
-
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import write_csv, write_json
 from tonestack.ensemble.tables import Tables
-from tonestack.labels.training_labels import read_revision
+from tonestack.labels.label_tables import LabelTables
 from tonestack.tables.oof import FLOOR
 
 import numpy as np
@@ -32,14 +30,16 @@ def checked(groups: dict[str, Groups], name: str, classes: tuple[str, ...]) -> G
     return {group: members for group, members in present.items() if members}
 
 
-def write_revisions(folder: Path, name: str, groups: Groups, classes: tuple[str, ...], parent: str = "r0") -> None:
+def write_revisions(
+    labels: LabelTables, name: str, groups: Groups, classes: tuple[str, ...], parent: str = "r0"
+) -> None:
     """Write the revisions `<name>-<group>` and `<name>-gate` from a parent revision, if they are not there yet."""
     for group in (*groups, GATE):
-        path = folder / f"{name}-{group}.csv"
+        path = labels.folder / f"{name}-{group}.csv"
         receipt = {"parent": parent, "method": "groups", "groups": groups, "group": group}
         if path.with_suffix(".json").is_file():
             continue
-        rows = read_revision(folder, parent)
+        rows = labels.revision(parent)
         write_csv(path, _soft(rows, groups, classes) if group == GATE else rows[rows["label"].isin(groups[group])])
         write_json(path.with_suffix(".json"), receipt)
 

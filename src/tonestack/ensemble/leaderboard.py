@@ -5,7 +5,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, fingerprint, read_json, write_csv, write_json
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import nested_cv
 from tonestack.ensemble.tables import Tables
 from tonestack.tables import oof
@@ -18,37 +18,37 @@ COLUMNS = ["experiment", "cv", "cv_se", "public", "private", "seconds", "params"
 SCORES = "scores.json"  # beside the leaderboard: what `score` found, keyed by table and its content
 
 
-def update(run: Run) -> pd.DataFrame:
+def update(call: Call) -> pd.DataFrame:
     """Make `oof/<name>/leaderboard.csv` anew from the tables that are complete; return it, best CV first."""
-    names = oof.experiments(run.oof, made=True)
+    names = oof.experiments(call.oof, made=True)
     if not names:
         return pd.DataFrame(columns=COLUMNS)
-    recorded = recorded_scores(run)
-    columns = [*COLUMNS[:3], *run.data.more_metrics, *COLUMNS[3:]]
-    table = pd.DataFrame([r for n in names if (r := _row(run, n, recorded)) is not None], columns=columns)
-    metric_up = resolve(run.data.metric).greater_is_better
+    recorded = recorded_scores(call)
+    columns = [*COLUMNS[:3], *call.data.more_metrics, *COLUMNS[3:]]
+    table = pd.DataFrame([r for n in names if (r := _row(call, n, recorded)) is not None], columns=columns)
+    metric_up = resolve(call.data.metric).greater_is_better
     table = table.sort_values(["cv", "experiment"], ascending=[not metric_up, True], na_position="last")
     table = table.reset_index(drop=True)
-    write_csv(run.oof / "leaderboard.csv", table)
+    write_csv(call.oof / "leaderboard.csv", table)
     return table
 
 
-def _row(run: Run, name: str, recorded: dict[str, Any]) -> dict[str, Any] | None:
+def _row(call: Call, name: str, recorded: dict[str, Any]) -> dict[str, Any] | None:
     """One line; None for a table that is not complete yet."""
-    tables = Tables.of(run, [name])
+    tables = Tables.of(call, [name])
     try:
         predictions = tables.read(name)
     except (UserError, FileNotFoundError):  # not finished, or another process is making it anew
         return None
-    cv, cv_se, more = np.nan, np.nan, dict.fromkeys(run.data.more_metrics, np.nan)
+    cv, cv_se, more = np.nan, np.nan, dict.fromkeys(call.data.more_metrics, np.nan)
     if predictions.oof is not None:
         problem = tables.problem()
-        cv, cv_se = nested_cv.score(problem.metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
+        cv, cv_se = nested_cv.score(problem.metric, problem.tables[0], problem.targets, call.data.blend.bootstrap)
         more = {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in more}
     seconds = [float(m["seconds"]) for m in predictions.meta if isinstance(m.get("seconds"), int | float)]
     params = [m["params"] for m in predictions.meta if isinstance(m.get("params"), int)]
     known = recorded.get(name, {})
-    found = known if known.get("content") == content(run.oof / name) else {}
+    found = known if known.get("content") == content(call.oof / name) else {}
     return {
         "experiment": name,
         "cv": cv,
@@ -67,20 +67,20 @@ def content(folder: Path) -> str:
     return fingerprint([file_hash(f) for f in files])
 
 
-def recorded_scores(run: Run) -> dict[str, Any]:
+def recorded_scores(call: Call) -> dict[str, Any]:
     """What `score` has recorded, by table."""
-    path = run.oof / SCORES
+    path = call.oof / SCORES
     return dict(read_json(path)) if path.is_file() else {}
 
 
-def record(run: Run, scores: dict[str, dict[str, float]]) -> None:
+def record(call: Call, scores: dict[str, dict[str, float]]) -> None:
     """Add test scores of tables and files to the record."""
-    found = recorded_scores(run)
+    found = recorded_scores(call)
     for name, values in scores.items():
         plain = {k: None if np.isnan(v) else v for k, v in values.items()}
-        folder = run.oof / name
+        folder = call.oof / name
         found[name] = {"content": content(folder), **plain} if folder.is_dir() else plain
-    write_json(run.oof / SCORES, found)
+    write_json(call.oof / SCORES, found)
 
 
 def render(table: pd.DataFrame) -> str:

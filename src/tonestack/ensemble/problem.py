@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
-from tonestack.base.errors import UserError
 from tonestack.ensemble.blends import Blend, from_sum, to_summand
 from tonestack.tables.metrics import Metric, class_index, resolve
 
@@ -20,22 +19,6 @@ from threadpoolctl import ThreadpoolController
 BLAS = ThreadpoolController()  # these products are small: a second BLAS thread costs more than it brings
 CANDIDATES = 32  # weightings scored by one matrix product
 BLOCK = 1 << 20  # values in one block of a batch: 4 MiB of float32 stay in the cache
-
-
-def targets_of(labels: Sequence[str], classes: Sequence[str], task: str) -> np.ndarray:
-    """Class indices (N,), or for `multilabel` (N, C) of 0/1 from comma-separated labels; -1 never stays."""
-    position = {c: i for i, c in enumerate(classes)}
-    split = [str(t).split(",") if task == "multilabel" else [str(t)] for t in labels]
-    for row, names in enumerate(split):
-        for name in names:
-            if name not in position:
-                raise UserError(f"row {row + 2}: label '{name}' is none of the {len(classes)} classes")
-    if task != "multilabel":
-        return np.array([position[names[0]] for names in split], dtype=np.int64)
-    matrix = np.zeros((len(split), len(classes)), dtype=np.int8)
-    for row, names in enumerate(split):
-        matrix[row, [position[n] for n in names]] = 1
-    return matrix
 
 
 @dataclass

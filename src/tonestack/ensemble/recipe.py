@@ -13,7 +13,7 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import read_json
 from tonestack.ensemble import gate, stacking
 from tonestack.ensemble.blends import Blend, equal
-from tonestack.ensemble.stacking import Fitted, Inputs
+from tonestack.ensemble.stack_inputs import Fitted, Inputs
 from tonestack.tables import oof
 
 import numpy as np

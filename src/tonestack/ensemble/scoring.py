@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.competition.csvs import read_table
-from tonestack.ensemble.problem import targets_of
 from tonestack.tables.metrics import Metric
+from tonestack.tasks import Task
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import pandas as pd
 USAGES = ("Public", "Private")
 
 
-def read(source: Path | pd.DataFrame, classes: Sequence[str], task: str) -> pd.DataFrame:
+def read(source: Path | pd.DataFrame, classes: Sequence[str], task: Task) -> pd.DataFrame:
     """Read a scoring csv: `clip_id, label, usage` of the scored clips, usage `Public` or `Private`.
 
     Columns `fname` or `clip_id`, `label` or `labels` and, if there is one, `usage` (`Ignored` rows and rows without
@@ -34,31 +34,31 @@ def read(source: Path | pd.DataFrame, classes: Sequence[str], task: str) -> pd.D
     unknown = table[~table["usage"].isin([*USAGES, "Ignored", ""])]
     for row, value in unknown["usage"].items():
         raise UserError(f"{path}: row {row}: usage '{value}' is not Public, Private or Ignored")
-    if task == "multilabel":
+    if not task.one_label:
         table["label"] = table["label"].str.replace(r"\s*,\s*", ",", regex=True)
     table = table[table["usage"].isin(USAGES) & (table["label"] != "")]
     return _checked(table, path, classes, task)
 
 
-def _checked(table: pd.DataFrame, path: Path, classes: Sequence[str], task: str) -> pd.DataFrame:
+def _checked(table: pd.DataFrame, path: Path, classes: Sequence[str], task: Task) -> pd.DataFrame:
     twice = table[table["clip_id"].duplicated()]
     for row, name in twice["clip_id"].items():
         raise UserError(f"{path}: row {row}: clip '{name}' stands twice")
     for row, text in table["label"].items():
-        for label in text.split(",") if task == "multilabel" else [text]:
+        for label in task.label_lists(pd.Series([text])).iloc[0]:
             if label not in classes:
                 raise UserError(f"{path}: row {row}: unknown label '{label}'{nearest(label, classes)}")
     return table.reset_index(drop=True)
 
 
 def score(
-    metric: Metric, scores: np.ndarray, ids: Sequence[str], labels: pd.DataFrame, classes: Sequence[str], task: str
+    metric: Metric, scores: np.ndarray, ids: Sequence[str], labels: pd.DataFrame, classes: Sequence[str], task: Task
 ) -> dict[str, float]:
     """The metric of scores (M, C) of clips `ids` for each usage: `{"public": ..., "private": ...}`, NaN if none."""
     where = pd.Index(list(ids)).get_indexer(pd.Index(labels["clip_id"]))
     if (where < 0).any():
         raise UserError(f"the predictions have no row for clip '{labels['clip_id'][int((where < 0).argmax())]}'")
-    targets = targets_of(labels["label"].tolist(), classes, task) if len(labels) else np.zeros(0, dtype=int)
+    targets = task.row_truth(labels["label"].tolist(), tuple(classes)) if len(labels) else np.zeros(0, dtype=int)
     result = {}
     for usage in USAGES:
         rows = (labels["usage"] == usage).to_numpy()

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.config import rows
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble.blends import Sum, Summable
-from tonestack.ensemble.problem import Problem, targets_of
+from tonestack.ensemble.problem import Problem
 from tonestack.tables import oof
 from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.metrics import resolve
 from tonestack.tables.oof import Predictions
+from tonestack.tasks import Task
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ class Facts:
 class Tables:
     """Aligned prediction tables of one competition, read one at a time and kept while they are small.
 
-    What the rows are (clips, or trials), their labels and columns are those of `rows.Rows`.
+    What the rows are (clips, or trials), their labels and columns are those of `tables.rows.Rows`.
     judged (N,): the clips that scores count: verified, folded, with their r0 labels; of very large tables a
     random part that fits into `SEARCHED` bytes.
     """
@@ -48,7 +48,7 @@ class Tables:
     folds: pd.DataFrame
     test_ids: tuple[str, ...]
     classes: tuple[str, ...]
-    task: str
+    task: Task
     metric: str
     fold_mean: str
     labels: tuple[str, ...] = ()
@@ -60,22 +60,22 @@ class Tables:
     _stack: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, run: Run, names: Sequence[str] = (), made: bool = False) -> "Tables":
+    def of(cls, call: Call, names: Sequence[str] = (), made: bool = False) -> "Tables":
         """The tables named, or all; `made`: blends and stacks too. No table at all is a `UserError`."""
-        folds_path = run.folds / "r0.csv"
+        folds_path = call.folds / "r0.csv"
         if not folds_path.is_file():
             raise UserError(f"{folds_path}: no folds yet; run make_folds with the same words first")
-        of = rows.of(run)
-        chosen = tuple(names) or tuple(oof.experiments(run.oof, made))
+        of = call.rows
+        chosen = tuple(names) or tuple(oof.experiments(call.oof, made))
         if not chosen:
-            raise UserError(f"{run.oof}: no prediction table yet; train, or put a table into a folder there")
-        data, extra = run.data, (of.labels, of.probabilities, of.form, of.whole)
-        return cls(run.oof, chosen, of.oof, of.test_ids, of.columns, data.task, data.metric, data.fold_mean, *extra)
+            raise UserError(f"{call.oof}: no prediction table yet; train, or put a table into a folder there")
+        data, extra = call.data, (of.labels, of.probabilities, of.form, of.whole)
+        return cls(call.oof, chosen, of.oof, of.test_ids, of.columns, call.task, data.metric, data.fold_mean, *extra)
 
     @property
     def normalise(self) -> bool:
         """Whether a clip has exactly one label, its row summing to one."""
-        return self.probabilities and self.task != "multilabel"
+        return self.probabilities and self.task.one_label
 
     @property
     def fold(self) -> np.ndarray:
@@ -97,7 +97,7 @@ class Tables:
     @property
     def targets(self) -> np.ndarray:
         """Targets of all training clips."""
-        return targets_of(self.folds["label"].tolist(), self.labels or self.classes, self.task)
+        return self.task.row_truth(self.folds["label"].tolist(), self.labels or self.classes)
 
     def read(self, name: str) -> Predictions:
         """One table, aligned."""

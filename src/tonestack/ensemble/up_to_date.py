@@ -12,20 +12,19 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import claimed, file_hash, fingerprint, read_json, write_json
-from tonestack.config import rows
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.tables import oof
 
 CODE = Path(__file__).parents[1]
 
 
-def alone(verb: Callable[[Run], None]) -> Callable[[Run], None]:
+def alone(verb: Callable[[Call], None]) -> Callable[[Call], None]:
     """A verb that one process at a time runs on a competition: what it reads, another would write."""
 
     @wraps(verb)
-    def held(run: Run) -> None:
-        with claimed(run.oof / ".lock", f"{run.oof}: another process blends, stacks or scores here"):
-            verb(run)
+    def held(call: Call) -> None:
+        with claimed(call.oof / ".lock", f"{call.oof}: another process blends, stacks or scores here"):
+            verb(call)
 
     return held
 
@@ -33,20 +32,20 @@ def alone(verb: Callable[[Run], None]) -> Callable[[Run], None]:
 class Stage:
     """One call of a verb: its inputs' key, its outputs, and what it has said."""
 
-    def __init__(self, run: Run, verb: str, tables: Sequence[str], settings: Any, more: Iterable[Path] = ()) -> None:
-        self.path = run.stages / f"{verb}.json"
+    def __init__(self, call: Call, verb: str, tables: Sequence[str], settings: Any, more: Iterable[Path] = ()) -> None:
+        self.path = call.stages / f"{verb}.json"
         self.verb = verb
         self.before = remembered(self.path)
         self.hashes: dict[str, list[Any]] = {}
         self.said: list[str] = []
-        of = rows.of(run)
+        of = call.rows
         form = of.form
         self.key = fingerprint(
             [
-                [self._hash(f) for f in (run.folds / "r0.csv", of.file, *more)],
-                [[name, [self._hash(f) for f in _files(run.oof / name)]] for name in tables],
+                [self._hash(f) for f in (call.folds / "r0.csv", of.file, *more)],
+                [[name, [self._hash(f) for f in _files(call.oof / name)]] for name in tables],
                 [of.columns, of.test_ids, None if form is None else [form.columns, form.ids, form.style, form.k]],
-                [run.data.task, run.data.metric, run.data.fold_mean, run.seed, settings],
+                [call.data.task, call.data.metric, call.data.fold_mean, call.seed, settings],
                 [self._hash(f) for f in sorted([*(CODE / "tables").rglob("*.py"), *(CODE / "ensemble").rglob("*.py")])],
             ]
         )

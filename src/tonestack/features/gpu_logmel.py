@@ -6,9 +6,9 @@ device in one copy, its frames come back in one. Memory is bounded by the group,
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tonestack.features.frontends import _spectrogram as sg
-from tonestack.features.frontends import logmel
 
 import numpy as np
 import torch
@@ -27,13 +27,23 @@ class Piece:
     last: int
 
 
+class MelTables(Protocol):
+    """The settings and tables of a mel frontend of the CPU: window (n_fft,), basis (bins, F)."""
+
+    n_fft: int
+    hop: int
+    width: int
+    window: np.ndarray
+    basis: np.ndarray
+
+
 class DeviceLogmel:
     """Turns waves into log-mel frames on `device`.
 
-    frontend: the one of the CPU, whose settings and tables it takes.
+    frontend: the one of the CPU, whose settings and tables are taken.
     """
 
-    def __init__(self, frontend: logmel.Frontend, device: torch.device) -> None:
+    def __init__(self, frontend: MelTables, device: torch.device) -> None:
         self.n_fft, self.hop, self.width, self.device = frontend.n_fft, frontend.hop, frontend.width, device
         self.window = torch.from_numpy(frontend.window).to(device)
         self.basis = torch.from_numpy(frontend.basis).to(device)  # (bins, F)

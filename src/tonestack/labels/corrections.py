@@ -10,7 +10,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import uninert, write_csv
-from tonestack.labels import folds
+from tonestack.tables.decisions import DROP, KEEP, RELABEL, Source
 
 import numpy as np
 import pandas as pd
@@ -18,14 +18,12 @@ import pandas as pd
 FILE = "corrections.csv"
 COLUMNS = ["clip_id", "decision", "label", "by", "when"]
 NEEDED = COLUMNS[:3]
-DECISIONS = ("keep", "relabel", "drop")
-SOURCE = "corrected"  # of a revision's rows
+DECISIONS = (KEEP, RELABEL, DROP)
 
 
-def read(folder: Path) -> pd.DataFrame:
-    """The corrections of `folds/<name>/`, checked against its r0.csv; an empty table where there are none."""
-    path = folder / FILE
-    return read_file(path, folds.read(folder)) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+def read(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The corrections of `folds/<name>/`, checked against its folds table."""
+    return read_file(folder / FILE, table)
 
 
 def read_file(path: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +92,7 @@ def on_rows(rows: pd.DataFrame, table: pd.DataFrame, corrected: pd.DataFrame) ->
     clips = table[["clip_id", "fold"]].merge(kept[["clip_id", "label"]], on="clip_id")
     holdouts = sorted(int(k) for k in table["fold"].unique() if k >= 0)
     pieces = [clips[clips["fold"] != k].assign(holdout=k) for k in holdouts]
-    added = pd.concat(pieces).drop(columns="fold").assign(weight=1.0, source=SOURCE)
+    added = pd.concat(pieces).drop(columns="fold").assign(weight=1.0, source=Source.CORRECTED)
     columns = [c for c in rows.columns if c not in (*NEEDED, "holdout", "weight", "source")]
     shares = {c: [float(c in (label, *label.split(","))) for label in added["label"]] for c in columns}
     return pd.concat([rest, added.assign(**shares)], ignore_index=True)

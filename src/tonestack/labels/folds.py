@@ -2,9 +2,9 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_csv, read_json, write_csv, write_json
 from tonestack.labels import stratify
@@ -18,11 +18,15 @@ from scipy.sparse.csgraph import connected_components
 COLUMNS = ["clip_id", "label", "verified", "group", "fold"]
 
 
-def assign(train: pd.DataFrame, params: FoldParams, place: str, task: str = "classify") -> pd.DataFrame:
+ListsOf = Callable[[pd.Series], pd.Series]
+
+
+def assign(train: pd.DataFrame, params: FoldParams, place: str, lists_of: ListsOf | None = None) -> pd.DataFrame:
     """Give every training clip its fold: the table of `folds/<name>/r0.csv`.
 
     train: a reader's table (`clip_id, label, verified, group, fold`; fold -1 where there is none).
-    place names the settings in errors. Official folds are kept as they are. task: whether a clip has one label.
+    place names the settings in errors. Official folds are kept as they are. lists_of: the single labels of every
+    clip, where a clip may have several.
     """
     table = train[COLUMNS].reset_index(drop=True).copy()
     official = table["fold"].to_numpy() >= 0
@@ -34,11 +38,10 @@ def assign(train: pd.DataFrame, params: FoldParams, place: str, task: str = "cla
         raise UserError(
             f"{place}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"
         )
-    lists = getattr(parts.find("tasks", task), "label_lists", None)
-    single = table["label"] if lists is None else lists(table["label"]).explode()
+    single = table["label"] if lists_of is None else lists_of(table["label"]).explode()
     check_class_sizes(single, params, place)
     try:
-        table["fold"] = split(table, params) if lists is None else split_several(table, single, params)
+        table["fold"] = split(table, params) if lists_of is None else split_several(table, single, params)
     except ValueError as error:  # more folds than any class has clips, or than there are groups
         raise UserError(f"{place}: {str(error).rstrip('.')}; give a smaller folds.n") from None
     warn_of_single_folds(single, table["fold"], place)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.files import file_hash, read_csv, read_json, write_csv, write_json
-from tonestack.cleaning.methods import DECISIONS, KEEP, LEAVE, NOT_ASKED, RELABEL, Verdict
 from tonestack.settings.data_config import CleanParams
+from tonestack.tables.decisions import DECISIONS, DROP, KEEP, LEAVE, NOT_ASKED, RELABEL, Source, Verdict
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ def rows_of(
     """
     clips = table.iloc[asked]
     verified = clips["verified"].to_numpy()
-    kinds = {KEEP: "promoted", RELABEL: "relabelled", LEAVE: "given"}
+    kinds = {KEEP: Source.PROMOTED, RELABEL: Source.RELABELLED, LEAVE: Source.GIVEN}
     weights = {KEEP: 1.0, RELABEL: params.relabel_weight, LEAVE: params.leave_weight}
     decision = pd.Series(made.decision, index=clips.index)
     rows = pd.DataFrame(
@@ -41,12 +41,12 @@ def rows_of(
             "holdout": holdout,
             "label": np.array(classes)[made.proposed],
             "weight": decision.map(weights).astype(float),
-            "source": np.where(verified, "verified", decision.map(kinds)),
+            "source": np.where(verified, Source.VERIFIED, decision.map(kinds)),
         }
     )
     if made.soft is not None:
         shares = pd.DataFrame(made.soft.round(6), columns=list(classes))
-        every = rows.assign(weight=1.0, source=rows["source"].fillna("given")).reset_index(drop=True)
+        every = rows.assign(weight=1.0, source=rows["source"].fillna(Source.GIVEN)).reset_index(drop=True)
         return pd.concat([every, shares], axis=1)
     return rows[decision.isin(kinds).to_numpy()].reset_index(drop=True)
 
@@ -170,6 +170,6 @@ def _line(name: str, clips: pd.DataFrame) -> dict[str, Any]:
         "all verified": verified + new,
         "new share": round((verified + new) / n, 4),
         "relabelled": int(count.get(RELABEL, 0)),
-        "dropped": int(count.get("drop", 0)),
+        "dropped": int(count.get(DROP, 0)),
         "left": int(count.get(LEAVE, 0)),
     }

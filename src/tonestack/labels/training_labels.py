@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_csv
-from tonestack.labels import corrections, folds
 from tonestack.settings.model_config import TrainingParams
+from tonestack.tables.decisions import Source
 
 import numpy as np
 import pandas as pd
@@ -31,20 +31,7 @@ class Labels:
 
 
 def read_revision(folder: Path, revision: str) -> pd.DataFrame:
-    """Read a revision: `clip_id, holdout, label, weight, source` (+ class columns).
-
-    `r0` is the given labels: each holdout trains on all other folds, sources `verified` and `given`. Whatever the
-    revision says, a person's corrections (`corrections.csv`) are laid over it.
-    """
-    rows = _rows(folder, revision)
-    corrected = corrections.read(folder)
-    return rows if corrected.empty else corrections.on_rows(rows, folds.read(folder), corrected)
-
-
-def _rows(folder: Path, revision: str) -> pd.DataFrame:
-    """The rows as the revision's method left them."""
-    if revision == "r0":
-        return _given(folds.read(folder))
+    """Read the rows of a revision as its method left them: `clip_id, holdout, label, weight, source` (+ classes)."""
     path = folder / f"{revision}.csv"
     if not path.is_file():
         known = sorted(p.stem for p in folder.glob("*.csv") if p.with_suffix(".json").is_file())
@@ -52,10 +39,11 @@ def _rows(folder: Path, revision: str) -> pd.DataFrame:
     return read_csv(path, ["clip_id", "label", "source"], ["clip_id", "holdout", "label", "weight", "source"])
 
 
-def _given(table: pd.DataFrame) -> pd.DataFrame:
-    source = np.where(table["verified"], "verified", "given")
-    given = table[["clip_id", "label"]].assign(weight=1.0, source=source)
-    rows = [given[table["fold"] != k].assign(holdout=k) for k in sorted(table["fold"].unique()) if k >= 0]
+def given(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `r0`, the given labels: each holdout trains on all other folds. table: the folds table."""
+    source = np.where(table["verified"], Source.VERIFIED, Source.GIVEN)
+    all_rows = table[["clip_id", "label"]].assign(weight=1.0, source=source)
+    rows = [all_rows[table["fold"] != k].assign(holdout=k) for k in sorted(table["fold"].unique()) if k >= 0]
     return pd.concat(rows, ignore_index=True)
 
 
@@ -69,7 +57,7 @@ def for_holdout(
     rows = revision[revision["holdout"] == holdout]
     factor = rows["source"].map(lambda source: params.source_weights.get(source, 1.0)).astype(float)
     if params.verified_only:
-        factor = factor.where(rows["source"].isin(["verified", corrections.SOURCE]), 0.0)
+        factor = factor.where(rows["source"].isin([Source.VERIFIED, Source.CORRECTED]), 0.0)
     weights = rows["weight"].astype(float) * factor
     rows, weights = rows[weights > 0], weights[weights > 0]
     if rows.empty:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tonestack.cleaning.methods import RELABEL
 from tonestack.labels.revisions import SHOWN
 from tonestack.report.material import Material
+from tonestack.tables.decisions import RELABEL
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ def table(material: Material) -> pd.DataFrame:
 def decided(material: Material) -> tuple[pd.DataFrame, list[str]]:
     """The cleaning methods' confidences, a column each, and their proposals, '' where there is none; in r0's order."""
     nothing = pd.DataFrame(index=range(len(material.folds))), [""] * len(material.folds)
-    decisions = material.csv(material.run.folds / "decisions.csv", SHOWN)
+    decisions = material.csv(material.call.folds / "decisions.csv", SHOWN)
     if decisions is None:
         return nothing
     aligned = decisions.set_index("clip_id").reindex(material.folds["clip_id"]).reset_index(drop=True)

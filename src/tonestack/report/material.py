@@ -9,12 +9,10 @@ from typing import Any
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_csv, read_json, read_text
 from tonestack.competition import submission
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard
-from tonestack.ensemble.problem import targets_of
 from tonestack.ensemble.tables import Tables
 from tonestack.features import store
-from tonestack.labels import corrections, folds
 from tonestack.settings.data_config import ReportParams
 from tonestack.tables import oof
 from tonestack.tables.metrics import Metric, resolve
@@ -43,45 +41,45 @@ class Predictions:
 class Material:
     """One competition's files, and the clips by number: training clips in the order of r0.csv, then test clips."""
 
-    run: Run
+    call: Call
 
     @property
     def params(self) -> ReportParams:
         """The report's settings."""
-        return self.run.data.report
+        return self.call.data.report
 
     @property
     def folder(self) -> Path:
         """The report's folder."""
-        return self.run.reports
+        return self.call.reports
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels' own spelling."""
-        return self.run.competition().classes
+        return self.call.competition().classes
 
     @property
     def one_label(self) -> bool:
         """Whether every clip has exactly one label, so that it can be right or wrong."""
-        return self.run.data.task == "classify"
+        return self.call.task.tags and self.call.task.one_label
 
     @cached_property
     def metric(self) -> Metric:
         """The competition's metric."""
-        return resolve(self.run.data.metric)
+        return resolve(self.call.data.metric)
 
     # ------------------------------------------------------------------------------------------------------- the clips
 
     @cached_property
     def folds(self) -> pd.DataFrame:
         """The folds table: `clip_id, label, verified, group, fold`, N rows."""
-        return folds.read(self.run.folds)
+        return self.call.labels.folds
 
     @cached_property
     def clips(self) -> pd.DataFrame:
         """All clips: `clip_id, part, path, label, verified, fold` and, once decoded, `status, reason, seconds,
         audio_hash`; a test clip's label is ''."""
-        competition = self.run.competition()
+        competition = self.call.competition()
         paths = competition.train.set_index("clip_id")["path"]
         train = self.folds.assign(part="train", path=self.folds["clip_id"].map(paths).fillna(""))
         test = competition.test[["clip_id", "path"]].assign(part="test", label="", verified=False, fold=-1)
@@ -94,26 +92,26 @@ class Material:
     @cached_property
     def decoded(self) -> pd.DataFrame:
         """The newest feature store's table of clips; empty where nothing has been decoded."""
-        found = store.newest_clips(self.run.cache)
+        found = store.newest_clips(self.call.cache)
         return pd.DataFrame(columns=["clip_id", "part", *HEARD]) if found is None else found
 
     @cached_property
     def targets(self) -> np.ndarray:
         """Class indices (N,) of the given labels; (N, C) of 0/1 where a clip has several."""
-        return targets_of(self.folds["label"].tolist(), self.classes, self.run.data.task)
+        return self.call.task.row_truth(self.folds["label"].tolist(), self.classes)
 
     # ------------------------------------------------------------------------------------------------------ the tables
 
     @cached_property
     def board(self) -> pd.DataFrame:
         """The leaderboard, best first, with each table's `kind`."""
-        board = leaderboard.update(self.run)
-        return board.assign(kind=[oof.kind_of(self.run.oof / name) for name in board["experiment"]])
+        board = leaderboard.update(self.call)
+        return board.assign(kind=[oof.kind_of(self.call.oof / name) for name in board["experiment"]])
 
     @cached_property
     def submitted(self) -> str | None:
         """The table that was submitted last, if it is still there."""
-        path = self.run.submissions / "log.csv"
+        path = self.call.submissions / "log.csv"
         if not path.is_file():
             return None
         log = submission.read_log(path)
@@ -138,7 +136,7 @@ class Material:
 
         None without an OOF part, and for tables whose rows are not clips (trials, queries).
         """
-        tables = Tables.of(self.run, [name])
+        tables = Tables.of(self.call, [name])
         try:
             found = tables.read(name)
         except UserError:  # damaged since the leaderboard was made
@@ -159,13 +157,13 @@ class Material:
     @cached_property
     def receipts(self) -> dict[str, list[dict[str, Any]]]:
         """The receipts of every trained experiment's finished folds."""
-        names = [n for n in oof.experiments(self.run.oof) if oof.receipts(self.run.oof / n)]
-        return {n: [read_json(path, {"fold": int}) for path in oof.receipts(self.run.oof / n).values()] for n in names}
+        names = [n for n in oof.experiments(self.call.oof) if oof.receipts(self.call.oof / n)]
+        return {n: [read_json(path, {"fold": int}) for path in oof.receipts(self.call.oof / n).values()] for n in names}
 
     @cached_property
     def corrections(self) -> pd.DataFrame:
         """What people have said on the audit page."""
-        return corrections.read(self.run.folds)
+        return self.call.labels.corrections
 
     def csv(self, path: Path, needed: Iterable[str] = ()) -> pd.DataFrame | None:
         """A csv that a stage has left, names as text; None where it is absent or empty (nothing was found).

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.files import atomic, fingerprint, write_text
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.report import doubts, sections, sounds
 from tonestack.report.blocks import Block, Chart, More, Part, Table, Tabs
 from tonestack.report.material import Material
@@ -26,9 +26,9 @@ ASSETS = "assets"
 FIXED = ("number", "clip_id", "given", "verified", "proposed", "doubt")  # of the doubts table: the rest are methods
 
 
-def write(run: Run) -> tuple[list[Path], str]:
+def write(call: Call) -> tuple[list[Path], str]:
     """Make both pages; return what was written, and in a line what is in it."""
-    material = Material(run)
+    material = Material(call)
     parts = [Part(*named(m), blocks) for m in sections.every() if (blocks := m.blocks(material))]
     doubtful = doubts.table(material)
     shown = doubtful.head(material.params.audit_clips)
@@ -38,7 +38,7 @@ def write(run: Run) -> tuple[list[Path], str]:
     sounds.sweep(material.folder, heard.values())
     write_assets(material.folder)
     templates = environment()
-    common = {"name": run.name, "has_audit": len(shown) > 0}
+    common = {"name": call.name, "has_audit": len(shown) > 0}
     pages = {"index.html": {"parts": parts, "facts": facts(material), "clips": clip_list(material, heard)}}
     if len(shown):
         pages["audit.html"] = {"audit": audit(material, shown, audited), "total": len(doubtful)}
@@ -179,8 +179,8 @@ def audit(material: Material, shown: pd.DataFrame, heard: dict[int, Sound]) -> d
         seen = {} if sound is None else {"audio": sound.audio, "picture": sound.picture, "span": span(sound)}
         entries.append(doubts.entry(material, row, methods) | seen)
     return {
-        "name": material.run.name,
-        "key": fingerprint([material.run.name, material.folds["clip_id"].tolist()]),
+        "name": material.call.name,
+        "key": fingerprint([material.call.name, material.folds["clip_id"].tolist()]),
         "classes": list(material.classes),
         "methods": methods,
         "clips": entries,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tonestack.base import workers
 from tonestack.base.console import bar
 from tonestack.base.files import atomic, file_hash
 from tonestack.features import audio
@@ -17,7 +18,6 @@ from tonestack.features.audio import BadAudio
 from tonestack.features.frontends import logmel
 from tonestack.report.material import Material
 from tonestack.settings.data_config import AudioParams
-from tonestack.training import queue
 
 import joblib
 import numpy as np
@@ -43,7 +43,7 @@ class Sound:
 
 def make(material: Material, numbers: Sequence[int], seconds: float, pictures: bool = False) -> dict[int, Sound]:
     """Excerpts of some clips, in parallel; clips that cannot be decoded are left out."""
-    clips, root, folder = material.clips, material.run.root, material.folder
+    clips, root, folder = material.clips, material.call.root, material.folder
     usable = [n for n in numbers if clips["status"].iloc[n] != "bad" and clips["path"].iloc[n]]
     paths = [root / clips["path"].iloc[n] for n in usable]
     hashes = [clips["audio_hash"].iloc[n] or _hash(path) for n, path in zip(usable, paths, strict=True)]
@@ -51,7 +51,7 @@ def make(material: Material, numbers: Sequence[int], seconds: float, pictures: b
     calls = (joblib.delayed(_one)(root, path, name, folder, seconds, pictures) for name, path in once.items())
     found: dict[str, Sound | None] = {}
     with threadpool_limits(1), bar(len(once), "report", "clips") as progress:  # small products: more threads stall
-        done = joblib.Parallel(queue.cores(), prefer="threads", return_as="generator")(calls)
+        done = joblib.Parallel(workers.cores(), prefer="threads", return_as="generator")(calls)
         for name, sound in zip(once, done, strict=True):
             found[name] = sound
             progress.update()

@@ -9,7 +9,8 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.cleaning import choose, pseudo_rounds
-from tonestack.config.call import Experiment, Run
+from tonestack.config import layers
+from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.features import store
 from tonestack.labels import revisions
@@ -18,7 +19,7 @@ from tonestack.studies import timing
 from tonestack.studies.timing import Counts
 from tonestack.tables import oof
 from tonestack.training import queue
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob, config_fingerprint, read_receipt, threads_and_jobs
 
 import numpy as np
 import pandas as pd
@@ -40,40 +41,40 @@ class Item:
     seconds: float | None = 0.0
 
 
-def items(run: Run, records: dict[str, str]) -> list[Item]:
+def items(call: Call, records: dict[str, str]) -> list[Item]:
     """All stages of `all`, in order, with their estimates.
 
     records: why `make_folds` and each stage on prediction tables would run as things are; empty where it would not.
     """
     records = dict(records)
-    experiments = run.experiments(revisions.chosen(run.folds))
-    labelling = label_jobs(run)
+    experiments = call.experiments(revisions.chosen(call.folds))
+    labelling = label_jobs(call)
     every = {e.name: e for e in [*experiments, *(e for e, _, _ in labelling)]}
     with tempfile.TemporaryDirectory() as folder:
-        made, cache = features(run, list(every.values()), Path(folder))
-        found = [*made, Item("make_folds", f"{len(run.competition().train)} clips", records.pop("make_folds") or DONE)]
-        todo = training(run, experiments)
-        found += _timed_jobs(run, labelling, todo, every, cache)
+        made, cache = features(call, list(every.values()), Path(folder))
+        found = [*made, Item("make_folds", f"{len(call.competition().train)} clips", records.pop("make_folds") or DONE)]
+        todo = training(call, experiments)
+        found += _timed_jobs(call, labelling, todo, every, cache)
     anew = any(item.why != DONE for item in found)
-    return found + after(run, len(experiments), anew, records)
+    return found + after(call, len(experiments), anew, records)
 
 
 # ------------------------------------------------------------------------------------------------------ features
 
 
-def features(run: Run, experiments: Sequence[Experiment], folder: Path) -> tuple[list[Item], Path]:
+def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tuple[list[Item], Path]:
     """The `prepare` stage; and a cache that has features of some clips at least."""
-    competition, specs = run.competition(), [experiment.config.frontend for experiment in experiments]
+    competition, specs = call.competition(), [experiment.config.frontend for experiment in experiments]
     unique = [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
-    stale = store.why_stale(competition, unique, run.data.audio, run.cache)
+    stale = store.why_stale(competition, unique, call.data.audio, call.cache)
     names, clips = [_called(spec, experiments) for spec in unique], len(competition.train) + len(competition.test)
     if not any(stale):
-        return [Item("prepare", name) for name in names], run.cache
+        return [Item("prepare", name) for name in names], call.cache
     few, times = timing.sample(competition)
-    seconds = timing.features(run, few, times, [s for s, why in zip(unique, stale, strict=True) if why], folder)
+    seconds = timing.features(call, few, times, [s for s, why in zip(unique, stale, strict=True) if why], folder)
     fresh = [s for s, why in zip(unique, stale, strict=True) if not why]
     if fresh:
-        timing.features(run, few, 0.0, fresh, folder)
+        timing.features(call, few, 0.0, fresh, folder)
     count = sum(map(bool, stale))
     lines = [
         Item("prepare", name, why or DONE, clips if why else 0, seconds / count if why else 0.0)
@@ -91,17 +92,17 @@ def _called(spec: dict[str, object], experiments: Sequence[Experiment]) -> str:
 # ----------------------------------------------------------------------------------------------------- fold jobs
 
 
-def training(run: Run, experiments: Sequence[Experiment]) -> list[tuple[Experiment, int, str]]:
+def training(call: Call, experiments: Sequence[Experiment]) -> list[tuple[Experiment, int, str]]:
     """The `train` stage: every experiment, how many of its folds would be trained, and why."""
-    return [(experiment, *_why(run, experiment)) for experiment in experiments]
+    return [(experiment, *_why(call, experiment)) for experiment in experiments]
 
 
-def _why(run: Run, experiment: Experiment) -> tuple[int, str]:
+def _why(call: Call, experiment: Experiment) -> tuple[int, str]:
     try:
-        made = queue.build(run, [experiment])
+        made = queue.build(call, [experiment])
     except UserError:  # its features or the folds are still to be made
-        return _fold_count(run), "not trained yet" if not oof.receipts(
-            run.oof / experiment.name
+        return _fold_count(call), "not trained yet" if not oof.receipts(
+            call.oof / experiment.name
         ) else "its inputs change"
     reasons = [reason for job in made if (reason := why_not(job))]
     return len(reasons), "; ".join(dict.fromkeys(reasons)) or DONE
@@ -109,45 +110,45 @@ def _why(run: Run, experiment: Experiment) -> tuple[int, str]:
 
 def why_not(job: FoldJob) -> str:
     """Why a fold is not up to date; empty where it is."""
-    receipt = queue.read_receipt(job.folder, job.fold)
+    receipt = read_receipt(job.folder, job.fold)
     if receipt is None:
         begun = job.folder / f"fold{job.fold}.state.safetensors"
         return "goes on from its last epoch" if begun.is_file() else "not trained yet"
-    if receipt.get("config_fingerprint") not in (None, queue.config_fingerprint(job.experiment)):
-        changed = queue.differences(receipt.get("config", {}), job.experiment.config.model_dump(mode="json"))
+    if receipt.get("config_fingerprint") not in (None, config_fingerprint(job.experiment)):
+        changed = layers.differences(receipt.get("config", {}), job.experiment.config.model_dump(mode="json"))
         return f"would be refused: {'; '.join(changed[:2])}; give variant=WORD"
     before = receipt.get("inputs", {})
     changed = sorted(name for name in {*before, *job.inputs} if before.get(name) != job.inputs.get(name))
     return f"{', '.join(changed)} changed" if changed else ""
 
 
-def _fold_count(run: Run) -> int:
+def _fold_count(call: Call) -> int:
     """Folds that are trained and predicted."""
-    train = run.competition().train
+    train = call.competition().train
     official = sorted(fold for fold in train["fold"].unique() if fold >= 0)
-    there = official or list(range(run.data.folds.n))
-    return len(parse_folds(run.words.fold, [int(fold) for fold in there]))
+    there = official or list(range(call.data.folds.n))
+    return len(parse_folds(call.words.fold, [int(fold) for fold in there]))
 
 
-def _counts(run: Run, share: float = 1.0) -> Counts:
+def _counts(call: Call, share: float = 1.0) -> Counts:
     """Clips of one fold job: its training clips (times `share`), and those it predicts."""
-    n, k = len(run.competition().train), _fold_count(run.but(fold=None))
+    n, k = len(call.competition().train), _fold_count(call.but(fold=None))
     held_out = n / max(k, 2)
-    return Counts(max(1, round((n - held_out) * share)), round(held_out) + len(run.competition().test))
+    return Counts(max(1, round((n - held_out) * share)), round(held_out) + len(call.competition().test))
 
 
-def label_jobs(run: Run) -> list[tuple[Experiment, int, str]]:
+def label_jobs(call: Call) -> list[tuple[Experiment, int, str]]:
     """The label loop: experiments, how many fold jobs of each at the most, and what for."""
-    if not choose.wanted(run):
+    if not choose.wanted(call):
         return []
-    free, params, k = run.plain().but(revision=None), pseudo_rounds.settings(run), _fold_count(run)
-    methods = run.data.clean.candidates if run.data.clean.method == "auto" else (run.data.clean.method,)
+    free, params, k = call.plain().but(revision=None), pseudo_rounds.settings(call), _fold_count(call)
+    methods = call.data.clean.candidates if call.data.clean.method == "auto" else (call.data.clean.method,)
     asks = [m for m in methods if parts.find("cleaning", m).NEEDS == "probabilities"]
     found = [
-        (free.experiment(m, "r0"), k * (k - 1) // 2 if k > 2 else 5 * k, "clean_labels") for m in run.data.clean.judge
+        (free.experiment(m, "r0"), k * (k - 1) // 2 if k > 2 else 5 * k, "clean_labels") for m in call.data.clean.judge
     ]
     found = found if asks else []
-    found += [(free.experiment(m, "r0"), k * (1 + len(methods)), "clean_labels") for m in choose.scouts(run)]
+    found += [(free.experiment(m, "r0"), k * (1 + len(methods)), "clean_labels") for m in choose.scouts(call)]
     models = pseudo_rounds.experiments(free, params, "r0") if params.rounds else []
     each = k + (k * (k - 1) if params.train != "off" else 0)
     found += [(e, k + params.rounds * each, "pseudo_label") for e in models]
@@ -155,7 +156,7 @@ def label_jobs(run: Run) -> list[tuple[Experiment, int, str]]:
 
 
 def _timed_jobs(
-    run: Run,
+    call: Call,
     labelling: Sequence[tuple[Experiment, int, str]],
     todo: Sequence[tuple[Experiment, int, str]],
     every: dict[str, Experiment],
@@ -163,52 +164,54 @@ def _timed_jobs(
 ) -> list[Item]:
     """Items of the label loop and of training, calibrated together."""
     wanted = {e.name for e, count, _ in [*labelling, *todo] if count}
-    each = {} if _tabular(run) else timing.fold_jobs(run, {n: (every[n], _counts(run)) for n in sorted(wanted)}, cache)
+    each = (
+        {} if _tabular(call) else timing.fold_jobs(call, {n: (every[n], _counts(call)) for n in sorted(wanted)}, cache)
+    )
     found = []
     for experiment, count, stage in labelling:
-        found.append(_item(run, stage, experiment, count, "at the most; the loop decides as it goes", each))
+        found.append(_item(call, stage, experiment, count, "at the most; the loop decides as it goes", each))
     for experiment, count, why in todo:
-        found.append(_item(run, "train", experiment, count, why, each))
+        found.append(_item(call, "train", experiment, count, why, each))
     return found
 
 
-def _tabular(run: Run) -> bool:
+def _tabular(call: Call) -> bool:
     """Whether the task's rows are no clips, so that fitting and predicting clips says too little."""
-    return hasattr(parts.find("tasks", run.data.task), "tables")
+    return not call.task.clip_rows
 
 
-def _item(run: Run, stage: str, experiment: Experiment, count: int, why: str, each: dict[str, float]) -> Item:
+def _item(call: Call, stage: str, experiment: Experiment, count: int, why: str, each: dict[str, float]) -> Item:
     if not count:
         return Item(stage, experiment.name, why)
-    one = each.get(experiment.name, _measured(run, experiment))
-    slots = queue.threads_and_jobs(run)[1]
+    one = each.get(experiment.name, _measured(call, experiment))
+    slots = threads_and_jobs(call)[1]
     return Item(stage, experiment.name, why, count, None if one is None else one * count / min(slots, count))
 
 
-def _measured(run: Run, experiment: Experiment) -> float | None:
+def _measured(call: Call, experiment: Experiment) -> float | None:
     """Mean seconds of the experiment's finished folds, None where there are none."""
-    found = [float(read_json(path).get("seconds", 0)) for path in oof.receipts(run.oof / experiment.name).values()]
+    found = [float(read_json(path).get("seconds", 0)) for path in oof.receipts(call.oof / experiment.name).values()]
     return float(np.mean(found)) if found else None
 
 
 # ------------------------------------------------------------------------------------------------ what follows them
 
 
-def after(run: Run, models: int, anew: bool, records: dict[str, str]) -> list[Item]:
+def after(call: Call, models: int, anew: bool, records: dict[str, str]) -> list[Item]:
     """Blend, stack, submit, score and report. anew: their inputs will change; records: why each would run as it is."""
-    tables = max(models, len(oof.experiments(run.oof)))
-    train, k = run.competition().train, _fold_count(run.but(fold=None))
+    tables = max(models, len(oof.experiments(call.oof)))
+    train, k = call.competition().train, _fold_count(call.but(fold=None))
     why = {stage: "tables change" if anew else reason or DONE for stage, reason in records.items()}
     estimate = {
-        "blend": lambda: timing.blend(run, tables, int(train["verified"].sum()), k),
-        "stack": lambda: timing.stack(run, tables, len(train), k),
+        "blend": lambda: timing.blend(call, tables, int(train["verified"].sum()), k),
+        "stack": lambda: timing.stack(call, tables, len(train), k),
     }
     found = []
     for stage, reason in why.items():
         todo = reason != DONE
-        known = todo and stage in estimate and not _tabular(run)
+        known = todo and stage in estimate and not _tabular(call)
         found.append(Item(stage, "", reason, int(todo), (estimate[stage]() if known else None) if todo else 0.0))
-    if run.scoring is not None:
+    if call.scoring is not None:
         found.insert(-1, Item("score", "", "always", 1, None))
     return found
 

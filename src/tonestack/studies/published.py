@@ -17,8 +17,8 @@ from typing import Any, Literal
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_text
 from tonestack.base.section import Section
-from tonestack.config import layers, rows
-from tonestack.config.call import Experiment, Run
+from tonestack.config import layers
+from tonestack.config.call import Call, Experiment
 from tonestack.config.layers import CONFIGS
 from tonestack.ensemble import gate, nested_cv, scoring
 from tonestack.ensemble.blends import Blend, equal
@@ -26,6 +26,7 @@ from tonestack.ensemble.tables import Tables
 from tonestack.studies.tuning import merged
 from tonestack.tables.metrics import resolve
 from tonestack.training import queue
+from tonestack.training.job import FoldJob
 
 import numpy as np
 import pandas as pd
@@ -109,35 +110,35 @@ def load(name: str) -> StudyConfig:
 class Study:
     """A study on one competition."""
 
-    run: Run
+    call: Call
     name: str
     settings: StudyConfig
 
     @property
     def folder(self) -> Path:
         """Where its prediction tables lie."""
-        return self.run.oof.with_name(f"{self.run.name}-{self.name}")
+        return self.call.oof.with_name(f"{self.call.name}-{self.name}")
 
     @cached_property
     def rows(self) -> dict[str, Row]:
         """All rows that make something, by id."""
         return {row.id: row for table in self.settings.tables for row in table.rows if row.id}
 
-    def changed(self, settings: dict[str, Any], **words: Any) -> Run:
+    def changed(self, settings: dict[str, Any], **words: Any) -> Call:
         """The study's run with a row's settings under what was typed."""
-        overrides = layers.merge([("", merged({}, settings)), ("", self.run.words.overrides)])
-        return self.run.but(overrides=overrides, **words)
+        overrides = layers.merge([("", merged({}, settings)), ("", self.call.words.overrides)])
+        return self.call.but(overrides=overrides, **words)
 
-    def competitions(self) -> list[Run]:
+    def competitions(self) -> list[Call]:
         """The calls on the study's own competition and on those of its rows."""
-        return [self.run, *(self.competition(row) for row in self.rows.values() if row.data)]
+        return [self.call, *(self.competition(row) for row in self.rows.values() if row.data)]
 
-    def competition(self, row: Row) -> Run:
+    def competition(self, row: Row) -> Call:
         """The call on the competition that a row is of."""
         if not row.data:
-            return self.run
-        changed = layers.merge([("", row.data), ("", self.run.words.overrides)])
-        return self.run.but(name=f"{self.run.name}-{row.id}", overrides=changed)
+            return self.call
+        changed = layers.merge([("", row.data), ("", self.call.words.overrides)])
+        return self.call.but(name=f"{self.call.name}-{row.id}", overrides=changed)
 
     def experiments(self) -> dict[str, Experiment]:
         """The experiments of all rows whose label revision is there; group revisions are written on the way."""
@@ -146,9 +147,9 @@ class Study:
             if row.model is None:
                 continue
             if row.groups:
-                classes = self.run.competition().classes
-                groups = gate.checked(self.run.data.groups, row.groups, classes)
-                gate.write_revisions(self.run.folds, row.groups, groups, classes)
+                classes = self.call.competition().classes
+                groups = gate.checked(self.call.data.groups, row.groups, classes)
+                gate.write_revisions(self.call.labels, row.groups, groups, classes)
             if self.missing_revision(row) is None:
                 found[row.id] = self._experiment(row, row.model)
         return found
@@ -159,22 +160,22 @@ class Study:
 
     def missing_revision(self, row: Row) -> str | None:
         """The revision that a row needs and that is not there."""
-        there = row.revision in (None, "r0") or (self.run.folds / f"{row.revision}.csv").is_file()
+        there = row.revision in (None, "r0") or (self.call.folds / f"{row.revision}.csv").is_file()
         return None if there else row.revision
 
-    def jobs(self, experiments: dict[str, Experiment]) -> list[queue.FoldJob]:
+    def jobs(self, experiments: dict[str, Experiment]) -> list[FoldJob]:
         """The folds that are not up to date, their files in the study's folder."""
         todo = []
         for key, experiment in experiments.items():
             folder = self.folder / experiment.name
             queue.refuse_changed_meaning(folder, experiment)
-            run = self.competition(self.rows[key])
-            todo += [replace(job, folder=folder) for job in queue.build(run, [experiment])]
+            call = self.competition(self.rows[key])
+            todo += [replace(job, folder=folder) for job in queue.build(call, [experiment])]
         return [job for job in todo if job.finished() is None]
 
-    def tables(self, names: list[str], run: Run | None = None) -> Tables:
+    def tables(self, names: list[str], call: Call | None = None) -> Tables:
         """Prediction tables of the study, of its own competition or of a row's."""
-        return replace(Tables.of(run or self.run, names), folder=self.folder)
+        return replace(Tables.of(call or self.call, names), folder=self.folder)
 
     def join(self, experiments: dict[str, Experiment]) -> tuple[dict[str, str], dict[str, str]]:
         """Make the gates and means; names of the tables, and why rows have none, both by id."""
@@ -194,7 +195,7 @@ class Study:
         if any(other not in made for other in needed):
             lacking[key] = "a model that it joins is missing"
             return
-        groups = gate.checked(self.run.data.groups, row.groups, self.run.competition().classes)
+        groups = gate.checked(self.call.data.groups, row.groups, self.call.competition().classes)
         made[key] = f"gate-{key}@r0"
         by_group = {group: made[other] for group, other in row.of.items()}
         gate.write_joined(self.tables([made[o] for o in needed]), made[key], made[row.by], by_group, groups)
@@ -217,22 +218,22 @@ class Study:
         """CV, its standard error and the test scores of every table, by id."""
         return {key: self._scores_of(self.competition(self.rows[key]), name) for key, name in made.items()}
 
-    def _scores_of(self, run: Run, name: str) -> dict[str, float]:
-        metric, tables = resolve(run.data.metric), self.tables([name], run)
+    def _scores_of(self, call: Call, name: str) -> dict[str, float]:
+        metric, tables = resolve(call.data.metric), self.tables([name], call)
         problem = tables.problem()
-        cv, se = nested_cv.score(metric, problem.tables[0], problem.targets, run.data.blend.bootstrap)
+        cv, se = nested_cv.score(metric, problem.tables[0], problem.targets, call.data.blend.bootstrap)
         found = {"cv": cv, "se": se}
-        found |= {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in run.data.more_metrics}
-        if run.scoring is not None and tables.test_folds():
-            labels = scoring.read(run.scoring, rows.of(run).labels, run.data.task)
+        found |= {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in call.data.more_metrics}
+        if call.scoring is not None and tables.test_folds():
+            labels = scoring.read(call.scoring, call.rows.labels, call.task)
             found |= scoring.score(metric, tables.test(name), tables.test_ids, labels, tables.labels, tables.task)
         return found
 
     def render(self, made: dict[str, str], lacking: dict[str, str], scores: dict[str, dict[str, float]]) -> str:
         """The study as markdown."""
-        metric, more = self.run.data.metric, self.run.data.more_metrics
+        metric, more = self.call.data.metric, self.call.data.more_metrics
         lines = [f"# {self.settings.title}", "", self.settings.about.strip(), ""]
-        data = f"Data: {self.run.name}, preset {self.run.data.preset}, {metric}"
+        data = f"Data: {self.call.name}, preset {self.call.data.preset}, {metric}"
         lines += [f"{data}; CV on verified clips ± its standard error.", ""]
         for table in self.settings.tables:
             header = ["document", "CV", *(f"CV {m}" for m in more), "Public", "Private"]
@@ -264,7 +265,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 def write(study: Study, text: str) -> Path:
     """Write the markdown below reports/; return its path."""
-    path = study.run.reports / f"study-{study.name}.md"
+    path = study.call.reports / f"study-{study.name}.md"
     write_text(path, text)
     return path
 

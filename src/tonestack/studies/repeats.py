@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint
 from tonestack.config import layers
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.tables import Tables
-from tonestack.labels import folds
 from tonestack.tables import oof
 from tonestack.tables.metrics import Metric
 
@@ -23,21 +22,21 @@ RESAMPLES, FEWER = 2000, 200  # of the groups; fewer where a metric has no value
 COLUMNS = ["experiment", "value", "low", "high", "between_repeats", "gain", "gain_low", "gain_high"]
 
 
-def of(run: Run) -> list[Run]:
+def of(call: Call) -> list[Call]:
     """The call itself, then the same on other folds, `folds.repeats` in all."""
-    own = run.data.folds
-    calls = [run.but(revision="r0")]  # other revisions are decided on one set of folds
+    own = call.data.folds
+    calls = [call.but(revision="r0")]  # other revisions are decided on one set of folds
     for k in range(1, own.repeats):
         seed = {"folds": {"seed": own.seed + k, "repeats": 1}}
-        words = layers.merge([("", run.words.overrides), ("", seed)])
-        cache = run.words.cache or run.name
-        calls.append(run.but(name=f"{run.name}-r{k}", cache=cache, revision="r0", overrides=words))
+        words = layers.merge([("", call.words.overrides), ("", seed)])
+        cache = call.words.cache or call.name
+        calls.append(call.but(name=f"{call.name}-r{k}", cache=cache, revision="r0", overrides=words))
     return calls
 
 
-def check_folds(calls: list[Run]) -> None:
+def check_folds(calls: list[Call]) -> None:
     """Refuse repeats whose folds are the same: official folds are not redrawn."""
-    seen = [fingerprint(folds.read(call.folds)["fold"].tolist()) for call in calls]
+    seen = [fingerprint(call.labels.folds["fold"].tolist()) for call in calls]
     if len(set(seen)) < len(seen):
         raise UserError(
             "folds.repeats: two repeats have the same folds (official folds, or too few groups to part otherwise); "
@@ -73,7 +72,7 @@ class Scores:
         return np.array([self.value(np.concatenate([members[g] for g in pick])) for pick in picks])
 
 
-def table(calls: list[Run], baseline: str) -> pd.DataFrame:
+def table(calls: list[Call], baseline: str) -> pd.DataFrame:
     """All experiments that every repeat has, best first: value, 95 % interval, spread, gain over the baseline's."""
     names = [name for name in oof.experiments(calls[0].oof, made=True) if all(_there(call, name) for call in calls[1:])]
     if not names:
@@ -87,7 +86,7 @@ def table(calls: list[Run], baseline: str) -> pd.DataFrame:
     return rows.sort_values(["value", "experiment"], ascending=[not up, True], ignore_index=True)
 
 
-def _there(call: Run, name: str) -> bool:
+def _there(call: Call, name: str) -> bool:
     return name in oof.experiments(call.oof, made=True)
 
 
@@ -97,7 +96,7 @@ def _groups(tables: Tables) -> np.ndarray:
     return named.to_numpy(dtype=str)[tables.judged]
 
 
-def _scores(calls: list[Run], name: str) -> Scores:
+def _scores(calls: list[Call], name: str) -> Scores:
     problems: list[Problem] = [Tables.of(call, [name]).problem() for call in calls]
     return Scores(name, np.stack([p.tables[0] for p in problems]), problems[0].metric, problems[0].targets)
 
@@ -117,7 +116,7 @@ def _interval(drawn: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def describe(calls: list[Run]) -> str:
+def describe(calls: list[Call]) -> str:
     """What was scored, in one line."""
     first = Tables.of(calls[0])
     groups, clips = len(np.unique(_groups(first))), int(first.judged.sum())

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tonestack.base import parts
-from tonestack.config.call import Experiment, Run
+from tonestack.base import parts, workers
+from tonestack.config.call import Call, Experiment
 from tonestack.config.layers import part_params
 from tonestack.ensemble import nested_cv, searches, stacking
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.stacking import Inputs, Rows
+from tonestack.ensemble.stack_inputs import Inputs, StackRows
 from tonestack.features import store
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import Labels
@@ -27,7 +27,7 @@ from tonestack.settings.model_config import ModelConfig
 from tonestack.tables.competition import Competition
 from tonestack.tables.metrics import resolve
 from tonestack.training import queue
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob, threads_and_jobs
 
 import joblib
 import numpy as np
@@ -75,38 +75,38 @@ def _size(path: Path) -> int:
         return 0
 
 
-def features(run: Run, few: Competition, times: float, specs: Sequence[dict[str, Any]], folder: Path) -> float:
+def features(call: Call, few: Competition, times: float, specs: Sequence[dict[str, Any]], folder: Path) -> float:
     """Seconds that the features of all clips take on all cores; the sample's stay in `folder`.
 
     few: a sample of the clips; times: how much larger the whole competition is, by bytes.
     """
-    audio = run.data.audio.model_copy(update={"bad_files": "skip"})
+    audio = call.data.audio.model_copy(update={"bad_files": "skip"})
     with tempfile.TemporaryDirectory() as warm:
         store.prepare(few, specs, audio, Path(warm), progress=False)
     seconds = timed(lambda: store.prepare(few, specs, audio, folder, progress=False))
-    return START + seconds * times / queue.cores()
+    return START + seconds * times / workers.cores()
 
 
 # -------------------------------------------------------------------------------------------------------- fold jobs
 
 
-def fold_jobs(run: Run, wanted: dict[str, tuple[Experiment, Counts]], cache: Path) -> dict[str, float]:
+def fold_jobs(call: Call, wanted: dict[str, tuple[Experiment, Counts]], cache: Path) -> dict[str, float]:
     """Seconds of one fold job of each experiment, by name; `cache` holds at least some clips' features."""
     if not wanted:
         return {}
-    threads, at_once = queue.threads_and_jobs(run)
-    audio = run.data.audio
-    if cache != run.cache:
+    threads, at_once = threads_and_jobs(call)
+    audio = call.data.audio
+    if cache != call.cache:
         audio = audio.model_copy(update={"bad_files": "skip"})
-    calls = [joblib.delayed(_seconds)(_stand_in(run, e, audio, cache), counts) for e, counts in wanted.values()]
+    calls = [joblib.delayed(_seconds)(_stand_in(call, e, audio, cache), counts) for e, counts in wanted.values()]
     with joblib.parallel_config("loky", inner_max_num_threads=threads):
         found = joblib.Parallel(min(at_once, len(calls)), batch_size=1)(calls)
     return dict(zip(wanted, found, strict=True))
 
 
-def _stand_in(run: Run, experiment: Experiment, audio: Any, cache: Path) -> FoldJob:
+def _stand_in(call: Call, experiment: Experiment, audio: Any, cache: Path) -> FoldJob:
     """A job of the right shapes on a few clips of the store, whatever their fold."""
-    competition, task = run.competition(), parts.find("tasks", run.data.task)
+    competition, task = call.competition(), call.task
     clips = Store.open(cache, experiment.config.frontend, audio).clips
     known = competition.train[competition.train["clip_id"].isin(clips.index[clips["frames"] > 0])]
     few = known.iloc[np.unique(np.linspace(0, len(known) - 1, SAMPLE).round().astype(int))]
@@ -114,8 +114,8 @@ def _stand_in(run: Run, experiment: Experiment, audio: Any, cache: Path) -> Fold
     return FoldJob(
         experiment=experiment,
         fold=0,
-        task=run.data.task,
-        metric=run.data.metric,
+        task=call.data.task,
+        metric=call.data.metric,
         classes=competition.classes,
         cache=cache,
         folder=Path(),
@@ -125,10 +125,10 @@ def _stand_in(run: Run, experiment: Experiment, audio: Any, cache: Path) -> Fold
         truth=targets[:0],
         scored=np.zeros(0, bool),
         test=[],
-        options=getattr(run.data, run.data.task, None),
+        options=call.options,
         columns=queue.columns_of(competition, experiment),
-        device=run.words.device,
-        threads=queue.threads_and_jobs(run)[0],
+        device=call.words.device,
+        threads=threads_and_jobs(call)[0],
     )
 
 
@@ -193,34 +193,34 @@ def made_tables(models: int, clips: int, classes: int, several: bool) -> tuple[n
     return np.stack([row_normal(np.exp(z)) for z in odds]).astype(np.float32), truth
 
 
-def blend(run: Run, models: int, clips: int, folds: int) -> float:
+def blend(call: Call, models: int, clips: int, folds: int) -> float:
     """Seconds of the blend stage for so many tables and verified clips."""
-    several = hasattr(parts.find("tasks", run.data.task), "label_lists")
-    tables, targets = made_tables(models, clips, len(run.competition().classes), several)
+    several = not call.task.one_label
+    tables, targets = made_tables(models, clips, len(call.competition().classes), several)
     names = tuple(f"m{m}" for m in range(models))
-    problem = Problem(tables, targets, resolve(run.data.metric), names, not several)
-    params, total = run.data.blend, 0.0
+    problem = Problem(tables, targets, resolve(call.data.metric), names, not several)
+    params, total = call.data.blend, 0.0
     few = params.model_copy(update={"trials": min(params.trials, params.batch)})
     for name in params.searches:
         search = searches.find(name)
-        fit = timed(lambda s=search: s.fit(problem, few, run.seed, None))  # type: ignore[misc]
+        fit = timed(lambda s=search: s.fit(problem, few, call.seed, None))  # type: ignore[misc]
         total += fit * (params.trials / few.trials if hasattr(search, "sampler") else 1) * (folds + 1)
     scoring = timed(lambda: nested_cv.score(problem.metric, tables[0], targets, params.bootstrap))
     return total + 4 * scoring * (len(params.searches) + models)
 
 
-def stack(run: Run, models: int, clips: int, folds: int) -> float:
+def stack(call: Call, models: int, clips: int, folds: int) -> float:
     """Seconds of the stack stage for so many tables and training clips."""
-    several = hasattr(parts.find("tasks", run.data.task), "label_lists")
-    classes = len(run.competition().classes)
+    several = not call.task.one_label
+    classes = len(call.competition().classes)
     tables, targets = made_tables(models, clips, classes, several)
     fold = np.arange(clips) % folds
-    rows = Rows(Inputs.of(tables, independent=several), targets, np.ones(clips), fold, classes)
-    params = run.data.stack
+    rows = StackRows(Inputs.of(tables, independent=several), targets, np.ones(clips), fold, classes)
+    params = call.data.stack
     few = params.model_copy(update={"rounds": min(params.rounds, 10)})
     total = 0.0
     for name in params.stackers:
-        one = timed(lambda n=name: stacking.fit(n, rows, few, run.seed))  # type: ignore[misc]
+        one = timed(lambda n=name: stacking.fit(n, rows, few, call.seed))  # type: ignore[misc]
         one *= params.rounds / few.rounds if name == "lightgbm" else 1
-        total += one * (1 + -(-folds // min(params.jobs, queue.cores())))
+        total += one * (1 + -(-folds // min(params.jobs, workers.cores())))
     return total

@@ -18,17 +18,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tonestack.base import journals
+from tonestack.base import journals, workers
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, write_csv, write_text
 from tonestack.base.section import Section
 from tonestack.config import layers
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
 from tonestack.features.store import Store, prepare
-from tonestack.labels import folds
 from tonestack.tables import metrics
 from tonestack.training import queue
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob, config_fingerprint
 
 import numpy as np
 import optuna
@@ -91,17 +90,17 @@ def load(model: str) -> tuple[str, TuneConfig]:
 class Tuning:
     """One model's search on one competition."""
 
-    run: Run
+    call: Call
     model: str
     settings: TuneConfig
     space: dict[str, BaseDistribution]
 
     @classmethod
-    def of(cls, run: Run, model: str) -> "Tuning":
+    def of(cls, call: Call, model: str) -> "Tuning":
         """Read the ranges and check every key by trying the first value of each."""
         place, settings = load(model)
         space = {key: one.distribution(f"{place}: {key}") for key, one in settings.ranges.items()}
-        tuning = cls(run, model, settings, space)
+        tuning = cls(call, model, settings, space)
         for key, distribution in space.items():
             tuning.experiment({key: first_value(distribution)})
         return tuning
@@ -109,15 +108,15 @@ class Tuning:
     @cached_property
     def folder(self) -> Path:
         """One folder for one question: model, its settings, ranges, labels and folds."""
-        base = self.run.experiment(self.model)
+        base = self.call.experiment(self.model)
         ranges = self.settings.model_dump(mode="json")
-        table = folds.read(self.run.folds)[["clip_id", "label", "verified", "fold"]].astype(str).to_numpy().tolist()
-        key = fingerprint([queue.config_fingerprint(base), base.revision, ranges, self.run.data.metric, table])
-        return self.run.cache / "tune" / f"{self.model}-{key}"
+        table = self.call.labels.folds[["clip_id", "label", "verified", "fold"]].astype(str).to_numpy().tolist()
+        key = fingerprint([config_fingerprint(base), base.revision, ranges, self.call.data.metric, table])
+        return self.call.cache / "tune" / f"{self.model}-{key}"
 
     def experiment(self, params: dict[str, Any]) -> Experiment:
         """The experiment of a trial: the call's own overrides, then the trial's."""
-        changed = self.run.but(overrides=merged(self.run.words.overrides, params))
+        changed = self.call.but(overrides=merged(self.call.words.overrides, params))
         return replace(changed.experiment(self.model), variant=f"t{fingerprint(params)}")
 
     def study(self) -> optuna.Study:
@@ -127,7 +126,7 @@ class Tuning:
 
     @property
     def metric(self) -> metrics.Metric:
-        return metrics.resolve(self.run.data.metric)
+        return metrics.resolve(self.call.data.metric)
 
     def lock(self, params: dict[str, Any]) -> Path:
         """The file that a trial's worker holds."""
@@ -135,13 +134,13 @@ class Tuning:
 
     def jobs(self, params: dict[str, Any]) -> list[FoldJob]:
         """The folds of a trial, their files in the trial's folder; features that are missing are made."""
-        experiment, run = self.experiment(params), self.run
+        experiment, call = self.experiment(params), self.call
         try:
-            Store.open(run.cache, experiment.config.frontend, run.data.audio)
+            Store.open(call.cache, experiment.config.frontend, call.data.audio)
         except UserError:
-            prepare(run.competition(), [experiment.config.frontend], run.data.audio, run.cache, queue.decoders())
+            prepare(call.competition(), [experiment.config.frontend], call.data.audio, call.cache, workers.decoders())
         folder = self.folder / str(experiment.variant)
-        return [replace(job, folder=folder) for job in queue.build(self.run, [experiment])]
+        return [replace(job, folder=folder) for job in queue.build(self.call, [experiment])]
 
 
 def merged(tree: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +167,7 @@ def work(tuning: Tuning, trials: int) -> optuna.Study:
     revive(study, tuning)
     while len(finished(study)) + running(study, tuning) < trials:
         number = len(study.get_trials(deepcopy=False))
-        study.sampler = sampler(tuning.run.seed, number)
+        study.sampler = sampler(tuning.call.seed, number)
         for start in tuning.settings.start if number == 0 else ():
             study.enqueue_trial(
                 {key: value for key, value in (defaults(tuning) | start).items() if key in tuning.space}
@@ -190,7 +189,7 @@ def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
 
 def defaults(tuning: Tuning) -> dict[str, Any]:
     """The model config's own values of the keys that are tuned, where they lie in the range."""
-    whole = tuning.run.experiment(tuning.model).config.model_dump(mode="json")
+    whole = tuning.call.experiment(tuning.model).config.model_dump(mode="json")
     values: dict[str, Any] = {}
     for key, distribution in tuning.space.items():
         value: Any = whole
@@ -241,7 +240,7 @@ def fold_score(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, job: Fo
     receipt = job.finished() or train(job, watch)
     if not job.scored.any():
         return before
-    scores = [*before, (float(receipt["metrics"][tuning.run.data.metric]), int(job.scored.sum()))]
+    scores = [*before, (float(receipt["metrics"][tuning.call.data.metric]), int(job.scored.sum()))]
     trial.set_user_attr(f"fold{job.fold}", list(scores[-1]))
     prune_at(study, trial, tuning, job.fold * EPOCHS + EPOCHS - 1, tuning.metric.sign * mean_score(scores))
     return scores
@@ -384,7 +383,7 @@ def table(study: optuna.Study, tuning: Tuning) -> pd.DataFrame:
 def report(study: optuna.Study, tuning: Tuning) -> list[Path]:
     """Write the trials' table and the best settings, ready to paste; return both files."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    folder = tuning.run.reports / "tune"
+    folder = tuning.call.reports / "tune"
     path = folder / f"{tuning.model}.csv"
     write_csv(path, table(study, tuning))
     if not complete:
@@ -393,7 +392,7 @@ def report(study: optuna.Study, tuning: Tuning) -> list[Path]:
     nested = nested_score(complete, tuning.metric.sign)
     shown_best = f"CV {tuning.metric.sign * (best.value or 0.0):.4f}"
     lines = [
-        f"# {tuning.model} on {tuning.run.name}: trial {best.number}, the best of {len(complete)} complete trials",
+        f"# {tuning.model} on {tuning.call.name}: trial {best.number}, the best of {len(complete)} complete trials",
         f"# ({len(finished(study))} in all). {shown_best} is flattered by the choice;",
         f"# nested (each fold scored by the trial that the other folds choose): {nested:.4f}.",
         "# As words: " + " ".join(f"'{key}={value}'" for key, value in best.params.items()) + " variant=tuned",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tonestack.base.files import atomic, read_json, write_csv
+from tonestack.base.files import atomic, read_json
 from tonestack.base.section import Section
 from tonestack.tables import oof
 
@@ -61,9 +61,10 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
     return table.pivot(index="query", columns="candidate", values="count").loc[queries, candidates]
 
 
-def write(path: Path, table: pd.DataFrame) -> None:
-    """Write votes."""
-    write_csv(path, table)
+def are_in(folder: Path) -> bool:
+    """Whether the folder's tables hold votes: its network has a section `vote`."""
+    receipts = oof.receipts(folder).values()
+    return any("vote" in read_json(path, {"config": dict})["config"]["network"] for path in receipts)
 
 
 def rendered(table: pd.DataFrame, truth: dict[str, str]) -> list[dict[str, str]]:

@@ -1,12 +1,119 @@
-"""Tasks: what a model's outputs mean, and what the rows of its tables are.
+"""Tasks: what the outputs of a model mean, and what the rows of its tables are.
 
-Every task has `METRICS`, said of every fold beside the competition's own; `LOSS`, of a model that names none;
-`targets(labels, classes)`, what a network learns; `truth(targets)`, as metrics take it; `log_probabilities` of logits
-and `probabilities` of logs. A task whose rows are not clips x classes (`verify`) also says, each being optional:
-    DEFAULTS                    of the data config, under what its file says; check(config) refuses what cannot be
-    assign(train, params, place)  the folds, where they are not those of `folds.assign`
-    write_rows(run, table)      what lies beside the folds table; rows(run) -> rows.Rows reads it
-    row_targets(labels, known)  targets of the rows, where they are not those that a network learns
-    tables(job, fitted)         predictions of held-out and test rows, by the suffix of their table's name
-    OPEN_SET                    the held-out clips' classes are not learnt
+One file per task, found by name; it defines `TASK`, an object of a class below `Task`. The defaults of `Task` are
+those of tables of clips x classes, so that a task says only how it differs. Nothing outside this room asks for a
+task's name.
 """
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.labels import folds
+from tonestack.settings.data_config import DataConfig, FoldParams
+from tonestack.tables.competition import Competition
+from tonestack.tables.rows import Rows
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Task:
+    """The contract of a task, with its defaults."""
+
+    name: str
+    metrics: tuple[str, ...] = ("log_loss",)  # printed for every fold beside the competition's own metric
+    loss = "cross_entropy"  # of a model config that names none
+    defaults: dict[str, Any] = {}  # of the data config, below its YAML file
+    one_label = True  # exactly one class is true of a clip: rows of probabilities sum to one
+    tags = True  # rows are clips x classes with labels: recordings can be tagged, clips pseudo-labelled
+    clip_rows = True  # rows are clips
+    open_set = False  # the classes of held-out clips are not among those that the network learns
+
+    def check(self, config: DataConfig) -> None:
+        """Refuse settings of the data config that make no sense for this task, as `UserError`."""
+
+    # ------------------------------------------------------------------------------------------------------- labels
+
+    def label_lists(self, labels: pd.Series) -> pd.Series:
+        """The labels of every clip (n,) as lists."""
+        return labels.astype(str).map(lambda label: [label])
+
+    def targets(self, labels: pd.Series, classes: tuple[str, ...]) -> np.ndarray:
+        """Encode labels (n,) as the rows (n, C) that a network learns; an unknown label is a `UserError` naming it."""
+        single = self.label_lists(labels).reset_index(drop=True).explode()
+        codes = pd.Index(list(classes)).get_indexer(pd.Index(single))
+        if (codes < 0).any():
+            raise UserError(f"label '{single.to_numpy()[codes < 0][0]}' is not among the {len(classes)} classes")
+        rows = np.zeros((len(labels), len(classes)), dtype=np.float32)
+        rows[single.index.to_numpy(), codes] = 1
+        return rows
+
+    def row_targets(self, labels: pd.Series, known: tuple[str, ...]) -> np.ndarray:
+        """Targets of the table's rows, where they are not those that a network learns."""
+        return self.targets(labels, known)
+
+    def truth(self, targets: np.ndarray) -> np.ndarray:
+        """Targets as metrics take them: class indices (n,) of one-hot rows (n, C)."""
+        return targets.argmax(axis=1)
+
+    def row_truth(self, labels: Sequence[str], known: tuple[str, ...]) -> np.ndarray:
+        """Labels of the table's rows as metrics take them."""
+        return self.truth(self.row_targets(pd.Series(labels, dtype=object), known))
+
+    def labels_of(self, probabilities: np.ndarray, classes: tuple[str, ...]) -> list[str]:
+        """The label that each row of probabilities (n, C) gives: the likeliest class."""
+        return [classes[best] for best in probabilities.argmax(axis=1)]
+
+    # ------------------------------------------------------------------------------------------------------ outputs
+
+    def log_probabilities(self, logits: "Tensor") -> "Tensor":
+        """Turn logits (B, C) into log-probabilities."""
+        return logits.log_softmax(dim=1)
+
+    def probabilities(self, logs: np.ndarray) -> np.ndarray:
+        """Turn log-probabilities, known up to a constant per row, into rows (..., C) that sum to one."""
+        likelihood = np.exp(logs - logs.max(axis=-1, keepdims=True))  # the likeliest is 1: no row underflows to 0 / 0
+        shares: np.ndarray = likelihood / likelihood.sum(axis=-1, keepdims=True)
+        return shares
+
+    # --------------------------------------------------------------------------------------------- folds and tables
+
+    def assign(self, train: pd.DataFrame, params: FoldParams, place: str) -> pd.DataFrame:
+        """The folds table of a reader's training clips; `place` names the settings in errors."""
+        return folds.assign(train, params, place, None if self.one_label else self.label_lists)
+
+    def write_rows(self, folder: Path, table: pd.DataFrame, competition: Competition, options: Any, place: str) -> None:
+        """Write what lies beside the folds table in `folder`. options: the data config's section of the task's name."""
+
+    def rows(self, folder: Path, table: pd.DataFrame, competition: Competition) -> Rows:
+        """The rows and columns of the prediction tables. table: the folds table."""
+        classes, test = competition.classes, tuple(competition.test["clip_id"])
+        return Rows(table, test, classes, classes, competition.submission, folder / "r0.csv")
+
+    def tables(self, job: Any, fitted: Any, predicted: Callable[[], np.ndarray]) -> dict[str, np.ndarray]:
+        """Values of the held-out rows, then the test rows, by the suffix of their table's name.
+
+        The suffix "" is the experiment's own table; others lie beside it, as variants. predicted: makes the
+        probabilities of clips (R, C).
+        """
+        return {"": predicted()}
+
+    # ----------------------------------------------------------------------------------------------- after a stage
+
+    def trained(self, folders: Sequence[Path], competition: Competition) -> None:
+        """Write what follows from the finished tables in the experiments' folders."""
+
+    def scored(self, oof: Path, reports: Path, labels: pd.DataFrame) -> None:
+        """Print and draw more about test rows. labels: `clip_id, label` of those whose truth is known."""
+
+
+def find(name: str) -> Task:
+    """The task called `name`; an unknown name is a `UserError`."""
+    task: Task = parts.find("tasks", name).TASK
+    return task

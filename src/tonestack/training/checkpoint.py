@@ -60,10 +60,10 @@ class State:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         average: Average,
-        run: str,
+        identity: str,
         own: Own | None = None,
     ) -> None:
-        self.path, self.model, self.optimizer, self.average, self.run = path, model, optimizer, average, run
+        self.path, self.model, self.optimizer, self.average, self.identity = path, model, optimizer, average, identity
         self.own = own
         self.best: dict[str, Tensor] = {}
         self.saved, self.cost = -math.inf, 0.0  # when the last file was finished, and the seconds it took
@@ -103,7 +103,7 @@ class State:
     def _meta(self, history: History) -> dict[str, str]:
         best = f"{history.best_inner!r},{history.best_epoch}"
         counts = {"updates": str(self.average.updates), "pieces": str(history.pieces)}
-        return {"run": self.run, "entries": ",".join(history.epochs[0]), "best": best, **counts}
+        return {"run": self.identity, "entries": ",".join(history.epochs[0]), "best": best, **counts}
 
     def load(self) -> History:
         """Go on from the file if it belongs to this very run; otherwise start afresh."""
@@ -114,7 +114,7 @@ class State:
                 meta: dict[str, str] = file.metadata() or {}
         except SafetensorError:
             return History()
-        if meta.get("run") != self.run:
+        if meta.get("run") != self.identity:
             return History()
         return self._restore(load_file(self.path), meta)
 

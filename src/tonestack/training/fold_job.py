@@ -10,14 +10,14 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from tonestack import __version__
+from tonestack import __version__, tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic, claimed, file_hash, write_text
 from tonestack.features.store import Store
 from tonestack.tables import metrics, oof
+from tonestack.training.job import FoldJob, config_fingerprint
 from tonestack.training.learners import Fitted
-from tonestack.training.queue import FoldJob, config_fingerprint
 from tonestack.training.step import set_up_process
 
 import numpy as np
@@ -39,8 +39,7 @@ def make(job: FoldJob) -> dict[str, Any]:
     store = Store.open(job.cache, settings.frontend, job.audio)
     model = parts.find("models", settings.network["name"])
     fitted = parts.find("learners", getattr(model, "LEARNER", "network")).fit(job, store)
-    task = parts.find("tasks", job.task)
-    tables = task.tables(job, fitted) if hasattr(task, "tables") else _tables(job, fitted, store)
+    tables = tasks.find(job.task).tables(job, fitted, lambda: _predict(job, fitted, store))
     weights = job.folder / f"fold{job.fold}.safetensors"
     weights.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not vouch for new weights
     with atomic(weights) as temporary:
@@ -81,10 +80,6 @@ def _write(job: FoldJob, suffix: str, values: np.ndarray, receipt: dict[str, Any
     oof.write_fold(folder, job.fold, job.held_out + job.test, part, values, job.headings, receipt)
 
 
-def _tables(job: FoldJob, fitted: Fitted, store: Store) -> dict[str, np.ndarray]:
-    return {"": _predict(job, fitted, store)}
-
-
 def track(job: FoldJob, receipt: dict[str, Any]) -> None:
     """Put what the finished fold came to into the last epoch's line of its history (the only line, if none is there).
 
@@ -110,7 +105,7 @@ def _predict(job: FoldJob, fitted: Fitted, store: Store) -> np.ndarray:
             f"{job.name}: the trained model's output for clip '{ids[int(broken.argmax())]}' is not a number, so "
             "nothing of it is kept; lower training.lr, or set training.precision=float32"
         )
-    probabilities = parts.find("tasks", job.task).probabilities(logs)
+    probabilities = tasks.find(job.task).probabilities(logs)
     probabilities[empty] = prior
     return probabilities.astype(np.float32)
 
@@ -119,15 +114,15 @@ def _scores(job: FoldJob, held_out: np.ndarray) -> dict[str, float]:
     """The metric and the log loss on the fold's verified clips with their r0 labels."""
     if not job.scored.any():
         return {}
-    task = parts.find("tasks", job.task)
+    task = tasks.find(job.task)
     truth = task.truth(job.truth[job.scored])
-    names = dict.fromkeys([job.metric, *job.more_metrics, *task.METRICS])
+    names = dict.fromkeys([job.metric, *job.more_metrics, *task.metrics])
     return {name: float(metrics.resolve(name)(held_out[job.scored], truth)) for name in names}
 
 
 def _train_scores(job: FoldJob, fitted: Fitted) -> dict[str, float]:
     """The metric on the very clips and labels that the model has learnt."""
-    task = parts.find("tasks", job.task)
+    task = tasks.find(job.task)
     logs = fitted.log_probabilities(job.labels.clip_ids)
     heard = ~np.isnan(logs).any(axis=1)
     probabilities, truth = task.probabilities(logs[heard]), task.truth(job.labels.targets[heard])

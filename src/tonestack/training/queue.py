@@ -6,7 +6,6 @@ Nothing here imports torch, so that a call with nothing to do starts at once.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,147 +13,49 @@ from tonestack.base import parts
 from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_json
-from tonestack.config import rows
-from tonestack.config.call import Experiment, Run
+from tonestack.config.call import Call, Experiment
+from tonestack.config.layers import differences
 from tonestack.features.store import Store
-from tonestack.labels import folds, revisions, training_labels
-from tonestack.labels.training_labels import Labels
-from tonestack.settings.data_config import AudioParams
+from tonestack.labels import revisions, training_labels
 from tonestack.settings.words import parse_folds
 from tonestack.tables.competition import Competition
+from tonestack.tasks import Task
+from tonestack.training.job import FoldJob, config_fingerprint, threads_and_jobs
 
-import joblib
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 
-@dataclass(frozen=True)
-class FoldJob:
-    """Everything one process needs to make one fold; plain data, so that it can travel.
-
-    held_out, test: ids of the rows to predict: clips, or what the task's rows are. truth, scored: r0 targets (H, C) of
-    the held-out rows and which of them count (the verified ones). outputs: columns of the table where they are not the
-    classes that the network learns. options: the data config's section of the task's name;
-    its `settings()` are what predictions depend on.
-    groups: clip to group, for an inner split. columns: what the model reads of the clip table, each clip to value.
-    inputs: fingerprints that make a finished fold stale.
-    test: the test clips that it predicts; taught: how many others it has learnt a pseudo-label of, which it does not.
-    initial: weights from which a network starts. train_score: also score the model on what it has trained on.
-    """
-
-    experiment: Experiment
-    fold: int
-    task: str
-    metric: str
-    classes: tuple[str, ...]
-    cache: Path
-    folder: Path
-    audio: AudioParams
-    labels: Labels
-    held_out: list[str]
-    truth: np.ndarray
-    scored: np.ndarray
-    test: list[str]
-    taught: int = 0
-    outputs: tuple[str, ...] = ()
-    more_metrics: tuple[str, ...] = ()
-    options: Any = None
-    groups: dict[str, str] = field(default_factory=dict)
-    columns: dict[str, dict[str, str]] = field(default_factory=dict)
-    inputs: dict[str, str] = field(default_factory=dict)
-    device: str = "auto"
-    threads: int = 1
-    initial: Path | None = None
-    train_score: bool = False
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        """The columns of its table, which its json names."""
-        return self.outputs or self.classes
-
-    @property
-    def name(self) -> str:
-        """What a line of the terminal calls this job."""
-        return f"{self.experiment.name} fold {self.fold}"
-
-    @property
-    def history_path(self) -> Path:
-        """JSON lines, one an epoch; also what the progress bar reads."""
-        return self.folder / f"fold{self.fold}.jsonl"
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of a full run."""
-        return self.experiment.config.training.plan(len(self.labels.clip_ids))[0]
-
-    def finished(self) -> dict[str, Any] | None:
-        """The receipt, if the fold has been made from these very inputs; None if it has to be made."""
-        receipt = read_receipt(self.folder, self.fold)
-        return receipt if receipt and receipt.get("inputs") == self.inputs else None
-
-
-def read_receipt(folder: Path, fold: int) -> dict[str, Any] | None:
-    """The json of a finished fold whose three files are there."""
-    path = folder / f"fold{fold}.json"
-    whole = all(path.with_suffix(suffix).is_file() for suffix in (".json", ".parquet", ".safetensors"))
-    return dict(read_json(path)) if whole else None
-
-
-def config_fingerprint(experiment: Experiment) -> str:
-    """What an experiment's name stands for."""
-    return fingerprint([experiment.config.model_dump(mode="json"), experiment.seed])
-
-
-def cores() -> int:
-    """Cores this process may use (affinity and container limits counted)."""
-    return int(joblib.cpu_count())
-
-
-def decoders() -> int:
-    """Processes that decode recordings: never the calling one, which a decoder's crash would end."""
-    return max(2, cores())
-
-
-def threads_and_jobs(run: Run) -> tuple[int, int]:
-    """Threads a job and jobs at once: five folds side by side, the cores shared among them.
-
-    The threads depend on the machine alone, never on how much is left to do, so that a rerun on it is bit-identical.
-    """
-    threads = max(1, cores() // 5)
-    return threads, run.words.jobs or max(1, cores() // threads)
-
-
-def build(run: Run, experiments: list[Experiment]) -> list[FoldJob]:
+def build(call: Call, experiments: list[Experiment]) -> list[FoldJob]:
     """All jobs of this call, finished or not."""
-    competition, table = run.competition(), folds.read(run.folds)
-    chosen = parse_folds(run.words.fold, sorted(int(fold) for fold in table["fold"].unique() if fold >= 0))
-    return [job for experiment in experiments for job in _jobs_of(run, experiment, table, chosen, competition)]
+    competition, table = call.competition(), call.labels.folds
+    chosen = parse_folds(call.words.fold, sorted(int(fold) for fold in table["fold"].unique() if fold >= 0))
+    return [job for experiment in experiments for job in _jobs_of(call, experiment, table, chosen, competition)]
 
 
 def _jobs_of(
-    run: Run, experiment: Experiment, table: pd.DataFrame, chosen: list[int], competition: Competition
+    call: Call, experiment: Experiment, table: pd.DataFrame, chosen: list[int], competition: Competition
 ) -> list[FoldJob]:
-    task, predicted = parts.find("tasks", run.data.task), rows.of(run)
-    store = Store.open(run.cache, experiment.config.frontend, run.data.audio)
-    revision = training_labels.read_revision(run.folds, experiment.revision)
-    cross_fitted = revisions.cross_fitted(run.folds, experiment.revision)
-    test, options = list(predicted.test_ids), getattr(run.data, run.data.task, None)
+    task, predicted = call.task, call.rows
+    store = Store.open(call.cache, experiment.config.frontend, call.data.audio)
+    revision = call.labels.revision(experiment.revision)
+    cross_fitted = revisions.cross_fitted(call.folds, experiment.revision)
+    test, options = list(predicted.test_ids), call.options
     columns = columns_of(competition, experiment)
     shared: dict[str, Any] = {
         "experiment": experiment,
-        "task": run.data.task,
-        "metric": run.data.metric,
+        "task": call.data.task,
+        "metric": call.data.metric,
         "outputs": predicted.columns,
-        "more_metrics": run.data.more_metrics,
+        "more_metrics": call.data.more_metrics,
         "options": options,
-        "cache": run.cache,
-        "folder": run.oof / experiment.name,
-        "audio": run.data.audio,
+        "cache": call.cache,
+        "folder": call.oof / experiment.name,
+        "audio": call.data.audio,
         "groups": dict(zip(table["clip_id"], table["group"], strict=True)),
         "columns": columns,
-        "device": run.words.device,
-        "threads": threads_and_jobs(run)[0],
+        "device": call.words.device,
+        "threads": threads_and_jobs(call)[0],
     }
     jobs = []
     for fold in chosen:
@@ -168,17 +69,16 @@ def _jobs_of(
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, asked])}
         inputs |= {"columns": fingerprint(columns)} if columns else {}
         inputs |= {"options": fingerprint(options.settings())} if options else {}
-        truth_of = getattr(task, "row_targets", task.targets)
-        truth, scored = truth_of(held_out["label"], predicted.labels), held_out["verified"].to_numpy()
+        truth, scored = task.row_targets(held_out["label"], predicted.labels), held_out["verified"].to_numpy()
         own: dict[str, Any] = {"labels": learnt, "classes": classes, "held_out": ids, "inputs": inputs}
         own |= {"test": asked, "taught": len(test) - len(asked)}
         jobs.append(FoldJob(fold=fold, truth=truth, scored=scored, **own, **shared))
     return jobs
 
 
-def learnt_classes(task: Any, learnt: pd.DataFrame, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The classes that a holdout's network tells apart: all, or (task `OPEN_SET`) those of its training clips."""
-    if not getattr(task, "OPEN_SET", False):
+def learnt_classes(task: Task, learnt: pd.DataFrame, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes that a holdout's network tells apart: all, or (an open-set task) those of its training clips."""
+    if not task.open_set:
         return classes
     present = set(learnt["label"])
     return tuple(name for name in classes if name in present)
@@ -205,11 +105,11 @@ def refuse_leak(revision: str, fold: int, learnt: list[str], held_out: list[str]
         )
 
 
-def pending(run: Run, experiments: list[Experiment]) -> list[FoldJob]:
+def pending(call: Call, experiments: list[Experiment]) -> list[FoldJob]:
     """The jobs that are not up to date; settings that would change what a name means are refused."""
     for experiment in experiments:
-        refuse_changed_meaning(run.oof / experiment.name, experiment)
-    jobs = build(run, experiments)
+        refuse_changed_meaning(call.oof / experiment.name, experiment)
+    jobs = build(call, experiments)
     todo = [job for job in jobs if job.finished() is None]
     print(f"train: {len(jobs) - len(todo)} of {len(jobs)} folds up to date, {len(todo)} to train")
     return todo
@@ -228,22 +128,14 @@ def refuse_changed_meaning(folder: Path, experiment: Experiment) -> None:
             )
 
 
-def differences(then: Any, now: Any, place: str = "") -> list[str]:
-    """Name the keys in which two nested configs differ, with both values."""
-    if not (isinstance(then, dict) and isinstance(now, dict)):
-        return [] if then == now else [f"{place}: {then} there, {now} now"]
-    keys = [*then, *(key for key in now if key not in then)]
-    return [d for key in keys for d in differences(then.get(key), now.get(key), f"{place}.{key}".lstrip("."))]
-
-
-def run_all(run: Run, todo: list[FoldJob]) -> None:
+def run_all(call: Call, todo: list[FoldJob]) -> None:
     """Run jobs on the call's engine, longest first; a bar counts epochs, every finished fold is a line."""
     if not todo:
         return
-    engine = parts.find("engines", run.words.engine)
+    engine = parts.find("engines", call.words.engine)
     order = sorted(todo, key=lambda job: (-_cost(job), job.experiment.name, job.fold))
     with progress_of(order) as done:
-        for receipt in engine.run(run, order):
+        for receipt in engine.run(call, order):
             done(receipt)
 
 

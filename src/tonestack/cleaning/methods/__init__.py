@@ -7,11 +7,9 @@ neither its clips nor anything that was decided or trained with their labels.
 
 from dataclasses import dataclass
 
-import numpy as np
+from tonestack.tables.decisions import KEEP, RELABEL, Verdict
 
-KEEP, RELABEL, DROP, LEAVE = "keep", "relabel", "drop", "leave"
-DECISIONS = (LEAVE, DROP, RELABEL, KEEP)  # a tie between holdouts goes to the more careful one
-NOT_ASKED = ""  # of a clip in the holdout's own fold
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -47,19 +45,6 @@ class Evidence:
         if self.embedding is None:
             raise ValueError("this method needs an embedding")
         return self.embedding
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Decisions on n clips: decision (n,) text, proposed (n,) classes, confidence (n,) in the given label, 0..1.
-
-    soft: class probabilities (n, C) to train on instead of one label, or None.
-    """
-
-    decision: np.ndarray
-    proposed: np.ndarray
-    confidence: np.ndarray
-    soft: np.ndarray | None = None
 
 
 def verdict(

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.cleaning.methods import Evidence, Verdict, verdict
+from tonestack.cleaning.methods import Evidence, verdict
+from tonestack.tables.decisions import Verdict
 
 import numpy as np
 from pydantic import Field

@@ -3,7 +3,8 @@
 from typing import Any, Literal
 
 from tonestack.base.section import Section
-from tonestack.cleaning.methods import Evidence, Verdict, verdict
+from tonestack.cleaning.methods import Evidence, verdict
+from tonestack.tables.decisions import Verdict
 
 import numpy as np
 from pydantic import Field

@@ -8,8 +8,9 @@ are standardised and divided by the root of their number, so that two clips are 
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.cleaning.methods import Evidence, Verdict, verdict
+from tonestack.cleaning.methods import Evidence, verdict
 from tonestack.cleaning.spreading import knn_graph, spread
+from tonestack.tables.decisions import Verdict
 
 import numpy as np
 from pydantic import Field

@@ -5,7 +5,8 @@ threshold, the surest first, at most `most` a class; the next round's judges lea
 """
 
 from tonestack.base.section import Section
-from tonestack.cleaning.methods import LEAVE, Evidence, Verdict, verdict
+from tonestack.cleaning.methods import Evidence, verdict
+from tonestack.tables.decisions import LEAVE, Verdict
 
 import numpy as np
 from pydantic import Field

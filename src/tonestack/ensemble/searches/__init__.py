@@ -5,24 +5,20 @@ A search file says `COMPLEXITY` (how much it chooses: ties go to the smaller) an
 can join: `probabilities` (left out: these alone), `scores` of trials, or both.
 """
 
-import importlib
-from pathlib import Path
 from types import ModuleType
 
-from tonestack.base.errors import UserError, nearest
+from tonestack.base import parts
+from tonestack.base.errors import UserError
 
 
 def names(rows: str | None = None) -> list[str]:
     """Names of all searches, or of those that can join `rows`."""
-    found = sorted(f.stem for f in Path(__file__).parent.glob("[!_]*.py"))
-    return [name for name in found if rows is None or rows in _rows(find(name))]
+    return [name for name in parts.names("searches") if rows is None or rows in _rows(find(name))]
 
 
 def find(name: str, rows: str | None = None) -> ModuleType:
     """Import one search; a name that does not exist, or that cannot join `rows`, is refused with what there is."""
-    if name not in names():
-        raise UserError(f"no blend search is called '{name}'{nearest(name, names())}")
-    module = importlib.import_module(f"tonestack.ensemble.searches.{name}")
+    module = parts.find("searches", name)
     if rows and rows not in _rows(module):
         raise UserError(f"blend.searches: '{name}' cannot join {rows}; there is: {', '.join(names(rows))}")
     return module

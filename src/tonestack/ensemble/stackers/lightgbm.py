@@ -4,7 +4,7 @@ One model of all classes where a clip has one label (as system 4 of FSDKaggle201
 against the rest where it may have several.
 """
 
-from tonestack.ensemble.stacking import Fitted, Inputs, Rows, inner_split, pool, pooled, probabilities
+from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows, inner_split, pool, pooled, probabilities
 from tonestack.settings.data_config import StackParams
 
 import lightgbm as lgb
@@ -13,14 +13,14 @@ import numpy as np
 BINS = {"max_bin": 31, "verbose": -1, "feature_pre_filter": False}
 
 
-def fit(rows: Rows, params: StackParams, seed: int) -> Fitted:
+def fit(rows: StackRows, params: StackParams, seed: int) -> Fitted:
     """Choose the number of rounds on an inner split, none included, then fit all rows with it."""
     learn, stop = inner_split(rows, seed)
     fitter = _each_class if rows.inputs.independent else _all_classes
     return fitter(rows, rows.where(learn), rows.where(stop), params, seed)
 
 
-def _all_classes(rows: Rows, learn: Rows, held: Rows, params: StackParams, seed: int) -> Fitted:
+def _all_classes(rows: StackRows, learn: StackRows, held: StackRows, params: StackParams, seed: int) -> Fitted:
     settings = _settings(params, seed) | {"objective": "multiclass", "num_class": rows.classes}
     weights = pool(learn)
     trial = lgb.train(
@@ -36,7 +36,7 @@ def _all_classes(rows: Rows, learn: Rows, held: Rows, params: StackParams, seed:
     return Boosted(weights, lgb.train(settings, _data(rows, weights), num_boost_round=rounds) if rounds else None)
 
 
-def _each_class(rows: Rows, learn: Rows, held: Rows, params: StackParams, seed: int) -> Fitted:
+def _each_class(rows: StackRows, learn: StackRows, held: StackRows, params: StackParams, seed: int) -> Fitted:
     """One number of rounds for all classes: each alone has too few clips to choose by."""
     settings = _settings(params, seed) | {"objective": "binary"}
     weights = pool(learn)
@@ -102,12 +102,12 @@ def _as_bytes(model: lgb.Booster) -> np.ndarray:
     return np.frombuffer(model.model_to_string().encode(), np.uint8)
 
 
-def _data(rows: Rows, weights: np.ndarray) -> lgb.Dataset:
+def _data(rows: StackRows, weights: np.ndarray) -> lgb.Dataset:
     start = pooled(weights, rows.inputs).ravel(order="F")  # class after class
     return lgb.Dataset(rows.inputs.columns, rows.targets, weight=rows.weights, init_score=start, params=BINS)
 
 
-def _data_of(rows: Rows, weights: np.ndarray, label: int) -> lgb.Dataset:
+def _data_of(rows: StackRows, weights: np.ndarray, label: int) -> lgb.Dataset:
     start = pooled(weights, rows.inputs)[:, label]
     there = rows.truth[:, label].astype(int)
     return lgb.Dataset(rows.inputs.columns_of(label), there, weight=rows.weights, init_score=start, params=BINS)

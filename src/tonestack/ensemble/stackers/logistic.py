@@ -5,7 +5,7 @@ Multinomial where a clip has one label, one regression a class where it may have
 
 from dataclasses import asdict, dataclass, replace
 
-from tonestack.ensemble.stacking import Fitted, Inputs, Rows, inner_split, pool, pooled, probabilities
+from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows, inner_split, pool, pooled, probabilities
 from tonestack.settings.data_config import StackParams
 
 import numpy as np
@@ -15,7 +15,7 @@ STEPS = 5  # penalties tried, each a tenth of the one before
 ITERATIONS = 25  # of L-BFGS for each penalty, started where the last one ended
 
 
-def fit(rows: Rows, params: StackParams, seed: int) -> Fitted:
+def fit(rows: StackRows, params: StackParams, seed: int) -> Fitted:
     """Choose the penalty on an inner split, then fit all rows with it."""
     penalties = [params.l2_logistic * 0.1**step for step in range(STEPS)]
     learn, stop = inner_split(rows, seed)
@@ -59,14 +59,14 @@ def restore(arrays: dict[str, np.ndarray]) -> Regression:
     return Regression(**arrays)
 
 
-def _loss(regression: Regression, rows: Rows) -> float:
+def _loss(regression: Regression, rows: StackRows) -> float:
     return float(rows.losses(regression(rows.inputs)).mean())
 
 
 class _Fit:
     """A regression while it is fitted; the penalty pulls W and bias to zero, hence the answer to the pool."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: StackRows) -> None:
         columns = np.nan_to_num(rows.inputs.columns)
         mean, scale = columns.mean(axis=0), columns.std(axis=0) + np.float32(1e-3)
         free = np.zeros((columns.shape[1] + 1, rows.classes), dtype=np.float32)

@@ -9,15 +9,13 @@ from typing import Any, Literal
 
 from tonestack.base.section import Section
 from tonestack.tables.votes import VoteParams
-from tonestack.training.voices.episodes import EpisodeParams
-from tonestack.training.voices.hearing import HearingParams
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-LEARNER = "judge"
+LEARNER = "siamese"
 MAPS = (64, 128, 256)
 HIDDEN = 256  # units a direction
 TEMPERED = 10.0  # logits of a correlation of 1
@@ -25,6 +23,28 @@ CONVOLUTIONS = {  # kernel, stride and padding of each
     "conv1d": ((600, 240, 0), (4, 1, 0), (4, 1, 0)),
     "conv2d": ((4, 2, 1), (2, 1, 0), (2, 1, 0)),
 }
+
+
+class EpisodeParams(Section):
+    """How episodes are drawn. An epoch has `steps` batches of `training.batch_size` episodes."""
+
+    steps: int = Field(100, ge=1)
+    voices: int = Field(0, ge=0, description="candidates of an episode; 0: as many as there are voices")
+    shared: bool = Field(True, description="the episodes of a batch share the candidates' crops")
+    speeds: tuple[float, ...] = Field((1.0,), min_length=1, description="each makes a voice of its own of every voice")
+
+
+class HearingParams(Section):
+    """Normalisation of every crop, and changes of its recording in training (0 switches one off)."""
+
+    decibels: bool = Field(True, description="false: power")
+    levelled: bool = Field(True, description="relative to the clip's mean power")
+    range_db: float = Field(60.0, gt=0, description="what lies further below the level is silence")
+    colour_db: float = Field(0.0, ge=0, description="swing of a smooth curve that a voice keeps for an episode")
+    equaliser_db: float = Field(0.0, ge=0, description="swing of a smooth curve of every crop's own")
+    noise_share: float = Field(0.0, ge=0, le=1, description="crops with noise added")
+    noise_db: tuple[float, float] = Field((-50.0, -10.0), description="its level, against the clip's")
+    narrow_share: float = Field(0.0, ge=0, le=1, description="crops without what lies above a random band")
 
 
 class Params(Section):

@@ -22,7 +22,7 @@ HEADS = {
 
 def blocks(material: Material) -> list[Block]:
     """Weights as bars, error correlation as a heat map, both as a table."""
-    folder = material.run.submissions
+    folder = material.call.submissions
     table = material.csv(folder / "diversity.csv", HEADS)
     alike = material.csv(folder / "error_correlation.csv", ["experiment"])
     shown: list[Block] = [] if table is None else [weights(material, table), members(table)]
@@ -31,7 +31,7 @@ def blocks(material: Material) -> list[Block]:
 
 def weights(material: Material, table: pd.DataFrame) -> Chart:
     """The chosen blend's weights."""
-    path = material.run.submissions / "blend.json"
+    path = material.call.submissions / "blend.json"
     receipt = read_json(path) if path.is_file() else {}
     ranked = table.sort_values("weight", ascending=False)
     made = plots.figure(plots.rows_height(len(ranked)), yaxis={"autorange": "reversed"}, xaxis={"title": "weight"})

@@ -40,7 +40,7 @@ def frontend(receipt: dict[str, Any]) -> str:
 
 def picture(material: Material, name: str, receipt: dict[str, Any]) -> Path | None:
     """Draw the maps of one fold's network, unless they are drawn; None where it is no network on spectrograms."""
-    saved = material.run.oof / name / f"fold{receipt['fold']}.safetensors"
+    saved = material.call.oof / name / f"fold{receipt['fold']}.safetensors"
     known = str(receipt.get("checksums", {}).get(saved.name))
     path = material.folder / FOLDER / f"{known[:16]}.png"
     if path.is_file():
@@ -67,7 +67,7 @@ def feature_maps(
 
     try:
         config = ModelConfig.parse(receipt["config"], str(saved))
-        store = Store.open(material.run.cache, config.frontend, material.run.data.audio)
+        store = Store.open(material.call.cache, config.frontend, material.call.data.audio)
         module = parts.find("models", config.network["name"])
     except UserError:  # of another version, or its features are gone
         return None

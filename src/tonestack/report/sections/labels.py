@@ -17,7 +17,7 @@ def blocks(material: Material) -> list[Block]:
     folder, shown = material.folder, list[Block]()
     if len(material.corrections):
         shown.append(Text(people(material.corrections)))
-    decided = material.csv(material.run.folds / "decisions.csv", SHOWN)
+    decided = material.csv(material.call.folds / "decisions.csv", SHOWN)
     if decided is not None:
         shown.append(decisions(decided))
     for path in sorted(folder.glob("clean-*.csv")):

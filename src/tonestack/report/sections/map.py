@@ -24,7 +24,7 @@ def blocks(material: Material) -> list[Block]:
     spaces = {}
     if material.best is not None and material.best.train.shape[1] > 2:
         spaces["probabilities"] = np.sqrt(material.best.every)  # their distances are Hellinger's
-    statistics = clip_components.known(material.run, material.clips["clip_id"].tolist())
+    statistics = clip_components.known(material.call, material.clips["clip_id"].tolist())
     if statistics is not None:
         spaces["clip statistics"] = statistics
     tabs: dict[str, Block] = {}
@@ -39,7 +39,7 @@ def blocks(material: Material) -> list[Block]:
 
 def tsne(material: Material, x: np.ndarray) -> np.ndarray:
     """t-SNE (n, 2) (van der Maaten & Hinton 2008) of x (n, D), kept in the cache."""
-    path = material.run.cache / "report" / f"tsne-{fingerprint([array_hash(x), STEPS])}.npy"
+    path = material.call.cache / "report" / f"tsne-{fingerprint([array_hash(x), STEPS])}.npy"
     if path.is_file():
         return np.load(path, allow_pickle=False)
     low = components(x, 30)

@@ -11,8 +11,8 @@ TITLE, PLACE = "Settings and versions", 140
 
 def blocks(material: Material) -> list[Block]:
     """Configs folded away, versions as a table."""
-    run = material.run
-    configs: list[Block] = [More("Data config", [Code(dump(run.data.model_dump(mode="json")))])]
+    call = material.call
+    configs: list[Block] = [More("Data config", [Code(dump(call.data.model_dump(mode="json")))])]
     for name, receipts in material.receipts.items():
         first = {"seed": receipts[0].get("seed"), **receipts[0].get("config", {})}
         configs.append(More(name, [Code(dump(first))]))

@@ -17,7 +17,7 @@ SHOWN = 12  # experiments whose curves are drawn at first; the legend shows the 
 
 def blocks(material: Material) -> list[Block]:
     """Loss by epoch, and the metric of every fold."""
-    history = read(material.run.oof)
+    history = read(material.call.oof)
     table = fold_scores(material)
     shown: list[Block] = [chart(history)] if history is not None else []
     return shown + ([More("Scores of each fold", [table])] if table is not None else [])

@@ -9,9 +9,9 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.base.workers import end_with
-from tonestack.config.call import Run
-from tonestack.training import engines, queue
-from tonestack.training.queue import FoldJob
+from tonestack.config.call import Call
+from tonestack.training import engines
+from tonestack.training.job import FoldJob, threads_and_jobs
 
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -20,9 +20,9 @@ IDLE = 300  # seconds after which a process without work ends
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-def run(run: Run, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
+def run(call: Call, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
     """Run the jobs; where processes are lost (most often for want of memory), go on with half as many at once."""
-    places = slots(run)[: len(todo)]
+    places = slots(call)[: len(todo)]
     if len(places) == 1:
         yield from (_work(replace(job, device=places[0]), os.getpid()) for job in todo)
         return
@@ -42,13 +42,13 @@ def run(run: Run, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
     )
 
 
-def slots(run: Run) -> list[str]:
+def slots(call: Call) -> list[str]:
     """One place for every job at once: the device that it runs on; GPUs take turns."""
-    found = gpus(run.words.device)
+    found = gpus(call.words.device)
     if not found:
-        return [run.words.device] * queue.threads_and_jobs(run)[1]
-    each = int(1 / (run.words.gpu or 1.0) + 1e-6)
-    return [found[i % len(found)] for i in range(run.words.jobs or each * len(found))]
+        return [call.words.device] * threads_and_jobs(call)[1]
+    each = int(1 / (call.words.gpu or 1.0) + 1e-6)
+    return [found[i % len(found)] for i in range(call.words.jobs or each * len(found))]
 
 
 def gpus(device: str) -> list[str]:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.config.call import Run
+from tonestack.config.call import Call
 from tonestack.training import engines
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob
 
 if find_spec("ray") is None:
     raise UserError(
@@ -39,13 +39,13 @@ class Room:
     nodes: int
 
 
-def run(run: Run, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
+def run(call: Call, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
     """Run the jobs; those of a lost node or process are sent out again."""
     import ray
 
     connect()
     room = _room()
-    share = gpu_share(run, room)
+    share = gpu_share(call, room)
     print(f"ray: {room.nodes} node(s), {'a GPU share of ' + format(share, 'g') if share else 'the CPU alone'} a job")
     threads = min(todo[0].threads, room.cores)
     task = ray.remote(num_cpus=threads, num_gpus=share, max_retries=0)(_work)
@@ -54,7 +54,7 @@ def run(run: Run, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
     lost: dict[str, int] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < (run.words.jobs or len(todo)):
+            while waiting and len(running) < (call.words.jobs or len(todo)):
                 job = waiting.popleft()
                 running[task.remote(job)] = job
             (ended, *_), _ = ray.wait(list(running), num_returns=1)
@@ -93,16 +93,16 @@ def connect() -> None:
         ray.init(address="local", include_dashboard=False, object_store_memory=OBJECTS, **settings)
 
 
-def gpu_share(run: Run, room: Room) -> float:
+def gpu_share(call: Call, room: Room) -> float:
     """GPUs that a job takes; 0 on the CPU."""
-    device = run.words.device
+    device = call.words.device
     if device.startswith("cuda:"):
         raise UserError(f"device={device} names a GPU of this machine; with engine=ray write device=cuda")
     if device == "cpu" or (device == "auto" and not room.gpus):
         return 0.0
     if not room.gpus:
         raise UserError(f"device={device}: no node of the Ray cluster has a GPU; leave device= out")
-    return run.words.gpu or 1.0
+    return call.words.gpu or 1.0
 
 
 def _room() -> Room:

@@ -9,7 +9,7 @@ from tonestack.features import clip_statistics
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import inner_part
 from tonestack.settings.model_config import ModelConfig
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob
 
 import lightgbm as lgb
 import numpy as np

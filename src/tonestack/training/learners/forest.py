@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from tonestack.base import parts
+from tonestack import tasks
 from tonestack.base.errors import UserError
 from tonestack.config import layers
 from tonestack.features import clip_statistics
 from tonestack.features.store import Store
 from tonestack.settings.model_config import ModelConfig
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob
 
 import numpy as np
 import torch
@@ -117,7 +117,7 @@ def fit(job: FoldJob, store: Store) -> FittedForest:
         "random_state": (job.experiment.seed * 1000 + job.fold) % 2**31,
         "n_jobs": job.threads,
     }
-    several = hasattr(parts.find("tasks", job.task), "label_lists")
+    several = not tasks.find(job.task).one_label
     grow = _several_labels if several else _one_label
     trees = grow(settings, x[heard], job.labels.targets[heard], job.labels.weights[heard])
     return FittedForest(store, Forest.of(trees.estimators_, getattr(trees, "classes_", None), len(job.classes)))

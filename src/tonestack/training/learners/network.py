@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_text
@@ -17,9 +18,9 @@ from tonestack.networks.losses import AnyLoss, EmbeddingLoss, Loss
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training.crops import Clips
 from tonestack.training.inference import ToLogProbabilities, predict
+from tonestack.training.job import FoldJob
 from tonestack.training.loop import TrainingSet, seed_of
 from tonestack.training.loop import fit as train
-from tonestack.training.queue import FoldJob
 from tonestack.training.step import loss_on, outputs
 
 import numpy as np
@@ -45,7 +46,7 @@ class FittedNetwork:
 
     def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
         """Mean over test-time crops (N, C); NaN rows for clips without audio."""
-        task = parts.find("tasks", self.job.task)
+        task = tasks.find(self.job.task)
         clips = Clips.load(self.store, clip_ids, self.device)
         return predict(self.model, clips, self.job.experiment.config, self.store.frame_rate, task.log_probabilities)
 
@@ -116,7 +117,7 @@ class RestoredNetwork:
 
     def __init__(self, settings: ModelConfig, model: Tagger, task: str, device: torch.device) -> None:
         self.settings, self.model, self.device = settings, model, device
-        self.task = parts.find("tasks", task)
+        self.task = tasks.find(task)
 
     def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
         """Mean over test-time crops (N, C); NaN rows for clips without audio."""

@@ -6,7 +6,7 @@ from typing import Any
 from tonestack.config import layers
 from tonestack.features.store import Store
 from tonestack.settings.model_config import ModelConfig
-from tonestack.training.queue import FoldJob
+from tonestack.training.job import FoldJob
 
 import numpy as np
 import torch

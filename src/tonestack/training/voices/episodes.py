@@ -10,21 +10,11 @@ of every one, which is how a Judge that knows six people learns to tell apart pe
 
 from dataclasses import dataclass
 
-from tonestack.base.section import Section
+from tonestack.networks.models.siamese import EpisodeParams
 from tonestack.training.crops import Clips, random_starts
 
 import torch
-from pydantic import Field
 from torch import Generator, Tensor
-
-
-class EpisodeParams(Section):
-    """How episodes are drawn. An epoch has `steps` batches of `training.batch_size` episodes."""
-
-    steps: int = Field(100, ge=1)
-    voices: int = Field(0, ge=0, description="candidates of an episode; 0: as many as there are voices")
-    shared: bool = Field(True, description="the episodes of a batch share the candidates' crops")
-    speeds: tuple[float, ...] = Field((1.0,), min_length=1, description="each makes a voice of its own of every voice")
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,12 @@ in dB, relative to the clip's own level and cut off below: neither loudness nor 
 
 import math
 
-from tonestack.base.section import Section
+from tonestack.networks.models.siamese import HearingParams
 from tonestack.training.crops import Clips
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Generator, Tensor, nn
-
-
-class HearingParams(Section):
-    """Normalisation of every crop, and changes of its recording in training (0 switches one off)."""
-
-    decibels: bool = Field(True, description="false: power")
-    levelled: bool = Field(True, description="relative to the clip's mean power")
-    range_db: float = Field(60.0, gt=0, description="what lies further below the level is silence")
-    colour_db: float = Field(0.0, ge=0, description="swing of a smooth curve that a voice keeps for an episode")
-    equaliser_db: float = Field(0.0, ge=0, description="swing of a smooth curve of every crop's own")
-    noise_share: float = Field(0.0, ge=0, le=1, description="crops with noise added")
-    noise_db: tuple[float, float] = Field((-50.0, -10.0), description="its level, against the clip's")
-    narrow_share: float = Field(0.0, ge=0, le=1, description="crops without what lies above a random band")
 
 
 def levels(clips: Clips) -> Tensor:

@@ -1,0 +1,166 @@
+"""Stacking: a second model that reads the first models' out-of-fold rows.
+
+Every stacker starts from the blend of least log loss (a log-linear pool of the tables, fitted on the rows it learns
+from) and learns what to change about it; how much is decided on an inner split, so that where there is nothing to
+learn it stays that blend. Its own predictions are nested: the stacker of fold k learns from the other folds' rows.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tonestack.ensemble.blends import row_normal
+from tonestack.ensemble.searches.log_loss import loss_and_slope
+from tonestack.tables.metrics import indicator
+from tonestack.tables.oof import FLOOR
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+DOUBT = np.float32(1e-4)  # beyond it a model's doubt carries no news, only spread
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stacker reads of N clips: logs (M, N, C), and further columns (N, E).
+
+    logs: log probabilities, or log odds where the classes are `independent` (several labels a clip).
+    """
+
+    logs: np.ndarray
+    extras: np.ndarray
+    independent: bool = False
+
+    @classmethod
+    def of(cls, tables: np.ndarray, statistics: np.ndarray | None = None, independent: bool = False) -> "Inputs":
+        """From tables (M, N, C); further columns: entropies, top-two margins, agreement, statistics (N, S) if given."""
+        if independent:
+            p = np.clip(tables, DOUBT, 1 - DOUBT)
+            logs = np.log(p) - np.log1p(-p)
+            entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p)).sum(axis=2)  # (M, N), nats
+        else:
+            p = np.maximum(row_normal(tables), np.float32(FLOOR))
+            logs = np.log(np.maximum(p, DOUBT))
+            entropy = -(p * np.log(p)).sum(axis=2)
+        two = np.partition(p, -2, axis=2)[:, :, -2:] if p.shape[2] > 1 else np.concatenate([1 - p, p], axis=2)
+        margin = two[:, :, 1] - two[:, :, 0]
+        best = p.argmax(axis=2)
+        agree = (best[:, None] == best[None]).mean(axis=(0, 1))[:, None]  # (N, 1), share of pairs of models
+        columns = [entropy.T, margin.T, agree] + ([statistics] if statistics is not None else [])
+        return cls(logs, np.concatenate(columns, axis=1, dtype=np.float32), independent)
+
+    def where(self, keep: np.ndarray) -> "Inputs":
+        """Some of the clips."""
+        return Inputs(self.logs[:, keep], self.extras[keep], self.independent)
+
+    @property
+    def columns(self) -> np.ndarray:
+        """One row a clip: mean logs, every model's difference from them, the extras; (N, C + M*C + E)."""
+        mean = self.logs.mean(axis=0)
+        apart = (self.logs - mean).transpose(1, 0, 2).reshape(len(mean), -1) if len(self.logs) > 1 else mean[:, :0]
+        return np.concatenate([mean, apart, self.extras], axis=1, dtype=np.float32)
+
+    def columns_of(self, label: int) -> np.ndarray:
+        """What bears on one class: mean logs of all, every model's difference for this one, the extras; (N, C+M+E)."""
+        mean = self.logs.mean(axis=0)
+        apart = (self.logs[:, :, label] - mean[:, label]).T
+        return np.concatenate([mean, apart, self.extras], axis=1, dtype=np.float32)
+
+
+class Fitted(Protocol):
+    """A fitted stacker: inputs of R clips -> probabilities (R, C)."""
+
+    def __call__(self, inputs: Inputs) -> np.ndarray: ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `restore` makes it from again."""
+
+
+@dataclass(frozen=True)
+class StackRows:
+    """What a stacker learns from: inputs of R clips, targets, weights (R,), folds (R,).
+
+    targets: class indices (R,), or 0/1 (R, C) where the classes are independent.
+    """
+
+    inputs: Inputs
+    targets: np.ndarray
+    weights: np.ndarray
+    fold: np.ndarray
+    classes: int
+
+    def where(self, keep: np.ndarray) -> "StackRows":
+        """Some of the rows."""
+        return StackRows(self.inputs.where(keep), self.targets[keep], self.weights[keep], self.fold[keep], self.classes)
+
+    @property
+    def sure(self) -> np.ndarray:
+        """Mask of the rows whose labels are trusted most."""
+        return np.asarray(self.weights >= self.weights.max())
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Which class is true of which clip (R, C)."""
+        return indicator(self.targets, self.classes)
+
+    def losses(self, q: np.ndarray) -> np.ndarray:
+        """Log loss of each clip (R,) for probabilities q (R, C); independent classes add up."""
+        if self.inputs.independent:
+            q = np.clip(q, 1e-7, 1 - 1e-7)
+            return -np.where(self.truth, np.log(q), np.log1p(-q)).sum(axis=1)
+        return -np.log(np.maximum(q[np.arange(len(q)), self.targets], 1e-15))
+
+
+def pool(rows: StackRows) -> np.ndarray:
+    """Weights (M,) of the log-linear pool of least log loss on the trusted rows; their sum is its sharpness."""
+    sure = rows.where(rows.sure)
+    truth, logs = sure.truth, np.ascontiguousarray(sure.inputs.logs)
+    count = len(logs)
+    start = np.full(count, 1 / count)
+
+    def of_odds(v: np.ndarray) -> tuple[float, np.ndarray]:
+        q = expit(np.tensordot(v.astype(np.float32), logs, axes=1))
+        slope = np.tensordot(logs, q - truth, axes=([1, 2], [0, 1])) / len(truth)
+        return float(sure.losses(q).mean(dtype=np.float64)), slope.astype(np.float64)
+
+    found = minimize(
+        of_odds if rows.inputs.independent else lambda v: loss_and_slope(v, logs, truth, 0.0, True),
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, 10)] * count,
+    )
+    return np.asarray(found.x if found.x.any() else start, dtype=np.float32)
+
+
+def pooled(weights: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """Logits (N, C) of the pool; rows normalised where one class excludes the others."""
+    total = np.tensordot(weights, inputs.logs, axes=1)
+    if inputs.independent:
+        return total
+    return (
+        total
+        - np.log(np.exp(total - total.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))
+        - total.max(axis=1, keepdims=True)
+    )
+
+
+def probabilities(logits: np.ndarray, independent: bool) -> np.ndarray:
+    """Softmax of rows, or the sigmoid of every logit where the classes are independent; float32."""
+    if independent:
+        return expit(logits).astype(np.float32)
+    return row_normal(np.exp(logits - logits.max(axis=1, keepdims=True))).astype(np.float32)
+
+
+def inner_split(rows: StackRows, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Masks (learn, stop) inside the training rows: one fold where there are several, else a random fifth.
+
+    Only trusted rows decide when to stop.
+    """
+    folds = np.unique(rows.fold)
+    if len(folds) > 1:
+        held = rows.fold == folds[seed % len(folds)]
+    else:
+        held = np.random.default_rng(seed).random(len(rows.fold)) < 0.2
+    stop = held & rows.sure
+    return ~held, stop if stop.any() else held

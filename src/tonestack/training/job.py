@@ -1,0 +1,99 @@
+"""One experiment x one fold as plain data: what a process needs to make it, and whether it has been made."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tonestack.base.files import fingerprint, read_json
+from tonestack.base.workers import cores
+from tonestack.config.call import Call, Experiment
+from tonestack.labels.training_labels import Labels
+from tonestack.settings.data_config import AudioParams
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """Everything one process needs to make one fold; plain data, so that it can travel.
+
+    held_out, test: ids of the rows to predict: clips, or what the task's rows are. truth, scored: r0 targets (H, C) of
+    the held-out rows and which of them count (the verified ones). outputs: columns of the table where they are not the
+    classes that the network learns. options: the data config's section of the task's name;
+    its `settings()` are what predictions depend on.
+    groups: clip to group, for an inner split. columns: what the model reads of the clip table, each clip to value.
+    inputs: fingerprints that make a finished fold stale.
+    test: the test clips that it predicts; taught: how many others it has learnt a pseudo-label of, which it does not.
+    initial: weights from which a network starts. train_score: also score the model on what it has trained on.
+    """
+
+    experiment: Experiment
+    fold: int
+    task: str
+    metric: str
+    classes: tuple[str, ...]
+    cache: Path
+    folder: Path
+    audio: AudioParams
+    labels: Labels
+    held_out: list[str]
+    truth: np.ndarray
+    scored: np.ndarray
+    test: list[str]
+    taught: int = 0
+    outputs: tuple[str, ...] = ()
+    more_metrics: tuple[str, ...] = ()
+    options: Any = None
+    groups: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    device: str = "auto"
+    threads: int = 1
+    initial: Path | None = None
+    train_score: bool = False
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The columns of its table, which its json names."""
+        return self.outputs or self.classes
+
+    @property
+    def name(self) -> str:
+        """What a line of the terminal calls this job."""
+        return f"{self.experiment.name} fold {self.fold}"
+
+    @property
+    def history_path(self) -> Path:
+        """JSON lines, one an epoch; also what the progress bar reads."""
+        return self.folder / f"fold{self.fold}.jsonl"
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a full run."""
+        return self.experiment.config.training.plan(len(self.labels.clip_ids))[0]
+
+    def finished(self) -> dict[str, Any] | None:
+        """The receipt, if the fold has been made from these very inputs; None if it has to be made."""
+        receipt = read_receipt(self.folder, self.fold)
+        return receipt if receipt and receipt.get("inputs") == self.inputs else None
+
+
+def read_receipt(folder: Path, fold: int) -> dict[str, Any] | None:
+    """The json of a finished fold whose three files are there."""
+    path = folder / f"fold{fold}.json"
+    whole = all(path.with_suffix(suffix).is_file() for suffix in (".json", ".parquet", ".safetensors"))
+    return dict(read_json(path)) if whole else None
+
+
+def config_fingerprint(experiment: Experiment) -> str:
+    """What an experiment's name stands for."""
+    return fingerprint([experiment.config.model_dump(mode="json"), experiment.seed])
+
+
+def threads_and_jobs(call: Call) -> tuple[int, int]:
+    """Threads a job and jobs at once: five folds side by side, the cores shared among them.
+
+    The threads depend on the machine alone, never on how much is left to do, so that a rerun on it is bit-identical.
+    """
+    threads = max(1, cores() // 5)
+    return threads, call.words.jobs or max(1, cores() // threads)
