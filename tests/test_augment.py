@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tonestack.settings.model_config import AugmentParams
 from tonestack.training import augment as parts
 
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor
@@ -13,6 +14,7 @@ STD = torch.full((1, 1, 16, 1), 2.0)
 ON = {
     "gain_db": {"gain_db": 6},
     "tilt_db": {"tilt_db": 6},
+    "equaliser_db": {"equaliser_db": 6},
     "shift_bands": {"shift_bands": 0.25},
     "time_masks": {"time_masks": 2, "time_mask": 0.5},
     "band_masks": {"band_masks": 2, "band_mask": 0.5},
@@ -57,7 +59,7 @@ def test_waveforms_are_changed_too(name: str) -> None:
     assert (y.shape, bool(y.isfinite().all()), torch.equal(x, y)) == (x.shape, True, False)
 
 
-@pytest.mark.parametrize("name", ["shift_bands", "band_masks", "erase"])
+@pytest.mark.parametrize("name", ["shift_bands", "band_masks", "erase", "equaliser_db"])
 def test_parts_for_bands_leave_waveforms_alone(name: str) -> None:
     x = crops(bands=1)
     assert torch.equal(run(x, std=torch.ones(1, 1, 1, 1), **ON[name]), x)
@@ -190,3 +192,41 @@ def test_a_crop_that_is_not_mixed_stays_as_it_is() -> None:
     x, targets, weights = crops(), torch.eye(8), torch.arange(8.0)
     made = parts.mixup(x, targets, weights, draws(mixup=0.4, mixup_share=0.0))
     assert all(torch.equal(a, b) for a, b in zip(made, (x, targets, weights), strict=True))
+
+
+# --------------------------------------------------------------------------------------------------- mixing of powers
+
+
+def test_mixed_powers_are_the_log_of_the_weighted_mean_of_powers() -> None:
+    one, two, share = torch.tensor([10.0, 0.0, -100.0]), torch.tensor([10.0, -100.0, 20.0]), torch.tensor(0.75)
+    powers = 0.75 * 10 ** (one / 10) + 0.25 * 10 ** (two / 10)
+    assert parts.mix_powers(one, two, share).tolist() == pytest.approx((10 * powers.log10()).tolist(), abs=1e-4)
+
+
+def test_mixing_the_powers_is_mixing_the_sounds_on_average() -> None:
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(2, 200, 4096)) * np.array([[[1.0]], [[0.2]]])
+    mixed = np.sqrt(0.5) * one + np.sqrt(0.5) * two
+    db = [torch.tensor(10 * np.log10((wave**2).mean())) for wave in (one, two, mixed)]
+    assert float(parts.mix_powers(db[0], db[1], torch.tensor(0.5))) == pytest.approx(float(db[2]), abs=0.1)
+
+
+def test_a_union_keeps_the_labels_of_both_crops_in_full() -> None:
+    targets, weights = torch.eye(8), torch.ones(8)
+    given = draws(8, mixup=1.0)
+    _, mixed, _ = parts.mixup(crops(), targets, weights, given, union=True)
+    assert set(mixed.sum(dim=1).tolist()) <= {1.0, 2.0}
+    assert ((mixed == 0) | (mixed == 1)).all()
+    assert (mixed.diagonal() == 1).all()
+    _, blended, _ = parts.mixup(crops(), targets, weights, draws(8, mixup=1.0))
+    assert torch.allclose(blended.sum(dim=1), torch.ones(8))
+
+
+def test_the_equalisers_curve_is_smooth_and_as_strong_as_asked_for() -> None:
+    x = torch.zeros(512, 1, 61, 3)
+    given = parts.Draws(parts.draw(AugmentParams(equaliser_db=6), 1, 512, generator())[0])
+    curve = parts.equalise(x, 6.0, torch.full((1, 1, 61, 1), 2.0), given) * 2
+    assert torch.equal(curve[..., 0], curve[..., 2])  # the same for all frames
+    assert float(curve[:, 0, [0, -1], 0].std()) == pytest.approx(6, rel=0.1)
+    bends = curve[:, 0, :, 0].diff(dim=1).diff(dim=1).abs() > 1e-4
+    assert int(bends.sum(dim=1).max()) <= 2 * (parts.KNOTS - 2)  # straight between the knots

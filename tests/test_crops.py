@@ -148,3 +148,15 @@ def test_even_starts_worked_by_hand() -> None:
     assert starts.tolist() == [0, 0, 0, 3, 6]  # 6 frames of room at a hop of at most 5: three crops
     rows, starts = even_starts(np.array([100]), 10, 0.5, 4)
     assert starts.tolist() == [0, 30, 60, 90]  # the most allowed, still from end to end
+
+
+def test_a_clip_that_one_crop_covers_is_rolled() -> None:
+    rows, starts = even_starts(np.array([9, 10, 16]), 10, 0.5, 6, rolls=3)
+    assert rows.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert starts.tolist() == [0, 3, 6, 0, 3, 6, 0, 3, 6]
+    chance = torch.linspace(0, 0.999, 50)
+    frames, span = torch.full((50,), 8), torch.full((50,), 10)
+    assert set(random_starts(frames, span, chance, roll=True).tolist()) == set(range(8))
+    assert set(random_starts(frames, span, chance).tolist()) == {0}
+    longer = random_starts(torch.full((50,), 12), span, chance, roll=True)
+    assert set(longer.tolist()) == {0, 1, 2}  # a longer clip is cut, never wrapped

@@ -11,6 +11,7 @@ from pathlib import Path
 import make_folds
 import train
 from tonestack.base.errors import UserError
+from tonestack.base.files import read_json, write_json
 from tonestack.config import layers
 from tonestack.config.call import Call
 from tonestack.labels import folds
@@ -336,3 +337,18 @@ def test_a_training_process_has_freed_memory_again_without_fresh_pages() -> None
         for word in ("keep", "give back")
     }
     assert faults["keep"] < 500 < faults["give back"]
+
+
+def test_a_fold_from_before_a_setting_existed_keeps_its_meaning(tiny_run: TinyRun, trained: list[str]) -> None:
+    train.run(tiny_run("fold=0"))
+    path = tiny_run().oof / "vgg_small@r0/fold0.json"
+    receipt = read_json(path)
+    del (
+        receipt["config"]["inference"]["rolls"],
+        receipt["config"]["network"]["first_convs"],
+    )  # as an older version wrote
+    write_json(path, receipt | {"config_fingerprint": "of then"})
+    train.run(tiny_run("fold=0"))
+    assert len(trained) == 1
+    with pytest.raises(UserError, match=r"other settings \(inference.rolls: 1 there, 5 now\)"):
+        train.run(tiny_run("fold=0", "inference.rolls=5"))

@@ -219,6 +219,26 @@ def test_a_crop_is_normalised_by_its_own_values(how: Any, expected: list[list[fl
     assert normalise(torch.ones(1, 1, 2, 3)).isfinite().all()  # a constant crop
 
 
+def test_level_is_relative_to_the_loudest_frame_and_can_be_undone() -> None:
+    x = torch.tensor([[[[-20.0, -90.0, -300.0], [-20.0, -50.0, -300.0]]]])  # two bands, three frames, dB
+    normalise = Normalise(torch.zeros(2), torch.ones(2), "level")
+    made = normalise(x)
+    assert torch.allclose(made, normalise(x + 30), atol=1e-4)  # loudness says nothing
+    levels = normalise.decibels(made)[0, 0]
+    assert levels[:, 0].tolist() == pytest.approx([-3.01, -3.01], abs=0.01)  # both bands make up the loudest frame
+    assert levels[0, 2] == pytest.approx(-70, abs=0.01)  # silence is the floor
+    assert torch.allclose(normalise.again(levels), made[0, 0], atol=1e-5)
+    assert normalise(torch.full((1, 1, 2, 3), -100.0)).isfinite().all()
+
+
+@pytest.mark.parametrize("how", ["dataset", "none"])
+def test_other_normalisations_of_decibels_can_be_undone(how: Any) -> None:
+    x = torch.randn(2, 1, 3, 4)
+    normalise = Normalise(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 0.5]), how)
+    assert torch.allclose(normalise.decibels(normalise(x)), x, atol=1e-5)
+    assert torch.allclose(normalise.again(x), normalise(x))
+
+
 # --------------------------------------------------------------------------------------------------------- timm
 
 

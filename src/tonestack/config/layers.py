@@ -156,6 +156,18 @@ def _with_defaults(config: ModelConfig, layers: list[Layer]) -> dict[str, Any]:
     return filled
 
 
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A saved model config in today's form: keys that did not exist when it was saved hold their defaults.
+
+    A config that today's schemas refuse is returned as it is.
+    """
+    try:
+        parsed = ModelConfig.parse(config, "saved config")
+        return parsed.model_copy(update=_with_defaults(parsed, [("saved config", config)])).model_dump(mode="json")
+    except UserError:
+        return config
+
+
 def split_overrides(words: Words) -> tuple[dict[str, Any], dict[str, Any]]:
     """Part the dotted overrides into those of the data config and those of the model configs."""
     of_data, of_model = DataConfig.model_fields, ModelConfig.model_fields

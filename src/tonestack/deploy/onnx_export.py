@@ -30,6 +30,7 @@ class Crops(nn.Module):
     def __init__(self, length: int, settings: ModelConfig, fill: Tensor) -> None:
         super().__init__()
         self.length, self.most, self.tile = length, settings.inference.crops, settings.crop.short == "tile"
+        self.rolls = settings.inference.rolls if self.tile else 1
         hop = Fraction(max(1.0, length * (1.0 - settings.inference.overlap))).limit_denominator(1000)
         self.hop = hop.numerator, hop.denominator
         self.register_buffer("fill", fill)
@@ -38,10 +39,11 @@ class Crops(nn.Module):
         """Cut clips."""
         total, (over, under) = frames.shape[1], self.hop
         beyond = torch.sym_max(total - self.length, 0)
-        count = torch.sym_min((beyond * under + over - 1) // over + 1, self.most)
+        covered = 1 - torch.sym_min(beyond, 1)  # 1 where one crop covers the clip, else 0
+        count = torch.sym_min((beyond * under + over - 1) // over + 1, self.most) + covered * (self.rolls - 1)
         order = torch.arange(count, device=frames.device)
         spread: Any = order.double() * beyond / torch.sym_max(count - 1, 1)
-        starts = torch.round(spread).long()
+        starts = torch.round(spread).long() + covered * (order * total // self.rolls)
         position = starts[:, None] + torch.arange(self.length, device=frames.device)  # (count, length)
         end = torch.full((), total, device=frames.device)
         inside = position - torch.div(position, end, rounding_mode="floor") * end

@@ -1,5 +1,6 @@
 """What the networks share: the embed / classify contract, pooling heads and activations."""
 
+import math
 from typing import Literal
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 
 PoolingName = Literal["avg", "max", "avgmax", "attention"]
 ActivationName = Literal["relu", "leaky_relu", "silu", "selu", "gelu"]
-NormaliseName = Literal["dataset", "training", "minmax", "band", "frame", "none"]
+NormaliseName = Literal["dataset", "training", "level", "minmax", "band", "frame", "none"]
+LEVEL_DB, RANGE_DB = 35.0, 70.0  # of `level`: the value that becomes 0, and how far below the loudest silence begins
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -99,7 +101,8 @@ class Normalise(nn.Module):
     """Bring crops to a common level; `how` says by what.
 
     `dataset`: minus the train clips' mean, divided by their standard deviation, a band (both are saved with the
-    weights); `training`: likewise, of the clips that this network learns from. By the crop's own values: `minmax` to
+    weights); `training`: likewise, of the clips that this network learns from. By the crop's own values: `level`
+    relative to the power of its loudest frame, of what lies 70 dB below it or more nothing is left; `minmax` to
     0..1; `band`, `frame`: mean 0 and deviation 1 in every band or every frame. `none`: as it is.
     """
 
@@ -118,12 +121,35 @@ class Normalise(nn.Module):
             return (x - self.mean) / self.std
         if self.how == "none":
             return x
+        if self.how == "level":
+            return (levelled(x) + LEVEL_DB) / (RANGE_DB / 4)
         if self.how == "minmax":
             low, high = torch.aminmax(x.flatten(1), dim=1)
             return (x - low.view(-1, 1, 1, 1)) / (high - low).clamp_min(1e-5).view(-1, 1, 1, 1)
         dim = 3 if self.how == "band" else 2
         std, mean = torch.std_mean(x, dim=dim, keepdim=True, correction=0)
         return (x - mean) / std.clamp_min(1e-5)
+
+    def decibels(self, x: Tensor) -> Tensor:
+        """Undo the normalisation of a dB spectrogram, for what has to be done to powers (`INVERTIBLE` ones alone)."""
+        if self.how == "level":
+            return x * (RANGE_DB / 4) - LEVEL_DB
+        return x if self.how == "none" else x * self.std + self.mean
+
+    def again(self, x: Tensor) -> Tensor:
+        """Normalise what `decibels` gave, without looking for the level again."""
+        return (x + LEVEL_DB) / (RANGE_DB / 4) if self.how == "level" else self.forward(x)
+
+
+INVERTIBLE = ("dataset", "training", "level", "none")
+
+
+def levelled(x: Tensor) -> Tensor:
+    """Spectrograms in dB (B, 1, F, T) relative to the loudest frame's power, with a floor of -70 dB added to them."""
+    nepers = x * (math.log(10) / 10)
+    level = nepers.logsumexp(dim=2, keepdim=True).amax(dim=3, keepdim=True)
+    floor = torch.full((), -RANGE_DB * math.log(10) / 10, device=x.device)
+    return torch.logaddexp(nepers - level, floor) * (10 / math.log(10))
 
 
 class Tagger(nn.Module):

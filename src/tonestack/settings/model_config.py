@@ -18,16 +18,21 @@ class CropParams(Section):
 
     seconds: float = Field(2.56, gt=0)
     short: Literal["tile", "pad"] = "tile"
-    normalise: Literal["dataset", "training", "minmax", "band", "frame", "none"] = Field(
+    normalise: Literal["dataset", "training", "level", "minmax", "band", "frame", "none"] = Field(
         "dataset",
-        description="by the mean and deviation a band of all train clips, of a fold's training part, or of the crop",
+        description="by the mean and deviation per band of all train clips or of a fold's training part; level: "
+        "relative to the crop's loudest frame; minmax, band, frame: by the crop's own values",
     )
 
 
 class AugmentParams(Section):
     """Batched augmentation of crops; a zero switches a part off. See `augment.py`."""
 
-    mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha)")
+    mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha), the shares of two mixed crops; 1: even")
+    mix: Literal["values", "power"] = Field(
+        "values", description="mix the values (dB) of two spectrograms, or their powers, which is mixing the sounds"
+    )
+    mix_labels: Literal["blend", "union"] = Field("blend", description="by the shares of both crops, or both in full")
     mixup_share: float = Field(1.0, ge=0, le=1, description="share of batches that are mixed")
     stretch: float = Field(0.0, ge=0, lt=1, description="random resized crop: length factor in 1 ± stretch")
     shift_bands: float = Field(0.0, ge=0, lt=0.5, description="largest shift along frequency, share of the bands")
@@ -37,6 +42,8 @@ class AugmentParams(Section):
     band_mask: float = Field(0.2, ge=0, le=1, description="largest mask, share of the bands")
     erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing of a rectangle")
     gain_db: float = Field(0.0, ge=0, description="largest random gain either way, dB")
+    roll: bool = Field(False, description="a clip that its crop covers starts anywhere, its end followed by its start")
+    equaliser_db: float = Field(0.0, ge=0, description="deviation of a random smooth curve over the bands, dB")
     tilt_db: float = Field(0.0, ge=0, description="largest random spectral tilt at the band edges, dB")
     noise: float = Field(0.0, ge=0, description="standard deviation of added noise, normalised units")
 
@@ -85,6 +92,7 @@ class InferenceParams(Section):
     crops: int = Field(6, ge=1, description="most crops a clip and length")
     overlap: float = Field(0.5, ge=0, lt=1)
     lengths: tuple[float, ...] = Field((1.0,), min_length=1, description="factors of the crop length")
+    rolls: int = Field(1, ge=1, description="crops of a clip that one crop covers: each starts further on and wraps")
     mean: Literal["arithmetic", "geometric"] = "geometric"
     batch_size: int = Field(64, ge=1)
 

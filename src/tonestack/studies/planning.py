@@ -9,7 +9,6 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.cleaning import choose, pseudo_rounds
-from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.leaderboard import aligned
 from tonestack.features import store
@@ -19,7 +18,7 @@ from tonestack.studies import timing
 from tonestack.studies.timing import Counts
 from tonestack.tables import oof
 from tonestack.training import queue
-from tonestack.training.job import FoldJob, config_fingerprint, read_receipt, threads_and_jobs
+from tonestack.training.job import FoldJob, changed_settings, read_receipt, threads_and_jobs
 
 import numpy as np
 import pandas as pd
@@ -114,8 +113,7 @@ def why_not(job: FoldJob) -> str:
     if receipt is None:
         begun = job.folder / f"fold{job.fold}.state.safetensors"
         return "goes on from its last epoch" if begun.is_file() else "not trained yet"
-    if receipt.get("config_fingerprint") not in (None, config_fingerprint(job.experiment)):
-        changed = layers.differences(receipt.get("config", {}), job.experiment.config.model_dump(mode="json"))
+    if changed := changed_settings(receipt, job.experiment):
         return f"would be refused: {'; '.join(changed[:2])}; give variant=WORD"
     before = receipt.get("inputs", {})
     changed = sorted(name for name in {*before, *job.inputs} if before.get(name) != job.inputs.get(name))

@@ -5,14 +5,19 @@ copied to the device at once: so a run is the same on any device and after a res
 Only noise itself is drawn on the device. Each function takes the crops and returns new ones of the same shape.
 """
 
+import math
+from collections.abc import Callable
+
 from tonestack.settings.model_config import AugmentParams
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 OF_CROPS = 3  # rows of the table that are not augmentation's: mixup's ratio, playing speed, first frame
-OF_PARTS = 10  # rows for the parts below, used or not; masks come on top
+OF_PARTS = 10  # rows for the parts below, used or not; masks and the equaliser's knots come on top
+KNOTS = 6  # of the equaliser's curve, spread evenly over the bands
 
 
 def draw(params: AugmentParams, steps: int, batch: int, generator: Generator) -> Tensor:
@@ -21,7 +26,7 @@ def draw(params: AugmentParams, steps: int, batch: int, generator: Generator) ->
     A ratio comes from Beta(alpha, alpha), taken as at least a half so that a crop keeps its own place in the batch;
     it is 1 in batches that are not mixed.
     """
-    count = OF_CROPS + OF_PARTS + 2 * (params.time_masks + params.band_masks)
+    count = OF_CROPS + OF_PARTS + 2 * (params.time_masks + params.band_masks) + (KNOTS if params.equaliser_db else 0)
     table = torch.rand(steps, count, batch, generator=generator)
     mixed = torch.rand(steps, 1, generator=generator) < params.mixup_share
     # torch's samplers of gammas take no generator, so the ratios come from NumPy's, seeded by ours
@@ -68,6 +73,8 @@ def augment(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tens
     waveform = x.shape[2] == 1
     if params.gain_db or params.tilt_db:
         x = scale_wave(x, params.gain_db, draws) if waveform else gain(x, params, std, draws)
+    if params.equaliser_db and not waveform:
+        x = equalise(x, params.equaliser_db, std, draws)
     if params.shift_bands and not waveform:
         x = shift_bands(x, params.shift_bands, draws)
     for _ in range(params.time_masks):
@@ -85,6 +92,14 @@ def gain(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tensor:
     """Add one random gain a crop and one random tilt along frequency, both in dB."""
     ramp = torch.linspace(-1, 1, x.shape[2], device=x.device).view(1, 1, -1, 1)
     return x + (draws.between(params.gain_db) + ramp * draws.between(params.tilt_db)) / std
+
+
+def equalise(x: Tensor, deviation_db: float, std: Tensor, draws: Draws) -> Tensor:
+    """Add one random smooth curve over the bands per crop: straight lines between normally distributed knots."""
+    even = torch.stack([draws.next() for _ in range(KNOTS)], dim=1)  # (B, KNOTS), even in [0, 1)
+    knots = deviation_db * torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4))
+    curve = F.interpolate(knots[:, None], x.shape[2], mode="linear", align_corners=True)  # (B, 1, F)
+    return x + curve[..., None] / std
 
 
 def scale_wave(x: Tensor, gain_db: float, draws: Draws) -> Tensor:
@@ -116,13 +131,35 @@ def erase(x: Tensor, probability: float, draws: Draws) -> Tensor:
     return torch.where(chosen & bands & times, torch.randn_like(x), x)
 
 
-def mixup(x: Tensor, targets: Tensor, weights: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
-    """Mixup (Zhang et al. 2018): blend each crop, its target and its weight with another's.
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-    x: (B, 1, F, T), targets: (B, C), weights: (B,).
+
+def mix_values(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """The weighted mean of two batches of crops."""
+    return share * x + (1 - share) * other
+
+
+def mix_powers(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """The log of the weighted mean of two batches' powers, all in dB: what mixing the sounds gives on average.
+
+    Between-class learning (Tokozume et al. 2018) mixes waveforms; the cross term of their powers is zero on average.
+    """
+    scale = math.log(10) / 10
+    share = share.clamp(1e-6, 1 - 1e-6)
+    return torch.logaddexp(x * scale + share.log(), other * scale + (1 - share).log()) / scale
+
+
+def mixup(
+    x: Tensor, targets: Tensor, weights: Tensor, draws: Draws, mix: Mix = mix_values, union: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018): mix each crop, its target and its weight with another's.
+
+    x: (B, 1, F, T), targets: (B, C), weights: (B,). union: a mixed crop has the labels of both crops in full.
     """
     ratio, other = draws.ratio, draws.next().argsort(stable=True)
-    share = ratio.view(-1, 1, 1, 1)
-    mixed = share * x + (1 - share) * x[other]
-    targets = ratio[:, None] * targets + (1 - ratio[:, None]) * targets[other]
+    mixed = mix(x, x[other], ratio.view(-1, 1, 1, 1))
+    if union:
+        targets = torch.maximum(targets, targets[other])
+    else:
+        targets = ratio[:, None] * targets + (1 - ratio[:, None]) * targets[other]
     return mixed, targets, ratio * weights + (1 - ratio) * weights[other]

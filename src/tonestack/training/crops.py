@@ -161,24 +161,32 @@ def _mapped(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
 
 
-def random_starts(frames: Tensor, span: Tensor, chance: Tensor) -> Tensor:
-    """First frames spread evenly over all places where a crop of `span` frames fits; 0 in short clips.
+def random_starts(frames: Tensor, span: Tensor, chance: Tensor, roll: bool = False) -> Tensor:
+    """First frames spread evenly over all places where a crop of `span` frames fits; 0 in shorter clips.
 
-    frames, span: lengths; chance: numbers even in [0, 1); all of one shape.
+    frames, span: lengths; chance: numbers even in [0, 1); all of one shape. roll: a clip that its crop covers starts
+    anywhere, since its end is followed by its start.
     """
     room = (frames - span).clamp_min(0)
+    if roll:
+        room = torch.where(room == 0, (frames - 1).clamp_min(0), room)
     return torch.minimum((chance * (room + 1)).long(), room)  # of long waves the product is rounded
 
 
-def even_starts(frames: np.ndarray, length: int, overlap: float, most: int) -> tuple[np.ndarray, np.ndarray]:
+def even_starts(
+    frames: np.ndarray, length: int, overlap: float, most: int, rolls: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Test-time crops spread evenly over every clip: (row, first frame) of each, clips in order.
 
-    frames: (N,). A clip gets as many crops as cover it at `overlap`, `most` at the most.
+    frames: (N,). A clip gets as many crops as cover it at `overlap`, `most` at the most; one that a single crop
+    covers gets `rolls`, each of which starts further on.
     """
     hop = max(1.0, length * (1.0 - overlap))
     counts = np.clip(np.ceil((frames - length) / hop).astype(int) + 1, 1, most)
+    covered = frames <= length
+    counts = np.where(covered, rolls, counts)
     rows = np.repeat(np.arange(len(frames)), counts)
     order = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     room = np.maximum(frames - length, 0)[rows]
     starts = np.round(order * room / np.maximum(counts[rows] - 1, 1)).astype(np.int64)
-    return rows, starts
+    return rows, np.where(covered[rows], order * frames[rows] // rolls, starts)

@@ -42,7 +42,9 @@ def _mean_over_crops(
 ) -> Tensor:
     """Mean over one length's crops of log-probabilities (`geometric`) or the log of the mean (`arithmetic`)."""
     params = config.inference
-    row, start = even_starts(frames, length, params.overlap, params.crops)
+    row, start = even_starts(
+        frames, length, params.overlap, params.crops, params.rolls if config.crop.short == "tile" else 1
+    )
     clip, first = torch.from_numpy(usable[row]).to(clips.home), torch.from_numpy(start).to(clips.home)
     rate = torch.ones(params.batch_size, device=clips.home)
     batches = [slice(i, i + params.batch_size) for i in range(0, len(row), params.batch_size)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from tonestack.base.files import fingerprint, read_json
 from tonestack.base.workers import cores
+from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
 from tonestack.labels.training_labels import Labels
 from tonestack.settings.data_config import AudioParams
@@ -88,6 +89,17 @@ def read_receipt(folder: Path, fold: int) -> dict[str, Any] | None:
 def config_fingerprint(experiment: Experiment) -> str:
     """What an experiment's name stands for."""
     return fingerprint([experiment.config.model_dump(mode="json"), experiment.seed])
+
+
+def changed_settings(receipt: dict[str, Any], experiment: Experiment) -> list[str]:
+    """The settings in which a finished fold's config differs from the experiment's, with both values; none: the same.
+
+    A setting that did not exist when the fold was made has its default there.
+    """
+    if receipt.get("config_fingerprint") in (None, config_fingerprint(experiment)):
+        return []
+    now = experiment.config.model_dump(mode="json")
+    return layers.differences(layers.completed(receipt.get("config", {})), now)
 
 
 def threads_and_jobs(call: Call) -> tuple[int, int]:

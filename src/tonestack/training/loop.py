@@ -82,7 +82,7 @@ def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelC
     """
     rate = 1 + (draws[:, 1] * 2 - 1) * config.augment.stretch
     span = (crop_length(data, config) * rate).ceil().long()
-    starts = random_starts(data.frames[order], span, draws[:, 2])
+    starts = random_starts(data.frames[order], span, draws[:, 2], config.augment.roll and config.crop.short == "tile")
     return data.rows[order], starts, rate
 
 

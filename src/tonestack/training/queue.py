@@ -14,13 +14,12 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_json
 from tonestack.config.call import Call, Experiment
-from tonestack.config.layers import differences
 from tonestack.features.store import Store
 from tonestack.labels import revisions, training_labels
 from tonestack.settings.words import parse_folds
 from tonestack.tables.competition import Competition
 from tonestack.tasks import Task
-from tonestack.training.job import FoldJob, config_fingerprint, threads_and_jobs
+from tonestack.training.job import FoldJob, changed_settings, threads_and_jobs
 
 import pandas as pd
 from tqdm import tqdm
@@ -117,11 +116,10 @@ def pending(call: Call, experiments: list[Experiment]) -> list[FoldJob]:
 
 def refuse_changed_meaning(folder: Path, experiment: Experiment) -> None:
     """Refuse to train under a name whose finished folds were made with other settings."""
-    now = experiment.config.model_dump(mode="json")
     for path in sorted(folder.glob("fold*.json")):
         receipt = read_json(path)
-        if receipt.get("config_fingerprint") not in (None, config_fingerprint(experiment)):
-            changed = differences(receipt.get("config", {}), now)
+        changed = changed_settings(receipt, experiment)
+        if changed:
             raise UserError(
                 f"{folder} was trained with other settings ({'; '.join(changed[:3])}); give variant=WORD "
                 f"to keep both, or delete that folder"

@@ -13,7 +13,7 @@ from tonestack.base.workers import keep_freed_memory
 from tonestack.networks.layers import Network, Tagger
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss
 from tonestack.settings.model_config import ModelConfig, TrainingParams
-from tonestack.training.augment import Draws, augment, mixup
+from tonestack.training.augment import Draws, augment, mix_powers, mix_values, mixup
 
 import torch
 from torch import Tensor
@@ -124,6 +124,7 @@ class Step:
         self.model, self.loss_of, self.optimizers, self.config = model, loss_of, optimizers, config
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.pieces = Pieces()
+        self.mix = self._mix_powers if config.augment.mix == "power" else mix_values
         self.outputs: Any = torch.compile(outputs) if config.training.compile == "inductor" else outputs
 
     def __call__(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
@@ -149,8 +150,13 @@ class Step:
         params = self.config.augment
         x = augment(self.model.normalise(batch), params, self.model.normalise.std, draws)
         if params.mixup:
-            x, targets, weights = mixup(x, targets, weights, draws)
+            x, targets, weights = mixup(x, targets, weights, draws, self.mix, params.mix_labels == "union")
         return x, targets, weights
+
+    def _mix_powers(self, x: Tensor, other: Tensor, share: Tensor) -> Tensor:
+        """Mix the powers of normalised crops (spectrograms in dB)."""
+        normalise = self.model.normalise
+        return normalise.again(mix_powers(normalise.decibels(x), normalise.decibels(other), share))
 
     def _learn(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Forward and backward, in parts where memory runs out; returns the loss."""

@@ -18,7 +18,8 @@ class Params(Section):
     """Settings of the VGG family."""
 
     channels: tuple[PositiveInt, ...] = Field((64, 128, 256, 512), min_length=1)
-    convs: int = Field(2, ge=1, le=4, description="convolutions a block")
+    convs: int = Field(2, ge=1, le=4, description="convolutions per block")
+    first_convs: int | None = Field(None, ge=1, le=4, description="of the first block, which costs most; none: convs")
     activation: ActivationName = "leaky_relu"
     stem_stride: Literal[1, 2] = 1
     block_pool: Literal["avg", "max"] = "max"
@@ -28,9 +29,9 @@ class Params(Section):
     dropout: float = Field(0.3, ge=0, lt=1)
 
 
-def _block(n_in: int, n_out: int, params: Params, stride: int) -> list[nn.Module]:
+def _block(n_in: int, n_out: int, params: Params, convs: int, stride: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for index in range(params.convs):
+    for index in range(convs):
         step = stride if index == 0 else 1
         layers += [nn.Conv2d(n_in, n_out, 3, step, padding=1, bias=False), nn.BatchNorm2d(n_out)]
         layers += [activation(params.activation)]
@@ -44,7 +45,9 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
     body: list[nn.Module] = []
     n_in = 1
     for index, n_out in enumerate(params.channels):
-        body += _block(n_in, n_out, params, params.stem_stride if index == 0 else 1)
+        first = index == 0
+        convs = params.first_convs or params.convs if first else params.convs
+        body += _block(n_in, n_out, params, convs, params.stem_stride if first else 1)
         if index < len(params.channels) - 1:
             body.append(halve(2, ceil_mode=True))
         n_in = n_out
