@@ -9,7 +9,7 @@ from typing import Any
 from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config import layers
+from tonestack.config import band, layers
 from tonestack.config.layers import PROJECT
 from tonestack.labels.label_tables import LabelTables
 from tonestack.settings.data_config import DataConfig
@@ -150,6 +150,15 @@ class Call:
         competition: Competition = self._reader.read(params, self.root)
         return competition.checked()
 
+    @cached_property
+    def rate(self) -> int | None:
+        """The recordings' sample rate in Hz, for which frontends are laid out; None: they stay as configured."""
+        if isinstance(self.data.sample_rate, int):
+            return self.data.sample_rate
+        if self.data.sample_rate == "any" or not self.root.is_dir():
+            return None
+        return band.native_rate(self.competition())
+
     @property
     def scoring(self) -> Path | pd.DataFrame | None:
         """The test labels: the user's `scoring=`, or the competition's own: a csv in `root`, or what its names say."""
@@ -170,6 +179,8 @@ class Call:
     def experiment(self, model: str, revision: str = "r0") -> Experiment:
         """One model of this call on one label revision."""
         settings = layers.load_model(model, self.preset, self.words, {"name": self.task.loss})
+        if self.rate and "sample_rate" not in self.words.overrides.get("frontend", {}):
+            settings = settings.model_copy(update={"frontend": band.fitted(settings.frontend, self.rate)})
         loss = settings.loss["name"]
         if not self.task.one_label and getattr(parts.find("losses", loss), "ONE_LABEL", False):
             raise UserError(

@@ -201,6 +201,11 @@ class DataConfig(Section):
     preset: str = "fast"
     presets: str | None = Field(None, description="folder of presets of its own: configs/preset/<presets>/")
     groups: dict[str, dict[str, list[str]]] = {}
+    sample_rate: int | Literal["auto", "any"] = Field(
+        "auto",
+        description="of the recordings: frontends for higher rates are laid out for it; auto: as some of the files "
+        "say, any: frontends stay as configured",
+    )
     audio: AudioParams = AudioParams()
     folds: FoldParams = FoldParams()
     fold_mean: Literal["geometric", "arithmetic"] = "geometric"

@@ -9,7 +9,13 @@ from tonestack.base.section import Section
 
 from pydantic import Field
 
-DATA_KEYS = ("task", "metric", "fold_mean", "presets")  # of the data config's own, no section before them
+DATA_KEYS = (
+    "task",
+    "metric",
+    "fold_mean",
+    "presets",
+    "sample_rate",
+)  # of the data config's own, no section before them
 
 
 class Words(Section):

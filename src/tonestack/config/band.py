@@ -1,0 +1,58 @@
+"""Lay spectral frontends out for the band that the recordings have.
+
+A frontend for 32 kHz leaves its upper bands empty where recordings are at 16 or 8 kHz. Its window and hop keep their
+seconds, its bands end at half the recordings' rate.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tonestack.base import parts
+from tonestack.base.errors import UserError
+from tonestack.tables.competition import Competition
+
+import soundfile
+
+LOOKED_AT = 32  # training clips whose headers say the rate
+SAMPLES = ("n_fft", "hop_length", "win_length")  # settings that count samples
+BAND_STEP = 8
+
+
+def native_rate(competition: Competition) -> int | None:
+    """The highest sample rate among some training clips, evenly chosen; None where no file can be read."""
+    paths = competition.train["path"]
+    rates = [_rate(competition.root / path) for path in paths.iloc[:: max(1, len(paths) // LOOKED_AT)]]
+    return max((rate for rate in rates if rate), default=None)
+
+
+def _rate(path: Path) -> int | None:
+    try:
+        return int(soundfile.info(path).samplerate) if path.is_file() else None
+    except (soundfile.SoundFileError, OSError):
+        return None
+
+
+def fitted(frontend: dict[str, Any], rate: int) -> dict[str, Any]:
+    """The frontend's settings for recordings at `rate`, or as they are where it looks no higher than they reach."""
+    configured = frontend.get("sample_rate") or 0
+    if configured <= rate or not ("n_mels" in frontend or "n_bins" in frontend):
+        return frontend
+    made = frontend | {"sample_rate": rate}
+    made |= {key: max(1, round(frontend[key] * rate / configured)) for key in SAMPLES if frontend.get(key)}
+    if frontend.get("fmax"):
+        made["fmax"] = min(float(frontend["fmax"]), rate / 2)
+    bands = "n_mels" if "n_mels" in frontend else "n_bins"
+    for count in range(frontend[bands], BAND_STEP, -BAND_STEP):
+        if _valid(made | {bands: count}):
+            return made | {bands: count}
+    return frontend
+
+
+def _valid(frontend: dict[str, Any]) -> bool:
+    """Whether the frontend's own checks pass: no empty mel band, no bin above half the rate."""
+    try:
+        params = {key: value for key, value in frontend.items() if key != "name"}
+        parts.find("frontends", frontend["name"]).Params.parse(params, "")
+    except UserError:
+        return False
+    return True
