@@ -19,6 +19,7 @@ import train
 from tonestack import cli
 from tonestack.cleaning import choose
 from tonestack.config.call import Call
+from tonestack.ensemble import leaderboard
 from tonestack.labels import revisions
 
 
@@ -28,6 +29,7 @@ def run(call: Call) -> None:
     call = call.but(revision=loop(call))
     revisions.choose(call.folds, call.words.revision or "r0")
     train.run(call)
+    leaderboard.update(call)
     blend.run(call)
     stack.run(call)
     submit.run(call)

@@ -60,6 +60,7 @@ def run(call: Call) -> None:
         **own(whole),
     }
     stage.finish(ship(call, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
+    leaderboard.update(call)
 
 
 def own(whole: Blend | Fusion) -> dict[str, object]:

@@ -62,6 +62,7 @@ def run(call: Call) -> None:
     stage.say(leaderboard.aligned(pd.DataFrame(lines)))
     outputs += ship(call, tables, max(shipped, key=lambda s: s[0])[1], stage)
     stage.finish(outputs)
+    leaderboard.update(call)
 
 
 def record(call: Call, tables: Tables) -> Stage:

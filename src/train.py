@@ -10,7 +10,6 @@ import make_folds
 import prepare
 from tonestack import cli
 from tonestack.config.call import Call, Experiment
-from tonestack.ensemble import leaderboard
 from tonestack.labels import revisions
 from tonestack.training import queue
 
@@ -22,7 +21,6 @@ def run(call: Call) -> list[Experiment]:
     make_folds.run(call)
     queue.run_all(call, queue.pending(call, experiments))
     call.task.trained([call.oof / experiment.name for experiment in experiments], call.competition())
-    leaderboard.update(call)
     return experiments
 
 
