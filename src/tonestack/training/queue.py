@@ -3,14 +3,10 @@
 Nothing here imports torch, so that a call with nothing to do starts at once.
 """
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tonestack.base import parts
-from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_json
 from tonestack.config.call import Call, Experiment
@@ -20,9 +16,9 @@ from tonestack.settings.words import parse_folds
 from tonestack.tables.competition import Competition
 from tonestack.tasks import Task
 from tonestack.training.job import FoldJob, changed_settings, threads_and_jobs
+from tonestack.training.progress import progress_of
 
 import pandas as pd
-from tqdm import tqdm
 
 
 def build(call: Call, experiments: list[Experiment]) -> list[FoldJob]:
@@ -141,46 +137,3 @@ def _cost(job: FoldJob) -> float:
     """Rough work of a job, for the order only: the longest of earlier folds of the experiment, else its epochs."""
     seconds = [float(read_json(path).get("seconds", 0)) for path in job.folder.glob("fold*.json")]
     return max(seconds, default=0.0) or 1e6 + job.epochs
-
-
-@contextmanager
-def progress_of(jobs: list[FoldJob]) -> Iterator[Any]:
-    """A bar over all jobs' epochs, fed by their history files; yields the function that prints a finished fold."""
-    for job in jobs:
-        job.history_path.unlink(missing_ok=True)
-    stop = threading.Event()
-    with bar(sum(job.epochs for job in jobs), "train", "epoch") as progress:
-        finished: set[str] = set()
-        watcher = threading.Thread(target=_watch, args=(jobs, finished, progress, stop), daemon=True)
-        watcher.start()
-
-        def done(receipt: dict[str, Any]) -> None:
-            name = f"{receipt['experiment']} fold {receipt['fold']}"
-            finished.add(name)
-            scores = "  ".join(f"{key} {value:.4f}" for key, value in receipt["metrics"].items())
-            tqdm.write(f"  {name}: {scores}  {receipt['seconds']:.0f} s  ({len(finished)} of {len(jobs)})")
-
-        try:
-            yield done
-        finally:
-            stop.set()
-            watcher.join()
-
-
-def _watch(jobs: list[FoldJob], finished: set[str], progress: Any, stop: threading.Event) -> None:
-    shown = 0
-    while True:
-        last = stop.is_set()
-        count = sum(job.epochs if job.name in finished else _lines(job.history_path) for job in jobs)
-        progress.update(count - shown)
-        shown = count
-        if last:
-            return
-        stop.wait(0.5)
-
-
-def _lines(path: Path) -> int:
-    try:
-        return path.read_bytes().count(b"\n")
-    except OSError:
-        return 0
