@@ -35,9 +35,10 @@ from tonestack.networks.losses import cross_entropy
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training.augment import draw
 from tonestack.training.crops import Clips
+from tonestack.training.device import autocast
 from tonestack.training.inference import predict
-from tonestack.training.loop import TrainingSet, fit, run_epoch
-from tonestack.training.step import autocast, make_optimizer, make_step
+from tonestack.training.loop import TrainingSet, fit, make_step, run_epoch
+from tonestack.training.step import make_optimizer
 
 import numpy as np
 import torch

@@ -22,9 +22,9 @@ from tonestack.settings.model_config import ModelConfig
 from tonestack.training import loop, step
 from tonestack.training.checkpoint import Average
 from tonestack.training.crops import Clips
+from tonestack.training.device import bfloat16_pays, set_up_process
 from tonestack.training.job import threads_and_jobs
 from tonestack.training.loop import TrainingSet, fit
-from tonestack.training.step import bfloat16_pays, set_up_process
 
 import numpy as np
 import torch

@@ -29,9 +29,9 @@ from tonestack.features.store import Store
 from tonestack.networks.layers import count_multiply_adds
 from tonestack.training import queue
 from tonestack.training.crops import even_starts
+from tonestack.training.device import bfloat16_pays, set_up_process
 from tonestack.training.job import FoldJob, threads_and_jobs
 from tonestack.training.learners import network
-from tonestack.training.step import bfloat16_pays, set_up_process
 
 import joblib
 import numpy as np

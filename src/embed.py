@@ -7,12 +7,11 @@ Vectors of one fold can be compared, by their product: the mean cosine over all 
 
 import train
 from tonestack import cli
-from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_parquet
 from tonestack.config.call import Call, Experiment
 from tonestack.features.store import Store
-from tonestack.training import queue
+from tonestack.training import device, learners, queue
 from tonestack.training.crops import Clips
 from tonestack.training.job import FoldJob
 from tonestack.training.learners import network
@@ -36,14 +35,14 @@ def run(call: Call) -> None:
 
 def refuse_others(experiment: Experiment) -> None:
     """Only networks have an embedding."""
-    if getattr(parts.find("models", experiment.config.network["name"]), "LEARNER", "network") != "network":
+    if learners.name_of(experiment.config.network) != "network":
         raise UserError(f"{experiment.model} is no network and has no embedding; name others with model=")
 
 
 def embedded(call: Call, job: FoldJob, clip_ids: list[str]) -> pd.DataFrame:
     """The embeddings of one fold's network."""
     store = Store.open(call.cache, job.experiment.config.frontend, call.data.audio)
-    clips = Clips.load(store, clip_ids, network.choose_device(job.device))
+    clips = Clips.load(store, clip_ids, device.choose_device(job.device))
     vectors = network.unit_embeddings(job, store, clips)
     table = pd.DataFrame(vectors, columns=[f"d{i}" for i in range(vectors.shape[1])])
     table.insert(0, "clip_id", clip_ids)

@@ -33,7 +33,7 @@ def gpu(call: Call) -> Any:
     """The GPU that `device=cuda` asks for, to make the features that one can make; None otherwise."""
     if not call.words.device.startswith("cuda"):
         return None
-    from tonestack.training.learners.network import choose_device  # torch: only here, preparing does without it
+    from tonestack.training.device import choose_device  # torch: only here, preparing does without it
 
     device = choose_device(call.words.device)
     return device if device.type == "cuda" else None

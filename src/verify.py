@@ -21,7 +21,7 @@ from tonestack.ensemble.tables import Tables
 from tonestack.features.audio import BadAudio, decode, resample
 from tonestack.features.store import Store
 from tonestack.settings.words import Words
-from tonestack.training import queue
+from tonestack.training import device, queue
 from tonestack.training.crops import Clips
 from tonestack.training.learners import network
 
@@ -72,7 +72,7 @@ def score(call: Call, experiment: Experiment, waves: list[tuple[np.ndarray, int]
     store = Store.open(call.cache, spec, call.data.audio)
     frontend = parts.find("frontends", spec["name"]).Frontend(layers.part_params("frontends", spec, "frontend"))
     features = [frontend(resample(wave, rate, frontend.sample_rate)) for wave, rate in waves]
-    clips = Clips.of(features, store, network.choose_device(call.words.device))
+    clips = Clips.of(features, store, device.choose_device(call.words.device))
     made = [network.unit_embeddings(job, store, clips) for job in queue.build(call, [experiment])]
     return float(np.mean([one @ two for one, two in made]))
 

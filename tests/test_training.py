@@ -14,10 +14,12 @@ from tonestack.networks.losses.cross_entropy import Params, build
 from tonestack.networks.models import vgg
 from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.tasks import classify
-from tonestack.training import checkpoint, crops, loop, step
+from tonestack.training import checkpoint, crops, loop
 from tonestack.training.augment import draw
 from tonestack.training.checkpoint import Average, History, State
 from tonestack.training.crops import Clips
+from tonestack.training.cuda_graph import RecordedStep
+from tonestack.training.device import records, seed_of
 from tonestack.training.inference import predict
 from tonestack.training.loop import (
     TrainingSet,
@@ -26,10 +28,10 @@ from tonestack.training.loop import (
     epoch_places,
     fit,
     learning_rate,
+    make_step,
     run_epoch,
-    seed_of,
 )
-from tonestack.training.step import Recorded, Step, make_optimizer, make_step, outputs, records
+from tonestack.training.step import Step, make_optimizer, outputs
 
 import numpy as np
 import pytest
@@ -172,7 +174,7 @@ def test_every_batch_gets_its_own_targets_weights_and_numbers() -> None:
 # ------------------------------------------------------------------------------------------------------- recorded steps
 
 
-class Replayed(Recorded):
+class Replayed(RecordedStep):
     """A recorded step on the CPU: the recording is the step itself, replayed on the inputs that it was given."""
 
     def _aside(self) -> Tensor:
@@ -217,10 +219,10 @@ def test_steps_are_recorded_on_gpus_only() -> None:
 def test_a_loss_with_its_own_optimiser_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     model, config = network(), settings(compile="graph")
     optimizers = [make_optimizer(model, config.training)] * 2
-    monkeypatch.setattr(step, "records", lambda device, params: True)
+    monkeypatch.setattr(loop, "records", lambda device, params: True)
     with pytest.raises(UserError, match=r"training\.compile=graph: a loss with an optimiser of its own"):
         make_step(model, LOSS, optimizers, config)
-    assert isinstance(make_step(model, LOSS, optimizers[:1], config), Recorded)
+    assert isinstance(make_step(model, LOSS, optimizers[:1], config), RecordedStep)
 
 
 def test_the_network_is_compiled_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,8 @@ from tonestack.networks.models.autoencoder import Autoencoder
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training.checkpoint import Average, State
 from tonestack.training.crops import Clips
+from tonestack.training.device import choose_device, seed_of
 from tonestack.training.job import config_fingerprint
-from tonestack.training.learners.network import choose_device
-from tonestack.training.loop import seed_of
 from tonestack.training.step import make_optimizer
 
 import numpy as np

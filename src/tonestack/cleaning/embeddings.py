@@ -4,13 +4,12 @@ Statistics and latents use no label and serve every holdout. The penultimate lay
 trained without fold k; it differs by holdout.
 """
 
-from tonestack.base import parts
 from tonestack.base.errors import UserError, nearest
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config.call import Call, Experiment
 from tonestack.features import clip_statistics
 from tonestack.features.store import Store
-from tonestack.training import queue
+from tonestack.training import learners, queue
 
 import numpy as np
 
@@ -50,7 +49,7 @@ def _penultimate(call: Call, experiment: Experiment, holdout: int, names: list[s
     """Mean over crops of the embedding (N, D) by the network of one holdout, trained first where it is not yet."""
     from tonestack.training.learners import network
 
-    if getattr(parts.find("models", experiment.config.network["name"]), "LEARNER", "network") != "network":
+    if learners.name_of(experiment.config.network) != "network":
         raise UserError(f"clean.embedding=penultimate: {experiment.model} is no network; set clean.embedder")
     alone = call.but(fold=str(holdout), revision=None)
     todo = queue.pending(alone, [experiment])

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, fingerprint, write_csv
 from tonestack.cleaning import crowd, label_pictures, pair_models, pseudo_rules
@@ -16,7 +15,7 @@ from tonestack.labels import revisions
 from tonestack.settings.data_config import PseudoParams
 from tonestack.tables import oof
 from tonestack.tables.decisions import KEEP, LEAVE, RELABEL, TRUSTED, Source
-from tonestack.training import queue
+from tonestack.training import learners, queue
 from tonestack.training.job import FoldJob
 
 import numpy as np
@@ -109,8 +108,7 @@ def _warm(call: Call, job: FoldJob, before: Round) -> FoldJob:
     """Start from the weights that the same model and fold had a round before (trained without that fold)."""
     earlier = next(e for e in before.experiments if e.model == job.experiment.model)
     path = call.oof / earlier.name / f"fold{job.fold}.safetensors"
-    learner = getattr(parts.find("models", job.experiment.config.network["name"]), "LEARNER", "network")
-    if learner != "network":  # trees grow anew
+    if learners.name_of(job.experiment.config.network) != "network":  # trees grow anew
         return job
     return replace(job, initial=path, inputs=job.inputs | {"initial": file_hash(path)})
 

@@ -19,7 +19,7 @@ from tonestack.features.frontends import FrontendProtocol
 from tonestack.features.store import Store
 from tonestack.settings.data_config import DataConfig
 from tonestack.tables import oof
-from tonestack.training.learners.network import choose_device
+from tonestack.training.device import choose_device
 
 import joblib
 import numpy as np

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tonestack import tasks
-from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.features.store import Store
 from tonestack.networks import weights
 from tonestack.settings.model_config import ModelConfig
 from tonestack.tables import oof
+from tonestack.training import learners
 from tonestack.training.learners import Restored
 
 import numpy as np
@@ -58,8 +58,7 @@ class Saved:
     @property
     def learner(self) -> str:
         """`network` or `forest`."""
-        module = parts.find("models", self.settings.network["name"])
-        return str(getattr(module, "LEARNER", "network"))
+        return learners.name_of(self.settings.network)
 
     def tensors(self, fold: int) -> dict[str, Tensor]:
         """One fold's weights; a missing or damaged file is a `UserError`."""
@@ -70,7 +69,7 @@ class Saved:
         if fold in self._loaded:
             return self._loaded[fold]
         tensors = self.tensors(fold)
-        learner = parts.find("learners", self.learner)
+        learner = learners.find(self.settings.network)
         model: Restored = learner.restore(self.settings, tensors, len(self.classes), self._task_name, self.device)
         if sum(t.nbytes for t in tensors.values()) * len(self.folds) <= KEPT:
             self._loaded[fold] = model

@@ -20,11 +20,10 @@ from tonestack.settings.data_config import AudioParams
 from tonestack.tables import votes
 from tonestack.training import queue
 from tonestack.training.crops import Clips
+from tonestack.training.device import choose_device, seed_of
 from tonestack.training.job import FoldJob
 from tonestack.training.learners import siamese
-from tonestack.training.learners.network import choose_device
 from tonestack.training.learners.siamese import Ear, Speakers
-from tonestack.training.loop import seed_of
 from tonestack.training.voices.hearing import levels
 
 import numpy as np

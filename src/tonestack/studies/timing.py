@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tonestack.base import parts, workers
+from tonestack.base import workers
 from tonestack.config.call import Call, Experiment
 from tonestack.config.layers import part_params
 from tonestack.ensemble import nested_cv, searches, stacking
@@ -26,7 +26,7 @@ from tonestack.labels.training_labels import Labels
 from tonestack.settings.model_config import ModelConfig
 from tonestack.tables.competition import Competition
 from tonestack.tables.metrics import resolve
-from tonestack.training import queue
+from tonestack.training import learners, queue
 from tonestack.training.job import FoldJob, threads_and_jobs
 
 import joblib
@@ -134,12 +134,12 @@ def _stand_in(call: Call, experiment: Experiment, audio: Any, cache: Path) -> Fo
 
 def _seconds(job: FoldJob, counts: Counts) -> float:
     """Seconds of a job, from what an epoch of few clips, one of more and three of few take."""
-    from tonestack.training.step import set_up_process  # torch: in a worker
+    from tonestack.training.device import set_up_process  # torch: in a worker
 
     set_up_process(job.threads)
     settings = job.experiment.config
     opened = Store.open(job.cache, settings.frontend, job.audio)
-    learner = parts.find("learners", getattr(parts.find("models", settings.network["name"]), "LEARNER", "network"))
+    learner = learners.find(settings.network)
     batch, (epochs, steps) = settings.training.batch_size, settings.training.plan(counts.train)
     steps = getattr(_episodes(settings), "steps", steps)
     with tempfile.TemporaryDirectory() as folder:

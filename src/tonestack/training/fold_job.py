@@ -16,9 +16,10 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import atomic, claimed, file_hash, write_text
 from tonestack.features.store import Store
 from tonestack.tables import metrics, oof
+from tonestack.training import learners
+from tonestack.training.device import set_up_process
 from tonestack.training.job import FoldJob, config_fingerprint
 from tonestack.training.learners import Fitted
-from tonestack.training.step import set_up_process
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def make(job: FoldJob) -> dict[str, Any]:
     settings = job.experiment.config
     store = Store.open(job.cache, settings.frontend, job.audio)
     model = parts.find("models", settings.network["name"])
-    fitted = parts.find("learners", getattr(model, "LEARNER", "network")).fit(job, store)
+    fitted = learners.find(settings.network).fit(job, store)
     tables = tasks.find(job.task).tables(job, fitted, lambda: _predict(job, fitted, store))
     weights = job.folder / f"fold{job.fold}.safetensors"
     weights.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not vouch for new weights

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from tonestack.networks.layers import Tagger
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training.crops import Clips, even_starts
-from tonestack.training.step import Pieces, autocast
+from tonestack.training.device import autocast
+from tonestack.training.step import Pieces
 
 import numpy as np
 import torch

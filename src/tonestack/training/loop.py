@@ -18,7 +18,9 @@ from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.training.augment import draw
 from tonestack.training.checkpoint import Average, History, Own, State
 from tonestack.training.crops import Clips, Place, random_starts, sent
-from tonestack.training.step import Recorded, Step, make_optimizer, make_step
+from tonestack.training.cuda_graph import RecordedStep
+from tonestack.training.device import records, seed_of
+from tonestack.training.step import Step, make_optimizer
 
 import torch
 from torch import Tensor
@@ -43,11 +45,6 @@ class TrainingSet:
     def truth(self) -> tuple[Tensor, Tensor]:
         """Targets and weights beside the features, copied once."""
         return self.targets.to(self.clips.home), self.weights.to(self.clips.home)
-
-
-def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed from any names and numbers."""
-    return int(fingerprint(list(parts)), 16) >> 1
 
 
 def learning_rate(step: int, steps: int, params: TrainingParams, epoch: int = 0) -> float:
@@ -92,7 +89,7 @@ def crop_length(data: TrainingSet, config: ModelConfig) -> int:
 
 
 def run_epoch(
-    step: Step | Recorded, data: TrainingSet, order: Tensor, draws: Tensor, config: ModelConfig, rates: list[float]
+    step: Step | RecordedStep, data: TrainingSet, order: Tensor, draws: Tensor, config: ModelConfig, rates: list[float]
 ) -> Iterator[Tensor]:
     """Make an epoch's steps and yield each one's loss, still on the device.
 
@@ -184,3 +181,15 @@ def _judge(model: Tagger, average: Average, inner_loss: Callable[[Tagger], float
     value = inner_loss(model)
     model.load_state_dict(trained)
     return value
+
+
+def make_step(
+    model: Tagger, loss_of: AnyLoss, optimizers: list[torch.optim.Optimizer], config: ModelConfig
+) -> Step | RecordedStep:
+    """The step that `training.compile` asks for."""
+    step = Step(model, loss_of, optimizers, config)
+    if not records(step.parameters[0].device, config.training):
+        return step
+    if len(optimizers) > 1:
+        raise UserError("training.compile=graph: a loss with an optimiser of its own cannot be recorded; leave it out")
+    return RecordedStep(step)

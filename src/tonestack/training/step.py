@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tonestack.base.errors import UserError
-from tonestack.base.workers import keep_freed_memory
 from tonestack.networks.layers import Network, Tagger
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss
 from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.training.augment import Draws, augment, mix_powers, mix_values, mixup
+from tonestack.training.device import autocast, records
 
 import torch
 from torch import Tensor
 
 T = TypeVar("T")
-WARM_UP = 3  # steps before a graph is recorded: they make the optimiser's state and cuDNN's and cuBLAS's workspaces
 
 
 def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.optim.Optimizer:
@@ -40,25 +39,6 @@ def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.opti
     return kind(groups, lr=rate, betas=params.betas, eps=params.eps, fused=True, capturable=recorded)
 
 
-def records(device: torch.device, params: TrainingParams) -> bool:
-    """Whether steps are recorded as a CUDA graph."""
-    return params.compile == "graph" and device.type == "cuda"
-
-
-def autocast(device: torch.device, params: TrainingParams) -> torch.autocast:
-    """bfloat16 where it is asked for or where it pays (`auto`: a GPU, or a CPU with AVX512-BF16 or AMX)."""
-    wanted = params.precision == "bfloat16" or (params.precision == "auto" and bfloat16_pays(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    """Tell whether the device computes bfloat16 products in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in checks if check)
-
-
 def outputs(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, C) and embeddings (B, D) of normalised crops (B, 1, F, T)."""
     embedding = network.embed(x)
@@ -71,12 +51,6 @@ def loss_on(loss_of: AnyLoss, logits: Tensor, embedding: Tensor, targets: Tensor
         value: Tensor = loss_of(logits.float(), targets, weights, embedding.float())
         return value
     return loss_of(logits.float(), targets, weights)
-
-
-def set_up_process(threads: int) -> None:
-    """Set a process up for training: its threads, and a malloc that keeps what is freed."""
-    torch.set_num_threads(threads)
-    keep_freed_memory()
 
 
 @dataclass
@@ -184,57 +158,3 @@ class Step:
             loss.backward()
             total += loss.detach()
         return total
-
-
-class Recorded:
-    """A step recorded once as a CUDA graph, then replayed: the host says one thing a step instead of hundreds.
-
-    A graph reads its inputs from where they lay when it was recorded, so every batch is copied to that place.
-    """
-
-    def __init__(self, step: Step) -> None:
-        self.step, self.rate, self.pieces = step, step.rate, step.pieces
-        self.inputs: tuple[Tensor, ...] = ()
-        self.loss = torch.zeros(())
-        self.graph: Any = None
-        self.calls = 0
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """Make one step; the loss is overwritten by the next one."""
-        self.inputs = self.inputs or tuple(torch.empty_like(given) for given in inputs)
-        for own, given in zip(self.inputs, inputs, strict=True):
-            own.copy_(given, non_blocking=True)
-        self.calls += 1
-        if self.calls <= WARM_UP:
-            return self._aside()
-        if self.graph is None:
-            self._record()
-        self.graph.replay()
-        return self.loss
-
-    def _aside(self) -> Tensor:
-        """Make the step on another stream than the default one, as what is to be recorded has to be tried."""
-        aside, here = torch.cuda.Stream(), torch.cuda.current_stream()
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            loss = self.step(*self.inputs)
-        here.wait_stream(aside)
-        return loss
-
-    def _record(self) -> None:
-        """Record the step; recording makes none."""
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # a thread may be gathering crops
-            self.loss = self.step(*self.inputs)
-
-
-def make_step(
-    model: Tagger, loss_of: AnyLoss, optimizers: list[torch.optim.Optimizer], config: ModelConfig
-) -> Step | Recorded:
-    """The step that `training.compile` asks for."""
-    step = Step(model, loss_of, optimizers, config)
-    if not records(step.parameters[0].device, config.training):
-        return step
-    if len(optimizers) > 1:
-        raise UserError("training.compile=graph: a loss with an optimiser of its own cannot be recorded; leave it out")
-    return Recorded(step)

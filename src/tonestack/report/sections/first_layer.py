@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic, file_hash
 from tonestack.features.store import Store
@@ -11,6 +10,7 @@ from tonestack.networks import weights
 from tonestack.report.blocks import Block, Picture
 from tonestack.report.material import Material
 from tonestack.settings.model_config import ModelConfig
+from tonestack.training import learners
 
 import numpy as np
 
@@ -68,10 +68,10 @@ def feature_maps(
     try:
         config = ModelConfig.parse(receipt["config"], str(saved))
         store = Store.open(material.call.cache, config.frontend, material.call.data.audio)
-        module = parts.find("models", config.network["name"])
+        learner = learners.name_of(config.network)
     except UserError:  # of another version, or its features are gone
         return None
-    if store.width == 1 or getattr(module, "LEARNER", "network") != "network":
+    if store.width == 1 or learner != "network":
         return None
     model = network.build_model(config, store, receipt.get("learnt_classes", len(material.classes)))
     try:

@@ -5,7 +5,10 @@ A learner's module has `fit(job, store) -> Fitted` and, for clips outside the co
 otherwise `network`), so that every kind of model leaves the same files and joins the same stages.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tonestack.base import parts
 
 import numpy as np
 
@@ -13,6 +16,16 @@ if TYPE_CHECKING:
     from tonestack.features.store import Store
 
     from torch import Tensor
+
+
+def name_of(network: dict[str, Any]) -> str:
+    """Return the name of the learner that fits a model config's `network` section."""
+    return str(getattr(parts.find("models", network["name"]), "LEARNER", "network"))
+
+
+def find(network: dict[str, Any]) -> ModuleType:
+    """Import the learner that fits a model config's `network` section."""
+    return parts.find("learners", name_of(network))
 
 
 class Fitted(Protocol):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tonestack import tasks
 from tonestack.base import parts
-from tonestack.base.errors import UserError
 from tonestack.base.files import write_text
 from tonestack.config import layers
 from tonestack.features.store import Store
@@ -17,9 +16,10 @@ from tonestack.networks.layers import Network, Normalise, Tagger, count_paramete
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss, Loss
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training.crops import Clips
+from tonestack.training.device import choose_device, seed_of
 from tonestack.training.inference import ToLogProbabilities, predict
 from tonestack.training.job import FoldJob
-from tonestack.training.loop import TrainingSet, seed_of
+from tonestack.training.loop import TrainingSet
 from tonestack.training.loop import fit as train
 from tonestack.training.step import loss_on, outputs
 
@@ -79,20 +79,6 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = _train(job, model, store, device)
     return FittedNetwork(job, store, model, device, len(history))
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one; without any GPU it is the CPU, said once. Makes the GPU current."""
-    if name == "cpu" or not torch.cuda.is_available():
-        if name not in ("auto", "cpu"):
-            print(f"device={name}: no GPU is available here; using the CPU")
-        return torch.device("cpu")
-    device = torch.device("cuda:0" if name in ("auto", "cuda") else name)
-    if device.index >= torch.cuda.device_count():
-        raise UserError(f"device={name}: there is cuda:0 to cuda:{torch.cuda.device_count() - 1}; or write device=cuda")
-    torch.cuda.set_device(device)
-    torch.backends.cudnn.deterministic = True  # so that a resumed fold ends in the same tables
-    return device
 
 
 def build_model(settings: ModelConfig, store: Store, n_classes: int) -> Tagger:

@@ -19,10 +19,10 @@ from tonestack.settings.model_config import ModelConfig
 from tonestack.tables import votes
 from tonestack.training.checkpoint import Average, History, State
 from tonestack.training.crops import Clips, random_starts
+from tonestack.training.device import autocast, choose_device, seed_of
 from tonestack.training.job import FoldJob
-from tonestack.training.learners.network import choose_device
-from tonestack.training.loop import check_losses, learning_rate, seed_of
-from tonestack.training.step import autocast, make_optimizer
+from tonestack.training.loop import check_losses, learning_rate
+from tonestack.training.step import make_optimizer
 from tonestack.training.voices.episodes import Batch, Voices, cut, draw_batch, join_short
 from tonestack.training.voices.hearing import Hearing, levels
 

@@ -1,0 +1,52 @@
+"""Choose the device and the number format of a training process, and derive its seeds."""
+
+from tonestack.base.errors import UserError
+from tonestack.base.files import fingerprint
+from tonestack.base.workers import keep_freed_memory
+from tonestack.settings.model_config import TrainingParams
+
+import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one; without any GPU it is the CPU, said once. Makes the GPU current."""
+    if name == "cpu" or not torch.cuda.is_available():
+        if name not in ("auto", "cpu"):
+            print(f"device={name}: no GPU is available here; using the CPU")
+        return torch.device("cpu")
+    device = torch.device("cuda:0" if name in ("auto", "cuda") else name)
+    if device.index >= torch.cuda.device_count():
+        raise UserError(f"device={name}: there is cuda:0 to cuda:{torch.cuda.device_count() - 1}; or write device=cuda")
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.deterministic = True  # so that a resumed fold ends in the same tables
+    return device
+
+
+def records(device: torch.device, params: TrainingParams) -> bool:
+    """Whether steps are recorded as a CUDA graph."""
+    return params.compile == "graph" and device.type == "cuda"
+
+
+def autocast(device: torch.device, params: TrainingParams) -> torch.autocast:
+    """bfloat16 where it is asked for or where it pays (`auto`: a GPU, or a CPU with AVX512-BF16 or AMX)."""
+    wanted = params.precision == "bfloat16" or (params.precision == "auto" and bfloat16_pays(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Tell whether the device computes bfloat16 products in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check)
+
+
+def set_up_process(threads: int) -> None:
+    """Set a process up for training: its threads, and a malloc that keeps what is freed."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+
+
+def seed_of(*parts: int | str) -> int:
+    """A 63-bit seed from any names and numbers."""
+    return int(fingerprint(list(parts)), 16) >> 1
