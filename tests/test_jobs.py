@@ -331,7 +331,7 @@ print(faults() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no glibc")
 def test_a_training_process_has_freed_memory_again_without_fresh_pages() -> None:
-    source = Path(fold_job.__file__).parents[1]
+    source = Path(fold_job.__file__).parents[2]
     faults = {
         word: int(subprocess.check_output([sys.executable, "-c", REUSE, word], cwd=source, text=True))
         for word in ("keep", "give back")

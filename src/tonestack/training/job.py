@@ -1,10 +1,12 @@
 """One experiment x one fold as plain data: what a process needs to make it, and whether it has been made."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tonestack.base.files import fingerprint, read_json
+from tonestack.base.files import fingerprint, read_json, write_text
 from tonestack.base.workers import cores
 from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
@@ -67,6 +69,21 @@ class FoldJob:
     def history_path(self) -> Path:
         """JSON lines, one an epoch; also what the progress bar reads."""
         return self.folder / f"fold{self.fold}.jsonl"
+
+    @property
+    def state_path(self) -> Path:
+        """The state from which a killed run goes on; removed once the fold is finished."""
+        return self.folder / f"fold{self.fold}.state.safetensors"
+
+    def history_writer(self) -> Callable[[dict[str, float]], None]:
+        """Return a function that adds one epoch's entry to the history file, which it starts anew."""
+        lines: list[str] = []
+
+        def add(entry: dict[str, float]) -> None:
+            lines.append(json.dumps({"experiment": self.experiment.name, "fold": self.fold, **entry}))
+            write_text(self.history_path, "\n".join(lines) + "\n")
+
+        return add
 
     @property
     def epochs(self) -> int:

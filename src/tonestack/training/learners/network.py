@@ -1,13 +1,10 @@
 """Networks: trained by gradient on random crops, resumable after every epoch, used with test-time augmentation."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from tonestack import tasks
 from tonestack.base import parts
-from tonestack.base.files import write_text
 from tonestack.config import layers
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import inner_part
@@ -60,7 +57,7 @@ class FittedNetwork:
 
     def done(self) -> None:
         """Remove the state from which a killed run would have gone on."""
-        _state_path(self.job).unlink(missing_ok=True)
+        self.job.state_path.unlink(missing_ok=True)
 
 
 def fit(job: FoldJob, store: Store) -> FittedNetwork:
@@ -175,10 +172,6 @@ def _embedded(
     return predict(embedder, clips, settings, frame_rate, finish).astype(np.float32)
 
 
-def _state_path(job: FoldJob) -> Path:
-    return job.folder / f"fold{job.fold}.state.safetensors"
-
-
 def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> list[dict[str, float]]:
     settings = job.experiment.config
     clips = Clips.load(store, job.labels.clip_ids, device)
@@ -196,14 +189,8 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
     if settings.training.stop == "early":
         data, inner_part = split_inner(data, job)
         inner = _inner_loss(inner_part, loss, settings)
-    lines: list[str] = []
-
-    def report(entry: dict[str, float]) -> None:
-        lines.append(json.dumps({"experiment": job.experiment.name, "fold": job.fold, **entry}))
-        write_text(job.history_path, "\n".join(lines) + "\n")
-
     seed = seed_of(job.experiment.seed, job.fold, "training")
-    return train(model, loss, data, settings, seed, _state_path(job), inner, report).epochs
+    return train(model, loss, data, settings, seed, job.state_path, inner, job.history_writer()).epochs
 
 
 def build_loss(settings: ModelConfig, network: Network, n_classes: int, device: torch.device) -> AnyLoss:

@@ -1,13 +1,12 @@
 """Judges: trained on episodes, resumable after every epoch; a query is recognised by the vote of random crops."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.base.files import fingerprint, write_text
+from tonestack.base.files import fingerprint
 from tonestack.config import layers
 from tonestack.features.frontends import _spectrogram as sg
 from tonestack.features.store import Store
@@ -226,7 +225,7 @@ class FittedJudge:
 
     def done(self) -> None:
         """Remove the state from which a killed run would have gone on."""
-        _state_path(self.job).unlink(missing_ok=True)
+        self.job.state_path.unlink(missing_ok=True)
 
 
 def fit(job: FoldJob, store: Store) -> FittedJudge:
@@ -238,14 +237,8 @@ def fit(job: FoldJob, store: Store) -> FittedJudge:
     if job.initial is not None:
         weights.put(ear.model, weights.read_fold(job.initial, job.headings), job.initial)
     loss = parts.find("losses", settings.loss["name"]).build(layers.part_params("losses", settings.loss, "loss"))
-    lines: list[str] = []
-
-    def report(entry: dict[str, float]) -> None:
-        lines.append(json.dumps({"experiment": job.experiment.name, "fold": job.fold, **entry}))
-        write_text(job.history_path, "\n".join(lines) + "\n")
-
     seed = seed_of(job.experiment.seed, job.fold, "training")
-    history = learn(ear, loss, speakers_of(job, store, device), seed, _state_path(job), report)
+    history = learn(ear, loss, speakers_of(job, store, device), seed, job.state_path, job.history_writer())
     return FittedJudge(job, store, ear, len(history.epochs))
 
 
@@ -254,7 +247,3 @@ def speakers_of(job: FoldJob, store: Store, device: torch.device) -> Speakers:
     clips = Clips.load(store, job.labels.clip_ids, device)
     params: Any = layers.part_params("models", job.experiment.config.network, "network")
     return Speakers.of(clips, job.labels.targets.argmax(axis=1), params.length)
-
-
-def _state_path(job: FoldJob) -> Path:
-    return job.folder / f"fold{job.fold}.state.safetensors"
