@@ -24,6 +24,7 @@ from tonestack.networks.models import siamese
 from tonestack.networks.models.siamese import EpisodeParams, HearingParams
 from tonestack.tables import votes
 from tonestack.training import fold_job, queue
+from tonestack.training import job as job_module
 from tonestack.training.crops import Clips
 from tonestack.training.learners import siamese as learner
 from tonestack.training.voices.episodes import Voices, cut, draw_batch, join_short
@@ -407,7 +408,7 @@ def test_a_killed_judge_goes_on_and_ends_in_the_same_numbers(tiny: Callable[...,
     class KilledError(Exception):
         pass
 
-    original, epochs = learner.write_text, []
+    original, epochs = job_module.write_text, []
 
     def stop(path: Path, text: str) -> None:
         original(path, text)
@@ -416,7 +417,7 @@ def test_a_killed_judge_goes_on_and_ends_in_the_same_numbers(tiny: Callable[...,
             raise KilledError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learner, "write_text", stop)
+        patch.setattr(job_module, "write_text", stop)
         with pytest.raises(KilledError):
             fold_job.run(again)
     assert (again.folder / "fold0.state.safetensors").is_file()
