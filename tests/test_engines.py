@@ -264,7 +264,7 @@ def test_jobs_limits_the_tasks_sent_at_once(tiny_run: TinyRun, toy: Callable[...
 def test_shares_of_gpus(toy: Callable[..., ToyRay], gpus: int, words: list[str], share: float) -> None:
     toy(gpus=gpus)
     engine = parts.find("engines", "ray")
-    assert engine.gpu_share(Call.from_arguments(words), engine._room()) == share
+    assert engine.gpu_share(Call.from_arguments(words), engine._largest_node()) == share
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_gpu_that_the_cluster_has_not_is_refused(toy: Callable[..., ToyRay], w
     toy()
     engine = parts.find("engines", "ray")
     with pytest.raises(UserError, match=message):
-        engine.gpu_share(Call.from_arguments([word]), engine._room())
+        engine.gpu_share(Call.from_arguments([word]), engine._largest_node())
 
 
 def wait_for_the_other(folder: Path) -> None:

@@ -21,14 +21,14 @@ from tonestack.ensemble import scoring
 from tonestack.networks.layers import count_parameters
 from tonestack.networks.losses import cross_entropy, softmaxed_sigmoid
 from tonestack.networks.models import siamese
-from tonestack.networks.models.siamese import EpisodeParams, HearingParams
+from tonestack.networks.models.siamese import EpisodeParams, VoiceInputParams
 from tonestack.tables import votes
 from tonestack.training import fold_job, queue
 from tonestack.training import job as job_module
 from tonestack.training.crops import Clips
 from tonestack.training.learners import siamese as learner
 from tonestack.training.voices.episodes import Voices, cut, draw_batch, join_short
-from tonestack.training.voices.hearing import Hearing, levels, speed_matrices
+from tonestack.training.voices.voice_input import VoiceInput, levels, speed_matrices
 
 import numpy as np
 import pandas as pd
@@ -157,7 +157,7 @@ def test_the_shortcut_adds_the_correlation_of_means_over_time_and_no_weight(
 
 
 def test_layers_without_a_recurrent_part_are_refused() -> None:
-    with pytest.raises(UserError, match="'layers': it is of the recurrent part, and there is none"):
+    with pytest.raises(UserError, match=r"'layers': network\.layers needs network\.recurrent=lstm or gru"):
         siamese.Params.parse({"recurrent": "none", "layers": 2}, "here")
 
 
@@ -177,10 +177,10 @@ def test_the_shortest_crop_is_the_one_that_the_convolutions_leave_a_step_of(
 
 def test_a_crop_that_the_head_is_not_made_for_is_refused(tiny: Callable[..., Call]) -> None:
     with pytest.raises(UserError, match=r"crop\.seconds=0\.6 is 72 frames: give network\.frames=72"):
-        learner.Ear.build(tiny("crop.seconds=0.6").experiments()[0].config, torch.device("cpu"))
+        learner.SiameseNetwork.build(tiny("crop.seconds=0.6").experiments()[0].config, torch.device("cpu"))
     settings = tiny("network.tower=conv1d", "network.frames=72000").experiments()[0].config
     with pytest.raises(UserError, match=r"network\.tower=conv1d does not go with frontend\.name=logmel"):
-        learner.Ear.build(settings, torch.device("cpu"))
+        learner.SiameseNetwork.build(settings, torch.device("cpu"))
 
 
 # ------------------------------------------------------------------------------------------------------------ losses
@@ -278,7 +278,7 @@ def test_levels_are_mean_power_and_loudness_makes_no_difference() -> None:
     clips = Clips(torch.cat([one, one + 12]), torch.tensor([0, 50]), torch.tensor([50, 50]), torch.zeros(8))
     found = levels(clips)
     assert float(found[0]) == pytest.approx(10 * math.log10(float((10 ** (one.float() / 10)).mean())), abs=1e-3)
-    hear = Hearing(HearingParams(), (1.0,), np.arange(1.0, 9))
+    hear = VoiceInput(VoiceInputParams(), (1.0,), np.arange(1.0, 9))
     x = clips.crops(torch.tensor([0, 1]), torch.tensor([0, 0]), 50, "tile", torch.ones(2))
     heard = hear(x, found)
     assert torch.allclose(heard[0], heard[1], atol=2e-2)
@@ -286,7 +286,7 @@ def test_levels_are_mean_power_and_loudness_makes_no_difference() -> None:
 
 
 def test_power_is_what_the_document_feeds() -> None:
-    hear = Hearing(HearingParams(decibels=False, levelled=False), (1.0,), np.arange(1.0, 9))
+    hear = VoiceInput(VoiceInputParams(decibels=False, levelled=False), (1.0,), np.arange(1.0, 9))
     x = torch.full((1, 1, 8, 4), -20.0)
     assert torch.allclose(hear(x, torch.tensor([5.0])), torch.tensor(0.01))
 
@@ -301,7 +301,7 @@ def test_playing_faster_moves_bands_up_by_the_speed() -> None:
 
 
 def test_a_voice_keeps_its_colour_for_an_episode() -> None:
-    hear = Hearing(HearingParams(colour_db=12), (1.0,), np.arange(1.0, 33))
+    hear = VoiceInput(VoiceInputParams(colour_db=12), (1.0,), np.arange(1.0, 33))
     colours = hear.colours(3, 32, torch.Generator().manual_seed(0))
     assert colours.shape == (3, 1, 32, 1)
     assert 1 < colours.abs().max() <= 18
@@ -315,7 +315,7 @@ def test_a_voice_keeps_its_colour_for_an_episode() -> None:
 def test_another_recording_differs_stays_finite_and_comes_from_the_generator(
     params: dict[str, Any], waves: bool
 ) -> None:
-    hear = Hearing(HearingParams(**params), (1.0,), None if waves else np.arange(1.0, 33))
+    hear = VoiceInput(VoiceInputParams(**params), (1.0,), None if waves else np.arange(1.0, 33))
     x = torch.randn(4, 1, 1 if waves else 32, 50) * 10 ** (0 if waves else 1)
     level = torch.zeros(4)
     one, two, three = (hear(x, level, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
@@ -338,10 +338,10 @@ def test_votes_come_back_from_their_shares() -> None:
 
 def test_one_vote_a_crop_goes_to_the_best_candidate_and_company_makes_no_difference(tiny: Callable[..., Call]) -> None:
     job = prepared(tiny())[0]
-    ear = learner.Ear.build(job.experiment.config, torch.device("cpu"))
+    net = learner.SiameseNetwork.build(job.experiment.config, torch.device("cpu"))
     from tonestack.features.store import Store
 
-    fitted = learner.FittedJudge(job, Store.open(job.cache, job.experiment.config.frontend, job.audio), ear, 0)
+    fitted = learner.FittedSiamese(job, Store.open(job.cache, job.experiment.config.frontend, job.audio), net, 0)
     together = fitted.log_probabilities(job.test)
     assert together.shape == (4, 3)
     assert np.allclose(np.exp(together).sum(1), 1)
@@ -439,14 +439,14 @@ def toy_speech(voices: np.ndarray, seed: int) -> Clips:
     return Clips(features, frames.cumsum(0) - frames, frames, torch.zeros(64))
 
 
-def learnt(run: Call, voices: np.ndarray) -> tuple[learner.Ear, learner.Speakers, list[dict[str, float]]]:
+def learnt(run: Call, voices: np.ndarray) -> tuple[learner.SiameseNetwork, learner.Speakers, list[dict[str, float]]]:
     """A Judge trained on toy speech labelled with `voices`, and its history."""
     settings = run.experiments()[0].config
     loss = parts.find("losses", settings.loss["name"])
     torch.manual_seed(0)
-    ear = learner.Ear.build(settings, torch.device("cpu"))
+    net = learner.SiameseNetwork.build(settings, torch.device("cpu"))
     speakers = learner.Speakers.of(toy_speech(np.repeat(np.arange(4), 3), 0), voices, 60)
-    return ear, speakers, learner.learn(ear, loss.build(loss.Params()), speakers, 0).epochs
+    return net, speakers, learner.learn(net, loss.build(loss.Params()), speakers, 0).epochs
 
 
 def test_a_judge_learns_to_tell_voices_and_nothing_from_shuffled_ones(tiny: Callable[..., Call]) -> None:
@@ -457,9 +457,9 @@ def test_a_judge_learns_to_tell_voices_and_nothing_from_shuffled_ones(tiny: Call
     queries = toy_speech(truth, 1)
     shares = []
     for voices in (truth, np.random.default_rng(0).permutation(truth)):
-        ear, speakers, _ = learnt(tiny(*words), voices)
-        pool = learner.references(ear, speakers, 0)
-        counted = np.stack([learner.vote(ear, pool, queries, levels(queries), row, row) for row in range(12)])
+        net, speakers, _ = learnt(tiny(*words), voices)
+        pool = learner.references(net, speakers, 0)
+        counted = np.stack([learner.vote(net, pool, queries, levels(queries), row, row) for row in range(12)])
         assert counted.sum(1).tolist() == [30] * 12
         shares.append((counted.argmax(1) == truth).mean())
     assert shares[0] > 0.9

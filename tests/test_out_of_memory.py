@@ -14,7 +14,7 @@ from tonestack.tasks import classify
 from tonestack.training import checkpoint
 from tonestack.training.inference import predict
 from tonestack.training.loop import fit
-from tonestack.training.step import Pieces, Step
+from tonestack.training.step import BatchSplit, Step
 
 import numpy as np
 import pytest
@@ -172,7 +172,7 @@ def test_where_no_part_fits_the_size_is_named() -> None:
     ("batch", "counts"), [(1, []), (3, []), (4, [2]), (8, [2, 4]), (9, [2, 4]), (29, [2, 4, 8, 14]), (10, [2, 4, 5])]
 )
 def test_parts_are_halved_down_to_two_crops(batch: int, counts: list[int]) -> None:
-    pieces = Pieces()
+    pieces = BatchSplit()
     for count in counts:
         pieces.halve(batch)
         assert pieces.count == count

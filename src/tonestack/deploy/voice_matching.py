@@ -1,6 +1,6 @@
 """Recognising recordings from anywhere: against the voices learnt from, and against voices enrolled by a few clips.
 
-A Judge says how alike two crops are, whoever speaks: a new voice needs clips to compare with, no training.
+The siamese network says how alike two crops are, whoever speaks: a new voice needs clips to compare with, no training.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ from tonestack.training.crops import Clips
 from tonestack.training.device import choose_device, seed_of
 from tonestack.training.job import FoldJob
 from tonestack.training.learners import siamese
-from tonestack.training.learners.siamese import Ear, Speakers
-from tonestack.training.voices.hearing import levels
+from tonestack.training.learners.siamese import SiameseNetwork, Speakers
+from tonestack.training.voices.voice_input import levels
 
 import numpy as np
 import pandas as pd
@@ -98,25 +98,25 @@ def _decoded(path: Path, audio: AudioParams) -> Clip:
 
 
 def _of_fold(job: FoldJob, heard: Clips, n_queries: int, new: Sequence[Voice], known: bool) -> np.ndarray:
-    """Votes (Q, V) of one fold's Judge; `heard` holds the queries, then the new voices' clips."""
+    """Votes (Q, V) of one fold's network; `heard` holds the queries, then the new voices' clips."""
     device = choose_device(job.device)
     store = Store.open(job.cache, job.experiment.config.frontend, job.audio)
-    ear = Ear.build(job.experiment.config, device)
+    net = SiameseNetwork.build(job.experiment.config, device)
     path = job.folder / f"fold{job.fold}.safetensors"
-    weights.put(ear.model, weights.read_fold(path, job.headings), path)
+    weights.put(net.model, weights.read_fold(path, job.headings), path)
     heard = Clips(*(tensor.to(device) for tensor in (heard.features, heard.offsets, heard.frames, heard.fill)))
     seed = job.experiment.seed
     pools = []
     if known:
         speakers = siamese.speakers_of(job, store, device)
-        pools.append(siamese.references(ear, speakers, seed_of(seed, job.fold, "vote", "references")))
+        pools.append(siamese.references(net, speakers, seed_of(seed, job.fold, "vote", "references")))
     if new:
         voice = np.repeat(np.arange(len(new)), [len(v.paths) for v in new])
-        speakers = Speakers.of(_rows(heard, slice(n_queries, None)), voice, ear.params.length)
-        pools.append(siamese.references(ear, speakers, seed_of(seed, job.fold, "vote", "enrolled")))
+        speakers = Speakers.of(_rows(heard, slice(n_queries, None)), voice, net.params.length)
+        pools.append(siamese.references(net, speakers, seed_of(seed, job.fold, "vote", "enrolled")))
     pool, level = torch.cat(pools), levels(heard)
     counted: list[Any] = [
-        siamese.vote(ear, pool, heard, level, row, seed_of(seed, job.fold, "vote", row)) for row in range(n_queries)
+        siamese.vote(net, pool, heard, level, row, seed_of(seed, job.fold, "vote", row)) for row in range(n_queries)
     ]
     return np.stack(counted)
 

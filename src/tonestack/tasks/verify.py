@@ -23,7 +23,7 @@ SCORE = "score"  # the one column
 LABELS = ("0", "1")
 
 
-class Job(Protocol):
+class TrialJob(Protocol):
     """What scoring trials needs of a fold job."""
 
     @property
@@ -95,7 +95,7 @@ class Verify(Task):
         test = tuple(placed.loc[~within, "clip_id"])
         return Rows(oof, test, (SCORE,), LABELS, form, folder / trials.FILE, probabilities=False, whole=True)
 
-    def tables(self, job: Job, fitted: Any, predicted: Callable[[], np.ndarray]) -> dict[str, np.ndarray]:
+    def tables(self, job: TrialJob, fitted: Any, predicted: Callable[[], np.ndarray]) -> dict[str, np.ndarray]:
         """Scores (R, 1) of the fold's trials, then the test's: cosines, and the same with s-norm."""
         if not hasattr(fitted, "unit_embeddings"):
             raise UserError(f"{job.name}: has no embedding to compare; task=verify takes networks")
@@ -121,7 +121,7 @@ def cohort_statistics(heard: np.ndarray, cohort: np.ndarray, top: int) -> tuple[
     return best.mean(axis=1), np.maximum(best.std(axis=1), 1e-6)
 
 
-def _cohort(job: Job, fitted: Any) -> np.ndarray:
+def _cohort(job: TrialJob, fitted: Any) -> np.ndarray:
     """Embeddings (S, D) of training clips drawn at random, or their speakers' means."""
     rng = np.random.default_rng([job.options.seed, job.fold])
     chosen = np.sort(rng.permutation(len(job.labels.clip_ids))[: job.options.cohort_size])

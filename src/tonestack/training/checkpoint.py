@@ -44,7 +44,7 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Own:
+class LearntLoss:
     """A loss with parameters, and the optimiser that moves them."""
 
     loss: nn.Module
@@ -61,10 +61,10 @@ class State:
         optimizer: torch.optim.Optimizer,
         average: Average,
         identity: str,
-        own: Own | None = None,
+        learnt_loss: LearntLoss | None = None,
     ) -> None:
         self.path, self.model, self.optimizer, self.average, self.identity = path, model, optimizer, average, identity
-        self.own = own
+        self.learnt_loss = learnt_loss
         self.best: dict[str, Tensor] = {}
         self.saved, self.cost = -math.inf, 0.0  # when the last file was finished, and the seconds it took
 
@@ -90,9 +90,9 @@ class State:
         tensors |= {f"average.{key}": value for key, value in self.average.values.items()}
         tensors |= {f"best.{key}": value for key, value in self.best.items()}
         tensors |= _moments("optimizer", self.optimizer)
-        if self.own:
-            tensors |= {f"loss.{key}": value for key, value in self.own.loss.state_dict().items()}
-            tensors |= _moments("loss_optimizer", self.own.optimizer)
+        if self.learnt_loss:
+            tensors |= {f"loss.{key}": value for key, value in self.learnt_loss.loss.state_dict().items()}
+            tensors |= _moments("loss_optimizer", self.learnt_loss.optimizer)
         tensors["history"] = torch.tensor([list(e.values()) for e in history.epochs], dtype=torch.float64)
         with atomic(self.path) as temporary:
             contiguous = {key: value.contiguous() for key, value in tensors.items()}
@@ -130,9 +130,9 @@ class State:
             self.average.values[key].copy_(value)
         self.best = parts["best"]
         _restore_moments(self.optimizer, parts["optimizer"])
-        if self.own:
-            self.own.loss.load_state_dict(parts["loss"])
-            _restore_moments(self.own.optimizer, parts["loss_optimizer"])
+        if self.learnt_loss:
+            self.learnt_loss.loss.load_state_dict(parts["loss"])
+            _restore_moments(self.learnt_loss.optimizer, parts["loss_optimizer"])
         columns, best = meta["entries"].split(","), meta["best"].split(",")
         entries = [dict(zip(columns, row, strict=True)) for row in history.tolist()]
         self.average.updates = int(meta["updates"])

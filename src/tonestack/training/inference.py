@@ -6,7 +6,7 @@ from tonestack.networks.layers import Tagger
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training.crops import Clips, even_starts
 from tonestack.training.device import autocast
-from tonestack.training.step import Pieces
+from tonestack.training.step import BatchSplit
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ def _mean_over_crops(
     rate = torch.ones(params.batch_size, device=clips.home)
     batches = [slice(i, i + params.batch_size) for i in range(0, len(row), params.batch_size)]
     places = ((clip[batch], first[batch], rate[: len(clip[batch])]) for batch in batches)
-    pieces = Pieces(least=1)
+    pieces = BatchSplit(least=1)
     geometric = params.mean == "geometric"
     sums = torch.zeros(0)
     for batch, x in zip(batches, clips.stream(places, length, config.crop.short), strict=True):
@@ -64,7 +64,7 @@ def _mean_over_crops(
     return mean if geometric else mean.clamp_min(1e-12).log()
 
 
-def _logits(model: Tagger, x: Tensor, config: ModelConfig, pieces: Pieces) -> Tensor:
+def _logits(model: Tagger, x: Tensor, config: ModelConfig, pieces: BatchSplit) -> Tensor:
     """The model's logits (B, C) in float32, in parts where memory runs out."""
 
     def attempt() -> Tensor:

@@ -16,7 +16,7 @@ from tonestack.networks.layers import Tagger
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss
 from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.training.augment import draw
-from tonestack.training.checkpoint import Average, History, Own, State
+from tonestack.training.checkpoint import Average, History, LearntLoss, State
 from tonestack.training.crops import Clips, Place, random_starts, sent
 from tonestack.training.cuda_graph import RecordedStep
 from tonestack.training.device import records, seed_of
@@ -128,11 +128,11 @@ def fit(
     batch = min(params.batch_size, len(data.rows))
     optimizer = make_optimizer(model, params)
     average = Average(model, params.ema)
-    own = Own(loss_of, loss_of.optimizer()) if isinstance(loss_of, EmbeddingLoss) else None
+    learnt_loss = LearntLoss(loss_of, loss_of.optimizer()) if isinstance(loss_of, EmbeddingLoss) else None
     key = fingerprint([config.model_dump(mode="json"), seed, epochs, steps])
-    keeper = State(state, model, optimizer, average, key, own)
+    keeper = State(state, model, optimizer, average, key, learnt_loss)
     history = keeper.load()
-    step = make_step(model, loss_of, [optimizer, own.optimizer] if own else [optimizer], config)
+    step = make_step(model, loss_of, [optimizer, learnt_loss.optimizer] if learnt_loss else [optimizer], config)
     step.pieces.count = history.pieces
     for entry in history.epochs:
         report(entry)

@@ -54,7 +54,7 @@ def loss_on(loss_of: AnyLoss, logits: Tensor, embedding: Tensor, targets: Tensor
 
 
 @dataclass
-class Pieces:
+class BatchSplit:
     """In how many parts a batch goes through the network: twice as many each time memory has run out.
 
     least: crops that every part keeps; batch normalisation learns from two or more.
@@ -97,7 +97,7 @@ class Step:
     ) -> None:
         self.model, self.loss_of, self.optimizers, self.config = model, loss_of, optimizers, config
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.pieces = Pieces()
+        self.pieces = BatchSplit()
         self.mix = self._mix_powers if config.augment.mix == "power" else mix_values
         self.outputs: Any = torch.compile(outputs) if config.training.compile == "inductor" else outputs
 

@@ -81,7 +81,7 @@ class Res2(nn.Module):
         return x + self.wide(torch.cat(outputs, dim=1)) * mask
 
 
-class SqueezeExcite(nn.Module):
+class SqueezeExcite1d(nn.Module):
     """Widen, then scale channels by a gate from their mean over time; the unscaled ones are added."""
 
     def __init__(self, params: Params) -> None:
@@ -107,7 +107,7 @@ class Block(nn.Module):
         super().__init__()
         narrow, wide = params.channels, 2 * params.channels
         units: list[nn.Module] = [Unit(narrow, wide, 3), Res2(params, dilation), Unit(wide, narrow, 3)]
-        self.steps = nn.ModuleList([*units, SqueezeExcite(params), Unit(wide, narrow, 3)])
+        self.steps = nn.ModuleList([*units, SqueezeExcite1d(params), Unit(wide, narrow, 3)])
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the block's output."""

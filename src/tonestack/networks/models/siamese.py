@@ -1,4 +1,4 @@
-"""The Judge: how alike are two three-second crops of speech? One tower for both sides, then a small dense head.
+"""The siamese network: how alike are two crops of speech? One tower for both sides, then a small dense head.
 
 The tower reads samples (`conv1d`: 25 ms windows every 10 ms) or a mel spectrogram (`conv2d`), then a bidirectional
 LSTM or GRU or nothing. Sizes are those of the few-shot voice matching document; all ten variants are told by the
@@ -34,7 +34,7 @@ class EpisodeParams(Section):
     speeds: tuple[float, ...] = Field((1.0,), min_length=1, description="each makes a voice of its own of every voice")
 
 
-class HearingParams(Section):
+class VoiceInputParams(Section):
     """Normalisation of every crop, and changes of its recording in training (0 switches one off)."""
 
     decibels: bool = Field(True, description="false: power")
@@ -48,14 +48,14 @@ class HearingParams(Section):
 
 
 class Params(Section):
-    """The variant, what it hears (`hearing`), how it learns (`episodes`) and how it recognises (`vote`)."""
+    """The variant, its input (`hearing`), how it learns (`episodes`) and how it recognises (`vote`)."""
 
     tower: Literal["conv1d", "conv2d"] = "conv2d"
     recurrent: Literal["none", "lstm", "gru"] = "lstm"
     layers: int = Field(1, ge=1, le=2, description="of the recurrent part")
     shortcut: bool = Field(True, description="the logit begins as the correlation of both towers' means over time")
     frames: int | None = Field(None, ge=1, description="of a crop; left out: three seconds at 24 kHz")
-    hearing: HearingParams = HearingParams()
+    hearing: VoiceInputParams = VoiceInputParams()
     episodes: EpisodeParams = EpisodeParams()
     vote: VoteParams = VoteParams()
 
@@ -68,7 +68,7 @@ class Params(Section):
     @classmethod
     def _check_layers(cls, layers: int, info: ValidationInfo) -> int:
         if info.data.get("recurrent") == "none" and layers != 1:
-            raise ValueError("it is of the recurrent part, and there is none")
+            raise ValueError("network.layers needs network.recurrent=lstm or gru")
         return layers
 
     @field_validator("frames")
@@ -132,7 +132,7 @@ def _recurrent(params: Params) -> nn.Module | None:
     return kind(MAPS[-1], HIDDEN, params.layers, batch_first=True, bidirectional=True)
 
 
-class Judge(nn.Module):
+class Siamese(nn.Module):
     """Tower and head. The head's first layer is linear in both sides, so that each crop passes it once, alone.
 
     shortcut: what the head says is added to TEMPERED times the correlation of the towers' means over time. The head
@@ -184,6 +184,6 @@ class Judge(nn.Module):
         return self.compare(self.sample(embedding), self.target(embedding)[:, None])
 
 
-def build(params: Params, bands: int, n_classes: int) -> Judge:
-    """Build the Judge for crops of `params.length` frames; the number of voices changes nothing."""
-    return Judge(params, bands)
+def build(params: Params, bands: int, n_classes: int) -> Siamese:
+    """Build the network for crops of `params.length` frames; the number of voices changes nothing."""
+    return Siamese(params, bands)

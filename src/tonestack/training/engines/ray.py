@@ -31,7 +31,7 @@ OBJECTS = 256 << 20  # bytes of a started cluster's object store: jobs pass thro
 
 
 @dataclass(frozen=True)
-class Room:
+class NodeResources:
     """What the largest node offers: cores for one job, GPUs; and how many nodes there are."""
 
     cores: int
@@ -44,10 +44,10 @@ def run(call: Call, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
     import ray
 
     connect()
-    room = _room()
-    share = gpu_share(call, room)
-    print(f"ray: {room.nodes} node(s), {'a GPU share of ' + format(share, 'g') if share else 'the CPU alone'} a job")
-    threads = min(todo[0].threads, room.cores)
+    largest = _largest_node()
+    share = gpu_share(call, largest)
+    print(f"ray: {largest.nodes} node(s), {'a GPU share of ' + format(share, 'g') if share else 'the CPU alone'} a job")
+    threads = min(todo[0].threads, largest.cores)
     task = ray.remote(num_cpus=threads, num_gpus=share, max_retries=0)(_work)
     waiting = deque(replace(job, device="cuda" if share else "cpu", threads=threads) for job in todo)
     running: dict[Any, FoldJob] = {}
@@ -93,26 +93,26 @@ def connect() -> None:
         ray.init(address="local", include_dashboard=False, object_store_memory=OBJECTS, **settings)
 
 
-def gpu_share(call: Call, room: Room) -> float:
+def gpu_share(call: Call, largest: NodeResources) -> float:
     """GPUs that a job takes; 0 on the CPU."""
     device = call.words.device
     if device.startswith("cuda:"):
         raise UserError(f"device={device} names a GPU of this machine; with engine=ray write device=cuda")
-    if device == "cpu" or (device == "auto" and not room.gpus):
+    if device == "cpu" or (device == "auto" and not largest.gpus):
         return 0.0
-    if not room.gpus:
+    if not largest.gpus:
         raise UserError(f"device={device}: no node of the Ray cluster has a GPU; leave device= out")
     return call.words.gpu or 1.0
 
 
-def _room() -> Room:
+def _largest_node() -> NodeResources:
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cores = int(max((node.get("CPU", 0) for node in nodes), default=0))
     if cores < 1:
         raise UserError("engine=ray: no node of the Ray cluster offers a core; start one with `ray start`")
-    return Room(cores, max(node.get("GPU", 0.0) for node in nodes), len(nodes))
+    return NodeResources(cores, max(node.get("GPU", 0.0) for node in nodes), len(nodes))
 
 
 def _receipt(ended: Any) -> dict[str, Any] | None:

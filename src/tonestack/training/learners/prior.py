@@ -40,7 +40,7 @@ class FittedPrior:
         """Nothing is left behind."""
 
 
-class Shares:
+class RestoredPrior:
     """The shares of all clips: what is left of a baseline where nothing is known of a clip."""
 
     def __init__(self, whole: np.ndarray) -> None:
@@ -51,9 +51,11 @@ class Shares:
         return np.log(np.tile(self.whole, (len(clip_ids), 1)))
 
 
-def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Shares:
+def restore(
+    settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device
+) -> RestoredPrior:
     """The shares for recordings outside the clip table, whose columns are not known."""
-    return Shares(tensors["shares"][0].numpy())
+    return RestoredPrior(tensors["shares"][0].numpy())
 
 
 def fit(job: FoldJob, store: Store) -> FittedPrior:

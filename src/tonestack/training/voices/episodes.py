@@ -1,11 +1,11 @@
 """Training items of few-shot voice matching: whose crop is it, among crops of several voices?
 
-An episode has a target voice and N candidate voices, each heard in one random crop. As the document draws them, every
+An episode has a target voice and N candidate voices, with one random crop each. As in the few-shot voice report, every
 candidate is compared with a fresh crop of the target (`shared: false`); otherwise the episodes of a batch share the
 candidates' crops and each has one crop of its target, which gives batch x N comparisons for batch + N crops.
 
 A voice played faster is another voice: pitch and resonances move as with a smaller head. `speeds` makes several voices
-of every one, which is how a Judge that knows six people learns to tell apart people it has never heard.
+of every one, which is how a network trained on six people learns to tell strangers apart.
 """
 
 from dataclasses import dataclass

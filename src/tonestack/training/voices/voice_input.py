@@ -1,12 +1,12 @@
-"""What the Judge hears of a crop: its level and silences evened out and, in training, other voices, other recordings.
+"""The input of the siamese network: level and silences evened out and, in training, voice and recording changed.
 
-Spectrograms come in dB from the store. `decibels: false` undoes that, as the document feeds them. Otherwise they stay
-in dB, relative to the clip's own level and cut off below: neither loudness nor the depth of silence tells a voice.
+Spectrograms come in dB from the store. `decibels: false` undoes that, as in the few-shot voice report. Otherwise they
+stay in dB, relative to the clip's own level and cut off below: neither loudness nor silence then identifies a voice.
 """
 
 import math
 
-from tonestack.networks.models.siamese import HearingParams
+from tonestack.networks.models.siamese import VoiceInputParams
 from tonestack.training.crops import Clips
 
 import numpy as np
@@ -29,19 +29,19 @@ def speed_matrices(speeds: tuple[float, ...], centres: np.ndarray) -> Tensor:
     bands = np.arange(len(centres))
     matrices = np.zeros((len(speeds), len(centres), len(centres)), np.float32)
     for matrix, speed in zip(matrices, speeds, strict=True):
-        source = np.interp(centres / speed, centres, bands)  # the band that was heard here
+        source = np.interp(centres / speed, centres, bands)  # the band that is moved here
         below = np.minimum(source.astype(int), len(bands) - 2)
         matrix[bands, below] = 1 - (source - below)
         matrix[bands, below + 1] = source - below
     return torch.from_numpy(matrices)
 
 
-class Hearing(nn.Module):
+class VoiceInput(nn.Module):
     """Raw crops (B, 1, F, T) with their clips' levels to what the tower takes."""
 
     moves: Tensor | None
 
-    def __init__(self, params: HearingParams, speeds: tuple[float, ...], centres: np.ndarray | None) -> None:
+    def __init__(self, params: VoiceInputParams, speeds: tuple[float, ...], centres: np.ndarray | None) -> None:
         super().__init__()
         self.params = params
         self.waves = centres is None
@@ -79,7 +79,7 @@ class Hearing(nn.Module):
         return (x.clamp_min(-p.range_db) + p.range_db / 2) / 20 if p.decibels else 10 ** (x / 10)
 
 
-def _rerecorded(x: Tensor, params: HearingParams, generator: Generator) -> Tensor:
+def _rerecorded(x: Tensor, params: VoiceInputParams, generator: Generator) -> Tensor:
     """Another microphone (a smooth curve), another room's noise, a narrower line; x (B, 1, F, T) in dB."""
     n, _, bands, frames = x.shape
     if params.equaliser_db:
@@ -111,7 +111,7 @@ def _chosen(n: int, share: float, generator: Generator) -> Tensor:
     return torch.rand(n, 1, 1, 1, generator=generator) < share
 
 
-def _waves_rerecorded(x: Tensor, params: HearingParams, generator: Generator) -> Tensor:
+def _waves_rerecorded(x: Tensor, params: VoiceInputParams, generator: Generator) -> Tensor:
     """White noise and another gain; x (B, 1, 1, T) at a power of 1."""
     n = len(x)
     if params.equaliser_db:
