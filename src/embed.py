@@ -1,4 +1,4 @@
-"""Export embeddings: one vector a clip by every fold's network of the models of this call.
+"""Export embeddings: one vector per clip by every fold's network of the models of this call.
 
 Takes  what train takes; folds that are not finished are trained first.
 Leaves reports/<name>/embeddings/<experiment>-fold<k>.parquet: clip_id, d0, d1, ... of all clips, blank without audio.
@@ -20,7 +20,7 @@ import pandas as pd
 
 
 def run(call: Call) -> None:
-    """Write one table a fold."""
+    """Write one table per fold."""
     for experiment in call.experiments():
         refuse_others(experiment)
     experiments = train.run(call)

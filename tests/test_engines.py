@@ -15,9 +15,9 @@ from tonestack import cli
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.config.call import Call
-from tonestack.training import engines, fold_job, queue
+from tonestack.training import fold_job, queue
 from tonestack.training.engines import local
-from tonestack.training.job import FoldJob
+from tonestack.training.job import RETRIES, FoldJob
 
 import joblib
 import joblib.executor
@@ -233,7 +233,7 @@ def test_a_task_that_is_always_lost_ends_the_run_and_the_others(tiny_run: TinyRu
     ray = toy(losses=set(range(99)))
     with pytest.raises(UserError, match="fold 0: lost with its process or node 4 times"):
         work(tiny_run("engine=ray", "jobs=2"))
-    assert len(ray.calls) == 2 * (engines.RETRIES + 1)
+    assert len(ray.calls) == 2 * (RETRIES + 1)
     assert ray.cancelled == [7]
 
 

@@ -243,7 +243,8 @@ def test_shuffled_labels_give_chance_though_the_models_learn_them_by_heart(tiny_
         relabel(tiny_run(), fold, rng.choice(["Bell", "Drum", "Hiss", "Whistle"], 20).tolist())
     heart = ["network.channels=[32,64]", "network.dense=128", "network.dropout=0", "crop.seconds=1.5", "crop.short=pad"]
     heart += ["training.epochs=50", "training.lr=0.01", "training.batch_size=10", "training.ema=0"]
-    heart += [f"augment.{part}=0" for part in AugmentParams.model_fields]
+    numbers = [name for name, one in AugmentParams.model_fields.items() if not isinstance(one.default, str)]
+    heart += [f"augment.{name}=0" for name in numbers]
     made = work(tiny_run(*heart))
     values, by_heart = [], []
     for job in made:

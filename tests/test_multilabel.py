@@ -58,7 +58,7 @@ def test_every_class_has_its_own_probability() -> None:
 def test_a_loss_for_one_label_is_refused(tiny_words: list[str]) -> None:
     run = Call.from_arguments([*tiny_words, "task=multilabel", "metric=lwlrap"])
     assert run.experiment("vgg_small").config.loss["name"] == "bce"
-    with pytest.raises(UserError, match="vgg_small: loss 'masked' is for one label a clip"):
+    with pytest.raises(UserError, match="vgg_small: loss 'masked' is for one label per clip"):
         Call.from_arguments([*tiny_words, "task=multilabel", "loss.name=masked"]).experiment("vgg_small")
 
 

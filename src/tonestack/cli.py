@@ -42,7 +42,7 @@ def main(
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # whoever read what is printed has gone (`| head`)
+    except BrokenPipeError:  # the reader of the output has ended (`| head`)
         _leave_pipe()
         sys.exit(141)
     except Exception as error:
@@ -59,7 +59,7 @@ def resolve(arguments: list[str]) -> Call:
 
 
 def is_disks_fault(error: Exception) -> bool:
-    """Whether a full disk or a folder that cannot be written is to blame, whichever library says so."""
+    """True if the error comes from a full disk or a folder that cannot be written, in any library's words."""
     return any(os.strerror(code) in str(error) for code in DISK)
 
 

@@ -1,4 +1,4 @@
-"""What one call of a verb works on: the words, the resolved configs and the folders they name."""
+"""One call of a verb: its words, the resolved configs and the folders that they name."""
 
 import os
 from dataclasses import dataclass, replace
@@ -77,7 +77,7 @@ class Call:
 
     @property
     def stages(self) -> Path:
-        """What stages remember of their inputs and outputs; always safe to delete."""
+        """Records of the stages' inputs and outputs; always safe to delete."""
         return self.home / "cache" / self.name / "stages"
 
     @property
@@ -87,7 +87,7 @@ class Call:
 
     @property
     def oof(self) -> Path:
-        """Prediction tables, one folder an experiment."""
+        """Prediction tables, one folder per experiment."""
         return self.home / "oof" / self.name
 
     @property
@@ -102,17 +102,17 @@ class Call:
 
     @property
     def exports(self) -> Path:
-        """ONNX models, one folder an experiment."""
+        """ONNX models, one folder per experiment."""
         return self.home / "exports" / self.name
 
     @property
     def bundle(self) -> Path:
-        """What an offline code competition needs."""
+        """Files for an offline code competition."""
         return self.home / "bundles" / self.name
 
     @cached_property
     def task(self) -> Task:
-        """What the outputs of this competition's models mean."""
+        """The task: the meaning of the models' outputs."""
         return tasks.find(self.data.task)
 
     @property
@@ -184,7 +184,7 @@ class Call:
         loss = settings.loss["name"]
         if not self.task.one_label and getattr(parts.find("losses", loss), "ONE_LABEL", False):
             raise UserError(
-                f"{model}: loss '{loss}' is for one label a clip, not for task {self.data.task}; give another"
+                f"{model}: loss '{loss}' is for one label per clip, not for task {self.data.task}; give another"
             )
         return Experiment(model, settings, self.words.variant, self.words.seed, self.words.revision or revision)
 
@@ -195,6 +195,6 @@ class Call:
         return replace(self, words=changed, data=data, preset=preset)
 
     def plain(self) -> "Call":
-        """The same call without what was typed for its own models: other models (judges) run as configured."""
+        """The same call without the words for its own models: pair models and scouts run as configured."""
         own, _ = layers.split_overrides(self.words)
         return self.but(model=None, fold=None, variant=None, overrides=own)

@@ -1,4 +1,4 @@
-"""What the networks share: the embed / classify contract, pooling heads and activations."""
+"""Shared by the networks: the embed / classify contract, pooling heads and activations."""
 
 import math
 from typing import Literal
@@ -54,7 +54,7 @@ class Pool(nn.Module):
     """Pool feature maps (B, D, F, T) or sequences (B, D, T) to (B, D).
 
     Maps are averaged over frequency first; then `avg`, `max`, their sum `avgmax` (PANNs, Kong et al. 2020)
-    or a learnt `attention` (softmax over time, one weight a channel) removes time.
+    or a learnt `attention` (softmax over time, one weight per channel) removes time.
     """
 
     def __init__(self, name: PoolingName, width: int) -> None:
@@ -84,7 +84,7 @@ def dense_head(width: int, n_classes: int, hidden: int, act: ActivationName, dro
 
 
 class CosineClassifier(nn.Module):
-    """Logits `scale` x cosine between an embedding (B, D) and one learnt direction a class: (B, C), in float32."""
+    """Logits `scale` x cosine between an embedding (B, D) and one learnt direction per class: (B, C), in float32."""
 
     def __init__(self, width: int, n_classes: int, scale: float) -> None:
         super().__init__()

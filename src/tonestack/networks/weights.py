@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def read_fold(path: Path, classes: Sequence[str]) -> dict[str, Tensor]:
-    """The weights `fold<k>.safetensors`, as the json beside it vouches for them: same bytes, same classes in order."""
+    """The weights `fold<k>.safetensors`, checked against the json beside it: same bytes, same classes in order."""
     receipt = read_json(path.with_suffix(".json"), {"classes": list, "checksums": dict})
     if not path.is_file() or receipt["checksums"].get(path.name) != file_hash(path):
         raise UserError(f"{path}: missing or not as its json says (damaged); delete {path.stem}.json, train again")

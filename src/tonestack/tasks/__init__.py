@@ -1,4 +1,4 @@
-"""Tasks: what the outputs of a model mean, and what the rows of its tables are.
+"""Tasks: the meaning of a model's outputs, and the rows of its tables.
 
 One file per task, found by name; it defines `TASK`, an object of a class below `Task`. The defaults of `Task` are
 those of tables of clips x classes, so that a task says only how it differs. Nothing outside this room asks for a

@@ -1,6 +1,6 @@
 """Speaker verification: are both clips of a trial by one speaker? Rows are trials, their score a cosine of embeddings.
 
-A network learns to tell its training speakers apart; speakers of its fold are strangers to it. Beside every table of
+A network learns to tell its training speakers apart; it has seen no speaker of its fold. Beside every table of
 cosines lies one with adaptive s-norm (Matejka et al. 2017): scores relative to those of a cohort of training clips.
 """
 
@@ -24,7 +24,7 @@ LABELS = ("0", "1")
 
 
 class TrialJob(Protocol):
-    """What scoring trials needs of a fold job."""
+    """The part of a fold job that scoring trials needs."""
 
     @property
     def name(self) -> str:

@@ -1,8 +1,8 @@
 """Batched augmentation of normalised crops (B, 1, F, T), all on the crops' device.
 
-Whatever decides where and how much comes from a table of random numbers that is drawn on the CPU once an epoch and
-copied to the device at once: so a run is the same on any device and after a resume, and no step makes the host wait.
-Only noise itself is drawn on the device. Each function takes the crops and returns new ones of the same shape.
+All random choices come from one table, drawn on the CPU per epoch and copied to the device at once. A run is then the
+same on any device and after a resume, and no step makes the host wait. Only noise itself is drawn on the device. Each
+function takes crops and returns new ones of the same shape.
 """
 
 import math
@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-OF_CROPS = 3  # rows of the table that are not augmentation's: mixup's ratio, playing speed, first frame
-OF_PARTS = 10  # rows for the parts below, used or not; masks and the equaliser's knots come on top
+OF_CROPS = 3  # rows for the crops themselves: mixup's ratio, playing speed, first frame
+OF_PARTS = 10  # rows for the functions below, used or not; masks and the equaliser's knots come on top
 KNOTS = 6  # of the equaliser's curve, spread evenly over the bands
 
 
 def draw(params: AugmentParams, steps: int, batch: int, generator: Generator) -> Tensor:
-    """Random numbers of an epoch: (steps, K, B), even in [0, 1), but for the first row, which holds mixup's ratios.
+    """Random numbers of an epoch: (steps, K, B), uniform in [0, 1); row 0 holds the mixup ratios.
 
-    A ratio comes from Beta(alpha, alpha), taken as at least a half so that a crop keeps its own place in the batch;
-    it is 1 in batches that are not mixed.
+    A ratio comes from Beta(alpha, alpha) and is at least a half (r or 1 - r), so that a crop keeps its place in the
+    batch; it is 1 in batches that are not mixed.
     """
     count = OF_CROPS + OF_PARTS + 2 * (params.time_masks + params.band_masks) + (KNOTS if params.equaliser_db else 0)
     table = torch.rand(steps, count, batch, generator=generator)
@@ -49,16 +49,16 @@ class Draws:
         return self.table[0]
 
     def next(self) -> Tensor:
-        """Numbers (B,), even in [0, 1), that nobody has had."""
+        """The next unused row: numbers (B,), uniform in [0, 1)."""
         self.used += 1
         return self.table[self.used - 1]
 
     def between(self, limit: float) -> Tensor:
-        """Numbers (B, 1, 1, 1), even in [-limit, limit)."""
+        """Numbers (B, 1, 1, 1), uniform in [-limit, limit)."""
         return ((self.next() * 2 - 1) * limit).view(-1, 1, 1, 1)
 
     def stretch(self, size: int, most: float) -> Tensor:
-        """A stretch of up to `most` of `size` places a crop: (B, size), true inside."""
+        """One stretch per crop of up to the share `most` of `size` positions: (B, size), true inside."""
         width = self.next()[:, None] * most * size
         first = self.next()[:, None] * (size - width)
         place = torch.arange(size, device=width.device)
@@ -66,7 +66,7 @@ class Draws:
 
 
 def augment(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tensor:
-    """Apply every part that `params` switches on, except mixup (it also changes the targets).
+    """Apply every augmentation that `params` switches on, except mixup, which also changes the targets.
 
     std: (1, 1, F, 1) of the normalisation, so that gains are in dB on dB spectrograms.
     """
@@ -89,7 +89,7 @@ def augment(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tens
 
 
 def gain(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tensor:
-    """Add one random gain a crop and one random tilt along frequency, both in dB."""
+    """Add one random gain and one random tilt along frequency per crop, both in dB."""
     ramp = torch.linspace(-1, 1, x.shape[2], device=x.device).view(1, 1, -1, 1)
     return x + (draws.between(params.gain_db) + ramp * draws.between(params.tilt_db)) / std
 
@@ -118,14 +118,14 @@ def shift_bands(x: Tensor, share: float, draws: Draws) -> Tensor:
 
 
 def mask(x: Tensor, share: float, dim: int, draws: Draws) -> Tensor:
-    """SpecAugment (Park et al. 2019): set one random stretch of time (3) or bands (2) a crop to the mean, 0."""
+    """SpecAugment (Park et al. 2019): set one random stretch of time (3) or bands (2) per crop to the mean, 0."""
     shape = [len(x), 1, 1, 1]
     shape[dim] = x.shape[dim]
     return x.masked_fill(draws.stretch(x.shape[dim], share).view(shape), 0.0)
 
 
 def erase(x: Tensor, probability: float, draws: Draws) -> Tensor:
-    """Random erasing (Zhong et al. 2020): fill one rectangle, up to a third a side, with noise."""
+    """Random erasing (Zhong et al. 2020): fill one rectangle, each side up to a third, with noise."""
     chosen = (draws.next() < probability).view(-1, 1, 1, 1)
     bands, times = draws.stretch(x.shape[2], 1 / 3)[:, None, :, None], draws.stretch(x.shape[3], 1 / 3)[:, None, None]
     return torch.where(chosen & bands & times, torch.randn_like(x), x)

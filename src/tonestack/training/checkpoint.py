@@ -1,4 +1,4 @@
-"""What a killed run goes on from: weights, their average, the optimiser and the history, in one safetensors."""
+"""The state from which a killed run goes on: weights, average, optimisers and history, in one safetensors file."""
 
 import math
 import time
@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, safe_open, save_file
 from torch import Tensor, nn
 
-SAVING = 0.05  # most of the time that may go into saving: epochs of a second on a GPU are not all saved
+SAVING = 0.05  # largest share of the time that saving may take: of epochs of a second on a GPU, not all are saved
 
 
 @dataclass
 class History:
-    """What was measured, one entry an epoch; and in how many parts the batches went through (see `training`)."""
+    """One entry per epoch, the best inner loss so far, and the number of parts per batch (see `step.BatchSplit`)."""
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_inner: float = math.inf
@@ -37,7 +37,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the model's present values."""
+        """Move the average towards the model's current values."""
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(list(self.values.values()), list(self.live.values()), share)
@@ -140,7 +140,7 @@ class State:
 
 
 def _moments(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimiser remembers, as named tensors."""
+    """The state of an optimiser as named tensors."""
     state = optimizer.state_dict()["state"].items()
     return {f"{prefix}.{i}.{key}": torch.as_tensor(v) for i, values in state for key, v in values.items()}
 

@@ -62,21 +62,21 @@ class Clips:
 
     @property
     def device(self) -> torch.device:
-        """Where crops come out."""
+        """The device of the crops."""
         return self.fill.device
 
     @property
     def home(self) -> torch.device:
-        """Where the features lie and indices are wanted; indices from elsewhere would make the host wait."""
+        """The device of the features. Indices must lie there, too; others would make the host wait."""
         return self.features.device
 
     @property
     def streamed(self) -> bool:
-        """Whether crops come from a file that the training device or this machine's memory is too small for."""
+        """True if the features do not fit on the training device or in memory, so that crops come from the file."""
         return self.home != self.device or self.features.nbytes > RAM_SHARE * _memory()
 
     def crops(self, rows: Tensor, starts: Tensor, length: int, short: Literal["tile", "pad"], rate: Tensor) -> Tensor:
-        """Cut one crop a row: (B, 1, F, length), float32.
+        """Cut one crop per row: (B, 1, F, length), float32.
 
         rows, starts, rate: (B,) clip, first frame and playing speed (1: as it is, 2: twice as fast; nearest
         frames). A clip shorter than its crop is repeated (`tile`) or followed by `fill` (`pad`).
@@ -120,7 +120,7 @@ class Clips:
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Whether so many bytes of features may lie on the device; on the CPU they are mapped in any case."""
+    """True if `size` bytes of features may lie on the device; on the CPU they are mapped in any case."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

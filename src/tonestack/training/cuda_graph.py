@@ -11,9 +11,9 @@ WARM_UP = 3  # steps before a graph is recorded: they make the optimiser's state
 
 
 class RecordedStep:
-    """A step recorded once as a CUDA graph, then replayed: the host says one thing a step instead of hundreds.
+    """A step recorded once as a CUDA graph, then replayed: the host launches once per step, not hundreds of times.
 
-    A graph reads its inputs from where they lay when it was recorded, so every batch is copied to that place.
+    A graph reads its inputs from the addresses of the recording, so every batch is copied there.
     """
 
     def __init__(self, step: Step) -> None:
@@ -37,7 +37,7 @@ class RecordedStep:
         return self.loss
 
     def _aside(self) -> Tensor:
-        """Make the step on another stream than the default one, as what is to be recorded has to be tried."""
+        """Make the step on a side stream: PyTorch wants warm-up steps there before a recording."""
         aside, here = torch.cuda.Stream(), torch.cuda.current_stream()
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
@@ -46,7 +46,7 @@ class RecordedStep:
         return loss
 
     def _record(self) -> None:
-        """Record the step; recording makes none."""
+        """Record the step; recording does not execute it."""
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # a thread may be gathering crops
             self.loss = self.step(*self.inputs)

@@ -9,7 +9,7 @@ import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one; without any GPU it is the CPU, said once. Makes the GPU current."""
+    """Return the device called `name` and make a GPU the current one; `auto` is the first GPU, else the CPU."""
     if name == "cpu" or not torch.cuda.is_available():
         if name not in ("auto", "cpu"):
             print(f"device={name}: no GPU is available here; using the CPU")
@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def records(device: torch.device, params: TrainingParams) -> bool:
-    """Whether steps are recorded as a CUDA graph."""
+    """True if steps are recorded as a CUDA graph."""
     return params.compile == "graph" and device.type == "cuda"
 
 
@@ -34,7 +34,7 @@ def autocast(device: torch.device, params: TrainingParams) -> torch.autocast:
 
 
 def bfloat16_pays(device: torch.device) -> bool:
-    """Tell whether the device computes bfloat16 products in hardware."""
+    """True if the device computes bfloat16 products in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
@@ -42,7 +42,7 @@ def bfloat16_pays(device: torch.device) -> bool:
 
 
 def set_up_process(threads: int) -> None:
-    """Set a process up for training: its threads, and a malloc that keeps what is freed."""
+    """Set up a training process: its number of threads, and a malloc that keeps freed memory."""
     torch.set_num_threads(threads)
     keep_freed_memory()
 

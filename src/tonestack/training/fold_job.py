@@ -1,7 +1,7 @@
-"""One experiment × one fold, from label table and feature store to its three files; runs in any process.
+"""Make one fold of one experiment: train, predict, write its three files. Runs in any process.
 
-A task whose rows are not clips has `tables(job, fitted) -> {suffix: values}`: what it predicts for held-out then test
-rows. The suffix "" is the experiment's own table; others (score normalisation) lie beside it, as a variant.
+A task returns its tables by suffix (`Task.tables`). The suffix "" is the experiment's own table; others (score
+normalisation) lie beside it, as a variant.
 """
 
 import json
@@ -42,7 +42,7 @@ def make(job: FoldJob) -> dict[str, Any]:
     fitted = learners.find(settings.network).fit(job, store)
     tables = tasks.find(job.task).tables(job, fitted, lambda: _predict(job, fitted, store))
     weights = job.folder / f"fold{job.fold}.safetensors"
-    weights.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not vouch for new weights
+    weights.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not stand beside new weights
     with atomic(weights) as temporary:
         save_file(fitted.tensors(), temporary)
     receipt = {
@@ -82,7 +82,7 @@ def _write(job: FoldJob, suffix: str, values: np.ndarray, receipt: dict[str, Any
 
 
 def track(job: FoldJob, receipt: dict[str, Any]) -> None:
-    """Put what the finished fold came to into the last epoch's line of its history (the only line, if none is there).
+    """Append the fold's metrics, seconds and parameter count to the last line of its history file.
 
     Keys: the metrics by name, those on the training clips as `train_<name>`, `seconds` and `params`.
     """
@@ -122,16 +122,16 @@ def _scores(job: FoldJob, held_out: np.ndarray) -> dict[str, float]:
 
 
 def _train_scores(job: FoldJob, fitted: Fitted) -> dict[str, float]:
-    """The metric on the very clips and labels that the model has learnt."""
+    """The metric on the clips and labels that the model was trained on."""
     task = tasks.find(job.task)
     logs = fitted.log_probabilities(job.labels.clip_ids)
-    heard = ~np.isnan(logs).any(axis=1)
-    probabilities, truth = task.probabilities(logs[heard]), task.truth(job.labels.targets[heard])
+    usable = ~np.isnan(logs).any(axis=1)
+    probabilities, truth = task.probabilities(logs[usable]), task.truth(job.labels.targets[usable])
     return {job.metric: float(metrics.resolve(job.metric)(probabilities, truth))}
 
 
 def versions() -> dict[str, str]:
-    """Versions that a rerun would have to match, and where it ran."""
+    """Versions that a rerun would have to match, and the GPU."""
     return {
         "tonestack": __version__,
         "python": platform.python_version(),

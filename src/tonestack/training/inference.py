@@ -56,7 +56,7 @@ def _mean_over_crops(
     for batch, x in zip(batches, clips.stream(places, length, config.crop.short), strict=True):
         x = x.to(memory_format=torch.channels_last) if config.training.channels_last else x
         logits = _logits(model, x, config, pieces)
-        # added up on the CPU, as a GPU adds in any order, and at once: all crops' outputs may be larger than the store
+        # Accumulate on the CPU (GPU atomics are not deterministic) and per batch (all outputs may not fit in memory).
         each = to_log(logits).cpu().double()  # (B, C)
         sums = sums if len(sums) else each.new_zeros(len(frames), each.shape[1])
         sums.index_add_(0, torch.from_numpy(row[batch]), each if geometric else each.exp())

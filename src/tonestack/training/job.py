@@ -1,4 +1,4 @@
-"""One experiment x one fold as plain data: what a process needs to make it, and whether it has been made."""
+"""A fold job: all that a process needs to make one fold of one experiment, and its receipt once it is made."""
 
 import json
 from collections.abc import Callable
@@ -14,6 +14,8 @@ from tonestack.labels.training_labels import Labels
 from tonestack.settings.data_config import AudioParams
 
 import numpy as np
+
+RETRIES = 3  # times that an engine starts lost jobs again before it counts as the user's problem
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,12 @@ class FoldJob:
 
     @property
     def name(self) -> str:
-        """What a line of the terminal calls this job."""
+        """The job's name on the terminal."""
         return f"{self.experiment.name} fold {self.fold}"
 
     @property
     def history_path(self) -> Path:
-        """JSON lines, one an epoch; also what the progress bar reads."""
+        """JSON lines, one per epoch; the progress bar reads them, too."""
         return self.folder / f"fold{self.fold}.jsonl"
 
     @property
@@ -91,7 +93,7 @@ class FoldJob:
         return self.experiment.config.training.plan(len(self.labels.clip_ids))[0]
 
     def finished(self) -> dict[str, Any] | None:
-        """The receipt, if the fold has been made from these very inputs; None if it has to be made."""
+        """The receipt if the fold was made from the same inputs; None if it has to be made."""
         receipt = read_receipt(self.folder, self.fold)
         return receipt if receipt and receipt.get("inputs") == self.inputs else None
 
@@ -104,7 +106,7 @@ def read_receipt(folder: Path, fold: int) -> dict[str, Any] | None:
 
 
 def config_fingerprint(experiment: Experiment) -> str:
-    """What an experiment's name stands for."""
+    """Fingerprint of the settings and the seed that an experiment's name stands for."""
     return fingerprint([experiment.config.model_dump(mode="json"), experiment.seed])
 
 
@@ -120,9 +122,9 @@ def changed_settings(receipt: dict[str, Any], experiment: Experiment) -> list[st
 
 
 def threads_and_jobs(call: Call) -> tuple[int, int]:
-    """Threads a job and jobs at once: five folds side by side, the cores shared among them.
+    """Threads per job and number of jobs at once: five folds side by side share the cores.
 
-    The threads depend on the machine alone, never on how much is left to do, so that a rerun on it is bit-identical.
+    The threads depend on the machine alone, never on the number of jobs left, so that a rerun is bit-identical.
     """
     threads = max(1, cores() // 5)
     return threads, call.words.jobs or max(1, cores() // threads)

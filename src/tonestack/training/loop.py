@@ -1,7 +1,7 @@
-"""Training one network on one set of clips: a flat loop over epochs, resumable after each.
+"""Train one network on one set of clips: a flat loop over epochs, resumable after each.
 
-Everything random in an epoch comes from a generator seeded by (seed, epoch), so that a run that was killed
-and goes on from its last epoch makes the same numbers as one that was not.
+All random numbers of an epoch come from a generator seeded by (seed, epoch), so that a run that was killed and goes on
+from its last epoch gives the same results as one that was not.
 """
 
 import math
@@ -28,7 +28,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Which clips a network learns from: rows of `clips`, soft targets (n, C) and loss weights (n,)."""
+    """The clips that a network is trained on: rows of `clips`, soft targets (n, C) and loss weights (n,)."""
 
     clips: Clips
     rows: Tensor
@@ -151,7 +151,7 @@ def fit(
             average.update()
         entry = {"epoch": epoch + 1, "loss": check_losses(losses, epoch), "lr": rates[-1]}
         if inner_loss is not None:
-            entry["inner_loss"] = _judge(model, average, inner_loss)
+            entry["inner_loss"] = _loss_of_average(model, average, inner_loss)
             keeper.keep_best(history, entry["inner_loss"], epoch + 1)
         history.epochs.append(entry)
         history.pieces = step.pieces.count
@@ -173,8 +173,8 @@ def check_losses(losses: Tensor, epoch: int) -> float:
     return float(values.mean())
 
 
-def _judge(model: Tagger, average: Average, inner_loss: Callable[[Tagger], float]) -> float:
-    """Inner loss of the averaged weights; the trained ones are put back."""
+def _loss_of_average(model: Tagger, average: Average, inner_loss: Callable[[Tagger], float]) -> float:
+    """Inner loss of the averaged weights; the trained weights are put back."""
     trained = {key: value.clone() for key, value in model.state_dict().items()}
     if average.decay:
         model.load_state_dict(average.values, strict=False)
@@ -186,7 +186,7 @@ def _judge(model: Tagger, average: Average, inner_loss: Callable[[Tagger], float
 def make_step(
     model: Tagger, loss_of: AnyLoss, optimizers: list[torch.optim.Optimizer], config: ModelConfig
 ) -> Step | RecordedStep:
-    """The step that `training.compile` asks for."""
+    """Return the step that `training.compile` asks for."""
     step = Step(model, loss_of, optimizers, config)
     if not records(step.parameters[0].device, config.training):
         return step

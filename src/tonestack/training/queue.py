@@ -1,6 +1,7 @@
-"""Experiments × folds as independent jobs: which are not up to date, and running them in parallel.
+"""The queue: build the fold jobs of a call, find those that are not up to date, and run them in parallel.
 
-Nothing here imports torch, so that a call with nothing to do starts at once.
+Nothing here imports torch, so that a call with nothing to do starts at once. A `FoldJob` (job.py) is the data of one
+fold; fold_job.py makes it in a process that an engine starts.
 """
 
 from pathlib import Path
@@ -60,7 +61,7 @@ def _jobs_of(
         ids = held_out["clip_id"].tolist()
         refuse_leak(experiment.revision, fold, learnt.clip_ids, table.loc[table["fold"] == fold, "clip_id"].tolist())
         taught = set(learnt.clip_ids) if cross_fitted else set()
-        asked = [name for name in test if name not in taught]  # a model repeats what it was taught
+        asked = [name for name in test if name not in taught]  # a model repeats the labels that it was trained on
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, asked])}
         inputs |= {"columns": fingerprint(columns)} if columns else {}
         inputs |= {"options": fingerprint(options.settings())} if options else {}
@@ -72,7 +73,7 @@ def _jobs_of(
 
 
 def learnt_classes(task: Task, learnt: pd.DataFrame, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The classes that a holdout's network tells apart: all, or (an open-set task) those of its training clips."""
+    """The classes that a holdout's network learns: all, or (open-set task) those of its training clips."""
     if not task.open_set:
         return classes
     present = set(learnt["label"])
@@ -80,7 +81,7 @@ def learnt_classes(task: Task, learnt: pd.DataFrame, classes: tuple[str, ...]) -
 
 
 def columns_of(competition: Competition, experiment: Experiment) -> dict[str, dict[str, str]]:
-    """The columns of the clip table that a model's `columns` names, each clip to value."""
+    """The columns of the clip table that a model config's `columns` names, each as clip to value."""
     wanted = experiment.config.network.get("columns", ())
     known = competition.extras.get("clips", pd.DataFrame(columns=["clip_id"]))
     for name in wanted:

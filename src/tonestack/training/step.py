@@ -55,16 +55,16 @@ def loss_on(loss_of: AnyLoss, logits: Tensor, embedding: Tensor, targets: Tensor
 
 @dataclass
 class BatchSplit:
-    """In how many parts a batch goes through the network: twice as many each time memory has run out.
+    """The number of parts in which a batch goes through the network: doubled each time memory runs out.
 
-    least: crops that every part keeps; batch normalisation learns from two or more.
+    least: fewest crops per part; batch normalisation needs two or more.
     """
 
     count: int = 1
     least: int = 2
 
     def halve(self, batch: int) -> None:
-        """Halve the parts of a batch of so many crops, and say so; a `UserError` where they cannot be smaller."""
+        """Halve the parts of a batch of `batch` crops and print so; a `UserError` if they cannot be smaller."""
         count = min(2 * self.count, batch // self.least)
         if count <= self.count:
             size = -(-batch // self.count)
@@ -73,21 +73,21 @@ class BatchSplit:
         print(f"out of memory: batches of {batch} now go through in {self.count} parts", file=sys.stderr, flush=True)
 
     def fitted(self, batch: int, attempt: Callable[[], T], undo: Callable[[], None] = lambda: None) -> T:
-        """What `attempt` gives for a batch of so many crops, in more parts each time memory runs out."""
+        """Return `attempt()` for a batch of `batch` crops; try again in more parts each time memory runs out."""
         while True:
             try:
                 return attempt()
             except torch.OutOfMemoryError:
                 undo()
-            self.halve(batch)  # out here, where nothing holds the failed attempt's memory any more
+            self.halve(batch)  # outside `except`, where nothing holds the memory of the failed attempt
 
     def of(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The parts of a batch (B, ...), none of them empty where the batch is smaller than others were."""
+        """The parts of a batch (B, ...), none of them empty, even if the batch is smaller than earlier ones."""
         return x.tensor_split(min(self.count, len(x)))
 
 
 class Step:
-    """Augment a batch, go forward and backward, move the weights.
+    """Augment a batch, run forward and backward, update the weights.
 
     optimizers: the network's, whose rate follows the schedule, and that of a loss with parameters.
     """
@@ -145,8 +145,8 @@ class Step:
     def _learn_in_parts(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Add up the gradients of a batch's parts, each by its share of the weights, to those of the whole batch.
 
-        Exact for a weighted mean over clips that are judged one by one; batch normalisation, and the few losses that
-        look at the whole batch, see a part.
+        Exact for a loss that is a weighted mean over clips; batch normalisation, and the few losses that use the whole
+        batch, see one part only.
         """
         total = torch.zeros((), device=x.device)
         for part, truth, own in zip(*(self.pieces.of(v) for v in (x, targets, weights)), strict=True):

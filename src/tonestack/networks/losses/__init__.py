@@ -2,7 +2,7 @@
 
 One with parameters of its own, or that reads the embedding, says `ON_EMBEDDING = True` and has
 `build(params, width, n_classes) -> EmbeddingLoss` instead. `ONE_LABEL = True` marks a loss whose classes exclude each
-other (softmax); tasks of several labels a clip refuse it.
+other (softmax); tasks with several labels per clip refuse it.
 """
 
 from typing import Protocol
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Loss(Protocol):
-    """What a loss is to the train loop."""
+    """The contract of a loss."""
 
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Take logits (B, C), targets (B, C) of probabilities and weights (B,); return a scalar."""

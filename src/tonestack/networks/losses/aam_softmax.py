@@ -1,4 +1,4 @@
-"""Additive angular margin softmax (Deng et al. 2019): the true class's angle is judged `margin` radians larger.
+"""Additive angular margin softmax (Deng et al. 2019): `margin` radians are added to the true class's angle.
 
 It takes the logits of a cosine classifier (`layers.CosineClassifier`), which are `scale` x cosine.
 """

@@ -1,7 +1,7 @@
 """Asymmetric loss for multi-label tagging (Ridnik et al. 2021); equal gammas and no shift are the focal loss.
 
 Easy classes count less, by (1 - p)^gamma where the class is there and p^gamma where it is not (Lin et al. 2017).
-A larger gamma and a shift on the absent side bear with labels that are missing.
+A larger gamma and a shift on the absent side tolerate missing labels.
 """
 
 from tonestack.base.section import Section

@@ -1,4 +1,4 @@
-"""Binary cross-entropy a class, with label smoothing and one weight a clip; also for single-label tagging."""
+"""Binary cross-entropy per class, with label smoothing and one weight per clip; also for single-label tagging."""
 
 from tonestack.base.section import Section
 from tonestack.networks.losses import doubtful, weighted_mean

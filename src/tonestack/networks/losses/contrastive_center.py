@@ -1,7 +1,7 @@
 """Cross-entropy plus the contrastive-center loss: near the own class's centre, far from the others' (Qi & Su 2017).
 
 `paper`: lambda/2 x the clips' mean of intra_i / (inter_i + delta), intra_i the squared distance of an embedding to its
-class's centre, inter_i the sum of those to all others. `batch`, as the speaker identification document has it:
+class's centre, inter_i the sum of those to all others. `batch`, as in the ResNet-18 speaker project:
 lambda/2 x sum_i intra_i / (sum_i inter_i + delta), one ratio for the batch. Centres are learnt, drawn from N(0, 1).
 """
 

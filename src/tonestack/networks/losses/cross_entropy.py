@@ -1,4 +1,4 @@
-"""Cross-entropy against class probabilities, with label smoothing and one weight a clip."""
+"""Cross-entropy against class probabilities, with label smoothing and one weight per clip."""
 
 from tonestack.base.section import Section
 from tonestack.networks.losses import weighted_mean

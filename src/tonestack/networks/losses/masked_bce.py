@@ -1,6 +1,6 @@
 """Binary cross-entropy without the worst of the unverified clips' labels in each batch.
 
-What a crowd forgot to say looks like a very wrong prediction: a class with a large loss. `each: label` leaves such
+A label that annotators forgot looks like a very wrong prediction: a class with a large loss. `each: label` leaves such
 classes of a clip out of the step (loss masking for missing labels, Fonseca et al. 2020), `each: clip` whole clips, as
 the winners of FSDKaggle2018 did. Unverified is a clip whose weight is below `trusted`: give `training.source_weights`
 such as {given: 0.6}.

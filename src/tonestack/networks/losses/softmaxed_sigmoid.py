@@ -1,7 +1,7 @@
-"""Cross-entropy as the few-shot voice matching document applies it: on softmaxed sigmoids, taken for logits once more.
+"""Cross-entropy of the few-shot voice report: the softmax of sigmoids is given to it as if it were logits.
 
 It cannot fall under log(1 + (N - 1) exp((1 - e) / (e + N - 1))): 2.172 for ten candidates, 1.610 for six. Kept so that
-numbers can be compared; `cross_entropy` on the logits is what was meant.
+numbers can be compared; the report meant `cross_entropy` on the logits.
 """
 
 from tonestack.base.section import Section

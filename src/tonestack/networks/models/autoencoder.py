@@ -1,4 +1,4 @@
-"""Convolutional autoencoder of whole-clip spectrograms, as in the FSDKaggle2018 seed document.
+"""Convolutional autoencoder of whole-clip spectrograms, as in the NTU report.
 
 A picture of `bands` × `frames` (513 × 439 there), every clip stretched or squeezed to it, is halved by strided
 convolutions, pooled to `grid` and squeezed to `latent_channels` maps: 16 × 16 × 16 = 4,096 numbers. The decoder

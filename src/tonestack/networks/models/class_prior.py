@@ -1,4 +1,4 @@
-"""Baselines that hear nothing: the classes' shares, or their shares for each value of columns (the language)."""
+"""Baselines that use no audio: the classes' shares, or their shares for each value of columns (the language)."""
 
 from tonestack.base.section import Section
 

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees (LightGBM) on clip statistics: a few clips and many features are what they are for."""
+"""Gradient-boosted trees (LightGBM) on clip statistics, for few clips with many features."""
 
 from typing import Literal
 

@@ -1,8 +1,8 @@
-"""ECAPA-TDNN (Desplanques et al. 2020) in the compact form of the speaker verification document.
+"""ECAPA-TDNN (Desplanques et al. 2020) in the compact form of the Voice Biometrics report.
 
 A convolution of width 5, three blocks (widening convolution, Res2Net unit, squeeze-excitation), all blocks' outputs
 side by side, attentive statistics pooling, a linear layer to the embedding. With `dilations: [1, 1, 1]`, `mask: false`
-and `unused: true` it is the document's network of 1,329,039 parameters for 1,211 speakers. The paper dilates its blocks
+and `unused: true` it is the report's network of 1,329,039 parameters for 1,211 speakers. The paper dilates its blocks
 by 2, 3 and 4; frames of padding are masked, so that an embedding does not depend on how much of it follows.
 """
 

@@ -1,7 +1,7 @@
-"""ResNet-18 (He et al. 2016) on square pictures of crops, as two seed documents use it.
+"""ResNet-18 (He et al. 2016) on square pictures of crops, as two projects use it (docs/results.md).
 
-Speaker identification: three copies of a 224 x 224 picture, 11,279,112 parameters with 200 speakers. Stories: one
-channel, biased convolutions, shortcuts without normalisation: 11,174,274 parameters with two classes.
+ResNet-18 speaker project: three copies of a 224 x 224 picture, 11,279,112 parameters with 200 speakers. Voice story
+report: one channel, biased convolutions, shortcuts without normalisation: 11,174,274 parameters with two classes.
 """
 
 import urllib.request

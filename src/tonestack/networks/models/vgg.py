@@ -1,8 +1,8 @@
-"""VGG-like networks (Simonyan & Zisserman 2015) on spectrograms, as in the FSDKaggle2018 seed document.
+"""VGG-like networks (Simonyan & Zisserman 2015) on spectrograms, as in the NTU report.
 
 Blocks of 3 × 3 convolutions with batch normalisation, halved in both directions after each block, pooled
-globally, then one dense layer. The document's small network has two convolutions a block, LeakyReLU and a
-dense layer of 1,024 with SELU; the large one three convolutions a block and 4,096.
+globally, then one dense layer. The report's small network has two convolutions per block, LeakyReLU and a
+dense layer of 1,024 with SELU; the large one three convolutions per block and 4,096.
 """
 
 from typing import Literal

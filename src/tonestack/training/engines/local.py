@@ -10,8 +10,7 @@ from typing import Any
 from tonestack.base.errors import UserError
 from tonestack.base.workers import end_with
 from tonestack.config.call import Call
-from tonestack.training import engines
-from tonestack.training.job import FoldJob, threads_and_jobs
+from tonestack.training.job import RETRIES, FoldJob, threads_and_jobs
 
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -27,7 +26,7 @@ def run(call: Call, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
         yield from (_work(replace(job, device=places[0]), os.getpid()) for job in todo)
         return
     left = {job.name: job for job in todo}
-    for _ in range(engines.RETRIES):
+    for _ in range(RETRIES):
         try:
             for receipt in _side_by_side(list(left.values()), places):
                 del left[f"{receipt['experiment']} fold {receipt['fold']}"]
@@ -37,7 +36,7 @@ def run(call: Call, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
             places = places[: max(1, len(places) // 2)]
             print(f"train: a process was lost; going on with jobs={len(places)} from the last epoch of each fold")
     raise UserError(
-        f"train: processes were lost {engines.RETRIES} times, most likely for want of memory; give jobs=1, "
+        f"train: processes were lost {RETRIES} times, most likely for want of memory; give jobs=1, "
         "or a smaller training.batch_size"
     )
 

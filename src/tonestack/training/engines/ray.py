@@ -18,8 +18,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.config.call import Call
-from tonestack.training import engines
-from tonestack.training.job import FoldJob
+from tonestack.training.job import RETRIES, FoldJob
 
 if find_spec("ray") is None:
     raise UserError(
@@ -64,7 +63,7 @@ def run(call: Call, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
                 yield receipt
                 continue
             lost[job.name] = lost.get(job.name, 0) + 1
-            if lost[job.name] > engines.RETRIES:
+            if lost[job.name] > RETRIES:
                 raise UserError(f"{job.name}: lost with its process or node {lost[job.name]} times; see `ray status`")
             print(f"ray: {job.name} was lost with its process or node; it is run again")
             waiting.append(job)

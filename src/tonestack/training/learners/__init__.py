@@ -1,4 +1,4 @@
-"""Learners: how a kind of model is fitted to one fold's clips. `network` trains by gradient, `forest` grows trees.
+"""Learners: each fits one kind of model to one fold's clips (`network` by gradient descent, `forest` by trees).
 
 A learner's module has `fit(job, store) -> Fitted` and, for clips outside the competition,
 `restore(settings, tensors, classes, task, device) -> Restored`. A model's module names its learner (`LEARNER`,
@@ -38,17 +38,17 @@ class Fitted(Protocol):
         """Number of learnt parameters."""
 
     def tensors(self) -> "dict[str, Tensor]":
-        """What `fold<k>.safetensors` holds."""
+        """The content of `fold<k>.safetensors`."""
 
     def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
         """Log-probabilities (N, C) up to a constant a row; NaN rows for clips without audio."""
 
     def done(self) -> None:
-        """Remove what only a resume needs; the fold's files have been written."""
+        """Remove the state file of a resume; the fold's files have been written."""
 
 
 class Restored(Protocol):
-    """A fitted model read back from its file; it judges the clips of any store of its frontend."""
+    """A fitted model read back from its file; it predicts the clips of any store of its frontend."""
 
     def log_probabilities(self, store: "Store", clip_ids: list[str], crops: int | None = None) -> np.ndarray:
         """Log-probabilities (N, C) up to a constant a row, NaN rows without audio; `crops`: at most so many a clip."""

@@ -20,22 +20,22 @@ LEAST_SHARE = 0.01  # soft targets below it are not worth a row
 
 
 class Trees:
-    """A booster that judges clips by statistics of a kind."""
+    """A booster that predicts clips from statistics of one kind."""
 
     def __init__(self, booster: lgb.Booster, kind: Any) -> None:
         self.booster, self.kind = booster, kind
 
     def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
-        """Log-probabilities (N, C) up to a constant a row; NaN rows for clips without audio. Trees hear whole clips."""
+        """Log-probabilities (N, C) up to a constant a row; NaN rows for clips without audio. Trees use whole clips."""
         x = clip_statistics.table(store, clip_ids, self.kind)
-        heard = ~np.isnan(x).any(axis=1)
+        usable = ~np.isnan(x).any(axis=1)
         logs = np.full((len(x), self.booster.num_model_per_iteration()), np.nan)
-        logs[heard] = np.asarray(self.booster.predict(x[heard], raw_score=True, num_threads=1))
+        logs[usable] = np.asarray(self.booster.predict(x[usable], raw_score=True, num_threads=1))
         return logs
 
 
 class FittedTrees:
-    """Trees with the store whose clips they judge."""
+    """Trees with the store whose clips they predict."""
 
     def __init__(self, store: Store, trees: Trees) -> None:
         self.store, self.trees = store, trees

@@ -42,7 +42,7 @@ class Forest:
             pieces["feature"].append(np.where(leaf, 0, tree.feature).astype(np.int32))
             pieces["threshold"].append(tree.threshold.astype(np.float64))
             value = np.zeros((tree.node_count, n_classes), np.float16)
-            if columns is None:  # a regressor: an output a class, the mean of its targets
+            if columns is None:  # a regressor: one output per class, the mean of its targets
                 value[leaf] = tree.value[leaf, :, 0]
             else:
                 shares = tree.value[leaf, 0]
@@ -65,16 +65,16 @@ class Forest:
         return mean
 
     def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
-        """Log of the trees' mean vote (N, C); NaN rows for clips without audio. A forest hears whole clips."""
+        """Log of the trees' mean vote (N, C); NaN rows for clips without audio. A forest uses whole clips."""
         x = clip_statistics.table(store, clip_ids)
-        heard = ~np.isnan(x).any(axis=1)
+        usable = ~np.isnan(x).any(axis=1)
         logs = np.full((len(x), self.arrays["value"].shape[1]), np.nan)
-        logs[heard] = np.log(self.predict(x[heard]) + FLOOR)
+        logs[usable] = np.log(self.predict(x[usable]) + FLOOR)
         return logs
 
 
 class FittedForest:
-    """A forest with the store whose clips it judges."""
+    """A forest with the store whose clips it predicts."""
 
     epochs = 1
 
@@ -109,7 +109,7 @@ def fit(job: FoldJob, store: Store) -> FittedForest:
         raise UserError(f"{job.experiment.name}: a forest needs a spectrogram frontend such as logmel, not a waveform")
     params: Any = layers.part_params("models", job.experiment.config.network, "network")
     x = clip_statistics.table(store, job.labels.clip_ids)
-    heard = ~np.isnan(x).any(axis=1)
+    usable = ~np.isnan(x).any(axis=1)
     settings = {
         "n_estimators": params.trees,
         "min_samples_leaf": params.min_leaf,
@@ -119,7 +119,7 @@ def fit(job: FoldJob, store: Store) -> FittedForest:
     }
     several = not tasks.find(job.task).one_label
     grow = _several_labels if several else _one_label
-    trees = grow(settings, x[heard], job.labels.targets[heard], job.labels.weights[heard])
+    trees = grow(settings, x[usable], job.labels.targets[usable], job.labels.weights[usable])
     return FittedForest(store, Forest.of(trees.estimators_, getattr(trees, "classes_", None), len(job.classes)))
 
 
@@ -131,5 +131,5 @@ def _one_label(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, wei
 
 
 def _several_labels(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
-    """Classes are independent: an output a class, and splits that lower the variance of all."""
+    """Classes are independent: one output per class, and splits that lower the variance of all."""
     return ExtraTreesRegressor(**settings).fit(x, targets, sample_weight=weights)

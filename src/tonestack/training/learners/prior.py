@@ -1,4 +1,4 @@
-"""Class shares of the training clips, in all or for each value of columns of the clip table; nothing is heard."""
+"""Class shares of the training clips, in all or for each value of columns of the clip table; no audio is used."""
 
 import json
 from typing import Any
