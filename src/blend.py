@@ -12,10 +12,11 @@ from pathlib import Path
 import make_folds
 import train
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.files import write_csv, write_json
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import det, diversity, leaderboard, nested_cv
+from tonestack.ensemble import det, diversity, nested_cv
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.nested_cv import Candidate
@@ -100,7 +101,7 @@ def search(call: Call, tables: Tables, stage: Stage) -> tuple[Candidate, np.ndar
     if len(problem.targets) < judgeable(tables):
         clips = f"a random {len(problem.targets):,} of {judgeable(tables):,} verified clips (memory)"
     stage.say(f"{problem.count} tables, {clips}, {problem.metric.name}, nested CV:")
-    stage.say(leaderboard.aligned(pd.DataFrame([line(c, c is chosen) for c in candidates])))
+    stage.say(console.aligned(pd.DataFrame([line(c, c is chosen) for c in candidates])))
     if chosen.name != "single" and chosen.gain.low <= 0:
         stage.say(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")
     if tables.probabilities:

@@ -10,9 +10,9 @@ import make_folds
 import stack
 import train
 from tonestack import cli
+from tonestack.base.console import aligned
 from tonestack.base.files import write_csv
 from tonestack.config.call import Call
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.studies import repeats
 
 import pandas as pd

@@ -5,6 +5,7 @@ Leaves the scores in oof/<name>/scores.json and oof/<name>/leaderboard.csv, and 
 """
 
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.config.call import Call
@@ -31,7 +32,7 @@ def run(call: Call) -> None:
         leaderboard.record(call, found)
         files = [{"file": n, **{k: f"{v:.4f}" for k, v in s.items()}} for n, s in found.items() if n.endswith(".csv")]
         if files:
-            print(leaderboard.aligned(pd.DataFrame(files)) + "\n")
+            print(console.aligned(pd.DataFrame(files)) + "\n")
         call.task.scored(call.oof, call.reports, labels)
     print(leaderboard.render(leaderboard.update(call)))
 

@@ -14,11 +14,11 @@ from typing import Any
 import make_folds
 import prepare
 from tonestack import cli
-from tonestack.base import parts
+from tonestack.base import console, parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_csv, write_json
 from tonestack.config.call import Call
-from tonestack.ensemble import clip_components, leaderboard
+from tonestack.ensemble import clip_components
 from tonestack.ensemble.clip_components import Source
 from tonestack.features import clip_statistics, store
 from tonestack.features.frontends import _spectrogram
@@ -56,7 +56,7 @@ def run(call: Call) -> dict[str, Any]:
     telling = pd.DataFrame([row for name in found for row in features(name, found[name], clips, source, call)])
     twice = duplicates(call, source, clips)
     shown = [line(name, comparison, telling) for name, (comparison, _) in found.items()]
-    print(leaderboard.aligned(pd.DataFrame(shown)) if shown else "shift: too few clips a side to compare")
+    print(console.aligned(pd.DataFrame(shown)) if shown else "shift: too few clips a side to compare")
     print(summary(twice))
     write_csv(folder / "features.csv", telling)
     write_csv(folder / "near_duplicates.csv", twice)

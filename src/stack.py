@@ -10,10 +10,11 @@ from pathlib import Path
 
 import blend
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import clip_components, leaderboard, nested_cv, stacking
+from tonestack.ensemble import clip_components, nested_cv, stacking
 from tonestack.ensemble.clip_components import Statistics
 from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows
 from tonestack.ensemble.tables import Tables, made_name
@@ -59,7 +60,7 @@ def run(call: Call) -> None:
             {"stack": table, "nested cv ± se": f"{cv:.4f} ± {se:.4f}", "against best single [95 %]": str(gain)}
         )
         shipped.append((problem.metric.sign * cv, test))
-    stage.say(leaderboard.aligned(pd.DataFrame(lines)))
+    stage.say(console.aligned(pd.DataFrame(lines)))
     outputs += ship(call, tables, max(shipped, key=lambda s: s[0])[1], stage)
     stage.finish(outputs)
 

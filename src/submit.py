@@ -13,11 +13,12 @@ from pathlib import Path
 
 import blend
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import write_json
 from tonestack.competition import kaggle, submission
 from tonestack.config.call import Call
-from tonestack.ensemble import leaderboard, nested_cv
+from tonestack.ensemble import nested_cv
 from tonestack.ensemble.choice import Choice, best_single, made_tables
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.ensemble.up_to_date import Stage, alone
@@ -159,7 +160,7 @@ def choose(call: Call, tables: Tables, stage: Stage) -> Choice:
         gain = nested_cv.paired(problem.metric, c.scores, candidates[0].scores, problem.targets)
         shown = {"table": f"{'*' if c is picked else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
         lines.append(shown | {"against best single [95 %]": str(gain)})
-    stage.say(leaderboard.aligned(pd.DataFrame(lines)))
+    stage.say(console.aligned(pd.DataFrame(lines)))
     return picked
 
 

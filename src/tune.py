@@ -11,10 +11,10 @@ import sys
 import make_folds
 import prepare
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.base.workers import end_with
 from tonestack.config.call import Call
-from tonestack.ensemble import leaderboard
 from tonestack.studies import tuning
 from tonestack.training.job import threads_and_jobs
 
@@ -35,7 +35,7 @@ def run(call: Call) -> None:
         study = one.study()
         with joblib.parallel_config("loky", inner_max_num_threads=threads):
             search(call, one, study, at_once)
-        print(leaderboard.aligned(tuning.shown(tuning.table(study, one))))
+        print(console.aligned(tuning.shown(tuning.table(study, one))))
         files = tuning.report(study, one)
         print("\n".join(str(file) for file in files))
         if files[-1].suffix == ".yaml":

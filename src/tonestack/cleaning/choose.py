@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from tonestack.base.console import aligned
 from tonestack.base.files import write_csv
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble import nested_cv
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
 from tonestack.labels import revisions
 from tonestack.tables import oof

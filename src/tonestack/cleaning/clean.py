@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tonestack.base import parts
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import fingerprint, write_csv
 from tonestack.cleaning import embeddings, label_pictures, pair_models
@@ -12,7 +13,6 @@ from tonestack.cleaning.methods import Evidence, group_index
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.labels import revisions
 from tonestack.settings.data_config import CleanParams
 from tonestack.tables.decisions import UNCLEANED, Verdict

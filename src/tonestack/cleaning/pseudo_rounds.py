@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tonestack.base import parts
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, fingerprint, write_csv
 from tonestack.cleaning import crowd, label_pictures, pair_models, pseudo_rules
 from tonestack.cleaning.clean import array_hash
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config.call import Call, Experiment
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
 from tonestack.labels import revisions
 from tonestack.settings.data_config import PseudoParams

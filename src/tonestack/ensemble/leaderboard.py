@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, fingerprint, read_json, write_csv, write_json
 from tonestack.config.call import Call
@@ -94,16 +95,6 @@ def render(table: pd.DataFrame) -> str:
     shown["seconds"] = ["" if pd.isna(v) else f"{v:,.0f}" for v in table["seconds"]]
     shown["params"] = ["" if pd.isna(v) else f"{int(v):,}" for v in table["params"]]
     return aligned(shown)
-
-
-def aligned(table: pd.DataFrame) -> str:
-    """A table of text cells as lines, first column left, others right."""
-    cells = [list(map(str, table.columns)), *([str(v) for v in row] for row in table.itertuples(index=False))]
-    width = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = [
-        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, width, strict=True))] for r in cells
-    ]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def place(private: float, published: pd.DataFrame) -> str:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tonestack.base import parts
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.cleaning import choose, pseudo_rounds
 from tonestack.config.call import Call, Experiment
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.features import store
 from tonestack.labels import revisions
 from tonestack.settings.words import parse_folds
