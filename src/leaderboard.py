@@ -22,7 +22,7 @@ def run(call: Call) -> None:
     published = pd.read_csv(path)
     for name, scores in leaderboard.recorded_scores(call).items():
         if name.endswith(".csv") and scores.get("private") is not None:
-            print(f"{name} private {leaderboard.place(scores['private'], published)}")
+            print(f"{name} private {leaderboard.standing(scores['private'], published)}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def make(call: Call, base: str) -> list[str]:
     models = pseudo_rounds.experiments(call, pseudo_rounds.settings(call), base)
     prepare.run(call, [experiment.config.frontend for experiment in models])
     make_folds.run(call)
-    return pseudo_rounds.run_rounds(call, base)
+    return pseudo_rounds.make_rounds(call, base)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import pandas as pd
 
 def run(call: Call) -> pd.DataFrame:
     """Train, blend and stack in every repeat that is not up to date, then print and write the table of all."""
-    calls = repeats.of(call)
+    calls = repeats.calls(call)
     for repeated in calls:
         make_folds.run(repeated, quiet=True)
     repeats.check_folds(calls)

@@ -18,7 +18,7 @@ from tonestack.ensemble import clip_components, nested_cv, stacking
 from tonestack.ensemble.clip_components import Statistics
 from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows
 from tonestack.ensemble.tables import Tables, made_name
-from tonestack.ensemble.up_to_date import Stage, alone
+from tonestack.ensemble.up_to_date import UpToDate, alone
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ import pandas as pd
 
 @alone
 def run(call: Call) -> None:
-    """Fit every stacker fold by fold, judge it, write its table; the better one becomes stack.csv."""
+    """Fit every stacker fold by fold, score it, write its table; the better one becomes stack.csv."""
     blend.upstream(call)
     tables = Tables.of(call, call.data.stack.tables)
     if not tables.probabilities:
@@ -34,8 +34,8 @@ def run(call: Call) -> None:
         return
     params = call.data.stack
     source = clip_components.source_of(call) if params.clip_statistics else None
-    stage = record(call, tables)
-    if stage.up_to_date():
+    last = record(call, tables)
+    if last.up_to_date():
         return
     if tables.without_oof():
         raise UserError(f"stack: {tables.without_oof()[0]} has no OOF part; name others with stack.tables=...")
@@ -47,8 +47,8 @@ def run(call: Call) -> None:
     for name in params.stackers:
         started = time.monotonic()
         rows, test, fitted = stack(call, tables, name, statistics)
-        cv, se = nested_cv.score(problem.metric, rows[tables.judged], problem.targets)
-        gain = nested_cv.paired(problem.metric, rows[tables.judged], best, problem.targets)
+        cv, se = nested_cv.score(problem.metric, rows[tables.scored], problem.targets)
+        gain = nested_cv.paired(problem.metric, rows[tables.scored], best, problem.targets)
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}
@@ -60,16 +60,16 @@ def run(call: Call) -> None:
             {"stack": table, "nested cv ± se": f"{cv:.4f} ± {se:.4f}", "against best single [95 %]": str(gain)}
         )
         shipped.append((problem.metric.sign * cv, test))
-    stage.say(console.aligned(pd.DataFrame(lines)))
-    outputs += ship(call, tables, max(shipped, key=lambda s: s[0])[1], stage)
-    stage.finish(outputs)
+    last.say(console.aligned(pd.DataFrame(lines)))
+    outputs += ship(call, tables, max(shipped, key=lambda s: s[0])[1], last)
+    last.finish(outputs)
 
 
-def record(call: Call, tables: Tables) -> Stage:
+def record(call: Call, tables: Tables) -> UpToDate:
     """What stack was last made from."""
     params = call.data.stack
     source = clip_components.source_of(call) if params.clip_statistics else None
-    return Stage(call, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
+    return UpToDate(call, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
 
 
 def stack(
@@ -93,14 +93,14 @@ def stack(
     return rows, np.stack([fitted(Inputs.of(fold, extra, several)) for fold in tables.test_stacks()]), fitted
 
 
-def ship(call: Call, tables: Tables, test: np.ndarray | None, stage: Stage) -> list[Path]:
+def ship(call: Call, tables: Tables, test: np.ndarray | None, last: UpToDate) -> list[Path]:
     """Write stack.csv where there is a test set; return it."""
     form = tables.form
     if test is None or form is None:
         return []
     path = call.submissions / "stack.csv"
     submission.write(path, form, tables.test_ids, tables.classes, tables.combine(test))
-    stage.say(str(path))
+    last.say(str(path))
     return [path]
 
 

@@ -21,7 +21,7 @@ from tonestack.config.call import Call
 from tonestack.ensemble import nested_cv
 from tonestack.ensemble.choice import Choice, best_single, made_tables
 from tonestack.ensemble.tables import Tables, made_name
-from tonestack.ensemble.up_to_date import Stage, alone
+from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof
 
 import numpy as np
@@ -37,23 +37,23 @@ def run(call: Call) -> None:
     if not oof.experiments(call.oof):
         blend.run(call)
     choice = call.submissions / "choice.json"
-    stage = record(call)
+    last = record(call)
     path = call.submissions / "submission.csv"
-    if not stage.up_to_date():
+    if not last.up_to_date():
         outputs = [choice, *average(call)]
         tables = Tables.of(call, made=True)
-        chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, stage)
+        chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, last)
         write_json(choice, {"table": chosen.name, "cv": _number(chosen.cv), "se": _number(chosen.se)})
         form, table = tables.form, tables.read(chosen.name)
         if form is None:
-            stage.say(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
-            stage.finish(outputs)
+            last.say(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
+            last.finish(outputs)
             return
         ids, values = tables.submitted(table.oof, table.test)
         submission.write(path, form, ids, tables.classes, values)
         submission.log(call.submissions / "log.csv", entry(path, chosen))
-        stage.say(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
-        stage.finish([path, *outputs])
+        last.say(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
+        last.finish([path, *outputs])
     if call.data.submit.upload and call.competition().submission is not None:
         upload(call, path)
 
@@ -93,10 +93,10 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 5)
 
 
-def record(call: Call) -> Stage:
+def record(call: Call) -> UpToDate:
     """What the submission was last made from."""
     names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_mean(call, n))
-    return Stage(call, "submit", names, [call.data.submit.table, call.data.blend.model_dump(), "choice.json"])
+    return UpToDate(call, "submit", names, [call.data.submit.table, call.data.blend.model_dump(), "choice.json"])
 
 
 def entry(path: Path, chosen: Choice) -> dict[str, str]:
@@ -133,7 +133,7 @@ def asked_for(call: Call, tables: Tables) -> Choice:
         raise UserError(f"submit.table={name}: no such table in {call.oof}{nearest(name, tables.names)}")
     one = Tables.of(call, [name])
     if one.without_oof():
-        return Choice.unjudged(name)
+        return Choice.unscored(name)
     found, problem = made_tables(one, one.problem(), call), one.problem()
     if found:
         return found[0]
@@ -141,18 +141,18 @@ def asked_for(call: Call, tables: Tables) -> Choice:
     return Choice(name, 0, problem.tables[0], cv, se, (name,), {name: 1.0})
 
 
-def choose(call: Call, tables: Tables, stage: Stage) -> Choice:
+def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
     """The choice of nested cross-validation; says all candidates."""
-    unjudged = tables.without_oof()
-    judged = [n for n in tables.names if n not in unjudged]
-    if not judged:
-        made = [n for n in unjudged if oof.kind_of(call.oof / n) in oof.MADE] or unjudged
+    unscored = tables.without_oof()
+    scored = [n for n in tables.names if n not in unscored]
+    if not scored:
+        made = [n for n in unscored if oof.kind_of(call.oof / n) in oof.MADE] or unscored
         if len(made) > 1:
             raise UserError("no table has an OOF part, so none can be chosen; run blend for their equal mean")
-        stage.say("no table has an OOF part: nothing to choose by")
-        return Choice.unjudged(made[0])
-    sub = tables if not unjudged else Tables.of(call, judged)
-    problem, part = sub.problem(), nested_cv.nesting(sub.fold)[sub.judged]
+        last.say("no table has an OOF part: nothing to choose by")
+        return Choice.unscored(made[0])
+    sub = tables if not unscored else Tables.of(call, scored)
+    problem, part = sub.problem(), nested_cv.nesting(sub.fold)[sub.scored]
     candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]
     picked = nested_cv.choose(candidates, problem.metric, problem.targets)
     lines = []
@@ -160,7 +160,7 @@ def choose(call: Call, tables: Tables, stage: Stage) -> Choice:
         gain = nested_cv.paired(problem.metric, c.scores, candidates[0].scores, problem.targets)
         shown = {"table": f"{'*' if c is picked else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
         lines.append(shown | {"against best single [95 %]": str(gain)})
-    stage.say(console.aligned(pd.DataFrame(lines)))
+    last.say(console.aligned(pd.DataFrame(lines)))
     return picked
 
 

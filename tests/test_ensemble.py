@@ -164,7 +164,7 @@ def test_independent_labels() -> None:
         blend = searches.find(name).fit(problem, BlendParams(trials=50, power=1.0), 0, None)
         assert problem.score(blend) > 0.75, name
     fold = np.arange(400) % 4
-    found = nested_cv.judge(problem, fold, ["single", "log_loss"], BlendParams(power=1.0), 0, None)
+    found = nested_cv.evaluate(problem, fold, ["single", "log_loss"], BlendParams(power=1.0), 0, None)
     assert all(0 < c.se < 0.05 for c in found)
     assert multilabel.TASK.row_truth(["a,c", "b"], ("a", "b", "c")).tolist() == [[1, 0, 1], [0, 1, 0]]
     with pytest.raises(UserError, match="label 'x'"):
@@ -188,10 +188,10 @@ def test_a_search_goes_on_where_it_was_killed(tmp_path: Path) -> None:
 def test_nested_blends_never_see_their_fold() -> None:
     problem = toy(clips=200)
     fold = np.arange(200) % 4
-    first = nested_cv.judge(problem, fold, ["log_loss"], PARAMS, 0, None)[0]
+    first = nested_cv.evaluate(problem, fold, ["log_loss"], PARAMS, 0, None)[0]
     spoiled = Problem(problem.tables, problem.targets.copy(), problem.metric, problem.names)
     spoiled.targets[fold == 1] = (spoiled.targets[fold == 1] + 1) % 6
-    second = nested_cv.judge(spoiled, fold, ["log_loss"], PARAMS, 0, None)[0]
+    second = nested_cv.evaluate(spoiled, fold, ["log_loss"], PARAMS, 0, None)[0]
     np.testing.assert_array_equal(first.by_fold[1].weights, second.by_fold[1].weights)
     assert not np.array_equal(first.by_fold[0].weights, second.by_fold[0].weights)
 
@@ -206,7 +206,7 @@ def test_the_nested_score_does_not_flatter(name: str) -> None:
     for seed in range(20):
         problem = toy(models=6, clips=1200, seed=seed)
         tuned, fresh = problem.rows(np.arange(200)), problem.rows(np.arange(200, 1200))
-        found = nested_cv.judge(tuned, np.arange(200) % 4, [name], params, 0, None)[0]
+        found = nested_cv.evaluate(tuned, np.arange(200) % 4, [name], params, 0, None)[0]
         gaps.append(found.cv - fresh.score(found.blend))
     assert np.mean(gaps) < 2 * np.std(gaps) / np.sqrt(len(gaps))
 
@@ -215,14 +215,14 @@ def test_ties_go_to_the_simpler() -> None:
     problem = toy(clips=400)
     same = Problem(np.repeat(problem.tables[:1], 3, axis=0), problem.targets, problem.metric, ("a", "b", "c"))
     names = ["cmaes", "greedy", "single", "geometric"]
-    found = nested_cv.judge(same, np.arange(400) % 4, names, BlendParams(trials=40), 0, None)
+    found = nested_cv.evaluate(same, np.arange(400) % 4, names, BlendParams(trials=40), 0, None)
     chosen = nested_cv.choose(found, same.metric, same.targets)
     assert chosen.name == "geometric"
     assert chosen.gain.low <= 0 <= chosen.gain.high
     rng = np.random.default_rng(0)
     noise = rng.dirichlet(np.ones(6), (3, 400)).astype(np.float32)
     mixed = Problem(np.concatenate([problem.tables[3:], noise]), problem.targets, problem.metric, tuple("abcd"))
-    found = nested_cv.judge(mixed, np.arange(400) % 4, ["geometric", "single"], PARAMS, 0, None)
+    found = nested_cv.evaluate(mixed, np.arange(400) % 4, ["geometric", "single"], PARAMS, 0, None)
     assert nested_cv.choose(found, mixed.metric, mixed.targets).name == "single"
 
 

@@ -80,12 +80,12 @@ def train(
                 break
             order = learn[torch.randperm(len(learn), generator=torch.Generator().manual_seed(seed_of(seed, epoch)))]
             loss = _epoch(model, optimizer, clips, order, sizes.frames, params.batch_size)  # type: ignore[attr-defined]
-            judged = measure(model, clips, inner, sizes.frames, params.batch_size)  # type: ignore[attr-defined]
-            keeper.keep_best(history, judged, epoch + 1)
-            history.epochs.append({"epoch": epoch + 1, "loss": loss, "inner_loss": judged})
+            held_out = measure(model, clips, inner, sizes.frames, params.batch_size)  # type: ignore[attr-defined]
+            keeper.keep_best(history, held_out, epoch + 1)
+            history.epochs.append({"epoch": epoch + 1, "loss": loss, "inner_loss": held_out})
             keeper.save(history)
             progress.update()
-            progress.set_text(f"loss {loss:.4f}, held out {judged:.4f}")
+            progress.set_text(f"loss {loss:.4f}, held out {held_out:.4f}")
     model.load_state_dict(keeper.final())
     return model, history.epochs
 

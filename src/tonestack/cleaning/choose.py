@@ -17,7 +17,7 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RevisionScore:
     """One revision's scouts, their tables averaged: scores (n, C) of the verified clips."""
 
     revision: str
@@ -57,10 +57,10 @@ def choose(call: Call, names: list[str]) -> str:
     Nested: for each fold the best of the other folds is taken and scored on this one.
     """
     every = train_scouts(call, names)
-    candidates = [_candidate(call, name, group) for name, group in zip(names, every, strict=True)]
+    candidates = [_score(call, name, group) for name, group in zip(names, every, strict=True)]
     tables = Tables.of(call, [experiment.name for experiment in every[0]])
     problem = tables.problem()
-    part = nested_cv.nesting(tables.fold)[tables.judged]
+    part = nested_cv.nesting(tables.fold)[tables.scored]
     best = pick(candidates, problem.metric, problem.targets)
     honest = float(problem.metric(nested(candidates, problem.metric, problem.targets, part), problem.targets))
     lines = pd.DataFrame(
@@ -78,13 +78,15 @@ def choose(call: Call, names: list[str]) -> str:
     return best.revision
 
 
-def pick(candidates: list[Candidate], metric: Metric, targets: np.ndarray, rows: np.ndarray | None = None) -> Candidate:
+def pick(
+    candidates: list[RevisionScore], metric: Metric, targets: np.ndarray, rows: np.ndarray | None = None
+) -> RevisionScore:
     """The best on some clips; the first of equals."""
     keep = slice(None) if rows is None else rows
     return max(candidates, key=lambda c: metric.sign * float(metric(c.scores[keep], targets[keep])))
 
 
-def nested(candidates: list[Candidate], metric: Metric, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
+def nested(candidates: list[RevisionScore], metric: Metric, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
     """Scores (n, C), every clip by the candidate that is best on the other parts."""
     scores = np.empty_like(candidates[0].scores)
     for k in np.unique(part):
@@ -92,8 +94,8 @@ def nested(candidates: list[Candidate], metric: Metric, targets: np.ndarray, par
     return scores
 
 
-def _candidate(call: Call, revision: str, experiments: list[Experiment]) -> Candidate:
+def _score(call: Call, revision: str, experiments: list[Experiment]) -> RevisionScore:
     problem = Tables.of(call, [experiment.name for experiment in experiments]).problem()
     mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
     cv, se = nested_cv.score(problem.metric, mean, problem.targets, call.data.blend.bootstrap)
-    return Candidate(revision, mean, cv, se)
+    return RevisionScore(revision, mean, cv, se)

@@ -67,33 +67,33 @@ class Partition:
 def build(call: Call, experiment: Experiment) -> list[FoldJob]:
     """The pair jobs of one experiment, finished or not."""
     table = call.labels.folds
-    place = Partition.of(table)
+    partition = Partition.of(table)
     bases = {job.fold: job for job in queue.build(call.but(fold=None), [experiment])}
     made = []
-    for k in place.holdouts:
-        for p in place.parts(k):
-            if not (_shared(place, experiment) and p < k):
-                made.append(_pair(call, bases[k], table, place, p))
+    for k in partition.holdouts:
+        for p in partition.parts(k):
+            if not (_shared(partition, experiment) and p < k):
+                made.append(_pair(call, bases[k], table, partition, p))
     return made
 
 
-def _shared(place: Partition, experiment: Experiment) -> bool:
+def _shared(partition: Partition, experiment: Experiment) -> bool:
     """Whether the model without j for holdout k is also the one without k for holdout j."""
-    return place.plain and experiment.revision == "r0"
+    return partition.plain and experiment.revision == "r0"
 
 
-def _pair(call: Call, base: FoldJob, table: pd.DataFrame, place: Partition, part: int) -> FoldJob:
+def _pair(call: Call, base: FoldJob, table: pd.DataFrame, partition: Partition, part: int) -> FoldJob:
     """The job of holdout `base.fold` without one part; it predicts that part (and the fold, where that is shared)."""
-    out = dict(zip(place.clip_ids, place.part == part, strict=True))
+    out = dict(zip(partition.clip_ids, partition.part == part, strict=True))
     keep = np.array([not out.get(name, False) for name in base.labels.clip_ids])
     chosen = np.flatnonzero(keep)
     if not len(chosen):
         raise UserError(f"holdout {base.fold}: no clip is left to train a judge on; give more folds")
     ids = [base.labels.clip_ids[i] for i in chosen]
     learnt = Labels(ids, base.labels.targets[chosen], base.labels.weights[chosen])
-    asked = place.part == part
-    if _shared(place, base.experiment):
-        asked = asked | (place.fold == base.fold)
+    asked = partition.part == part
+    if _shared(partition, base.experiment):
+        asked = asked | (partition.fold == base.fold)
     held_out = table[asked]
     names = held_out["clip_id"].tolist()
     experiment = _without(base.experiment, base.fold)
@@ -119,7 +119,7 @@ def _without(experiment: Experiment, holdout: int) -> Experiment:
     return replace(experiment, variant=f"{variant}without{holdout}")
 
 
-def judge(call: Call, experiments: Sequence[Experiment]) -> np.ndarray:
+def predictions(call: Call, experiments: Sequence[Experiment]) -> np.ndarray:
     """Train what is missing; geometric mean over the experiments, (K, N, C), NaN in each holdout's own fold."""
     todo: list[FoldJob] = []
     every: list[list[FoldJob]] = []
@@ -128,25 +128,25 @@ def judge(call: Call, experiments: Sequence[Experiment]) -> np.ndarray:
         every.append(made)
         todo += [job for job in made if job.finished() is None]
     count = sum(map(len, every))
-    print(f"judges: {count - len(todo)} of {count} pair models up to date, {len(todo)} to train")
+    print(f"pair models: {count - len(todo)} of {count} up to date, {len(todo)} to train")
     queue.run_all(call, todo)
-    place = Partition.of(call.labels.folds)
-    logs = [np.log(np.maximum(_read(made, place), FLOOR)) for made in every]
-    judged: np.ndarray = call.task.probabilities(np.mean(logs, axis=0))
-    return judged
+    partition = Partition.of(call.labels.folds)
+    logs = [np.log(np.maximum(_read(made, partition), FLOOR)) for made in every]
+    found: np.ndarray = call.task.probabilities(np.mean(logs, axis=0))
+    return found
 
 
-def _read(made: list[FoldJob], place: Partition) -> np.ndarray:
+def _read(made: list[FoldJob], partition: Partition) -> np.ndarray:
     """Probabilities (K, N, C) of one experiment's pair models."""
     classes = list(made[0].classes)
-    holdout_of = {k: i for i, k in enumerate(place.holdouts)}
-    row_of = pd.Index(place.clip_ids)
+    holdout_of = {k: i for i, k in enumerate(partition.holdouts)}
+    row_of = pd.Index(partition.clip_ids)
     result = np.full((len(holdout_of), len(row_of), len(classes)), np.nan, np.float32)
     for job in made:
         table = pd.read_parquet(job.folder / f"fold{job.fold}.parquet")
         rows, values = row_of.get_indexer(pd.Index(table["clip_id"])), table[classes].to_numpy(np.float32)
         holdout = int(str(job.experiment.variant).rpartition("without")[2])
-        inside = place.part[rows] == job.fold
+        inside = partition.part[rows] == job.fold
         result[holdout_of[holdout], rows[inside]] = values[inside]
         if not inside.all():  # the fold itself: judged for the other holdout by the same model
             result[holdout_of[job.fold], rows[~inside]] = values[~inside]

@@ -6,9 +6,8 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_hash, fingerprint, write_csv
-from tonestack.cleaning import crowd, label_pictures, pair_models, pseudo_rules
-from tonestack.cleaning.clean import array_hash
+from tonestack.base.files import array_hash, file_hash, fingerprint, write_csv
+from tonestack.cleaning import label_pictures, multilabel_posterior, pair_models, pseudo_rules
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.tables import Tables
@@ -70,7 +69,7 @@ def _changed(experiment: Experiment, params: PseudoParams) -> Experiment:
     return replace(experiment, config=config, variant=variant)
 
 
-def run_rounds(call: Call, base: str) -> list[str]:
+def make_rounds(call: Call, base: str) -> list[str]:
     """Run all rounds from revision `base`; return the revisions made, and leave table and plot."""
     params = settings(call)
     if params.rounds == 0:
@@ -150,7 +149,7 @@ def _write_revision(call: Call, params: PseudoParams, base: str, before: Round, 
     """Write the round's revision from what the models of the round before say."""
     table = call.labels.folds
     tests = test_probabilities(call, before, table) if params.test else None
-    trains = pair_models.judge(call, before.experiments) if params.train != "off" else None
+    trains = pair_models.predictions(call, before.experiments) if params.train != "off" else None
     inputs = {
         "settings": fingerprint([params.model_dump(), number]),
         "base": fingerprint(call.labels.revision(base).astype(str).to_numpy().tolist()),
@@ -190,7 +189,7 @@ def select(
     trains: np.ndarray | None,
 ) -> pd.DataFrame:
     """The revision's rows: the base's trusted ones and what passes this round's bounds, holdout by holdout."""
-    competition, place = call.competition(), Partition.of(table)
+    competition, partition = call.competition(), Partition.of(table)
     trusted = call.labels.revision(base)
     if params.train != "off":  # the others are judged anew
         trusted = trusted[trusted["source"].isin(TRUSTED)]
@@ -199,13 +198,13 @@ def select(
     given = call.task.targets(table["label"], classes) > 0
     verified = table["verified"].to_numpy()
     pieces = [trusted]
-    for i, k in enumerate(place.holdouts):
+    for i, k in enumerate(partition.holdouts):
         if trains is not None:
             known = table["clip_id"].isin(trusted.loc[trusted["holdout"] == k, "clip_id"]).to_numpy()
-            judged, inside = trains[i], np.flatnonzero(place.fold != k)
+            judged, inside = trains[i], np.flatnonzero(partition.fold != k)
             if params.train == "weigh":
                 judged = judged.copy()
-                judged[inside] = crowd.posterior(judged[inside], given[inside], verified[inside])
+                judged[inside] = multilabel_posterior.posterior(judged[inside], given[inside], verified[inside])
             asked = inside[~known[inside] & ~verified[inside]]
             fit = pseudo_rules.chosen(judged[asked], low, high, given[asked] if params.train == "keep" else None)
             ids, p = table["clip_id"].iloc[asked[fit]].tolist(), judged[asked[fit]]
@@ -213,7 +212,7 @@ def select(
         if tests is not None:
             fit = pseudo_rules.chosen(tests[i], low, high)
             if params.cross_fit:
-                fit &= pseudo_rules.teaching(competition.test["clip_id"].tolist(), i, len(place.holdouts), number)
+                fit &= pseudo_rules.teaching(competition.test["clip_id"].tolist(), i, len(partition.holdouts), number)
             ids = competition.test["clip_id"][fit].tolist()
             pieces.append(
                 pseudo_rules.rows_of(ids, tests[i, fit], k, Source.PSEUDO_TEST, params.test_weight, classes, task)

@@ -15,7 +15,7 @@ STACK_COMPLEXITY = {"logistic": 50, "lightgbm": 60}
 
 @dataclass(frozen=True)
 class Choice:
-    """One table that may be submitted; scores (N, C) on the judged clips, nested."""
+    """One table that may be submitted; scores (N, C) on the scored clips, nested."""
 
     name: str
     complexity: int
@@ -26,7 +26,7 @@ class Choice:
     weights: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def unjudged(cls, name: str) -> "Choice":
+    def unscored(cls, name: str) -> "Choice":
         """A table without OOF part."""
         return cls(name, 0, np.zeros((0, 0)), sources=(name,))
 
@@ -36,7 +36,7 @@ def best_single(tables: Tables, problem: Problem, part: np.ndarray, call: Call) 
     singles = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.APART]
     if not singles:
         singles = list(range(problem.count))
-    candidate = nested_cv.judge(problem.models(singles), part, ["single"], call.data.blend, call.seed, None)[0]
+    candidate = nested_cv.evaluate(problem.models(singles), part, ["single"], call.data.blend, call.seed, None)[0]
     name = tables.names[singles[int(candidate.blend.weights.argmax())]]
     return Choice(name, candidate.complexity, candidate.scores, candidate.cv, candidate.se, (name,), {name: 1.0})
 

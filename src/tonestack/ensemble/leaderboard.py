@@ -97,7 +97,7 @@ def render(table: pd.DataFrame) -> str:
     return aligned(shown)
 
 
-def place(private: float, published: pd.DataFrame) -> str:
+def standing(private: float, published: pd.DataFrame) -> str:
     """Where a private score stands among published ones (`system, public, private`), in words."""
     ranked = published.dropna(subset=["private"]).sort_values("private", ascending=False)
     above, below = ranked[ranked["private"] > private], ranked[ranked["private"] <= private]

@@ -58,7 +58,7 @@ def nesting(fold: np.ndarray) -> np.ndarray:
     return np.where(fold >= 0, parts, -1)
 
 
-def judge(
+def evaluate(
     problem: Problem, part: np.ndarray, names: Sequence[str], params: BlendParams, seed: int, journals: Path | None
 ) -> list[Candidate]:
     """Nested candidates of all the searches named; each is compared with the best single table.
@@ -69,10 +69,10 @@ def judge(
     for name in names:
         searches.find(name, "probabilities" if problem.probabilities else "scores")
     best = searches.find("single").fit(problem, params, seed, None)(problem.tables)
-    return [_judged(problem, part, name, params, seed, journals, best) for name in dict.fromkeys(names)]
+    return [_evaluated(problem, part, name, params, seed, journals, best) for name in dict.fromkeys(names)]
 
 
-def _judged(
+def _evaluated(
     problem: Problem,
     part: np.ndarray,
     name: str,
@@ -103,7 +103,7 @@ def _fitted(problem: Problem, name: str, params: BlendParams, seed: int, journal
     return blend
 
 
-class Judged(Protocol):
+class Scored(Protocol):
     """What can be chosen: nested scores (N, C), their metric `cv`, and how much was chosen to get there."""
 
     @property
@@ -116,10 +116,10 @@ class Judged(Protocol):
     def cv(self) -> float: ...
 
 
-J = TypeVar("J", bound=Judged)
+S = TypeVar("S", bound=Scored)
 
 
-def choose(candidates: Sequence[J], metric: Metric, targets: np.ndarray) -> J:
+def choose(candidates: Sequence[S], metric: Metric, targets: np.ndarray) -> S:
     """The simplest candidate within one paired standard error of the best (Breiman et al., CART, 1984).
 
     A candidate below the best single table's nested score is not taken for its simplicity.

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 IN_MEMORY = 1 << 30  # bytes of tables kept; beyond, they are read again for every pass
-SEARCHED = 7 << 28  # bytes (1.75 GiB) of judged rows that searches work on; beyond, a random part of the clips
+SEARCHED = 7 << 28  # bytes (1.75 GiB) of scored rows that searches work on; beyond, a random part of the clips
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Tables:
     """Aligned prediction tables of one competition, read one at a time and kept while they are small.
 
     What the rows are (clips, or trials), their labels and columns are those of `tables.rows.Rows`.
-    judged (N,): the clips that scores count: verified, folded, with their r0 labels; of very large tables a
+    scored (N,): the clips that scores count: verified, folded, with their r0 labels; of very large tables a
     random part that fits into `SEARCHED` bytes.
     """
 
@@ -83,11 +83,11 @@ class Tables:
         return self.folds["fold"].to_numpy(dtype=int)
 
     @cached_property
-    def judged(self) -> np.ndarray:
+    def scored(self) -> np.ndarray:
         """Mask (N,) of the clips that scores count."""
         mask: np.ndarray = self.folds["verified"].to_numpy(dtype=bool) & (self.fold >= 0)
         if not mask.any():
-            raise UserError(f"{self.folder}: the folds table has no verified clip to judge on")
+            raise UserError(f"{self.folder}: the folds table has no verified clip to score on")
         most = SEARCHED // (4 * len(self.names) * len(self.classes))
         if mask.sum() > most:
             rows = np.flatnonzero(mask)
@@ -117,21 +117,21 @@ class Tables:
         return self._facts[name]
 
     def without_oof(self) -> list[str]:
-        """Names of the tables that cannot be judged."""
+        """Names of the tables that have no OOF part."""
         return [n for n in self.names if not self.facts(n).has_oof]
 
     def problem(self) -> Problem:
-        """The judged clips of all tables as one question."""
-        keep = self.judged
+        """The scored clips of all tables as one question."""
+        keep = self.scored
         for name in self.without_oof():
             self.oof(name)  # raises
         metric, targets = resolve(self.metric), self.targets[keep]
         return Problem(self._gather(), targets, metric, self.names, self.normalise, self.probabilities)
 
     def _gather(self) -> np.ndarray:
-        """One pass over all tables: the judged rows (tables, n, C), and the facts on the way."""
+        """One pass over all tables: the scored rows (tables, n, C), and the facts on the way."""
         if self._stack is None:
-            keep = self.judged
+            keep = self.scored
             stack = np.empty((len(self.names), int(keep.sum()), len(self.classes)), dtype=np.float32)
             for m, name in enumerate(self.names):
                 rows = self.read(name).oof
@@ -191,7 +191,7 @@ class Tables:
         """The blend of all tables, every one read once: OOF rows (N, C) and test rows (K, M, C).
 
         OOF rows are nested: every clip's by the blend tuned without its part, NaN where part is -1, None without
-        `by_part`. A part without a judged clip tuned nothing: it gets the blend of all clips, which has not seen it
+        `by_part`. A part without a scored clip tuned nothing: it gets the blend of all clips, which has not seen it
         either. Test rows are blended within every fold; None where there is no test set.
         """
         parts = [] if by_part is None else [int(k) for k in np.unique(part[part >= 0])]

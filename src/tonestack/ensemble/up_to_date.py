@@ -29,7 +29,7 @@ def alone(verb: Callable[[Call], None]) -> Callable[[Call], None]:
     return held
 
 
-class Stage:
+class UpToDate:
     """One call of a verb: its inputs' key, its outputs, and what it has said."""
 
     def __init__(self, call: Call, verb: str, tables: Sequence[str], settings: Any, more: Iterable[Path] = ()) -> None:

@@ -47,7 +47,7 @@ class MeanRow(Section):
     how: Literal["arithmetic", "geometric"] = "geometric"
 
 
-class Row(Section):
+class StudyRow(Section):
     """One line of a table; `row` left out: made for others, not shown."""
 
     id: str = ""
@@ -67,7 +67,7 @@ class TableConfig(Section):
     """One table of a study."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[StudyRow, ...]
 
 
 class LabelStep(Section):
@@ -120,7 +120,7 @@ class Study:
         return self.call.oof.with_name(f"{self.call.name}-{self.name}")
 
     @cached_property
-    def rows(self) -> dict[str, Row]:
+    def by_id(self) -> dict[str, StudyRow]:
         """All rows that make something, by id."""
         return {row.id: row for table in self.settings.tables for row in table.rows if row.id}
 
@@ -131,9 +131,9 @@ class Study:
 
     def competitions(self) -> list[Call]:
         """The calls on the study's own competition and on those of its rows."""
-        return [self.call, *(self.competition(row) for row in self.rows.values() if row.data)]
+        return [self.call, *(self.competition(row) for row in self.by_id.values() if row.data)]
 
-    def competition(self, row: Row) -> Call:
+    def competition(self, row: StudyRow) -> Call:
         """The call on the competition that a row is of."""
         if not row.data:
             return self.call
@@ -143,7 +143,7 @@ class Study:
     def experiments(self) -> dict[str, Experiment]:
         """The experiments of all rows whose label revision is there; group revisions are written on the way."""
         found = {}
-        for row in self.rows.values():
+        for row in self.by_id.values():
             if row.model is None:
                 continue
             if row.groups:
@@ -154,11 +154,11 @@ class Study:
                 found[row.id] = self._experiment(row, row.model)
         return found
 
-    def _experiment(self, row: Row, model: str) -> Experiment:
+    def _experiment(self, row: StudyRow, model: str) -> Experiment:
         revision = row.revision or "r0"
         return replace(self.changed(row.set).experiment(model, revision), variant=row.id, revision=revision)
 
-    def missing_revision(self, row: Row) -> str | None:
+    def missing_revision(self, row: StudyRow) -> str | None:
         """The revision that a row needs and that is not there."""
         there = row.revision in (None, "r0") or (self.call.folds / f"{row.revision}.csv").is_file()
         return None if there else row.revision
@@ -169,7 +169,7 @@ class Study:
         for key, experiment in experiments.items():
             folder = self.folder / experiment.name
             queue.refuse_changed_meaning(folder, experiment)
-            call = self.competition(self.rows[key])
+            call = self.competition(self.by_id[key])
             todo += [replace(job, folder=folder) for job in queue.build(call, [experiment])]
         return [job for job in todo if job.finished() is None]
 
@@ -181,7 +181,7 @@ class Study:
         """Make the gates and means; names of the tables, and why rows have none, both by id."""
         made = {key: experiment.name for key, experiment in experiments.items()}
         lacking: dict[str, str] = {}
-        for key, row in self.rows.items():
+        for key, row in self.by_id.items():
             if row.model and key not in made:
                 lacking[key] = f"needs the label revision '{row.revision}', which is not there"
             elif row.gate:
@@ -216,7 +216,7 @@ class Study:
 
     def scores(self, made: dict[str, str]) -> dict[str, dict[str, float]]:
         """CV, its standard error and the test scores of every table, by id."""
-        return {key: self._scores_of(self.competition(self.rows[key]), name) for key, name in made.items()}
+        return {key: self._scores_of(self.competition(self.by_id[key]), name) for key, name in made.items()}
 
     def _scores_of(self, call: Call, name: str) -> dict[str, float]:
         metric, tables = resolve(call.data.metric), self.tables([name], call)

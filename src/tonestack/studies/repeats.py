@@ -22,7 +22,7 @@ RESAMPLES, FEWER = 2000, 200  # of the groups; fewer where a metric has no value
 COLUMNS = ["experiment", "value", "low", "high", "between_repeats", "gain", "gain_low", "gain_high"]
 
 
-def of(call: Call) -> list[Call]:
+def calls(call: Call) -> list[Call]:
     """The call itself, then the same on other folds, `folds.repeats` in all."""
     own = call.data.folds
     calls = [call.but(revision="r0")]  # other revisions are decided on one set of folds
@@ -46,7 +46,7 @@ def check_folds(calls: list[Call]) -> None:
 
 @dataclass(frozen=True)
 class Scores:
-    """One experiment's predictions in all repeats: scores (R, n, C) of the judged clips, and how they are judged."""
+    """One experiment's predictions in all repeats: scores (R, n, C) of the scored clips, and how they are scored."""
 
     name: str
     scores: np.ndarray
@@ -91,9 +91,9 @@ def _there(call: Call, name: str) -> bool:
 
 
 def _groups(tables: Tables) -> np.ndarray:
-    """Group of each judged clip; a clip without one is a group by itself."""
+    """Group of each scored clip; a clip without one is a group by itself."""
     named = tables.folds["group"].where(tables.folds["group"] != "", "\0" + tables.folds["clip_id"])
-    return named.to_numpy(dtype=str)[tables.judged]
+    return named.to_numpy(dtype=str)[tables.scored]
 
 
 def _scores(calls: list[Call], name: str) -> Scores:
@@ -119,7 +119,7 @@ def _interval(drawn: np.ndarray) -> tuple[float, float]:
 def describe(calls: list[Call]) -> str:
     """What was scored, in one line."""
     first = Tables.of(calls[0])
-    groups, clips = len(np.unique(_groups(first))), int(first.judged.sum())
+    groups, clips = len(np.unique(_groups(first))), int(first.scored.sum())
     n = len(np.unique(first.fold[first.fold >= 0]))
     known = f"{groups} groups" if (first.folds["group"] != "").any() else "no groups known: each clip by itself"
     return f"{calls[0].data.metric}, {len(calls)} x {n} folds, {clips} clips, {known}; 95 % intervals over groups"

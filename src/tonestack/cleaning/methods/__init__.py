@@ -34,7 +34,7 @@ class Evidence:
         groups: np.ndarray = self.group_of[self.given]
         return groups
 
-    def judged(self) -> np.ndarray:
+    def predicted(self) -> np.ndarray:
         """The probabilities, for a method that said it needs them."""
         if self.probabilities is None:
             raise ValueError("this method needs probabilities")

@@ -35,7 +35,7 @@ class Params(Section):
 
 def decide(evidence: Evidence, params: Params) -> Verdict:
     """Keep, relabel or set aside each unverified clip."""
-    p = np.maximum(evidence.judged(), FLOOR)
+    p = np.maximum(evidence.predicted(), FLOOR)
     if params.calibrate and evidence.verified.any():
         p = sharpen(p, temperature(p[evidence.verified], evidence.given[evidence.verified]))
     if params.posterior and not evidence.verified.all():
@@ -71,7 +71,7 @@ def temperature(p: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(surprise, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
-def witness(rates: np.ndarray, given: np.ndarray, group_of: np.ndarray) -> np.ndarray:
+def likelihood(rates: np.ndarray, given: np.ndarray, group_of: np.ndarray) -> np.ndarray:
     """P(given label | true class), (n, C), for rates (3,): right, another of the true class's group, any other."""
     size = np.bincount(group_of)[group_of]  # (C,) classes in each class's group
     within = rates[1] / np.maximum(size - 1, 1)
@@ -83,7 +83,7 @@ def witness(rates: np.ndarray, given: np.ndarray, group_of: np.ndarray) -> np.nd
 
 def posterior(p: np.ndarray, given: np.ndarray, rates: np.ndarray, group_of: np.ndarray) -> np.ndarray:
     """P(true class | sound, given label), (n, C)."""
-    joint = p * np.maximum(witness(rates, given, group_of), FLOOR)
+    joint = p * np.maximum(likelihood(rates, given, group_of), FLOOR)
     normal: np.ndarray = joint / joint.sum(axis=1, keepdims=True)
     return normal
 

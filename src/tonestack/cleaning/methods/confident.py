@@ -26,7 +26,7 @@ def decide(evidence: Evidence, params: Params) -> Verdict:
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    p = evidence.judged().astype(np.float64)
+    p = evidence.predicted().astype(np.float64)
     p = p / p.sum(axis=1, keepdims=True)
     known = np.unique(evidence.given)  # cleanlab counts classes that have labels
     place = np.searchsorted(known, evidence.given)

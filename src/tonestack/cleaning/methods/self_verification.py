@@ -23,7 +23,7 @@ class Params(Section):
 
 def decide(evidence: Evidence, params: Params) -> Verdict:
     """Promote the surest clips; nothing is relabelled or dropped."""
-    p = evidence.judged()
+    p = evidence.predicted()
     confidence = p[np.arange(len(p)), evidence.given]
     fit = (p.argmax(axis=1) == evidence.given) & (confidence >= params.threshold)
     keep = evidence.promoted.copy()

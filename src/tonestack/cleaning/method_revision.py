@@ -1,14 +1,13 @@
 """One cleaning method from evidence to a written revision, once a holdout."""
 
-import hashlib
 from dataclasses import replace
 from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.console import aligned
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import fingerprint, write_csv
-from tonestack.cleaning import embeddings, label_pictures, pair_models
+from tonestack.base.files import array_hash, fingerprint, write_csv
+from tonestack.cleaning import embeddings, label_pictures, pair_models, revision_tables
 from tonestack.cleaning.methods import Evidence, group_index
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config import layers
@@ -64,7 +63,7 @@ def frontends(call: Call) -> list[dict[str, Any]]:
     return [call.experiment(name).config.frontend for name in dict.fromkeys(models)]
 
 
-def clean(call: Call, method: str, parent: str = "r0") -> str:
+def make(call: Call, method: str, parent: str = "r0") -> str:
     """Write the revision of one method, round after round; return the last one's name."""
     rounds, called = call.data.clean.rounds, call.data.clean.name or method
     parents = [parent]
@@ -79,8 +78,8 @@ def _round(call: Call, method: str, name: str, parents: list[str]) -> None:
     params, parent = params_of(call, method), parents[-1]
     table = call.labels.corrected_folds
     needs = parts.find("cleaning", method).NEEDS
-    experiments = [one for revision in parents for one in judge_models(call, revision)]
-    probabilities = pair_models.judge(call, experiments) if needs == "probabilities" else None
+    experiments = [one for revision in parents for one in pair_experiments(call, revision)]
+    probabilities = pair_models.predictions(call, experiments) if needs == "probabilities" else None
     vectors = embeddings.by_holdout(call, parent) if needs == "embedding" else None
     inputs = _inputs(call, method, params, table, probabilities, vectors)
     if revisions.up_to_date(call.folds, name, inputs):
@@ -93,7 +92,7 @@ def _round(call: Call, method: str, name: str, parents: list[str]) -> None:
     show(call, name, decided, table, vectors, probabilities)
 
 
-def judge_models(call: Call, revision: str) -> list[Experiment]:
+def pair_experiments(call: Call, revision: str) -> list[Experiment]:
     """The judges' experiments on a revision."""
     free = call.but(revision=None)
     return [free.experiment(name, revision) for name in call.data.clean.judge]
@@ -118,14 +117,14 @@ def decide(
     promoted: dict[int, set[str]],
 ) -> Holdouts:
     """Ask the method once a holdout, showing it that holdout's training clips alone."""
-    classes, place = call.competition().classes, Partition.of(table)
+    classes, partition = call.competition().classes, Partition.of(table)
     given = pd.Index(list(classes)).get_indexer(pd.Index(table["label"]))
     every = Evidence(
         given, table["verified"].to_numpy(), np.zeros(len(table), bool), group_index(classes, scheme(call))
     )
     verdicts: Holdouts = {}
-    for i, k in enumerate(place.holdouts):
-        asked = np.flatnonzero(place.fold != k)
+    for i, k in enumerate(partition.holdouts):
+        asked = np.flatnonzero(partition.fold != k)
         before = table["clip_id"].isin(promoted.get(k, set())).to_numpy()[asked]
         evidence = replace(
             every,
@@ -144,8 +143,9 @@ def write(
 ) -> pd.DataFrame:
     """Write the revision's files; return its decisions."""
     classes = call.competition().classes
-    rows = [revisions.rows_of(table, k, asked, made, classes, call.data.clean) for k, (asked, made) in verdicts.items()]
-    decided = revisions.decisions(table, verdicts, classes, method)
+    params = call.data.clean
+    rows = [revision_tables.rows_of(table, k, asked, made, classes, params) for k, (asked, made) in verdicts.items()]
+    decided = revision_tables.decisions(table, verdicts, classes, method)
     revisions.write(call.folds, name, pd.concat(rows, ignore_index=True), decided, receipt)
     return decided
 
@@ -159,7 +159,7 @@ def show(
     probabilities: np.ndarray | None,
 ) -> None:
     """Print and write the document's table; draw the clips before and after."""
-    counts = revisions.group_table(decided, scheme(call))
+    counts = revision_tables.group_table(decided, scheme(call))
     write_csv(call.reports / f"clean-{name}.csv", counts)
     print(f"clean: {name}")
     print(aligned(counts))
@@ -185,11 +185,3 @@ def _inputs(call: Call, method: str, params: Any, table: pd.DataFrame, *arrays: 
         "clips": fingerprint(table.astype(str).to_numpy().tolist()),
         "evidence": fingerprint([array_hash(a) for a in arrays]),
     }
-
-
-def array_hash(array: np.ndarray | None) -> str:
-    """Content hash of an array; one that serves every holdout alike is hashed once."""
-    if array is None:
-        return ""
-    array = array[0] if array.strides[0] == 0 else array
-    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
