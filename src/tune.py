@@ -15,7 +15,7 @@ from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.base.workers import end_with
 from tonestack.config.call import Call
-from tonestack.studies import tuning
+from tonestack.studies import tune_results, tune_trials, tuning
 from tonestack.training.job import threads_and_jobs
 
 import joblib
@@ -35,8 +35,8 @@ def run(call: Call) -> None:
         study = one.study()
         with joblib.parallel_config("loky", inner_max_num_threads=threads):
             search(call, one, study, at_once)
-        print(console.aligned(tuning.shown(tuning.table(study, one))))
-        files = tuning.report(study, one)
+        print(console.aligned(tune_results.shown(tune_results.table(study, one))))
+        files = tune_results.report(study, one)
         print("\n".join(str(file) for file in files))
         if files[-1].suffix == ".yaml":
             print(files[-1].read_text())
@@ -45,7 +45,7 @@ def run(call: Call) -> None:
 def search(call: Call, one: tuning.Tuning, study: optuna.Study, at_once: int) -> None:
     """Let workers run all trials; where one is killed, others take its trial up from its last epoch."""
     for deaths in range(1, DEATHS + 1):
-        workers = min(at_once, max(0, call.words.trials - len(tuning.finished(study))))
+        workers = min(at_once, max(0, call.words.trials - len(tune_trials.finished(study))))
         try:
             calls = (joblib.delayed(work)(call, one.model, os.getpid()) for _ in range(workers))
             joblib.Parallel(max(1, workers))(calls)
@@ -58,7 +58,7 @@ def search(call: Call, one: tuning.Tuning, study: optuna.Study, at_once: int) ->
 def work(call: Call, model: str, caller: int) -> None:
     """One worker's share, in any process."""
     end_with(caller)
-    tuning.work(tuning.Tuning.of(call, model), call.words.trials)
+    tune_trials.work(tuning.Tuning.of(call, model), call.words.trials)
 
 
 if __name__ == "__main__":
