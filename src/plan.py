@@ -19,7 +19,7 @@ from tonestack.studies import planning
 from tonestack.tables import oof
 
 
-def run(call: Call) -> list[planning.Item]:
+def run(call: Call) -> list[planning.PlanRow]:
     """Print the plan; return its items."""
     started = time.monotonic()
     found = planning.items(call, records(call))

@@ -21,13 +21,13 @@ import pandas as pd
 @alone
 def run(call: Call) -> None:
     """Print and record Public and Private of all there is."""
-    of = call.rows
-    if not of.test_ids:
+    rows = call.rows
+    if not rows.test_ids:
         print("no test set: the scores are those of cross-validation")
     elif call.scoring is None:
         raise UserError("score: no test labels known; give scoring=FILE (columns fname, label, usage)")
     else:
-        labels = scoring.read(call.scoring, of.labels, call.task)
+        labels = scoring.read(call.scoring, rows.labels, call.task)
         found = score_tables(call, labels) | score_files(call, labels)
         leaderboard.record(call, found)
         files = [{"file": n, **{k: f"{v:.4f}" for k, v in s.items()}} for n, s in found.items() if n.endswith(".csv")]
@@ -54,14 +54,14 @@ def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]
 
 def score_files(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Scores of the csv files themselves, as the competition's server would read them."""
-    of = call.rows
-    form = of.form
+    rows = call.rows
+    form = rows.form
     paths = [call.submissions / f"{n}.csv" for n in ("blend", "stack", "submission")]
     if form is None:
         return {}
     metric, task = resolve(call.data.metric), call.task
     return {
-        p.name: scoring.score(metric, submission.read(p, form, of.columns), form.ids, labels, of.labels, task)
+        p.name: scoring.score(metric, submission.read(p, form, rows.columns), form.ids, labels, rows.labels, task)
         for p in paths
         if p.is_file()
     }

@@ -19,7 +19,7 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import write_csv, write_json
 from tonestack.config.call import Call
 from tonestack.ensemble import clip_components
-from tonestack.ensemble.clip_components import Source
+from tonestack.ensemble.clip_components import PreparedSpectrogram
 from tonestack.features import clip_statistics, store
 from tonestack.features.frontends import _spectrogram
 from tonestack.features.store import Store
@@ -34,7 +34,7 @@ DEFAULT = {"name": "logmel"}  # spectrogram that is measured where no model of t
 
 
 @dataclass(frozen=True)
-class Clips:
+class MeasuredClips:
     """All clips with audio: part, label, verified, fold, group, one row each, and their statistics (N, S)."""
 
     table: pd.DataFrame
@@ -80,15 +80,15 @@ def run(call: Call) -> dict[str, Any]:
     return result
 
 
-def spectrogram(call: Call) -> Source:
+def spectrogram(call: Call) -> PreparedSpectrogram:
     """The first log-mel spectrogram of the call's models, prepared."""
     specs = [e.config.frontend for e in call.experiments() if e.config.frontend["name"] == "logmel"]
     spec = specs[0] if specs else DEFAULT
     prepare.run(call, [spec])
-    return Source(spec, Store.open(call.cache, spec, call.data.audio))
+    return PreparedSpectrogram(spec, Store.open(call.cache, spec, call.data.audio))
 
 
-def gather(call: Call, source: Source) -> Clips:
+def gather(call: Call, source: PreparedSpectrogram) -> MeasuredClips:
     """Everything that is known of the clips."""
     competition, folds = call.competition(), make_folds.run(call, quiet=True)
     train = competition.train[["clip_id"]].merge(folds[["clip_id", "label", "verified", "fold", "group"]], on="clip_id")
@@ -98,10 +98,10 @@ def gather(call: Call, source: Source) -> Clips:
     heard = np.isfinite(x).all(axis=1)
     if not heard.any():
         raise UserError(f"{call.root}: no clip can be decoded")
-    return Clips(table[heard].reset_index(drop=True), x[heard])
+    return MeasuredClips(table[heard].reset_index(drop=True), x[heard])
 
 
-def compare(call: Call, clips: Clips) -> dict[str, tuple[Comparison, np.ndarray]]:
+def compare(call: Call, clips: MeasuredClips) -> dict[str, tuple[Comparison, np.ndarray]]:
     """Every pair of sets that are there: how well they can be told apart, and which of their clips are the second's."""
     found = {}
     alone = clips.table["group"].where(clips.table["group"] != "", clips.table["clip_id"])
@@ -117,7 +117,7 @@ def compare(call: Call, clips: Clips) -> dict[str, tuple[Comparison, np.ndarray]
 
 
 def features(
-    name: str, found: tuple[Comparison, np.ndarray], clips: Clips, source: Source, call: Call
+    name: str, found: tuple[Comparison, np.ndarray], clips: MeasuredClips, source: PreparedSpectrogram, call: Call
 ) -> list[dict[str, Any]]:
     """The most telling statistics of one comparison, with the medians of both sets and how far each tells alone."""
     first, second = (clips.x[clips.side(side)] for side in name.split(" / "))
@@ -142,18 +142,18 @@ def features(
     return rows
 
 
-def centres(source: Source) -> np.ndarray:
+def centres(source: PreparedSpectrogram) -> np.ndarray:
     """Where the bands peak, in Hz."""
     params = parts.find("frontends", "logmel").Params(**{k: v for k, v in source.frontend.items() if k != "name"})
     return _spectrogram.mel_edges(params)[1:-1]
 
 
-def profile(clips: Clips, side: str, source: Source) -> np.ndarray:
+def profile(clips: MeasuredClips, side: str, source: PreparedSpectrogram) -> np.ndarray:
     """Centres of the bands over the mean level of a set's clips (2, F)."""
     return np.stack([centres(source), clips.x[clips.side(side), : source.store.width].mean(axis=0)])
 
 
-def duplicates(call: Call, source: Source, clips: Clips) -> pd.DataFrame:
+def duplicates(call: Call, source: PreparedSpectrogram, clips: MeasuredClips) -> pd.DataFrame:
     """Pairs of clips that are the same recording: exactly (decoded samples), or nearly."""
     params, table = call.data.shift, clips.table
     ids = table["clip_id"].tolist()
@@ -191,7 +191,7 @@ def summary(twice: pd.DataFrame) -> str:
     return "duplicates: " + ", ".join(f"{count} {kind} ({across})" for count, kind, across in columns)
 
 
-def looks(clips: Clips, found: dict[str, tuple[Comparison, np.ndarray]]) -> pd.DataFrame:
+def looks(clips: MeasuredClips, found: dict[str, tuple[Comparison, np.ndarray]]) -> pd.DataFrame:
     """How much each clip looks like a test clip, by a model that has not seen it."""
     table = clips.table[["clip_id", "part", "label", "verified", "fold"]].copy()
     if "train / test" in found:

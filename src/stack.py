@@ -14,9 +14,9 @@ from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import clip_components, nested_cv, stacking
-from tonestack.ensemble.clip_components import Statistics
-from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows
+from tonestack.ensemble import clip_components, nested_cv, searches, stacking
+from tonestack.ensemble.clip_components import ClipComponents
+from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.ensemble.up_to_date import UpToDate, alone
 
@@ -40,7 +40,7 @@ def run(call: Call) -> None:
     if tables.without_oof():
         raise UserError(f"stack: {tables.without_oof()[0]} has no OOF part; name others with stack.tables=...")
     problem = tables.problem()
-    best = nested_cv.searches.find("single").fit(problem, call.data.blend, call.seed, None)(problem.tables)
+    best = searches.find("single").fit(problem, call.data.blend, call.seed, None)(problem.tables)
     clips = tables.folds["clip_id"].tolist(), list(tables.test_ids)
     statistics = clip_components.read(call, source, *clips) if source else None
     lines, shipped, outputs = [], [], []
@@ -73,15 +73,15 @@ def record(call: Call, tables: Tables) -> UpToDate:
 
 
 def stack(
-    call: Call, tables: Tables, name: str, statistics: Statistics | None
-) -> tuple[np.ndarray, np.ndarray | None, Fitted]:
+    call: Call, tables: Tables, name: str, statistics: ClipComponents | None
+) -> tuple[np.ndarray, np.ndarray | None, FittedStacker]:
     """Nested OOF rows (N, C), test rows (K, M, C) by the stacker of all folds, and that stacker."""
     params = call.data.stack
     stacked = np.stack([tables.oof(n) for n in tables.names])
     predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
     several = not tables.normalise
     known = np.where(predicted[:, None], stacked, np.float32(1))
-    inputs = Inputs.of(known, statistics.train if statistics else None, several)
+    inputs = StackInputs.of(known, statistics.train if statistics else None, several)
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
     every = StackRows(inputs, tables.targets, weights, nested_cv.nesting(tables.fold), len(tables.classes))
     learn = every.where(predicted & (weights > 0))
@@ -90,7 +90,7 @@ def stack(
     if not tables.test_ids:
         return rows, None, fitted
     extra = statistics.test if statistics else None
-    return rows, np.stack([fitted(Inputs.of(fold, extra, several)) for fold in tables.test_stacks()]), fitted
+    return rows, np.stack([fitted(StackInputs.of(fold, extra, several)) for fold in tables.test_stacks()]), fitted
 
 
 def ship(call: Call, tables: Tables, test: np.ndarray | None, last: UpToDate) -> list[Path]:

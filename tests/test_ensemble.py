@@ -10,7 +10,7 @@ from tonestack.ensemble.nested_cv import nesting
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.searches.log_loss import loss_and_slope
-from tonestack.ensemble.stack_inputs import Inputs, StackRows
+from tonestack.ensemble.stack_inputs import StackInputs, StackRows
 from tonestack.settings.data_config import BlendParams, StackParams
 from tonestack.tables.metrics import indicator, resolve
 from tonestack.tasks import classify, multilabel
@@ -251,7 +251,7 @@ def test_diversity() -> None:
 @pytest.mark.parametrize("name", ["logistic", "lightgbm"])
 def test_stackers(name: str) -> None:
     problem = toy(clips=400, classes=4, metric="accuracy")
-    inputs = Inputs.of(problem.tables, np.ones((400, 2)))
+    inputs = StackInputs.of(problem.tables, np.ones((400, 2)))
     assert inputs.columns.shape == (400, 4 + 4 * 4 + 2 * 4 + 1 + 2)
     fold = np.where(np.arange(400) < 390, np.arange(400) % 4, -1)
     rows = StackRows(inputs, problem.targets, np.ones(400), fold, 4).where(fold >= 0)
@@ -285,7 +285,7 @@ def test_stackers_know_when_there_is_nothing_to_learn() -> None:
     """Labels drawn from a pool of the tables: no stacker is far below that pool."""
     problem = planted(np.array([0.5, 0.3, 0.2]), 3000, 0.0, classes=6)
     fold = np.arange(3000) % 4
-    rows = StackRows(Inputs.of(problem.tables), problem.targets, np.ones(3000), fold, 6)
+    rows = StackRows(StackInputs.of(problem.tables), problem.targets, np.ones(3000), fold, 6)
     best = problem.score(Blend(np.array([0.5, 0.3, 0.2]), 0.0))
     for name in ("logistic", "lightgbm"):
         found = stacking.nested(name, rows, rows.inputs, fold, StackParams(rounds=20), 0)

@@ -17,7 +17,7 @@ from tonestack.config.call import Call
 from tonestack.ensemble import nested_cv, scoring, searches, stacking
 from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.stack_inputs import Inputs, StackRows
+from tonestack.ensemble.stack_inputs import StackInputs, StackRows
 from tonestack.labels import folds, stratify, training_labels
 from tonestack.settings.data_config import BlendParams, FoldParams, StackParams
 from tonestack.settings.model_config import AugmentParams, TrainingParams
@@ -255,7 +255,7 @@ def test_a_mean_of_ranks_keeps_its_scale_where_classes_are_independent() -> None
 @pytest.mark.parametrize("name", ["logistic", "lightgbm"])
 def test_stackers_learn_which_model_to_believe_of_which_class(name: str) -> None:
     problem = planted()
-    inputs = Inputs.of(problem.tables, independent=True)
+    inputs = StackInputs.of(problem.tables, independent=True)
     fold = np.where(np.arange(600) < 590, np.arange(600) % 4, -1)
     rows = StackRows(inputs, problem.targets, np.ones(600), fold, 6).where(fold >= 0)
     params = StackParams(jobs=1, min_clips=5, rounds=40, learning_rate=0.1)

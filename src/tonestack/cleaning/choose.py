@@ -1,4 +1,4 @@
-"""Which labels to train on: revisions compared by what the same models learn from them, on verified clips."""
+"""The choice of a revision: the same models (scouts) are trained on each and compared on verified clips."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class RevisionScore:
-    """One revision's scouts, their tables averaged: scores (n, C) of the verified clips."""
+    """The averaged tables of one revision's scouts: scores (n, C) of the verified clips."""
 
     revision: str
     scores: np.ndarray
@@ -27,24 +27,24 @@ class RevisionScore:
 
 
 def wanted(call: Call) -> bool:
-    """Whether this call cleans: a method is set, no revision is named, and there are labels to decide on."""
+    """True if this call cleans: a method is set, no revision is named, and there are labels to decide on."""
     named = call.words.revision is not None or call.data.clean.method == "none"
     return not named and undecided(call)
 
 
 def undecided(call: Call) -> bool:
-    """Whether there are labels to decide on: one a clip, some verified, some not."""
+    """True if there are labels to decide on: one per clip, some verified, some not."""
     verified = call.competition().train["verified"].to_numpy(bool)
     return call.task.tags and call.task.one_label and bool(verified.any()) and not bool(verified.all())
 
 
 def scouts(call: Call) -> tuple[str, ...]:
-    """The models that compare revisions; they should be of the kind that is trained in the end."""
+    """Return the scouts; they should resemble the models that are trained in the end."""
     return call.data.clean.scouts or call.data.clean.judge
 
 
 def train_scouts(call: Call, names: list[str]) -> list[list[Experiment]]:
-    """Train the scouts on each revision, where that has not been done."""
+    """Train the scouts on each revision unless they are up to date."""
     free = call.but(fold=None, revision=None)
     every = [[free.experiment(model, name) for model in scouts(call)] for name in names]
     queue.run_all(free, queue.pending(free, [experiment for group in every for experiment in group]))
@@ -52,9 +52,9 @@ def train_scouts(call: Call, names: list[str]) -> list[list[Experiment]]:
 
 
 def choose(call: Call, names: list[str]) -> str:
-    """The revision on which the scouts score best; prints all, with the nested score of the choice itself.
+    """Return the revision with the best scout score; print all, with the nested score of the choice itself.
 
-    Nested: for each fold the best of the other folds is taken and scored on this one.
+    Nested: for each fold the best revision on the other folds is scored on this one.
     """
     every = train_scouts(call, names)
     candidates = [_score(call, name, group) for name, group in zip(names, every, strict=True)]
@@ -81,13 +81,13 @@ def choose(call: Call, names: list[str]) -> str:
 def pick(
     candidates: list[RevisionScore], metric: Metric, targets: np.ndarray, rows: np.ndarray | None = None
 ) -> RevisionScore:
-    """The best on some clips; the first of equals."""
+    """Return the best on some clips; the first of equals."""
     keep = slice(None) if rows is None else rows
     return max(candidates, key=lambda c: metric.sign * float(metric(c.scores[keep], targets[keep])))
 
 
 def nested(candidates: list[RevisionScore], metric: Metric, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Scores (n, C), every clip by the candidate that is best on the other parts."""
+    """Return scores (n, C), each clip's by the candidate that is best on the other parts."""
     scores = np.empty_like(candidates[0].scores)
     for k in np.unique(part):
         scores[part == k] = pick(candidates, metric, targets, part != k).scores[part == k]

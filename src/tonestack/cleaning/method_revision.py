@@ -1,4 +1,4 @@
-"""One cleaning method from evidence to a written revision, once a holdout."""
+"""Run one cleaning method, holdout by holdout, and write its label revision."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,11 +19,11 @@ from tonestack.tables.decisions import UNCLEANED, Verdict
 import numpy as np
 import pandas as pd
 
-Holdouts = dict[int, tuple[np.ndarray, Verdict]]  # by holdout: its clips' rows in the folds table, what was decided
+Holdouts = dict[int, tuple[np.ndarray, Verdict]]  # by holdout: its clips' rows in the folds table, their verdicts
 
 
 def methods(call: Call) -> tuple[str, ...]:
-    """The methods of this call: none, the one named, or all candidates."""
+    """Return the methods of this call: none, the one named, or all candidates."""
     params = call.data.clean
     if params.method == "none":
         return ()
@@ -36,7 +36,7 @@ def methods(call: Call) -> tuple[str, ...]:
 
 
 def params_of(call: Call, method: str) -> Any:
-    """A method's validated parameters."""
+    """Return a method's validated parameters."""
     unknown = set(call.data.clean.settings) - set(parts.names("cleaning"))
     if unknown:
         name = sorted(unknown)[0]
@@ -46,7 +46,7 @@ def params_of(call: Call, method: str) -> Any:
 
 
 def scheme(call: Call) -> dict[str, list[str]]:
-    """The groups of classes that `clean.groups` names; empty for one group."""
+    """Return the groups of classes that `clean.groups` names; empty for one group."""
     name, known = call.data.clean.groups, call.data.groups
     if name == "1" or not known:
         return {}
@@ -56,7 +56,7 @@ def scheme(call: Call) -> dict[str, list[str]]:
 
 
 def frontends(call: Call) -> list[dict[str, Any]]:
-    """The features that the methods of this call need."""
+    """Return the frontends that the methods of this call need."""
     needs = {parts.find("cleaning", name).NEEDS for name in methods(call)}
     models = list(call.data.clean.judge) if "probabilities" in needs else []
     models += [embeddings.model_of(call)] if "embedding" in needs else []
@@ -74,7 +74,7 @@ def make(call: Call, method: str, parent: str = "r0") -> str:
 
 
 def _round(call: Call, method: str, name: str, parents: list[str]) -> None:
-    """One round: it is judged by models of all the revisions before it, and replaces the last."""
+    """Run one round: models of all earlier revisions predict the clips; its revision replaces the last."""
     params, parent = params_of(call, method), parents[-1]
     table = call.labels.corrected_folds
     needs = parts.find("cleaning", method).NEEDS
@@ -93,13 +93,13 @@ def _round(call: Call, method: str, name: str, parents: list[str]) -> None:
 
 
 def pair_experiments(call: Call, revision: str) -> list[Experiment]:
-    """The judges' experiments on a revision."""
+    """Return the pair models' experiments on a revision."""
     free = call.but(revision=None)
     return [free.experiment(name, revision) for name in call.data.clean.judge]
 
 
 def promoted_before(call: Call, parent: str, method: str) -> dict[int, set[str]]:
-    """By holdout, the clips that earlier rounds of the same method have promoted."""
+    """Return the clips that earlier rounds of the method have promoted, by holdout."""
     if parent == "r0":
         return {}
     rows = call.labels.revision(parent)
@@ -116,7 +116,7 @@ def decide(
     vectors: np.ndarray | None,
     promoted: dict[int, set[str]],
 ) -> Holdouts:
-    """Ask the method once a holdout, showing it that holdout's training clips alone."""
+    """Run the method once per holdout, on that holdout's training clips alone."""
     classes, partition = call.competition().classes, Partition.of(table)
     given = pd.Index(list(classes)).get_indexer(pd.Index(table["label"]))
     every = Evidence(
@@ -158,7 +158,7 @@ def show(
     vectors: np.ndarray | None,
     probabilities: np.ndarray | None,
 ) -> None:
-    """Print and write the document's table; draw the clips before and after."""
+    """Print and write the counts by group, as in the NTU report; draw the clips before and after."""
     counts = revision_tables.group_table(decided, scheme(call))
     write_csv(call.reports / f"clean-{name}.csv", counts)
     print(f"clean: {name}")
@@ -169,7 +169,7 @@ def show(
 
 
 def _mean_of_holdouts(probabilities: np.ndarray | None) -> np.ndarray:
-    """(K, N, C) -> square roots of the mean (N, C): distances between them are Hellinger's."""
+    """Return square roots (N, C) of the mean of (K, N, C): their distances are Hellinger distances."""
     if probabilities is None:
         raise ValueError("neither an embedding nor probabilities to draw")
     root: np.ndarray = np.sqrt(np.nanmean(probabilities, axis=0))
@@ -177,7 +177,7 @@ def _mean_of_holdouts(probabilities: np.ndarray | None) -> np.ndarray:
 
 
 def _inputs(call: Call, method: str, params: Any, table: pd.DataFrame, *arrays: np.ndarray | None) -> dict[str, str]:
-    """Fingerprints that make a revision stale."""
+    """Return the fingerprints that tell if a revision is up to date."""
     settings: CleanParams = call.data.clean
     said = [method, params.model_dump(), scheme(call), settings.leave_weight, settings.relabel_weight]
     return {

@@ -16,9 +16,9 @@ import pandas as pd
 def rows_of(
     table: pd.DataFrame, holdout: int, asked: np.ndarray, made: Verdict, classes: Sequence[str], params: CleanParams
 ) -> pd.DataFrame:
-    """One holdout's rows. table: the folds table; asked: indices (n,) of the clips that `made` decides on.
+    """Return one holdout's rows. table: the folds table; asked: indices (n,) of the clips that `made` decides on.
 
-    Soft verdicts give class columns, and every clip a row of full weight: the probabilities say what is doubtful.
+    Soft verdicts give class columns and every clip a row of full weight: the probabilities express the doubt.
     """
     clips = table.iloc[asked]
     verified = clips["verified"].to_numpy()
@@ -44,9 +44,9 @@ def rows_of(
 def decisions(
     table: pd.DataFrame, verdicts: dict[int, tuple[np.ndarray, Verdict]], classes: Sequence[str], column: str
 ) -> pd.DataFrame:
-    """One row a clip: the majority decision of its holdouts, the majority label under it, the mean confidence.
+    """Return one row per clip: the majority decision of its holdouts, its majority label, the mean confidence.
 
-    verdicts: by holdout, the indices (n,) of its clips in `table` and what was decided on them.
+    verdicts: by holdout, the indices (n,) of its clips in `table` and their verdicts.
     """
     shape = (len(verdicts), len(table))
     word = np.full(shape, NOT_ASKED, dtype=object)
@@ -75,7 +75,7 @@ def _majority(labels: np.ndarray, otherwise: int) -> int:
 
 
 def group_table(decided: pd.DataFrame, groups: dict[str, list[str]]) -> pd.DataFrame:
-    """The seed document's table: by group of given labels, clips in all, verified, newly verified, and shares."""
+    """Return the table of the NTU report: clips, verified, newly verified and shares, by group of given labels."""
     lines = [_line(name, decided[decided["given_label"].isin(names)]) for name, names in groups.items()]
     inside = {name for names in groups.values() for name in names}
     rest = decided[~decided["given_label"].isin(inside)]

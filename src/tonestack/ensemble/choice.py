@@ -1,4 +1,4 @@
-"""What may be submitted: the best single table, blends and stacks, compared by their nested scores."""
+"""The tables that may be submitted, with their nested scores: the best single table, blends and stacks."""
 
 from dataclasses import dataclass, field
 
@@ -32,7 +32,7 @@ class Choice:
 
 
 def best_single(tables: Tables, problem: Problem, part: np.ndarray, call: Call) -> Choice:
-    """The best single table; its score is nested too: chosen on the other folds."""
+    """Return the best single table. Its score is nested too: it is chosen on the other folds."""
     singles = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.APART]
     if not singles:
         singles = list(range(problem.count))
@@ -42,7 +42,7 @@ def best_single(tables: Tables, problem: Problem, part: np.ndarray, call: Call) 
 
 
 def made_tables(tables: Tables, problem: Problem, call: Call) -> list[Choice]:
-    """Blends and stacks; their OOF rows are nested already."""
+    """Return the blends and stacks; their OOF rows are nested already."""
     choices = []
     for m, name in enumerate(tables.names):
         meta = tables.facts(name).meta

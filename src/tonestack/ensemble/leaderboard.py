@@ -1,4 +1,4 @@
-"""The leaderboard: every table's nested or plain CV, and its test scores where `score` has recorded them."""
+"""The leaderboard: the nested or plain CV of every table, and its test scores if `score` has recorded them."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ SCORES = "scores.json"  # beside the leaderboard: what `score` found, keyed by t
 
 
 def update(call: Call) -> pd.DataFrame:
-    """Make `oof/<name>/leaderboard.csv` anew from the tables that are complete; return it, best CV first."""
+    """Write `oof/<name>/leaderboard.csv` from the tables that are complete; return it, best CV first."""
     names = oof.experiments(call.oof, made=True)
     if not names:
         return pd.DataFrame(columns=COLUMNS)
@@ -35,7 +35,7 @@ def update(call: Call) -> pd.DataFrame:
 
 
 def _row(call: Call, name: str, recorded: dict[str, Any]) -> dict[str, Any] | None:
-    """One line; None for a table that is not complete yet."""
+    """Return the row of one table; None if the table is not complete yet."""
     tables = Tables.of(call, [name])
     try:
         predictions = tables.read(name)
@@ -69,7 +69,7 @@ def content(folder: Path) -> str:
 
 
 def recorded_scores(call: Call) -> dict[str, Any]:
-    """What `score` has recorded, by table."""
+    """Return the test scores that `score` has recorded, by table."""
     path = call.oof / SCORES
     return dict(read_json(path)) if path.is_file() else {}
 
@@ -98,7 +98,7 @@ def render(table: pd.DataFrame) -> str:
 
 
 def standing(private: float, published: pd.DataFrame) -> str:
-    """Where a private score stands among published ones (`system, public, private`), in words."""
+    """Return the rank of a private score among published ones (`system, public, private`), in words."""
     ranked = published.dropna(subset=["private"]).sort_values("private", ascending=False)
     above, below = ranked[ranked["private"] > private], ranked[ranked["private"] <= private]
     upper = (

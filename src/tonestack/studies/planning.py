@@ -27,7 +27,7 @@ DONE = "up to date"
 
 
 @dataclass(frozen=True)
-class Item:
+class PlanRow:
     """A piece of a stage: what it is, its state or why it would run, its jobs, and about how many seconds they take.
 
     seconds: None where nothing says.
@@ -40,7 +40,7 @@ class Item:
     seconds: float | None = 0.0
 
 
-def items(call: Call, records: dict[str, str]) -> list[Item]:
+def items(call: Call, records: dict[str, str]) -> list[PlanRow]:
     """All stages of `all`, in order, with their estimates.
 
     records: why `make_folds` and each stage on prediction tables would run as things are; empty where it would not.
@@ -51,7 +51,10 @@ def items(call: Call, records: dict[str, str]) -> list[Item]:
     every = {e.name: e for e in [*experiments, *(e for e, _, _ in labelling)]}
     with tempfile.TemporaryDirectory() as folder:
         made, cache = features(call, list(every.values()), Path(folder))
-        found = [*made, Item("make_folds", f"{len(call.competition().train)} clips", records.pop("make_folds") or DONE)]
+        found = [
+            *made,
+            PlanRow("make_folds", f"{len(call.competition().train)} clips", records.pop("make_folds") or DONE),
+        ]
         todo = training(call, experiments)
         found += _timed_jobs(call, labelling, todo, every, cache)
     anew = any(item.why != DONE for item in found)
@@ -61,14 +64,14 @@ def items(call: Call, records: dict[str, str]) -> list[Item]:
 # ------------------------------------------------------------------------------------------------------ features
 
 
-def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tuple[list[Item], Path]:
+def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tuple[list[PlanRow], Path]:
     """The `prepare` stage; and a cache that has features of some clips at least."""
     competition, specs = call.competition(), [experiment.config.frontend for experiment in experiments]
     unique = [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
     stale = store.why_stale(competition, unique, call.data.audio, call.cache)
     names, clips = [_called(spec, experiments) for spec in unique], len(competition.train) + len(competition.test)
     if not any(stale):
-        return [Item("prepare", name) for name in names], call.cache
+        return [PlanRow("prepare", name) for name in names], call.cache
     few, times = timing.sample(competition)
     seconds = timing.features(call, few, times, [s for s, why in zip(unique, stale, strict=True) if why], folder)
     fresh = [s for s, why in zip(unique, stale, strict=True) if not why]
@@ -76,7 +79,7 @@ def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tup
         timing.features(call, few, 0.0, fresh, folder)
     count = sum(map(bool, stale))
     lines = [
-        Item("prepare", name, why or DONE, clips if why else 0, seconds / count if why else 0.0)
+        PlanRow("prepare", name, why or DONE, clips if why else 0, seconds / count if why else 0.0)
         for name, why in zip(names, stale, strict=True)
     ]
     return lines, folder
@@ -159,7 +162,7 @@ def _timed_jobs(
     todo: Sequence[tuple[Experiment, int, str]],
     every: dict[str, Experiment],
     cache: Path,
-) -> list[Item]:
+) -> list[PlanRow]:
     """Items of the label loop and of training, calibrated together."""
     wanted = {e.name for e, count, _ in [*labelling, *todo] if count}
     each = (
@@ -178,12 +181,12 @@ def _tabular(call: Call) -> bool:
     return not call.task.clip_rows
 
 
-def _item(call: Call, stage: str, experiment: Experiment, count: int, why: str, each: dict[str, float]) -> Item:
+def _item(call: Call, stage: str, experiment: Experiment, count: int, why: str, each: dict[str, float]) -> PlanRow:
     if not count:
-        return Item(stage, experiment.name, why)
+        return PlanRow(stage, experiment.name, why)
     one = each.get(experiment.name, _measured(call, experiment))
     slots = threads_and_jobs(call)[1]
-    return Item(stage, experiment.name, why, count, None if one is None else one * count / min(slots, count))
+    return PlanRow(stage, experiment.name, why, count, None if one is None else one * count / min(slots, count))
 
 
 def _measured(call: Call, experiment: Experiment) -> float | None:
@@ -195,7 +198,7 @@ def _measured(call: Call, experiment: Experiment) -> float | None:
 # ------------------------------------------------------------------------------------------------ what follows them
 
 
-def after(call: Call, models: int, anew: bool, records: dict[str, str]) -> list[Item]:
+def after(call: Call, models: int, anew: bool, records: dict[str, str]) -> list[PlanRow]:
     """Blend, stack, submit, score and report. anew: their inputs will change; records: why each would run as it is."""
     tables = max(models, len(oof.experiments(call.oof)))
     train, k = call.competition().train, _fold_count(call.but(fold=None))
@@ -208,13 +211,13 @@ def after(call: Call, models: int, anew: bool, records: dict[str, str]) -> list[
     for stage, reason in why.items():
         todo = reason != DONE
         known = todo and stage in estimate and not _tabular(call)
-        found.append(Item(stage, "", reason, int(todo), (estimate[stage]() if known else None) if todo else 0.0))
+        found.append(PlanRow(stage, "", reason, int(todo), (estimate[stage]() if known else None) if todo else 0.0))
     if call.scoring is not None:
-        found.insert(-1, Item("score", "", "always", 1, None))
+        found.insert(-1, PlanRow("score", "", "always", 1, None))
     return found
 
 
-def shown(found: Sequence[Item]) -> str:
+def shown(found: Sequence[PlanRow]) -> str:
     """The plan as a table, with its total."""
     lines = [
         {"stage": i.stage, "what": i.what, "jobs": i.jobs or "", "why": i.why, "about": _clock(i.seconds, i.jobs)}

@@ -240,7 +240,7 @@ class Study:
             lines += [f"## {table.title}", "", f"| | {' | '.join(header)} |", "|---" * (len(header) + 1) + "|"]
             for row in (row for row in table.rows if row.row):
                 key = row.same or row.id
-                lines.append(f"| {row.row} | {_document(row.document)} | {_cells(key, scores, lacking, more)} |")
+                lines.append(f"| {row.row} | {_published(row.document)} | {_cells(key, scores, lacking, more)} |")
             lines.append("")
         return "\n".join(lines)
 
@@ -253,7 +253,7 @@ def _cells(key: str, scores: dict[str, dict[str, float]], lacking: dict[str, str
     return " | ".join([f"{found['cv']:.4f} ± {found['se']:.4f}", *others])
 
 
-def _document(value: float | tuple[float, ...] | None) -> str:
+def _published(value: float | tuple[float, ...] | None) -> str:
     """The document's number, or its numbers of the metric and of the further ones."""
     values = value if isinstance(value, tuple) else (value,)
     return " / ".join(_number(v, 3 if len(values) == 1 else 4) for v in values)

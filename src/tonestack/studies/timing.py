@@ -19,7 +19,7 @@ from tonestack.config.layers import part_params
 from tonestack.ensemble import nested_cv, searches, stacking
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.stack_inputs import Inputs, StackRows
+from tonestack.ensemble.stack_inputs import StackInputs, StackRows
 from tonestack.features import store
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import Labels
@@ -215,7 +215,7 @@ def stack(call: Call, models: int, clips: int, folds: int) -> float:
     classes = len(call.competition().classes)
     tables, targets = made_tables(models, clips, classes, several)
     fold = np.arange(clips) % folds
-    rows = StackRows(Inputs.of(tables, independent=several), targets, np.ones(clips), fold, classes)
+    rows = StackRows(StackInputs.of(tables, independent=several), targets, np.ones(clips), fold, classes)
     params = call.data.stack
     few = params.model_copy(update={"rounds": min(params.rounds, 10)})
     total = 0.0
