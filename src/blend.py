@@ -1,6 +1,6 @@
-"""Blend prediction tables, scored by nested cross-validation.
+"""Blend prediction tables; nested cross-validation scores every search and chooses one.
 
-Takes  oof/<name>/<experiment>/, of ours or of any other framework, folds/<name>/r0.csv and the competition's csv.
+Takes  oof/<name>/<experiment>/, ours or of any other framework, folds/<name>/r0.csv and the competition's csv.
 Leaves submissions/<name>/blend.csv, blend.json (weights, scores), diversity.csv and error_correlation.csv, and
        oof/<name>/blend@<revision>/: a prediction table like any other, its OOF part nested.
        Scores of trials are fused by logistic regression; reports/<name>/det.png has their error rates.
@@ -30,7 +30,7 @@ import pandas as pd
 
 @alone
 def run(call: Call) -> None:
-    """Score every search, ship the one nested CV chooses."""
+    """Score every search and write the blend that nested CV chooses."""
     started = time.monotonic()
     upstream(call)
     tables = Tables.of(call, call.data.blend.tables, call.data.blend.made)
@@ -64,19 +64,19 @@ def run(call: Call) -> None:
 
 
 def own(whole: Blend | Fusion) -> dict[str, object]:
-    """What is said of one kind of blend alone."""
+    """Return the receipt's keys of one kind of blend."""
     if isinstance(whole, Fusion):
         return {"bias": whole.bias}
     return {"temperatures": None if whole.temperatures is None else whole.temperatures.tolist()}
 
 
 def record(call: Call, tables: Tables) -> UpToDate:
-    """What blend was last made from."""
+    """Return the record of blend."""
     return UpToDate(call, "blend", tables.names, call.data.blend.model_dump())
 
 
 def equal_mean(call: Call, tables: Tables) -> Blend | Fusion:
-    """The blend of tables that have no CV score."""
+    """Return the blend of tables without a CV score."""
     if not tables.probabilities:
         return Fusion(equal(len(tables.names)))
     power = 0.0 if call.data.fold_mean == "geometric" else 1.0
@@ -84,14 +84,14 @@ def equal_mean(call: Call, tables: Tables) -> Blend | Fusion:
 
 
 def upstream(call: Call) -> None:
-    """Make what blend and stack read where it is missing: the folds, and tables where there is none at all."""
+    """Make missing inputs of blend and stack: the folds, and tables if there is none at all."""
     make_folds.run(call, quiet=True)
     if not oof.experiments(call.oof):
         train.run(call)
 
 
 def search(call: Call, tables: Tables, last: UpToDate) -> tuple[Candidate, np.ndarray]:
-    """Nested candidates of all searches as a printed table; the choice, and the parts (N,) it was nested over."""
+    """Print the nested candidates of all searches; return the choice, and the parts (N,) of the nesting."""
     problem, params = tables.problem(), call.data.blend
     part = nested_cv.nesting(tables.fold)
     names = params.searches if problem.count > 1 or not tables.probabilities else ("single",)
@@ -115,7 +115,7 @@ def search(call: Call, tables: Tables, last: UpToDate) -> tuple[Candidate, np.nd
 
 
 def line(candidate: Candidate, chosen: bool) -> dict[str, str]:
-    """One row of the printed table."""
+    """Return one row of the printed table."""
     gain = candidate.gain
     noise = "" if gain.low > 0 or candidate.name == "single" else "inside the noise" if gain.high >= 0 else "worse"
     return {
@@ -127,7 +127,7 @@ def line(candidate: Candidate, chosen: bool) -> dict[str, str]:
 
 
 def summary(chosen: Candidate) -> dict[str, object]:
-    """What the receipt says of the choice."""
+    """Return the receipt's keys of the choice."""
     gain = chosen.gain
     paired = {"gain": gain.value, "se": gain.se, "low": gain.low, "high": gain.high}
     return {
@@ -140,7 +140,7 @@ def summary(chosen: Candidate) -> dict[str, object]:
 
 
 def scorable(tables: Tables) -> int:
-    """Verified clips that have a fold."""
+    """Count the verified clips with a fold."""
     return int((tables.folds["verified"].to_numpy(dtype=bool) & (tables.fold >= 0)).sum())
 
 

@@ -1,6 +1,6 @@
 """Clean the labels: decide, holdout by holdout, which unverified clips to keep, relabel, drop or leave.
 
-Takes the clip table, folds/<name>/r0.csv and the features of the judges or of the embedding. `clean.method=NAME` is
+Takes the clip table, folds/<name>/r0.csv and the features of the pair models or the embedding. `clean.method=NAME` is
 one method (agree, confident, label_spreading, self_verification), auto all candidates; `revision=` is the parent.
 Leaves folds/<name>/<method>.csv and .json: a label revision; decisions.csv; reports/<name>/clean-<method>.csv, tsne-*.
 """
@@ -23,7 +23,7 @@ def run(call: Call) -> list[str]:
 
 
 def make(call: Call) -> list[str]:
-    """The same, decisions.csv left as it is."""
+    """Like `run`, without writing decisions.csv."""
     methods = method_revision.methods(call)
     if not methods:
         print("clean: clean.method=none, nothing to do")

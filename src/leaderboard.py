@@ -1,4 +1,4 @@
-"""Print the leaderboard, and where our scores stand among published ones.
+"""Print the leaderboard, and the rank of our scores among published ones.
 
 Takes  oof/<name>/ and, if there is one, configs/published/<data>.csv (system, public, private).
 Leaves oof/<name>/leaderboard.csv.
@@ -13,7 +13,7 @@ import pandas as pd
 
 
 def run(call: Call) -> None:
-    """All tables, best CV first; then the submission's place."""
+    """Print all tables, best CV first, then the submission's rank among published ones."""
     table = leaderboard.update(call)
     print(leaderboard.render(table))
     path = CONFIGS / "published" / f"{call.words.data}.csv"

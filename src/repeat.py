@@ -1,7 +1,7 @@
 """Repeat the cross-validation on other folds: the same models, blends and stacks, with intervals over whole groups.
 
-Takes  what train, blend and stack take; folds.repeats says how many in all, baseline which model the others are
-       compared with. Each repeat has a name of its own: <name>-r1, <name>-r2 ...; its features are <name>'s.
+Takes  what train, blend and stack take; folds.repeats is their number, baseline the model the others are
+       compared with. Each repeat has its own name: <name>-r1, <name>-r2 ...; its features are <name>'s.
 Leaves folds/<name>-r<k>/, oof/<name>-r<k>/ and reports/<name>/repeats.csv: mean, 95 % interval, spread, gain.
 """
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 @alone
 def run(call: Call) -> None:
-    """Print and record Public and Private of all there is."""
+    """Print and record the Public and Private scores of all tables and files."""
     rows = call.rows
     if not rows.test_ids:
         print("no test set: the scores are those of cross-validation")
@@ -38,7 +38,7 @@ def run(call: Call) -> None:
 
 
 def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Scores of every complete table that has a test part."""
+    """Return the scores of every complete table with a test part."""
     found = {}
     for name in oof.experiments(call.oof, made=True):
         tables = Tables.of(call, [name])
@@ -53,7 +53,7 @@ def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]
 
 
 def score_files(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Scores of the csv files themselves, as the competition's server would read them."""
+    """Return the scores of the csv files, as the competition's server reads them."""
     rows = call.rows
     form = rows.form
     paths = [call.submissions / f"{n}.csv" for n in ("blend", "stack", "submission")]

@@ -1,6 +1,6 @@
-"""Stack prediction tables: LightGBM and, as the bar it must beat, logistic regression.
+"""Stack prediction tables by LightGBM and, as its baseline, logistic regression.
 
-Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, prepared spectrograms' statistics if there are any.
+Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, and statistics of prepared spectrograms if any.
 Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other, with the fitted stacker beside them
        (stacker.safetensors), and submissions/<name>/stack.csv.
 """
@@ -26,7 +26,7 @@ import pandas as pd
 
 @alone
 def run(call: Call) -> None:
-    """Fit every stacker fold by fold, score it, write its table; the better one becomes stack.csv."""
+    """Fit and score every stacker fold by fold, write its table; the best one becomes stack.csv."""
     blend.upstream(call)
     tables = Tables.of(call, call.data.stack.tables)
     if not tables.probabilities:
@@ -66,7 +66,7 @@ def run(call: Call) -> None:
 
 
 def record(call: Call, tables: Tables) -> UpToDate:
-    """What stack was last made from."""
+    """Return the record of stack."""
     params = call.data.stack
     source = clip_components.source_of(call) if params.clip_statistics else None
     return UpToDate(call, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
@@ -75,13 +75,13 @@ def record(call: Call, tables: Tables) -> UpToDate:
 def stack(
     call: Call, tables: Tables, name: str, statistics: ClipComponents | None
 ) -> tuple[np.ndarray, np.ndarray | None, FittedStacker]:
-    """Nested OOF rows (N, C), test rows (K, M, C) by the stacker of all folds, and that stacker."""
+    """Return nested OOF rows (N, C), test rows (K, M, C) by the stacker of all folds, and that stacker."""
     params = call.data.stack
     stacked = np.stack([tables.oof(n) for n in tables.names])
     predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
-    several = not tables.normalise
+    independent = not tables.normalise
     known = np.where(predicted[:, None], stacked, np.float32(1))
-    inputs = StackInputs.of(known, statistics.train if statistics else None, several)
+    inputs = StackInputs.of(known, statistics.train if statistics else None, independent)
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
     every = StackRows(inputs, tables.targets, weights, nested_cv.nesting(tables.fold), len(tables.classes))
     learn = every.where(predicted & (weights > 0))
@@ -90,11 +90,11 @@ def stack(
     if not tables.test_ids:
         return rows, None, fitted
     extra = statistics.test if statistics else None
-    return rows, np.stack([fitted(StackInputs.of(fold, extra, several)) for fold in tables.test_stacks()]), fitted
+    return rows, np.stack([fitted(StackInputs.of(fold, extra, independent)) for fold in tables.test_stacks()]), fitted
 
 
 def ship(call: Call, tables: Tables, test: np.ndarray | None, last: UpToDate) -> list[Path]:
-    """Write stack.csv where there is a test set; return it."""
+    """Write stack.csv if there is a test set; return it."""
     form = tables.form
     if test is None or form is None:
         return []

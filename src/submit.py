@@ -28,12 +28,12 @@ import numpy as np
 import pandas as pd
 
 MEAN = "mean"
-EASIEST = -1  # complexity of a mean that does not even choose between blend and stackers
+EASIEST = -1  # complexity of the mean: it does not choose between blend and stackers
 
 
 @alone
 def run(call: Call) -> None:
-    """The simplest of single table, blend and stack that is as good as the best, or the one asked for."""
+    """Submit the simplest of single table, blend and stack that is as good as the best, or the table asked for."""
     if not oof.experiments(call.oof):
         blend.run(call)
     choice = call.submissions / "choice.json"
@@ -61,7 +61,7 @@ def run(call: Call) -> None:
 def average(call: Call) -> list[Path]:
     """Write the equal mean of the blend and the stackers as a table of its own; return its folder, if there is one.
 
-    Nested scores seldom tell blend and stackers apart, and a mean of what errs differently varies less than any of it
+    Nested scores seldom separate blend and stackers, and a mean of tables with different errors varies less than each
     (Breiman, Stacked regressions, 1996).
     """
     every = [n for n in oof.experiments(call.oof, made=True) if oof.kind_of(call.oof / n) in oof.MADE]
@@ -85,7 +85,7 @@ def average(call: Call) -> list[Path]:
 
 
 def _is_mean(call: Call, name: str) -> bool:
-    """Whether a table is a mean of ours, and not an experiment or somebody's table that is only called so."""
+    """True if a table is a mean made here, not an experiment or foreign table of that name."""
     return name.startswith(f"{MEAN}@") and oof.kind_of(call.oof / name) in oof.MADE
 
 
@@ -94,13 +94,13 @@ def _number(value: float) -> float | None:
 
 
 def record(call: Call) -> UpToDate:
-    """What the submission was last made from."""
+    """Return the record of submit."""
     names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_mean(call, n))
     return UpToDate(call, "submit", names, [call.data.submit.table, call.data.blend.model_dump(), "choice.json"])
 
 
 def entry(path: Path, chosen: Choice) -> dict[str, str]:
-    """A submission's line in log.csv."""
+    """Return a submission's row of log.csv."""
     return {
         "file": path.name,
         "table": chosen.name,
@@ -127,7 +127,7 @@ def upload(call: Call, path: Path) -> None:
 
 
 def asked_for(call: Call, tables: Tables) -> Choice:
-    """The table of `submit.table=`, whatever cross-validation says."""
+    """Return the table of `submit.table=`, for any cross-validation score."""
     name = str(call.data.submit.table)
     if name not in tables.names:
         raise UserError(f"submit.table={name}: no such table in {call.oof}{nearest(name, tables.names)}")
@@ -142,7 +142,7 @@ def asked_for(call: Call, tables: Tables) -> Choice:
 
 
 def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
-    """The choice of nested cross-validation; says all candidates."""
+    """Return the choice of nested cross-validation; print all candidates."""
     unscored = tables.without_oof()
     scored = [n for n in tables.names if n not in unscored]
     if not scored:

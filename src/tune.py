@@ -1,8 +1,8 @@
 """Search a model's settings: trials=N trials, pruned early, scored by cross-validation on verified clips.
 
 Takes  configs/tune/<model>.yaml (else default.yaml): a range for any key of the model config, and what train takes.
-Leaves reports/<name>/tune/<model>.csv, one row a trial, and <model>.yaml, the best settings ready to paste.
-Any number of calls may work on one study at once (jobs=N starts N here); one that was killed goes on.
+Leaves reports/<name>/tune/<model>.csv, one row per trial, and <model>.yaml, the best settings ready to paste.
+Any number of calls may work on one study at once (jobs=N starts N here); a killed one resumes.
 """
 
 import os
@@ -22,7 +22,7 @@ import joblib
 import optuna
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-DEATHS = 3  # of workers, before it is taken for want of memory
+DEATHS = 3  # of workers, before lack of memory is assumed
 
 
 def run(call: Call) -> None:
@@ -43,7 +43,7 @@ def run(call: Call) -> None:
 
 
 def search(call: Call, one: tuning.Tuning, study: optuna.Study, at_once: int) -> None:
-    """Let workers run all trials; where one is killed, others take its trial up from its last epoch."""
+    """Let workers run all trials; if one is killed, others resume its trial from its last epoch."""
     for deaths in range(1, DEATHS + 1):
         workers = min(at_once, max(0, call.words.trials - len(tune_trials.finished(study))))
         try:
@@ -52,11 +52,11 @@ def search(call: Call, one: tuning.Tuning, study: optuna.Study, at_once: int) ->
             return
         except TerminatedWorkerError:
             print(f"tune: a worker was killed ({deaths} of {DEATHS}); its trial is started again", file=sys.stderr)
-    raise UserError(f"tune: workers were killed {DEATHS} times, for want of memory perhaps; give jobs=1")
+    raise UserError(f"tune: workers were killed {DEATHS} times, perhaps for lack of memory; give jobs=1")
 
 
 def work(call: Call, model: str, caller: int) -> None:
-    """One worker's share, in any process."""
+    """Run one worker, in any process."""
     end_with(caller)
     tune_trials.work(tuning.Tuning.of(call, model), call.words.trials)
 

@@ -298,7 +298,7 @@ def test_embeddings_of_every_kind(make_run: MakeRun) -> None:
     assert deep.shape == (5, N, 4)
     assert np.isfinite(deep).all()
     assert not np.allclose(deep[0], deep[1])  # another network a holdout
-    with pytest.raises(UserError, match="no network"):
+    with pytest.raises(UserError, match="not a network"):
         embeddings.by_holdout(make_run("clean.embedding=penultimate"), "r0")
     with pytest.raises(UserError, match="statistics"):
         embeddings.by_holdout(make_run("clean.embedding=statistic"), "r0")

@@ -1,4 +1,4 @@
-"""What a call of `all` would do, stage by stage: the jobs, what is up to date and why the rest is not, and how long."""
+"""The plan of a call of `all`, stage by stage: jobs, reasons to run, estimated time. `timing` measures the times."""
 
 import tempfile
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ DONE = "up to date"
 
 @dataclass(frozen=True)
 class PlanRow:
-    """A piece of a stage: what it is, its state or why it would run, its jobs, and about how many seconds they take.
+    """One row of the plan: stage, what, state or reason to run, jobs, and their estimated seconds.
 
-    seconds: None where nothing says.
+    seconds: None if unknown.
     """
 
     stage: str
@@ -41,9 +41,9 @@ class PlanRow:
 
 
 def items(call: Call, records: dict[str, str]) -> list[PlanRow]:
-    """All stages of `all`, in order, with their estimates.
+    """Return all stages of `all`, in order, with their estimates.
 
-    records: why `make_folds` and each stage on prediction tables would run as things are; empty where it would not.
+    records: reason why `make_folds` and each stage on prediction tables would run; empty if up to date.
     """
     records = dict(records)
     experiments = call.experiments(revisions.chosen(call.folds))
@@ -65,7 +65,7 @@ def items(call: Call, records: dict[str, str]) -> list[PlanRow]:
 
 
 def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tuple[list[PlanRow], Path]:
-    """The `prepare` stage; and a cache that has features of some clips at least."""
+    """Return the `prepare` stage, and a cache with features of at least some clips."""
     competition, specs = call.competition(), [experiment.config.frontend for experiment in experiments]
     unique = [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
     stale = store.why_stale(competition, unique, call.data.audio, call.cache)
@@ -86,7 +86,7 @@ def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tup
 
 
 def _called(spec: dict[str, object], experiments: Sequence[Experiment]) -> str:
-    """A frontend by its name and the models that read it."""
+    """Return the name of a frontend and of the models that read it."""
     models = dict.fromkeys(e.model for e in experiments if e.config.frontend == spec)
     return f"{spec['name']} for {', '.join(models)}"
 
@@ -95,7 +95,7 @@ def _called(spec: dict[str, object], experiments: Sequence[Experiment]) -> str:
 
 
 def training(call: Call, experiments: Sequence[Experiment]) -> list[tuple[Experiment, int, str]]:
-    """The `train` stage: every experiment, how many of its folds would be trained, and why."""
+    """Return the `train` stage: every experiment, the number of its folds to train, and why."""
     return [(experiment, *_why(call, experiment)) for experiment in experiments]
 
 
@@ -111,11 +111,11 @@ def _why(call: Call, experiment: Experiment) -> tuple[int, str]:
 
 
 def why_not(job: FoldJob) -> str:
-    """Why a fold is not up to date; empty where it is."""
+    """Return the reason why a fold is not up to date; empty if it is."""
     receipt = read_receipt(job.folder, job.fold)
     if receipt is None:
         begun = job.folder / f"fold{job.fold}.state.safetensors"
-        return "goes on from its last epoch" if begun.is_file() else "not trained yet"
+        return "resumes from its last epoch" if begun.is_file() else "not trained yet"
     if changed := changed_settings(receipt, job.experiment):
         return f"would be refused: {'; '.join(changed[:2])}; give variant=WORD"
     before = receipt.get("inputs", {})
@@ -124,7 +124,7 @@ def why_not(job: FoldJob) -> str:
 
 
 def _fold_count(call: Call) -> int:
-    """Folds that are trained and predicted."""
+    """Return the number of folds that are trained and predicted."""
     train = call.competition().train
     official = sorted(fold for fold in train["fold"].unique() if fold >= 0)
     there = official or list(range(call.data.folds.n))
@@ -132,14 +132,14 @@ def _fold_count(call: Call) -> int:
 
 
 def _counts(call: Call, share: float = 1.0) -> Counts:
-    """Clips of one fold job: its training clips (times `share`), and those it predicts."""
+    """Count the clips of one fold job: its training clips (times `share`), and those it predicts."""
     n, k = len(call.competition().train), _fold_count(call.but(fold=None))
     held_out = n / max(k, 2)
     return Counts(max(1, round((n - held_out) * share)), round(held_out) + len(call.competition().test))
 
 
 def label_jobs(call: Call) -> list[tuple[Experiment, int, str]]:
-    """The label loop: experiments, how many fold jobs of each at the most, and what for."""
+    """Return the label loop: experiments, at most how many fold jobs of each, and their stage."""
     if not choose.wanted(call):
         return []
     free, params, k = call.plain().but(revision=None), pseudo_rounds.settings(call), _fold_count(call)
@@ -163,21 +163,21 @@ def _timed_jobs(
     every: dict[str, Experiment],
     cache: Path,
 ) -> list[PlanRow]:
-    """Items of the label loop and of training, calibrated together."""
+    """Return the rows of the label loop and of training, timed together."""
     wanted = {e.name for e, count, _ in [*labelling, *todo] if count}
     each = (
         {} if _tabular(call) else timing.fold_jobs(call, {n: (every[n], _counts(call)) for n in sorted(wanted)}, cache)
     )
     found = []
     for experiment, count, stage in labelling:
-        found.append(_item(call, stage, experiment, count, "at the most; the loop decides as it goes", each))
+        found.append(_item(call, stage, experiment, count, "at most; the loop decides as it runs", each))
     for experiment, count, why in todo:
         found.append(_item(call, "train", experiment, count, why, each))
     return found
 
 
 def _tabular(call: Call) -> bool:
-    """Whether the task's rows are no clips, so that fitting and predicting clips says too little."""
+    """True if the task's rows are not clips: timing of fits on clips then tells too little."""
     return not call.task.clip_rows
 
 
@@ -190,16 +190,16 @@ def _item(call: Call, stage: str, experiment: Experiment, count: int, why: str, 
 
 
 def _measured(call: Call, experiment: Experiment) -> float | None:
-    """Mean seconds of the experiment's finished folds, None where there are none."""
+    """Return the mean seconds of the experiment's finished folds, None without one."""
     found = [float(read_json(path).get("seconds", 0)) for path in oof.receipts(call.oof / experiment.name).values()]
     return float(np.mean(found)) if found else None
 
 
-# ------------------------------------------------------------------------------------------------ what follows them
+# ------------------------------------------------------------------------------------------------ the stages after
 
 
 def after(call: Call, models: int, anew: bool, records: dict[str, str]) -> list[PlanRow]:
-    """Blend, stack, submit, score and report. anew: their inputs will change; records: why each would run as it is."""
+    """Return blend, stack, submit, score and report. anew: their inputs will change; records: why each would run."""
     tables = max(models, len(oof.experiments(call.oof)))
     train, k = call.competition().train, _fold_count(call.but(fold=None))
     why = {stage: "tables change" if anew else reason or DONE for stage, reason in records.items()}
@@ -218,7 +218,7 @@ def after(call: Call, models: int, anew: bool, records: dict[str, str]) -> list[
 
 
 def shown(found: Sequence[PlanRow]) -> str:
-    """The plan as a table, with its total."""
+    """Return the plan as a text table, with its total."""
     lines = [
         {"stage": i.stage, "what": i.what, "jobs": i.jobs or "", "why": i.why, "about": _clock(i.seconds, i.jobs)}
         for i in found

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 def nested_score(trials: list[FrozenTrial], sign: float) -> float:
-    """What choosing among the trials is worth: every fold scored by the trial that the other folds choose."""
+    """Return the nested score of the choice: every fold is scored by the trial that the other folds choose."""
     by_trial = [fold_scores(t) for t in trials]
     scores = []
     for fold in by_trial[0]:
@@ -26,12 +26,12 @@ def nested_score(trials: list[FrozenTrial], sign: float) -> float:
 
 
 def shown(table: pd.DataFrame, rows: int = 10) -> pd.DataFrame:
-    """The best rows as text, numbers to four digits."""
+    """Return the best rows as text, numbers to four digits."""
     return table.head(rows).map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
 
 
 def table(study: optuna.Study, tuning: Tuning) -> pd.DataFrame:
-    """One row a trial: number, state, cv, settings, scores by fold; the best first."""
+    """Return one row per trial: number, state, cv, settings, scores by fold; the best first."""
     rows = []
     for trial in finished(study):
         value = (
@@ -58,7 +58,7 @@ def report(study: optuna.Study, tuning: Tuning) -> list[Path]:
     shown_best = f"CV {tuning.metric.sign * (best.value or 0.0):.4f}"
     lines = [
         f"# {tuning.model} on {tuning.call.name}: trial {best.number}, the best of {len(complete)} complete trials",
-        f"# ({len(finished(study))} in all). {shown_best} is flattered by the choice;",
+        f"# ({len(finished(study))} in all). {shown_best} is optimistic, as the trial was chosen by it;",
         f"# nested (each fold scored by the trial that the other folds choose): {nested:.4f}.",
         "# As words: " + " ".join(f"'{key}={value}'" for key, value in best.params.items()) + " variant=tuned",
         str(yaml.safe_dump(merged({}, best.params), sort_keys=False)).rstrip(),

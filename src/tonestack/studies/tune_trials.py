@@ -25,7 +25,7 @@ Scores = list[tuple[float, int]]  # of the folds so far, and their verified clip
 
 
 def work(tuning: Tuning, trials: int) -> optuna.Study:
-    """Run trials until `trials` are finished, those of other and of earlier workers counted."""
+    """Run trials until `trials` are finished, those of other and earlier workers included."""
     study = tuning.study()
     revive(study, tuning)
     while len(finished(study)) + running(study, tuning) < trials:
@@ -39,19 +39,19 @@ def work(tuning: Tuning, trials: int) -> optuna.Study:
         with locked(tuning.lock(trial.params)) as mine:
             if mine:
                 run_trial(study, trial, tuning)
-            else:  # another worker is at these very settings
+            else:  # another worker runs the same settings
                 study.tell(trial, state=TrialState.FAIL)
     return study
 
 
 def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """TPE, seeded by the trial's number, so that workers differ and a single one repeats itself."""
+    """Return TPE, seeded by the trial's number: workers differ, and a single worker is reproducible."""
     mixed = int(fingerprint([seed, number]), 16) % 2**32
     return optuna.samplers.TPESampler(seed=mixed, multivariate=True, constant_liar=True, n_startup_trials=8)
 
 
 def run_trial(study: optuna.Study, trial: optuna.Trial, tuning: Tuning) -> None:
-    """Train a trial's folds; tell its score, or that it was pruned or failed."""
+    """Train a trial's folds; record its score, or that it was pruned or failed."""
     print(f"trial {trial.number}: " + " ".join(f"{key}={value}" for key, value in trial.params.items()), flush=True)
     try:
         scores: Scores = []
@@ -70,12 +70,12 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, tuning: Tuning) -> None:
 
 
 def mean_score(scores: Scores) -> float:
-    """Mean of fold scores, weighted by their verified clips."""
+    """Return the mean of fold scores, weighted by their verified clips."""
     return float(np.average([s for s, _ in scores], weights=[n for _, n in scores]))
 
 
 def fold_score(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, job: FoldJob, before: Scores) -> Scores:
-    """The scores so far with one more fold's, trained or read. Raises `TrialPruned`."""
+    """Return the scores so far with one more fold's, trained or read. Raises `TrialPruned`."""
 
     def watch(epoch: int, inner_loss: float) -> None:
         prune_at(study, trial, tuning, job.fold * EPOCHS + epoch, -inner_loss)
@@ -90,7 +90,7 @@ def fold_score(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, job: Fo
 
 
 def prune_at(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, step: int, value: float) -> None:
-    """Report a value; give a trial up that is below the median of the trials that came as far."""
+    """Report a value; prune a trial below the median of the trials that reached the step."""
     trial.report(value, step)
     if not tuning.settings.prune:
         return
@@ -98,14 +98,14 @@ def prune_at(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, step: int
     reached = [t.intermediate_values[step] for t in others if step in t.intermediate_values]
     if len(reached) >= WARM_UP and value < np.median(reached):
         fold, epoch = divmod(step, EPOCHS)
-        place = f"after fold {fold}" if epoch == EPOCHS - 1 else f"in fold {fold}, epoch {epoch}"
-        raise optuna.TrialPruned(place)
+        where = f"after fold {fold}" if epoch == EPOCHS - 1 else f"in fold {fold}, epoch {epoch}"
+        raise optuna.TrialPruned(where)
 
 
 def train(job: FoldJob, watch: Callable[[int, float], None]) -> dict[str, Any]:
-    """Train one fold. Where it stops early, `watch(epoch, inner loss)` is told every epoch and may raise.
+    """Train one fold. With early stopping, `watch(epoch, inner loss)` is called every epoch and may raise.
 
-    Nothing but the scored fold could judge the epochs of a fixed schedule, so those are never watched.
+    A fixed schedule has no inner loss, and the scored fold must not prune, so it is not watched.
     """
     from tonestack.training import fold_job  # torch is imported where training happens
 
@@ -160,7 +160,7 @@ def locked(path: Path) -> Iterator[bool]:
 
 
 def alive(tuning: Tuning, trial: FrozenTrial) -> bool:
-    """Whether some process works on a trial; one that has just been asked for counts."""
+    """True if a process works on a trial, or has just asked for it."""
     if trial.datetime_start and (datetime.now() - trial.datetime_start).total_seconds() < ASKED:
         return True
     with locked(tuning.lock(trial.params)) as free:
@@ -168,7 +168,7 @@ def alive(tuning: Tuning, trial: FrozenTrial) -> bool:
 
 
 def revive(study: optuna.Study, tuning: Tuning) -> None:
-    """Trials that died with their workers are started again; they go on from their last epoch."""
+    """Start the trials again whose workers died; they resume from their last epoch."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if not alive(tuning, trial):
             study.tell(trial.number, state=TrialState.FAIL)
@@ -176,16 +176,16 @@ def revive(study: optuna.Study, tuning: Tuning) -> None:
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that count: complete, pruned, or failed for a reason of their own."""
+    """Return the finished trials: complete, pruned, or failed by their own settings."""
     done = (TrialState.COMPLETE, TrialState.PRUNED)
     return [t for t in study.get_trials(deepcopy=False) if t.state in done or "error" in t.user_attrs]
 
 
 def running(study: optuna.Study, tuning: Tuning) -> int:
-    """Trials that living workers are at."""
+    """Count the trials of living workers."""
     return sum(alive(tuning, t) for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
 def fold_scores(trial: FrozenTrial) -> dict[str, tuple[float, int]]:
-    """A trial's scores by fold, with their numbers of verified clips."""
+    """Return a trial's scores by fold, with their numbers of verified clips."""
     return {key: tuple(value) for key, value in trial.user_attrs.items() if key.startswith("fold")}

@@ -32,7 +32,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class Range(Section):
-    """What one setting may be: `low` to `high` (log: over orders of magnitude; int where both are), or `choices`."""
+    """The range of one setting: `low` to `high` (log: over orders of magnitude; int if both are), or `choices`."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -41,7 +41,7 @@ class Range(Section):
     choices: tuple[Any, ...] | None = None
 
     def distribution(self, key: str) -> BaseDistribution:
-        """As Optuna says it; choices that are lists travel as their YAML text."""
+        """Return the Optuna distribution; choices that are lists become their YAML text."""
         if self.choices is not None:
             if self.low is not None or self.high is not None or not self.choices:
                 raise UserError(f"{key}: give choices: [...], or low and high")
@@ -62,15 +62,15 @@ class TuneConfig(Section):
 
 
 def yaml_text(value: Any) -> str:
-    """A value on one line, as it could be typed."""
+    """Return a value as YAML on one line, as it is typed."""
     return str(yaml.safe_dump(value, default_flow_style=True, width=10**6)).replace("\n...", "").strip()
 
 
 def load(model: str) -> tuple[str, TuneConfig]:
-    """The ranges of a model, or those for all models."""
+    """Return the ranges of a model, or the default ones, with their source."""
     name = model if model in layers.available("tune") else "default"
-    place, values = layers.layer("tune", name)
-    return place, TuneConfig.parse(values, place)
+    source, values = layers.layer("tune", name)
+    return source, TuneConfig.parse(values, source)
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Tuning:
     @classmethod
     def of(cls, call: Call, model: str) -> "Tuning":
         """Read the ranges and check every key by trying the first value of each."""
-        place, settings = load(model)
-        space = {key: one.distribution(f"{place}: {key}") for key, one in settings.ranges.items()}
+        source, settings = load(model)
+        space = {key: one.distribution(f"{source}: {key}") for key, one in settings.ranges.items()}
         tuning = cls(call, model, settings, space)
         for key, distribution in space.items():
             tuning.experiment({key: first_value(distribution)})
@@ -94,7 +94,7 @@ class Tuning:
 
     @cached_property
     def folder(self) -> Path:
-        """One folder for one question: model, its settings, ranges, labels and folds."""
+        """The folder of exactly this model, its settings, ranges, labels and folds."""
         base = self.call.experiment(self.model)
         ranges = self.settings.model_dump(mode="json")
         table = self.call.labels.folds[["clip_id", "label", "verified", "fold"]].astype(str).to_numpy().tolist()
@@ -102,7 +102,7 @@ class Tuning:
         return self.call.cache / "tune" / f"{self.model}-{key}"
 
     def experiment(self, params: dict[str, Any]) -> Experiment:
-        """The experiment of a trial: the call's own overrides, then the trial's."""
+        """Return the experiment of a trial: the call's own overrides, then the trial's."""
         changed = self.call.but(overrides=merged(self.call.words.overrides, params))
         return replace(changed.experiment(self.model), variant=f"t{fingerprint(params)}")
 
@@ -116,11 +116,11 @@ class Tuning:
         return metrics.resolve(self.call.data.metric)
 
     def lock(self, params: dict[str, Any]) -> Path:
-        """The file that a trial's worker holds."""
+        """Return the lock file that a trial's worker holds."""
         return self.folder / f"t{fingerprint(params)}.lock"
 
     def jobs(self, params: dict[str, Any]) -> list[FoldJob]:
-        """The folds of a trial, their files in the trial's folder; features that are missing are made."""
+        """Return the fold jobs of a trial, with files in the trial's folder; missing features are made."""
         experiment, call = self.experiment(params), self.call
         try:
             Store.open(call.cache, experiment.config.frontend, call.data.audio)
@@ -131,7 +131,7 @@ class Tuning:
 
 
 def merged(tree: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    """Overrides with a trial's dotted keys put in; text that came from choices is read as YAML."""
+    """Return overrides with a trial's dotted keys; text is read as YAML."""
     result = layers.merge([("", tree)])
     for key, value in params.items():
         branch: dict[str, Any] = {}
@@ -144,12 +144,12 @@ def merged(tree: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
 
 
 def first_value(distribution: BaseDistribution) -> Any:
-    """Some value of a distribution."""
+    """Return one value of a distribution."""
     return distribution.choices[0] if isinstance(distribution, CategoricalDistribution) else distribution.low  # type: ignore[attr-defined]
 
 
 def defaults(tuning: Tuning) -> dict[str, Any]:
-    """The model config's own values of the keys that are tuned, where they lie in the range."""
+    """Return the model config's own values of the tuned keys, if they lie in the range."""
     whole = tuning.call.experiment(tuning.model).config.model_dump(mode="json")
     values: dict[str, Any] = {}
     for key, distribution in tuning.space.items():
