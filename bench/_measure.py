@@ -14,8 +14,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from tonestack.base.console import aligned
 from tonestack.base.files import write_json
-from tonestack.ensemble.leaderboard import aligned
 
 RESULTS = Path(__file__).parent / "results"
 FSDMINI = Path(__file__).parents[2] / "shared" / "data" / "fsdmini"

@@ -22,11 +22,11 @@ import make_folds
 import pseudo_label
 import train
 from tonestack.base import parts
+from tonestack.base.console import aligned
 from tonestack.base.files import write_json
 from tonestack.config import layers
 from tonestack.config.call import Call
 from tonestack.ensemble import scoring
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
 from tonestack.labels import revisions
 from tonestack.tables.decisions import KEEP, RELABEL

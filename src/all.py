@@ -1,8 +1,7 @@
 """The whole pipeline: from recordings and a csv to a scored submission.
 
 prepare -> make_folds -> clean_labels -> pseudo_label -> train -> blend -> stack -> submit -> score -> report, and
-repeat where folds.repeats asks for it. Stages that are up to date say so; a run that was killed goes on where it
-stopped.
+repeat if folds.repeats is set. Stages that are up to date print so; a killed run resumes where it stopped.
 """
 
 import time
@@ -43,7 +42,7 @@ def run(call: Call) -> None:
 
 
 def loop(call: Call) -> str:
-    """The label revision to train on: of every cleaning method, then of the rounds, the best by honest CV."""
+    """Return the revision to train on: the best of all cleaning methods, then of all rounds, by verified clips."""
     if not choose.wanted(call):
         return call.words.revision or "r0"
     call = call.plain()

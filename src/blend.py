@@ -1,6 +1,6 @@
-"""Blend prediction tables, judged by nested cross-validation.
+"""Blend prediction tables; nested cross-validation scores every search and chooses one.
 
-Takes  oof/<name>/<experiment>/, of ours or of any other framework, folds/<name>/r0.csv and the competition's csv.
+Takes  oof/<name>/<experiment>/, ours or of any other framework, folds/<name>/r0.csv and the competition's csv.
 Leaves submissions/<name>/blend.csv, blend.json (weights, scores), diversity.csv and error_correlation.csv, and
        oof/<name>/blend@<revision>/: a prediction table like any other, its OOF part nested.
        Scores of trials are fused by logistic regression; reports/<name>/det.png has their error rates.
@@ -12,6 +12,7 @@ from pathlib import Path
 import make_folds
 import train
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.files import write_csv, write_json
 from tonestack.competition import submission
 from tonestack.config.call import Call
@@ -20,7 +21,7 @@ from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.nested_cv import Candidate
 from tonestack.ensemble.tables import Tables, made_name
-from tonestack.ensemble.up_to_date import Stage, alone
+from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof
 
 import numpy as np
@@ -29,26 +30,26 @@ import pandas as pd
 
 @alone
 def run(call: Call) -> None:
-    """Judge every search, ship the one nested CV chooses."""
+    """Score every search and write the blend that nested CV chooses."""
     started = time.monotonic()
     upstream(call)
     tables = Tables.of(call, call.data.blend.tables, call.data.blend.made)
-    stage = record(call, tables)
-    if stage.up_to_date():
+    last = record(call, tables)
+    if last.up_to_date():
         return
     whole: Blend | Fusion
     by_fold: dict[int, Blend | Fusion] | None
-    unjudged = tables.without_oof()
+    unscored = tables.without_oof()
     for name in tables.names:
         for note in tables.facts(name).notes:
-            stage.say(f"note: {note}")
-    if unjudged:
-        stage.say(f"equal weights only, no CV score: {', '.join(unjudged)} came without OOF predictions")
+            last.say(f"note: {note}")
+    if unscored:
+        last.say(f"equal weights only, no CV score: {', '.join(unscored)} came without OOF predictions")
         whole, by_fold = equal_mean(call, tables), None
         found: dict[str, object] = {"search": "equal", "complexity": 0}
         part = tables.fold
     else:
-        chosen, part = search(call, tables, stage)
+        chosen, part = search(call, tables, last)
         whole, by_fold, found = chosen.blend, chosen.by_fold, summary(chosen)
     rows, test = tables.blend(whole, by_fold, part)
     receipt: dict[str, object] = {
@@ -59,24 +60,24 @@ def run(call: Call) -> None:
         "power": whole.power,
         **own(whole),
     }
-    stage.finish(ship(call, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, stage))
+    last.finish(ship(call, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, last))
     leaderboard.update(call)
 
 
 def own(whole: Blend | Fusion) -> dict[str, object]:
-    """What is said of one kind of blend alone."""
+    """Return the receipt's keys of one kind of blend."""
     if isinstance(whole, Fusion):
         return {"bias": whole.bias}
     return {"temperatures": None if whole.temperatures is None else whole.temperatures.tolist()}
 
 
-def record(call: Call, tables: Tables) -> Stage:
-    """What blend was last made from."""
-    return Stage(call, "blend", tables.names, call.data.blend.model_dump())
+def record(call: Call, tables: Tables) -> UpToDate:
+    """Return the record of blend."""
+    return UpToDate(call, "blend", tables.names, call.data.blend.model_dump())
 
 
 def equal_mean(call: Call, tables: Tables) -> Blend | Fusion:
-    """The blend of tables that nothing can judge."""
+    """Return the blend of tables without a CV score."""
     if not tables.probabilities:
         return Fusion(equal(len(tables.names)))
     power = 0.0 if call.data.fold_mean == "geometric" else 1.0
@@ -84,38 +85,38 @@ def equal_mean(call: Call, tables: Tables) -> Blend | Fusion:
 
 
 def upstream(call: Call) -> None:
-    """Make what blend and stack read where it is missing: the folds, and tables where there is none at all."""
+    """Make missing inputs of blend and stack: the folds, and tables if there is none at all."""
     make_folds.run(call, quiet=True)
     if not oof.experiments(call.oof):
         train.run(call)
 
 
-def search(call: Call, tables: Tables, stage: Stage) -> tuple[Candidate, np.ndarray]:
-    """Nested candidates of all searches as a printed table; the choice, and the parts (N,) it was nested over."""
+def search(call: Call, tables: Tables, last: UpToDate) -> tuple[Candidate, np.ndarray]:
+    """Print the nested candidates of all searches; return the choice, and the parts (N,) of the nesting."""
     problem, params = tables.problem(), call.data.blend
     part = nested_cv.nesting(tables.fold)
     names = params.searches if problem.count > 1 or not tables.probabilities else ("single",)
-    candidates = nested_cv.judge(problem, part[tables.judged], names, params, call.seed, call.cache / "blend")
+    candidates = nested_cv.evaluate(problem, part[tables.scored], names, params, call.seed, call.cache / "blend")
     chosen = nested_cv.choose(candidates, problem.metric, problem.targets)
     clips = f"{len(problem.targets)} {'verified clips' if tables.probabilities else 'trials'}"
-    if len(problem.targets) < judgeable(tables):
-        clips = f"a random {len(problem.targets):,} of {judgeable(tables):,} verified clips (memory)"
-    stage.say(f"{problem.count} tables, {clips}, {problem.metric.name}, nested CV:")
-    stage.say(leaderboard.aligned(pd.DataFrame([line(c, c is chosen) for c in candidates])))
+    if len(problem.targets) < scorable(tables):
+        clips = f"a random {len(problem.targets):,} of {scorable(tables):,} verified clips (memory)"
+    last.say(f"{problem.count} tables, {clips}, {problem.metric.name}, nested CV:")
+    last.say(console.aligned(pd.DataFrame([line(c, c is chosen) for c in candidates])))
     if chosen.name != "single" and chosen.gain.low <= 0:
-        stage.say(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")
+        last.say(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")
     if tables.probabilities:
         write_csv(call.submissions / "diversity.csv", diversity.per_model(problem, chosen.blend.weights))
         correlation = diversity.error_correlation(problem).rename_axis("experiment").reset_index()
         write_csv(call.submissions / "error_correlation.csv", correlation)
     else:
         scores = dict(zip(problem.names, problem.tables, strict=True)) | {chosen.name: chosen.scores}
-        stage.say(str(det.draw(call.reports / "det.png", scores, problem.targets)))
+        last.say(str(det.draw(call.reports / "det.png", scores, problem.targets)))
     return chosen, part
 
 
 def line(candidate: Candidate, chosen: bool) -> dict[str, str]:
-    """One row of the printed table."""
+    """Return one row of the printed table."""
     gain = candidate.gain
     noise = "" if gain.low > 0 or candidate.name == "single" else "inside the noise" if gain.high >= 0 else "worse"
     return {
@@ -127,7 +128,7 @@ def line(candidate: Candidate, chosen: bool) -> dict[str, str]:
 
 
 def summary(chosen: Candidate) -> dict[str, object]:
-    """What the receipt says of the choice."""
+    """Return the receipt's keys of the choice."""
     gain = chosen.gain
     paired = {"gain": gain.value, "se": gain.se, "low": gain.low, "high": gain.high}
     return {
@@ -139,8 +140,8 @@ def summary(chosen: Candidate) -> dict[str, object]:
     }
 
 
-def judgeable(tables: Tables) -> int:
-    """Verified clips that have a fold."""
+def scorable(tables: Tables) -> int:
+    """Count the verified clips with a fold."""
     return int((tables.folds["verified"].to_numpy(dtype=bool) & (tables.fold >= 0)).sum())
 
 
@@ -150,7 +151,7 @@ def ship(
     rows: np.ndarray | None,
     test: np.ndarray | None,
     receipt: dict[str, object],
-    stage: Stage,
+    last: UpToDate,
 ) -> list[Path]:
     """Write the blend's table, its weights and, where there is a test set, its submission file; return them."""
     folder = call.oof / made_name("blend", tables.names)
@@ -164,7 +165,7 @@ def ship(
         outputs.append(call.submissions / "blend.csv")
         ids, values = tables.submitted(rows, test)
         submission.write(outputs[-1], form, ids, tables.classes, values)
-    stage.say(", ".join(map(str, outputs[1:])))
+    last.say(", ".join(map(str, outputs[1:])))
     return outputs
 
 

@@ -10,10 +10,10 @@ from typing import Literal
 
 import make_folds
 from tonestack import cli
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
 from tonestack.config.call import Call
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.labels import corrections
 
 import pandas as pd

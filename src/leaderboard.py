@@ -1,4 +1,4 @@
-"""Print the leaderboard, and where our scores stand among published ones.
+"""Print the leaderboard, and the rank of our scores among published ones.
 
 Takes  oof/<name>/ and, if there is one, configs/published/<data>.csv (system, public, private).
 Leaves oof/<name>/leaderboard.csv.
@@ -13,7 +13,7 @@ import pandas as pd
 
 
 def run(call: Call) -> None:
-    """All tables, best CV first; then the submission's place."""
+    """Print all tables, best CV first, then the submission's rank among published ones."""
     table = leaderboard.update(call)
     print(leaderboard.render(table))
     path = CONFIGS / "published" / f"{call.words.data}.csv"
@@ -22,7 +22,7 @@ def run(call: Call) -> None:
     published = pd.read_csv(path)
     for name, scores in leaderboard.recorded_scores(call).items():
         if name.endswith(".csv") and scores.get("private") is not None:
-            print(f"{name} private {leaderboard.place(scores['private'], published)}")
+            print(f"{name} private {leaderboard.standing(scores['private'], published)}")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from typing import ClassVar
 
 import train
 from tonestack import cli
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_csv
 from tonestack.base.section import Section
 from tonestack.config.call import Call
 from tonestack.deploy import voice_matching
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.tables import votes
 
 import pandas as pd

@@ -5,9 +5,9 @@ Takes configs/model/*.yaml and the words (preset=, overrides); data= gives the n
 
 from tonestack import cli
 from tonestack.base import parts
+from tonestack.base.console import aligned
 from tonestack.config import layers
 from tonestack.config.call import Call
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.networks.layers import count_multiply_adds, count_parameters
 
 import pandas as pd

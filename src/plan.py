@@ -1,8 +1,8 @@
-"""What `all` would do with these words, and about how long it would take here; nothing of it is done.
+"""Plan a call of `all` with these words: its jobs and estimated time. Nothing is run.
 
-Takes  the competition's csv files and recordings, and what is there below cache/, folds/, oof/ and submissions/.
+Takes  the competition's csv files and recordings, and the files below cache/, folds/, oof/ and submissions/.
 Prints every stage: its jobs, what is up to date and why the rest is not, and an estimate from a few seconds of
-calibration: features of a few clips, a few steps of every model at its real shapes, a few trials of a blend.
+timing: features of a few clips, a few steps of every model at its real shapes, a few trials of a blend.
 """
 
 import time
@@ -19,7 +19,7 @@ from tonestack.studies import planning
 from tonestack.tables import oof
 
 
-def run(call: Call) -> list[planning.Item]:
+def run(call: Call) -> list[planning.PlanRow]:
     """Print the plan; return its items."""
     started = time.monotonic()
     found = planning.items(call, records(call))
@@ -29,12 +29,12 @@ def run(call: Call) -> list[planning.Item]:
 
 
 def records(call: Call) -> dict[str, str]:
-    """Why `make_folds` and each stage on prediction tables would run as things are; empty where it would not."""
+    """Return the reason why `make_folds` and each stage on prediction tables would run; empty if up to date."""
     return {"make_folds": make_folds.why(call)} | on_tables(call)
 
 
 def on_tables(call: Call) -> dict[str, str]:
-    """The same of the stages that read prediction tables."""
+    """Return the same for the stages that read prediction tables."""
     if not oof.experiments(call.oof) or not (call.folds / "r0.csv").is_file():
         return dict.fromkeys(("blend", "stack", "submit", "report"), "not made yet")
     tables = Tables.of(call, call.data.blend.tables, call.data.blend.made)

@@ -1,7 +1,7 @@
-"""Pseudo-label rounds: models label test clips and unverified clips, the next round's models learn from them.
+"""Pseudo-label rounds: models label test and unverified clips, and the next round's models are trained on them.
 
 Takes folds/<name>/ and the label revision to start from (`revision=`, r0 if left out); `pseudo.regime=NAME` is a file
-of configs/pseudo/, other `pseudo.` keys go before it.
+of configs/pseudo/, other `pseudo.` keys take precedence.
 Leaves folds/<name>/pseudo<round>.csv and .json, the rounds' models, reports/<name>/pseudo.csv and pseudo.png.
 """
 
@@ -23,13 +23,13 @@ def run(call: Call, base: str | None = None) -> list[str]:
 
 
 def make(call: Call, base: str) -> list[str]:
-    """The same, decisions.csv left as it is."""
+    """Like `run`, without writing decisions.csv."""
     if not call.task.tags:
-        raise UserError(f"pseudo: task {call.data.task}: its clips have no labels to be guessed")
+        raise UserError(f"pseudo: task {call.data.task}: its clips have no labels to predict")
     models = pseudo_rounds.experiments(call, pseudo_rounds.settings(call), base)
     prepare.run(call, [experiment.config.frontend for experiment in models])
     make_folds.run(call)
-    return pseudo_rounds.run_rounds(call, base)
+    return pseudo_rounds.make_rounds(call, base)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Repeat the cross-validation on other folds: the same models, blends and stacks, with intervals over whole groups.
 
-Takes  what train, blend and stack take; folds.repeats says how many in all, baseline which model the others are
-       compared with. Each repeat has a name of its own: <name>-r1, <name>-r2 ...; its features are <name>'s.
+Takes  what train, blend and stack take; folds.repeats is their number, baseline the model the others are
+       compared with. Each repeat has its own name: <name>-r1, <name>-r2 ...; its features are <name>'s.
 Leaves folds/<name>-r<k>/, oof/<name>-r<k>/ and reports/<name>/repeats.csv: mean, 95 % interval, spread, gain.
 """
 
@@ -10,9 +10,9 @@ import make_folds
 import stack
 import train
 from tonestack import cli
+from tonestack.base.console import aligned
 from tonestack.base.files import write_csv
 from tonestack.config.call import Call
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.studies import repeats
 
 import pandas as pd
@@ -20,7 +20,7 @@ import pandas as pd
 
 def run(call: Call) -> pd.DataFrame:
     """Train, blend and stack in every repeat that is not up to date, then print and write the table of all."""
-    calls = repeats.of(call)
+    calls = repeats.calls(call)
     for repeated in calls:
         make_folds.run(repeated, quiet=True)
     repeats.check_folds(calls)

@@ -11,7 +11,7 @@ from pathlib import Path
 import make_folds
 from tonestack import cli
 from tonestack.config.call import Call
-from tonestack.ensemble.up_to_date import Stage
+from tonestack.ensemble.up_to_date import UpToDate
 from tonestack.tables import oof
 
 OWN = ("assets", "audio", "layers", "spectrograms")  # folders that the report makes
@@ -22,20 +22,21 @@ def run(call: Call) -> None:
     """Write the pages anew where anything they show has changed."""
     started = time.monotonic()
     make_folds.run(call, quiet=True)
-    stage = record(call)
-    if stage.up_to_date():
+    last = record(call)
+    if last.up_to_date():
         return
     from tonestack.report import page  # Plotly and scikit-learn: a second that most calls save
 
     pages, said = page.write(call)
-    stage.say(f"report: {', '.join(map(str, pages))}")
+    last.say(f"report: {', '.join(map(str, pages))}")
     print(f"report: {said} ({time.monotonic() - started:.1f} s)")
-    stage.finish(pages)
+    last.finish(pages)
 
 
-def record(call: Call) -> Stage:
+def record(call: Call) -> UpToDate:
     """What the pages were last made from."""
-    return Stage(call, "report", oof.experiments(call.oof, made=True), call.data.model_dump(mode="json"), inputs(call))
+    tables, settings = oof.experiments(call.oof, made=True), call.data.model_dump(mode="json")
+    return UpToDate(call, "report", tables, settings, inputs(call))
 
 
 def inputs(call: Call) -> list[Path]:

@@ -5,6 +5,7 @@ Leaves the scores in oof/<name>/scores.json and oof/<name>/leaderboard.csv, and 
 """
 
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.config.call import Call
@@ -19,25 +20,25 @@ import pandas as pd
 
 @alone
 def run(call: Call) -> None:
-    """Print and record Public and Private of all there is."""
-    of = call.rows
-    if not of.test_ids:
+    """Print and record the Public and Private scores of all tables and files."""
+    rows = call.rows
+    if not rows.test_ids:
         print("no test set: the scores are those of cross-validation")
     elif call.scoring is None:
         raise UserError("score: no test labels known; give scoring=FILE (columns fname, label, usage)")
     else:
-        labels = scoring.read(call.scoring, of.labels, call.task)
+        labels = scoring.read(call.scoring, rows.labels, call.task)
         found = score_tables(call, labels) | score_files(call, labels)
         leaderboard.record(call, found)
         files = [{"file": n, **{k: f"{v:.4f}" for k, v in s.items()}} for n, s in found.items() if n.endswith(".csv")]
         if files:
-            print(leaderboard.aligned(pd.DataFrame(files)) + "\n")
+            print(console.aligned(pd.DataFrame(files)) + "\n")
         call.task.scored(call.oof, call.reports, labels)
     print(leaderboard.render(leaderboard.update(call)))
 
 
 def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Scores of every complete table that has a test part."""
+    """Return the scores of every complete table with a test part."""
     found = {}
     for name in oof.experiments(call.oof, made=True):
         tables = Tables.of(call, [name])
@@ -52,15 +53,15 @@ def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]
 
 
 def score_files(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Scores of the csv files themselves, as the competition's server would read them."""
-    of = call.rows
-    form = of.form
+    """Return the scores of the csv files, as the competition's server reads them."""
+    rows = call.rows
+    form = rows.form
     paths = [call.submissions / f"{n}.csv" for n in ("blend", "stack", "submission")]
     if form is None:
         return {}
     metric, task = resolve(call.data.metric), call.task
     return {
-        p.name: scoring.score(metric, submission.read(p, form, of.columns), form.ids, labels, of.labels, task)
+        p.name: scoring.score(metric, submission.read(p, form, rows.columns), form.ids, labels, rows.labels, task)
         for p in paths
         if p.is_file()
     }

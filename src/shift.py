@@ -1,9 +1,9 @@
-"""Tell whether training and test clips differ, and which clips are there twice.
+"""Measure how training and test clips differ, and find clips that occur twice.
 
 Takes  the competition's recordings (prepared first) and folds/<name>/r0.csv. No test label is read.
 Leaves reports/<name>/shift/: shift.json and shift.png (how well classifiers tell train from test, and verified from
-       unverified clips, and by what), features.csv (the telling statistics), clips.csv (how much each clip looks like
-       a test clip), near_duplicates.csv (clips that are the same recording, across train and test and across folds).
+       unverified clips, and by what), features.csv (the telling statistics), clips.csv (similarity of each clip to test
+       clips), near_duplicates.csv (clips that are the same recording, across train and test and across folds).
 """
 
 import itertools
@@ -14,12 +14,12 @@ from typing import Any
 import make_folds
 import prepare
 from tonestack import cli
-from tonestack.base import parts
+from tonestack.base import console, parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_csv, write_json
 from tonestack.config.call import Call
-from tonestack.ensemble import clip_components, leaderboard
-from tonestack.ensemble.clip_components import Source
+from tonestack.ensemble import clip_components
+from tonestack.ensemble.clip_components import PreparedSpectrogram
 from tonestack.features import clip_statistics, store
 from tonestack.features.frontends import _spectrogram
 from tonestack.features.store import Store
@@ -30,25 +30,25 @@ import numpy as np
 import pandas as pd
 
 PAIRS = (("train", "test"), ("verified", "test"), ("unverified", "test"), ("verified", "unverified"))
-DEFAULT = {"name": "logmel"}  # spectrogram that is measured where no model of the call has one
+DEFAULT = {"name": "logmel"}  # spectrogram to measure if no model of the call has one
 
 
 @dataclass(frozen=True)
-class Clips:
-    """All clips with audio: part, label, verified, fold, group, one row each, and their statistics (N, S)."""
+class MeasuredClips:
+    """All clips with audio: part, label, verified, fold and group, one row per clip, and their statistics (N, S)."""
 
     table: pd.DataFrame
     x: np.ndarray
 
     def side(self, name: str) -> np.ndarray:
-        """Which clips are `train`, `test`, `verified` or `unverified`."""
+        """Return the mask of the `train`, `test`, `verified` or `unverified` clips."""
         train = (self.table["part"] == "train").to_numpy()
         verified = self.table["verified"].to_numpy(dtype=bool)
         return {"train": train, "test": ~train, "verified": train & verified, "unverified": train & ~verified}[name]
 
 
 def run(call: Call) -> dict[str, Any]:
-    """Compare the sets, look for duplicates, write and print both."""
+    """Compare the sets, find duplicates, write and print both."""
     started, folder = time.monotonic(), call.reports / "shift"
     source = spectrogram(call)
     clips = gather(call, source)
@@ -56,7 +56,7 @@ def run(call: Call) -> dict[str, Any]:
     telling = pd.DataFrame([row for name in found for row in features(name, found[name], clips, source, call)])
     twice = duplicates(call, source, clips)
     shown = [line(name, comparison, telling) for name, (comparison, _) in found.items()]
-    print(leaderboard.aligned(pd.DataFrame(shown)) if shown else "shift: too few clips a side to compare")
+    print(console.aligned(pd.DataFrame(shown)) if shown else "shift: too few clips per set to compare")
     print(summary(twice))
     write_csv(folder / "features.csv", telling)
     write_csv(folder / "near_duplicates.csv", twice)
@@ -80,29 +80,29 @@ def run(call: Call) -> dict[str, Any]:
     return result
 
 
-def spectrogram(call: Call) -> Source:
-    """The first log-mel spectrogram of the call's models, prepared."""
+def spectrogram(call: Call) -> PreparedSpectrogram:
+    """Return the first log-mel spectrogram of the call's models, prepared."""
     specs = [e.config.frontend for e in call.experiments() if e.config.frontend["name"] == "logmel"]
     spec = specs[0] if specs else DEFAULT
     prepare.run(call, [spec])
-    return Source(spec, Store.open(call.cache, spec, call.data.audio))
+    return PreparedSpectrogram(spec, Store.open(call.cache, spec, call.data.audio))
 
 
-def gather(call: Call, source: Source) -> Clips:
-    """Everything that is known of the clips."""
+def gather(call: Call, source: PreparedSpectrogram) -> MeasuredClips:
+    """Collect the clips with audio and their statistics."""
     competition, folds = call.competition(), make_folds.run(call, quiet=True)
     train = competition.train[["clip_id"]].merge(folds[["clip_id", "label", "verified", "fold", "group"]], on="clip_id")
     test = competition.test[["clip_id", "group"]].assign(label="", verified=False, fold=-1)
     table = pd.concat([train.assign(part="train"), test.assign(part="test")], ignore_index=True)
     x = clip_components.measured(call.cache, source.store, table["clip_id"].tolist())
-    heard = np.isfinite(x).all(axis=1)
-    if not heard.any():
+    usable = np.isfinite(x).all(axis=1)
+    if not usable.any():
         raise UserError(f"{call.root}: no clip can be decoded")
-    return Clips(table[heard].reset_index(drop=True), x[heard])
+    return MeasuredClips(table[usable].reset_index(drop=True), x[usable])
 
 
-def compare(call: Call, clips: Clips) -> dict[str, tuple[Comparison, np.ndarray]]:
-    """Every pair of sets that are there: how well they can be told apart, and which of their clips are the second's."""
+def compare(call: Call, clips: MeasuredClips) -> dict[str, tuple[Comparison, np.ndarray]]:
+    """Compare every pair of non-empty sets; return the comparison and the mask of the second set's clips."""
     found = {}
     alone = clips.table["group"].where(clips.table["group"] != "", clips.table["clip_id"])
     for first, second in PAIRS:
@@ -117,9 +117,9 @@ def compare(call: Call, clips: Clips) -> dict[str, tuple[Comparison, np.ndarray]
 
 
 def features(
-    name: str, found: tuple[Comparison, np.ndarray], clips: Clips, source: Source, call: Call
+    name: str, found: tuple[Comparison, np.ndarray], clips: MeasuredClips, source: PreparedSpectrogram, call: Call
 ) -> list[dict[str, Any]]:
-    """The most telling statistics of one comparison, with the medians of both sets and how far each tells alone."""
+    """Return the most telling statistics of one comparison, with both medians and the AUC of each statistic alone."""
     first, second = (clips.x[clips.side(side)] for side in name.split(" / "))
     names, hertz = clip_statistics.names(source.store.width), centres(source)
     rows = []
@@ -142,19 +142,19 @@ def features(
     return rows
 
 
-def centres(source: Source) -> np.ndarray:
-    """Where the bands peak, in Hz."""
+def centres(source: PreparedSpectrogram) -> np.ndarray:
+    """Return the centre frequencies of the bands in Hz."""
     params = parts.find("frontends", "logmel").Params(**{k: v for k, v in source.frontend.items() if k != "name"})
     return _spectrogram.mel_edges(params)[1:-1]
 
 
-def profile(clips: Clips, side: str, source: Source) -> np.ndarray:
-    """Centres of the bands over the mean level of a set's clips (2, F)."""
+def profile(clips: MeasuredClips, side: str, source: PreparedSpectrogram) -> np.ndarray:
+    """Return the centres of the bands and the mean level of a set's clips (2, F)."""
     return np.stack([centres(source), clips.x[clips.side(side), : source.store.width].mean(axis=0)])
 
 
-def duplicates(call: Call, source: Source, clips: Clips) -> pd.DataFrame:
-    """Pairs of clips that are the same recording: exactly (decoded samples), or nearly."""
+def duplicates(call: Call, source: PreparedSpectrogram, clips: MeasuredClips) -> pd.DataFrame:
+    """Return pairs of clips that are the same recording: exactly (decoded samples), or nearly."""
     params, table = call.data.shift, clips.table
     ids = table["clip_id"].tolist()
     position = {name: i for i, name in enumerate(ids)}
@@ -175,7 +175,7 @@ PAIR_COLUMNS = [
 
 
 def described_pair(table: pd.DataFrame, a: int, b: int, similarity: float, seconds: float, kind: str) -> list[Any]:
-    """One row of near_duplicates.csv."""
+    """Return one row of near_duplicates.csv."""
     one, two = table.iloc[a], table.iloc[b]
     across = "train-test" if one["part"] != two["part"] else "folds" if one["fold"] != two["fold"] else "within"
     both = [value for column in ("part", "fold", "label") for value in (one[column], two[column])]
@@ -183,7 +183,7 @@ def described_pair(table: pd.DataFrame, a: int, b: int, similarity: float, secon
 
 
 def summary(twice: pd.DataFrame) -> str:
-    """What was found twice, in one line."""
+    """Return the counts of duplicates in one line."""
     if not len(twice):
         return "duplicates: none"
     counts = twice.groupby(["kind", "across"]).size().reset_index(name="count")
@@ -191,8 +191,8 @@ def summary(twice: pd.DataFrame) -> str:
     return "duplicates: " + ", ".join(f"{count} {kind} ({across})" for count, kind, across in columns)
 
 
-def looks(clips: Clips, found: dict[str, tuple[Comparison, np.ndarray]]) -> pd.DataFrame:
-    """How much each clip looks like a test clip, by a model that has not seen it."""
+def looks(clips: MeasuredClips, found: dict[str, tuple[Comparison, np.ndarray]]) -> pd.DataFrame:
+    """Return how similar each clip is to test clips, by a model not trained on the clip."""
     table = clips.table[["clip_id", "part", "label", "verified", "fold"]].copy()
     if "train / test" in found:
         table["looks_like_test"] = found["train / test"][0].scores.round(4)
@@ -200,7 +200,7 @@ def looks(clips: Clips, found: dict[str, tuple[Comparison, np.ndarray]]) -> pd.D
 
 
 def line(name: str, comparison: Comparison, telling: pd.DataFrame) -> dict[str, str]:
-    """A comparison's row of the printed table."""
+    """Return a comparison's row of the printed table."""
     best = telling[telling["comparison"] == name].head(2)
     columns = zip(best["statistic"], best["hertz"], best["band"], strict=True)
     by = [f"{what} {hertz:.0f} Hz" if pd.notna(hertz) else f"{what} {band}" for what, hertz, band in columns]
@@ -209,14 +209,14 @@ def line(name: str, comparison: Comparison, telling: pd.DataFrame) -> dict[str, 
 
 
 def verdict(comparison: Comparison) -> str:
-    """What an area under the curve means."""
+    """Return an area under the curve in words."""
     if comparison.low <= 0.5:
         return "alike"
     return "different" if comparison.auc >= 0.7 else "slightly different"
 
 
 def described(name: str, found: tuple[Comparison, np.ndarray], telling: pd.DataFrame) -> dict[str, Any]:
-    """A comparison as json."""
+    """Return a comparison as json."""
     comparison, second = found
     own = telling[telling["comparison"] == name].drop(columns="comparison")
     return {

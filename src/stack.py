@@ -1,6 +1,6 @@
-"""Stack prediction tables: LightGBM and, as the bar it must beat, logistic regression.
+"""Stack prediction tables by LightGBM and, as its baseline, logistic regression.
 
-Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, prepared spectrograms' statistics if there are any.
+Takes  oof/<name>/<experiment>/ with OOF parts, folds/<name>/r0.csv, and statistics of prepared spectrograms if any.
 Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other, with the fitted stacker beside them
        (stacker.safetensors), and submissions/<name>/stack.csv.
 """
@@ -10,14 +10,15 @@ from pathlib import Path
 
 import blend
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import clip_components, leaderboard, nested_cv, stacking
-from tonestack.ensemble.clip_components import Statistics
-from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows
+from tonestack.ensemble import clip_components, leaderboard, nested_cv, searches, stacking
+from tonestack.ensemble.clip_components import ClipComponents
+from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
 from tonestack.ensemble.tables import Tables, made_name
-from tonestack.ensemble.up_to_date import Stage, alone
+from tonestack.ensemble.up_to_date import UpToDate, alone
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ import pandas as pd
 
 @alone
 def run(call: Call) -> None:
-    """Fit every stacker fold by fold, judge it, write its table; the better one becomes stack.csv."""
+    """Fit and score every stacker fold by fold, write its table; the best one becomes stack.csv."""
     blend.upstream(call)
     tables = Tables.of(call, call.data.stack.tables)
     if not tables.probabilities:
@@ -33,21 +34,21 @@ def run(call: Call) -> None:
         return
     params = call.data.stack
     source = clip_components.source_of(call) if params.clip_statistics else None
-    stage = record(call, tables)
-    if stage.up_to_date():
+    last = record(call, tables)
+    if last.up_to_date():
         return
     if tables.without_oof():
         raise UserError(f"stack: {tables.without_oof()[0]} has no OOF part; name others with stack.tables=...")
     problem = tables.problem()
-    best = nested_cv.searches.find("single").fit(problem, call.data.blend, call.seed, None)(problem.tables)
+    best = searches.find("single").fit(problem, call.data.blend, call.seed, None)(problem.tables)
     clips = tables.folds["clip_id"].tolist(), list(tables.test_ids)
     statistics = clip_components.read(call, source, *clips) if source else None
     lines, shipped, outputs = [], [], []
     for name in params.stackers:
         started = time.monotonic()
         rows, test, fitted = stack(call, tables, name, statistics)
-        cv, se = nested_cv.score(problem.metric, rows[tables.judged], problem.targets)
-        gain = nested_cv.paired(problem.metric, rows[tables.judged], best, problem.targets)
+        cv, se = nested_cv.score(problem.metric, rows[tables.scored], problem.targets)
+        gain = nested_cv.paired(problem.metric, rows[tables.scored], best, problem.targets)
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}
@@ -59,29 +60,29 @@ def run(call: Call) -> None:
             {"stack": table, "nested cv ± se": f"{cv:.4f} ± {se:.4f}", "against best single [95 %]": str(gain)}
         )
         shipped.append((problem.metric.sign * cv, test))
-    stage.say(leaderboard.aligned(pd.DataFrame(lines)))
-    outputs += ship(call, tables, max(shipped, key=lambda s: s[0])[1], stage)
-    stage.finish(outputs)
+    last.say(console.aligned(pd.DataFrame(lines)))
+    outputs += ship(call, tables, max(shipped, key=lambda s: s[0])[1], last)
+    last.finish(outputs)
     leaderboard.update(call)
 
 
-def record(call: Call, tables: Tables) -> Stage:
-    """What stack was last made from."""
+def record(call: Call, tables: Tables) -> UpToDate:
+    """Return the record of stack."""
     params = call.data.stack
     source = clip_components.source_of(call) if params.clip_statistics else None
-    return Stage(call, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
+    return UpToDate(call, "stack", tables.names, [params.model_dump(), source.store.fingerprint if source else None])
 
 
 def stack(
-    call: Call, tables: Tables, name: str, statistics: Statistics | None
-) -> tuple[np.ndarray, np.ndarray | None, Fitted]:
-    """Nested OOF rows (N, C), test rows (K, M, C) by the stacker of all folds, and that stacker."""
+    call: Call, tables: Tables, name: str, statistics: ClipComponents | None
+) -> tuple[np.ndarray, np.ndarray | None, FittedStacker]:
+    """Return nested OOF rows (N, C), test rows (K, M, C) by the stacker of all folds, and that stacker."""
     params = call.data.stack
     stacked = np.stack([tables.oof(n) for n in tables.names])
     predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
-    several = not tables.normalise
+    independent = not tables.normalise
     known = np.where(predicted[:, None], stacked, np.float32(1))
-    inputs = Inputs.of(known, statistics.train if statistics else None, several)
+    inputs = StackInputs.of(known, statistics.train if statistics else None, independent)
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
     every = StackRows(inputs, tables.targets, weights, nested_cv.nesting(tables.fold), len(tables.classes))
     learn = every.where(predicted & (weights > 0))
@@ -90,17 +91,17 @@ def stack(
     if not tables.test_ids:
         return rows, None, fitted
     extra = statistics.test if statistics else None
-    return rows, np.stack([fitted(Inputs.of(fold, extra, several)) for fold in tables.test_stacks()]), fitted
+    return rows, np.stack([fitted(StackInputs.of(fold, extra, independent)) for fold in tables.test_stacks()]), fitted
 
 
-def ship(call: Call, tables: Tables, test: np.ndarray | None, stage: Stage) -> list[Path]:
-    """Write stack.csv where there is a test set; return it."""
+def ship(call: Call, tables: Tables, test: np.ndarray | None, last: UpToDate) -> list[Path]:
+    """Write stack.csv if there is a test set; return it."""
     form = tables.form
     if test is None or form is None:
         return []
     path = call.submissions / "stack.csv"
     submission.write(path, form, tables.test_ids, tables.classes, tables.combine(test))
-    stage.say(str(path))
+    last.say(str(path))
     return [path]
 
 

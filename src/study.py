@@ -1,7 +1,7 @@
-"""Rerun a document's tables: ./run.sh study name=seed_tables data=NAME. Here `name=` names the study.
+"""Rerun published tables: ./run.sh study name=seed_tables data=NAME. Here `name=` names the study.
 
 Takes  configs/study/<study>.yaml and what train takes.
-Leaves oof/<data>-<study>/, tables like any other, and reports/<data>/study-<study>.md: our numbers, the document's.
+Leaves oof/<data>-<study>/, tables like any other, and reports/<data>/study-<study>.md: our numbers, the published ones.
 """
 
 import clean_labels
@@ -39,7 +39,7 @@ def run(call: Call) -> None:
 
 
 def make_labels(call: Call, stage: str) -> None:
-    """Write the label revisions of a step; where all clips are verified, or none is, there is nothing to decide."""
+    """Write the label revisions of a step; if all clips are verified, or none, there is nothing to decide."""
     if not choose.undecided(call):
         return
     if stage == "clean_labels":

@@ -13,46 +13,47 @@ from pathlib import Path
 
 import blend
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import write_json
 from tonestack.competition import kaggle, submission
 from tonestack.config.call import Call
-from tonestack.ensemble import leaderboard, nested_cv
+from tonestack.ensemble import nested_cv
 from tonestack.ensemble.choice import Choice, best_single, made_tables
 from tonestack.ensemble.tables import Tables, made_name
-from tonestack.ensemble.up_to_date import Stage, alone
+from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof
 
 import numpy as np
 import pandas as pd
 
 MEAN = "mean"
-EASIEST = -1  # complexity of a mean that does not even choose between blend and stackers
+EASIEST = -1  # complexity of the mean: it does not choose between blend and stackers
 
 
 @alone
 def run(call: Call) -> None:
-    """The simplest of single table, blend and stack that is as good as the best, or the one asked for."""
+    """Submit the simplest of single table, blend and stack that is as good as the best, or the table asked for."""
     if not oof.experiments(call.oof):
         blend.run(call)
     choice = call.submissions / "choice.json"
-    stage = record(call)
+    last = record(call)
     path = call.submissions / "submission.csv"
-    if not stage.up_to_date():
+    if not last.up_to_date():
         outputs = [choice, *average(call)]
         tables = Tables.of(call, made=True)
-        chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, stage)
+        chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, last)
         write_json(choice, {"table": chosen.name, "cv": _number(chosen.cv), "se": _number(chosen.se)})
         form, table = tables.form, tables.read(chosen.name)
         if form is None:
-            stage.say(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
-            stage.finish(outputs)
+            last.say(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
+            last.finish(outputs)
             return
         ids, values = tables.submitted(table.oof, table.test)
         submission.write(path, form, ids, tables.classes, values)
         submission.log(call.submissions / "log.csv", entry(path, chosen))
-        stage.say(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
-        stage.finish([path, *outputs])
+        last.say(f"{path}: {chosen.name}, nested cv {chosen.cv:.4f} ± {chosen.se:.4f}")
+        last.finish([path, *outputs])
     if call.data.submit.upload and call.competition().submission is not None:
         upload(call, path)
 
@@ -60,7 +61,7 @@ def run(call: Call) -> None:
 def average(call: Call) -> list[Path]:
     """Write the equal mean of the blend and the stackers as a table of its own; return its folder, if there is one.
 
-    Nested scores seldom tell blend and stackers apart, and a mean of what errs differently varies less than any of it
+    Nested scores seldom separate blend and stackers, and a mean of tables with different errors varies less than each
     (Breiman, Stacked regressions, 1996).
     """
     every = [n for n in oof.experiments(call.oof, made=True) if oof.kind_of(call.oof / n) in oof.MADE]
@@ -84,7 +85,7 @@ def average(call: Call) -> list[Path]:
 
 
 def _is_mean(call: Call, name: str) -> bool:
-    """Whether a table is a mean of ours, and not an experiment or somebody's table that is only called so."""
+    """True if a table is a mean made here, not an experiment or foreign table of that name."""
     return name.startswith(f"{MEAN}@") and oof.kind_of(call.oof / name) in oof.MADE
 
 
@@ -92,14 +93,14 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 5)
 
 
-def record(call: Call) -> Stage:
-    """What the submission was last made from."""
+def record(call: Call) -> UpToDate:
+    """Return the record of submit."""
     names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_mean(call, n))
-    return Stage(call, "submit", names, [call.data.submit.table, call.data.blend.model_dump(), "choice.json"])
+    return UpToDate(call, "submit", names, [call.data.submit.table, call.data.blend.model_dump(), "choice.json"])
 
 
 def entry(path: Path, chosen: Choice) -> dict[str, str]:
-    """A submission's line in log.csv."""
+    """Return a submission's row of log.csv."""
     return {
         "file": path.name,
         "table": chosen.name,
@@ -126,13 +127,13 @@ def upload(call: Call, path: Path) -> None:
 
 
 def asked_for(call: Call, tables: Tables) -> Choice:
-    """The table of `submit.table=`, whatever cross-validation says."""
+    """Return the table of `submit.table=`, for any cross-validation score."""
     name = str(call.data.submit.table)
     if name not in tables.names:
         raise UserError(f"submit.table={name}: no such table in {call.oof}{nearest(name, tables.names)}")
     one = Tables.of(call, [name])
     if one.without_oof():
-        return Choice.unjudged(name)
+        return Choice.unscored(name)
     found, problem = made_tables(one, one.problem(), call), one.problem()
     if found:
         return found[0]
@@ -140,18 +141,18 @@ def asked_for(call: Call, tables: Tables) -> Choice:
     return Choice(name, 0, problem.tables[0], cv, se, (name,), {name: 1.0})
 
 
-def choose(call: Call, tables: Tables, stage: Stage) -> Choice:
-    """The choice of nested cross-validation; says all candidates."""
-    unjudged = tables.without_oof()
-    judged = [n for n in tables.names if n not in unjudged]
-    if not judged:
-        made = [n for n in unjudged if oof.kind_of(call.oof / n) in oof.MADE] or unjudged
+def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
+    """Return the choice of nested cross-validation; print all candidates."""
+    unscored = tables.without_oof()
+    scored = [n for n in tables.names if n not in unscored]
+    if not scored:
+        made = [n for n in unscored if oof.kind_of(call.oof / n) in oof.MADE] or unscored
         if len(made) > 1:
             raise UserError("no table has an OOF part, so none can be chosen; run blend for their equal mean")
-        stage.say("no table has an OOF part: nothing to choose by")
-        return Choice.unjudged(made[0])
-    sub = tables if not unjudged else Tables.of(call, judged)
-    problem, part = sub.problem(), nested_cv.nesting(sub.fold)[sub.judged]
+        last.say("no table has an OOF part: nothing to choose by")
+        return Choice.unscored(made[0])
+    sub = tables if not unscored else Tables.of(call, scored)
+    problem, part = sub.problem(), nested_cv.nesting(sub.fold)[sub.scored]
     candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]
     picked = nested_cv.choose(candidates, problem.metric, problem.targets)
     lines = []
@@ -159,7 +160,7 @@ def choose(call: Call, tables: Tables, stage: Stage) -> Choice:
         gain = nested_cv.paired(problem.metric, c.scores, candidates[0].scores, problem.targets)
         shown = {"table": f"{'*' if c is picked else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
         lines.append(shown | {"against best single [95 %]": str(gain)})
-    stage.say(leaderboard.aligned(pd.DataFrame(lines)))
+    last.say(console.aligned(pd.DataFrame(lines)))
     return picked
 
 

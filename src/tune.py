@@ -1,8 +1,8 @@
 """Search a model's settings: trials=N trials, pruned early, scored by cross-validation on verified clips.
 
 Takes  configs/tune/<model>.yaml (else default.yaml): a range for any key of the model config, and what train takes.
-Leaves reports/<name>/tune/<model>.csv, one row a trial, and <model>.yaml, the best settings ready to paste.
-Any number of calls may work on one study at once (jobs=N starts N here); one that was killed goes on.
+Leaves reports/<name>/tune/<model>.csv, one row per trial, and <model>.yaml, the best settings ready to paste.
+Any number of calls may work on one study at once (jobs=N starts N here); a killed one resumes.
 """
 
 import os
@@ -11,18 +11,18 @@ import sys
 import make_folds
 import prepare
 from tonestack import cli
+from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.base.workers import end_with
 from tonestack.config.call import Call
-from tonestack.ensemble import leaderboard
-from tonestack.studies import tuning
+from tonestack.studies import tune_results, tune_trials, tuning
 from tonestack.training.job import threads_and_jobs
 
 import joblib
 import optuna
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-DEATHS = 3  # of workers, before it is taken for want of memory
+DEATHS = 3  # of workers, before lack of memory is assumed
 
 
 def run(call: Call) -> None:
@@ -35,30 +35,30 @@ def run(call: Call) -> None:
         study = one.study()
         with joblib.parallel_config("loky", inner_max_num_threads=threads):
             search(call, one, study, at_once)
-        print(leaderboard.aligned(tuning.shown(tuning.table(study, one))))
-        files = tuning.report(study, one)
+        print(console.aligned(tune_results.shown(tune_results.table(study, one))))
+        files = tune_results.report(study, one)
         print("\n".join(str(file) for file in files))
         if files[-1].suffix == ".yaml":
             print(files[-1].read_text())
 
 
 def search(call: Call, one: tuning.Tuning, study: optuna.Study, at_once: int) -> None:
-    """Let workers run all trials; where one is killed, others take its trial up from its last epoch."""
+    """Let workers run all trials; if one is killed, others resume its trial from its last epoch."""
     for deaths in range(1, DEATHS + 1):
-        workers = min(at_once, max(0, call.words.trials - len(tuning.finished(study))))
+        workers = min(at_once, max(0, call.words.trials - len(tune_trials.finished(study))))
         try:
             calls = (joblib.delayed(work)(call, one.model, os.getpid()) for _ in range(workers))
             joblib.Parallel(max(1, workers))(calls)
             return
         except TerminatedWorkerError:
             print(f"tune: a worker was killed ({deaths} of {DEATHS}); its trial is started again", file=sys.stderr)
-    raise UserError(f"tune: workers were killed {DEATHS} times, for want of memory perhaps; give jobs=1")
+    raise UserError(f"tune: workers were killed {DEATHS} times, perhaps for lack of memory; give jobs=1")
 
 
 def work(call: Call, model: str, caller: int) -> None:
-    """One worker's share, in any process."""
+    """Run one worker, in any process."""
     end_with(caller)
-    tuning.work(tuning.Tuning.of(call, model), call.words.trials)
+    tune_trials.work(tuning.Tuning.of(call, model), call.words.trials)
 
 
 if __name__ == "__main__":

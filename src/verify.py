@@ -11,12 +11,12 @@ from typing import ClassVar
 import train
 from tonestack import cli
 from tonestack.base import parts
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
 from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble import fusion
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
 from tonestack.features.audio import BadAudio, decode, resample
 from tonestack.features.store import Store

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tonestack.base import parts
+from tonestack.cleaning import revision_tables
 from tonestack.cleaning.methods import Evidence, agree, confident, group_index
 from tonestack.cleaning.methods import label_spreading as spreading
 from tonestack.cleaning.methods import self_verification as verification
@@ -61,7 +62,7 @@ def test_a_witness_of_known_reliability_is_weighed_by_bayes() -> None:
     found = agree.posterior(p, np.array([0]), rates, groups)
     joint = np.array([0.2 * 0.6, 0.7 * 0.3, 0.1 * 0.05])
     assert found[0] == pytest.approx(joint / joint.sum())
-    assert agree.witness(rates, np.array([0]), groups)[0] == pytest.approx([0.6, 0.3, 0.05])
+    assert agree.likelihood(rates, np.array([0]), groups)[0] == pytest.approx([0.6, 0.3, 0.05])
 
 
 def test_temperature_restores_what_was_softened() -> None:
@@ -84,7 +85,7 @@ def test_agreement_finds_the_noise_and_its_rate() -> None:
     relabelled = made.decision == RELABEL
     assert (made.proposed == truth)[relabelled].mean() > 0.9
     assert (made.decision[shown.verified] == KEEP).all()
-    rates = agree.noise_rates(agree.sharpen(shown.judged(), 1 / 8), shown)  # exact, by how `noisy` draws
+    rates = agree.noise_rates(agree.sharpen(shown.predicted(), 1 / 8), shown)  # exact, by how `noisy` draws
     assert rates[0] == pytest.approx(2 / 3, abs=0.06)
 
 
@@ -93,7 +94,7 @@ def test_confident_learning_is_cleanlabs_and_spares_verified_clips() -> None:
 
     shown, truth = noisy()
     made = confident.decide(shown, confident.Params(rest=DROP))
-    issues = find_label_issues(shown.given, shown.judged(), n_jobs=1)
+    issues = find_label_issues(shown.given, shown.predicted(), n_jobs=1)
     assert ((made.decision == DROP) == (issues & ~shown.verified)).all()
     assert (shown.given != truth)[made.decision == DROP].mean() > 0.9
     absent = replace(shown, given=np.where(shown.given == 5, 0, shown.given))  # a class without any label
@@ -185,7 +186,7 @@ def word(decision: list[str], proposed: list[int], confidence: list[float]) -> V
 def test_verdicts_become_rows() -> None:
     made = word([KEEP, RELABEL, DROP, LEAVE], [0, 1, 1, 1], [1, 0.1, 0.2, 0.3])
     params = CleanParams(relabel_weight=0.5, leave_weight=0.25)
-    rows = revisions.rows_of(TABLE, 7, np.arange(4), made, CLASSES, params)
+    rows = revision_tables.rows_of(TABLE, 7, np.arange(4), made, CLASSES, params)
     assert rows.to_numpy().tolist() == [
         ["w", 7, "a", 1.0, "verified"],
         ["x", 7, "b", 0.5, "relabelled"],
@@ -200,7 +201,7 @@ def test_decisions_are_the_majority_of_the_holdouts_and_ties_the_more_careful() 
         2: (np.array([0, 1, 3]), word([KEEP, LEAVE, KEEP], [0, 0, 1], [1.0, 0.5, 0.9])),
         3: (np.array([0, 1, 2]), word([KEEP, KEEP, KEEP], [0, 0, 1], [1.0, 0.7, 0.8])),
     }
-    made = revisions.decisions(TABLE, verdicts, CLASSES, "toy")
+    made = revision_tables.decisions(TABLE, verdicts, CLASSES, "toy")
     assert made["decision"].tolist() == [KEEP, KEEP, RELABEL, LEAVE]
     assert made["proposed_label"].tolist() == ["a", "a", "a", "b"]
     assert made["toy"].tolist() == pytest.approx([1.0, 0.7, 0.4, 0.5])
@@ -236,7 +237,7 @@ def test_groups_give_the_documents_counts_on_the_real_table() -> None:
     decided = pd.DataFrame({"given_label": table["label"], "verified": table["manually_verified"], "decision": "leave"})
     found = {}
     for scheme in ("2", "3", "5"):
-        counts = revisions.group_table(decided, groups(scheme))
+        counts = revision_tables.group_table(decided, groups(scheme))
         assert "other" not in set(counts["group"])
         found |= {row.group: (row.clips, row.verified) for row in counts.itertuples()}
     assert found == {

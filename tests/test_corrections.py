@@ -8,7 +8,7 @@ import corrections as verb
 from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.base.files import inert, uninert, write_csv
-from tonestack.cleaning import clean
+from tonestack.cleaning import method_revision
 from tonestack.config.call import Call
 from tonestack.labels import corrections, folds, revisions, training_labels
 from tonestack.labels.label_tables import LabelTables
@@ -117,8 +117,8 @@ def test_cleaning_sees_the_corrected_labels_as_verified(tiny_run: TinyRun, monke
     clip = table[~table["verified"]].iloc[0]["clip_id"]
     corrections.write(run.folds, said((clip, "relabel", "Hiss")))
     judged = pd.get_dummies(table["label"])[list(run.competition().classes)].to_numpy(float) * 0.9 + 0.025
-    monkeypatch.setattr(clean.pair_models, "judge", lambda *_: judged[None].repeat(2, axis=0))
-    clean.clean(run, "agree")
+    monkeypatch.setattr(method_revision.pair_models, "predictions", lambda *_: judged[None].repeat(2, axis=0))
+    method_revision.make(run, "agree")
     decided = revisions.read_decisions(run.folds, "agree").set_index("clip_id").loc[clip]  # type: ignore[union-attr]
     assert decided[["given_label", "proposed_label", "decision", "verified"]].tolist() == ["Hiss", "Hiss", "keep", 1]
 

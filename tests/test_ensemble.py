@@ -10,7 +10,7 @@ from tonestack.ensemble.nested_cv import nesting
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.searches.log_loss import loss_and_slope
-from tonestack.ensemble.stack_inputs import Inputs, StackRows
+from tonestack.ensemble.stack_inputs import StackInputs, StackRows
 from tonestack.settings.data_config import BlendParams, StackParams
 from tonestack.tables.metrics import indicator, resolve
 from tonestack.tasks import classify, multilabel
@@ -164,7 +164,7 @@ def test_independent_labels() -> None:
         blend = searches.find(name).fit(problem, BlendParams(trials=50, power=1.0), 0, None)
         assert problem.score(blend) > 0.75, name
     fold = np.arange(400) % 4
-    found = nested_cv.judge(problem, fold, ["single", "log_loss"], BlendParams(power=1.0), 0, None)
+    found = nested_cv.evaluate(problem, fold, ["single", "log_loss"], BlendParams(power=1.0), 0, None)
     assert all(0 < c.se < 0.05 for c in found)
     assert multilabel.TASK.row_truth(["a,c", "b"], ("a", "b", "c")).tolist() == [[1, 0, 1], [0, 1, 0]]
     with pytest.raises(UserError, match="label 'x'"):
@@ -188,10 +188,10 @@ def test_a_search_goes_on_where_it_was_killed(tmp_path: Path) -> None:
 def test_nested_blends_never_see_their_fold() -> None:
     problem = toy(clips=200)
     fold = np.arange(200) % 4
-    first = nested_cv.judge(problem, fold, ["log_loss"], PARAMS, 0, None)[0]
+    first = nested_cv.evaluate(problem, fold, ["log_loss"], PARAMS, 0, None)[0]
     spoiled = Problem(problem.tables, problem.targets.copy(), problem.metric, problem.names)
     spoiled.targets[fold == 1] = (spoiled.targets[fold == 1] + 1) % 6
-    second = nested_cv.judge(spoiled, fold, ["log_loss"], PARAMS, 0, None)[0]
+    second = nested_cv.evaluate(spoiled, fold, ["log_loss"], PARAMS, 0, None)[0]
     np.testing.assert_array_equal(first.by_fold[1].weights, second.by_fold[1].weights)
     assert not np.array_equal(first.by_fold[0].weights, second.by_fold[0].weights)
 
@@ -206,7 +206,7 @@ def test_the_nested_score_does_not_flatter(name: str) -> None:
     for seed in range(20):
         problem = toy(models=6, clips=1200, seed=seed)
         tuned, fresh = problem.rows(np.arange(200)), problem.rows(np.arange(200, 1200))
-        found = nested_cv.judge(tuned, np.arange(200) % 4, [name], params, 0, None)[0]
+        found = nested_cv.evaluate(tuned, np.arange(200) % 4, [name], params, 0, None)[0]
         gaps.append(found.cv - fresh.score(found.blend))
     assert np.mean(gaps) < 2 * np.std(gaps) / np.sqrt(len(gaps))
 
@@ -215,14 +215,14 @@ def test_ties_go_to_the_simpler() -> None:
     problem = toy(clips=400)
     same = Problem(np.repeat(problem.tables[:1], 3, axis=0), problem.targets, problem.metric, ("a", "b", "c"))
     names = ["cmaes", "greedy", "single", "geometric"]
-    found = nested_cv.judge(same, np.arange(400) % 4, names, BlendParams(trials=40), 0, None)
+    found = nested_cv.evaluate(same, np.arange(400) % 4, names, BlendParams(trials=40), 0, None)
     chosen = nested_cv.choose(found, same.metric, same.targets)
     assert chosen.name == "geometric"
     assert chosen.gain.low <= 0 <= chosen.gain.high
     rng = np.random.default_rng(0)
     noise = rng.dirichlet(np.ones(6), (3, 400)).astype(np.float32)
     mixed = Problem(np.concatenate([problem.tables[3:], noise]), problem.targets, problem.metric, tuple("abcd"))
-    found = nested_cv.judge(mixed, np.arange(400) % 4, ["geometric", "single"], PARAMS, 0, None)
+    found = nested_cv.evaluate(mixed, np.arange(400) % 4, ["geometric", "single"], PARAMS, 0, None)
     assert nested_cv.choose(found, mixed.metric, mixed.targets).name == "single"
 
 
@@ -251,7 +251,7 @@ def test_diversity() -> None:
 @pytest.mark.parametrize("name", ["logistic", "lightgbm"])
 def test_stackers(name: str) -> None:
     problem = toy(clips=400, classes=4, metric="accuracy")
-    inputs = Inputs.of(problem.tables, np.ones((400, 2)))
+    inputs = StackInputs.of(problem.tables, np.ones((400, 2)))
     assert inputs.columns.shape == (400, 4 + 4 * 4 + 2 * 4 + 1 + 2)
     fold = np.where(np.arange(400) < 390, np.arange(400) % 4, -1)
     rows = StackRows(inputs, problem.targets, np.ones(400), fold, 4).where(fold >= 0)
@@ -285,7 +285,7 @@ def test_stackers_know_when_there_is_nothing_to_learn() -> None:
     """Labels drawn from a pool of the tables: no stacker is far below that pool."""
     problem = planted(np.array([0.5, 0.3, 0.2]), 3000, 0.0, classes=6)
     fold = np.arange(3000) % 4
-    rows = StackRows(Inputs.of(problem.tables), problem.targets, np.ones(3000), fold, 6)
+    rows = StackRows(StackInputs.of(problem.tables), problem.targets, np.ones(3000), fold, 6)
     best = problem.score(Blend(np.array([0.5, 0.3, 0.2]), 0.0))
     for name in ("logistic", "lightgbm"):
         found = stacking.nested(name, rows, rows.inputs, fold, StackParams(rounds=20), 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, read_json, write_array, write_csv, write_json, write_parquet
-from tonestack.cleaning import choose, clean, embeddings, pair_models, pseudo_rounds, pseudo_rules
+from tonestack.cleaning import choose, embeddings, method_revision, pair_models, pseudo_rounds, pseudo_rules
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config import layers
 from tonestack.config.call import Call
@@ -84,9 +84,9 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
         test = pd.DataFrame({"clip_id": test_ids, "path": test_ids, "group": ""})
         competition = Competition(tmp_path, table.assign(path=table["clip_id"]), test, CLASSES, None)
         monkeypatch.setattr(Call, "competition", lambda self: competition)
-        place, preset = layers.load_preset(Words(preset="smoke"))
+        partition, preset = layers.load_preset(Words(preset="smoke"))
         small = preset.model_copy(update={"data": {}, "all": {}, "each": SMALL})
-        monkeypatch.setattr(layers, "load_preset", lambda words: (place, small))
+        monkeypatch.setattr(layers, "load_preset", lambda words: (partition, small))
         run = Call.from_arguments(["data=demo", *TOY, *words])
         if not run.cache.exists():
             folds.write(run.folds, table, {})
@@ -120,9 +120,9 @@ def test_labels_of_a_fold_do_not_move_what_its_holdout_trains_on(make_run: MakeR
     words += ["clean.rounds=2"] if method == "self_verification" else []
     last = method + ("2" if method == "self_verification" else "")
     run = make_run(*words)
-    assert clean.clean(run, method) == last
+    assert method_revision.make(run, method) == last
     other = make_run(*words, home="other", table=shuffled(3))
-    clean.clean(other, method)
+    method_revision.make(other, method)
     assert rows_of(run, last, 3) == rows_of(other, last, 3)
     assert any(rows_of(run, last, k) != rows_of(other, last, k) for k in (0, 1, 2, 4))  # the change is felt elsewhere
 
@@ -130,9 +130,9 @@ def test_labels_of_a_fold_do_not_move_what_its_holdout_trains_on(make_run: MakeR
 def test_labels_of_a_fold_do_not_move_its_holdouts_pseudo_labels(make_run: MakeRun) -> None:
     words = ["pseudo.train=replace", "pseudo.lower=[0.3,0.4]", "pseudo.upper=[1,1]", "pseudo.soft=true"]
     run = make_run(*words)
-    assert pseudo_rounds.run_rounds(run, clean.clean(run, "self_verification")) == ["pseudo1", "pseudo2"]
+    assert pseudo_rounds.make_rounds(run, method_revision.make(run, "self_verification")) == ["pseudo1", "pseudo2"]
     other = make_run(*words, home="other", table=shuffled(2))
-    pseudo_rounds.run_rounds(other, clean.clean(other, "self_verification"))
+    pseudo_rounds.make_rounds(other, method_revision.make(other, "self_verification"))
     for revision in ("pseudo1", "pseudo2"):
         assert rows_of(run, revision, 2) == rows_of(other, revision, 2)
         assert any(rows_of(run, revision, k) != rows_of(other, revision, k) for k in (0, 1, 3, 4))
@@ -143,7 +143,7 @@ def test_labels_of_a_fold_do_not_move_its_holdouts_pseudo_labels(make_run: MakeR
 
 def test_soft_cleaning_gives_every_clip_a_row_of_probabilities(make_run: MakeRun) -> None:
     run = make_run("clean.settings.agree.soft=true")
-    rows = run.labels.revision(clean.clean(run, "agree"))
+    rows = run.labels.revision(method_revision.make(run, "agree"))
     assert len(rows) == 4 * N
     assert rows[list(CLASSES)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
     verified = rows[rows["source"] == "verified"]
@@ -153,14 +153,14 @@ def test_soft_cleaning_gives_every_clip_a_row_of_probabilities(make_run: MakeRun
 
 def test_rounds_on_test_clips_alone_leave_the_training_clips_as_they_are(make_run: MakeRun) -> None:
     run = make_run("pseudo.rounds=1")
-    pseudo_rounds.run_rounds(run, "r0")
+    pseudo_rounds.make_rounds(run, "r0")
     rows = run.labels.revision("pseudo1")
     assert rows[rows["source"] != "pseudo_test"].reset_index(drop=True).equals(run.labels.revision("r0"))
 
 
 def test_test_clips_are_predicted_by_models_that_they_have_not_taught(make_run: MakeRun) -> None:
     run = make_run("pseudo.lower=[0,0]", "pseudo.upper=[1,1]")  # every clip is sure enough
-    made = pseudo_rounds.run_rounds(run, "r0")
+    made = pseudo_rounds.make_rounds(run, "r0")
     taught = []
     for revision in made:
         rows = run.labels.revision(revision).query("source == 'pseudo_test'")
@@ -182,7 +182,7 @@ def test_every_test_clip_is_predicted_by_some_model() -> None:
 
 def test_without_cross_fitting_all_clips_teach_and_all_are_predicted(make_run: MakeRun) -> None:
     run = make_run("pseudo.cross_fit=false", "pseudo.rounds=1", "pseudo.lower=[0,0]", "pseudo.upper=[1,1]")
-    (made,) = pseudo_rounds.run_rounds(run, "r0")
+    (made,) = pseudo_rounds.make_rounds(run, "r0")
     for job in queue.build(run, pseudo_rounds.experiments(run, pseudo_rounds.settings(run), made)):
         assert len(set(job.labels.clip_ids) & set(job.test)) == TEST == len(job.test)
 
@@ -191,8 +191,8 @@ def test_judges_never_saw_the_clip_or_the_holdout(make_run: MakeRun) -> None:
     run = make_run()
     table = folds.read(run.folds)
     fold = dict(zip(table["clip_id"], table["fold"], strict=True))
-    for revision, count in (("r0", 10), (clean.clean(run, "agree"), 20)):
-        made = pair_models.build(run, clean.judge_models(run, revision)[0])
+    for revision, count in (("r0", 10), (method_revision.make(run, "agree"), 20)):
+        made = pair_models.build(run, method_revision.pair_experiments(run, revision)[0])
         assert len(made) == count
         for job in made:
             holdout = int(str(job.experiment.variant).rpartition("without")[2])
@@ -204,27 +204,27 @@ def test_judges_never_saw_the_clip_or_the_holdout(make_run: MakeRun) -> None:
 
 def test_every_clip_outside_a_holdout_is_judged_for_it(make_run: MakeRun) -> None:
     run = make_run()
-    p = pair_models.judge(run, clean.judge_models(run, "r0"))
-    place = Partition.of(folds.read(run.folds))
+    p = pair_models.predictions(run, method_revision.pair_experiments(run, "r0"))
+    partition = Partition.of(folds.read(run.folds))
     assert p.shape == (5, N, 3)
     for k in range(5):
-        assert np.isnan(p[k, place.fold == k]).all()
-        assert p[k, place.fold != k].sum(axis=1) == pytest.approx(1, abs=1e-5)
+        assert np.isnan(p[k, partition.fold == k]).all()
+        assert p[k, partition.fold != k].sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert (
-        pair_models.judge(run, clean.judge_models(run, "r0")).tobytes() == p.tobytes()
+        pair_models.predictions(run, method_revision.pair_experiments(run, "r0")).tobytes() == p.tobytes()
     )  # up to date: read, not trained
 
 
 def test_two_folds_and_a_fixed_split_are_cut_into_inner_parts(make_run: MakeRun) -> None:
     table, _ = toy_table()
     two = table.assign(fold=np.arange(N) % 2)
-    place = Partition.of(two)
-    assert not place.plain
-    assert (pd.Series(place.fold).groupby(place.part).nunique() == 1).all()
+    partition = Partition.of(two)
+    assert not partition.plain
+    assert (pd.Series(partition.fold).groupby(partition.part).nunique() == 1).all()
     run = make_run(home="two", table=two)
-    p = pair_models.judge(run, clean.judge_models(run, "r0"))
+    p = pair_models.predictions(run, method_revision.pair_experiments(run, "r0"))
     assert p.shape == (2, N, 3)
-    assert (np.isnan(p[0]).any(axis=1) == (place.fold == 0)).all()
+    assert (np.isnan(p[0]).any(axis=1) == (partition.fold == 0)).all()
     fixed = Partition.of(table.assign(fold=np.where(np.arange(N) < 60, -1, 0)))
     assert fixed.holdouts == [0]
     assert len(fixed.parts(0)) == pair_models.INNER
@@ -237,7 +237,7 @@ def test_cleaning_leaves_decisions_and_is_up_to_date(make_run: MakeRun, capsys: 
     run = make_run()
     truth = toy_table()[1]
     for method in ("agree", "confident"):
-        clean.clean(run, method)
+        method_revision.make(run, method)
     decided = revisions.publish(run.folds, "agree")
     assert decided is not None
     assert list(decided.columns) == [*revisions.SHOWN, "agree", "confident"]
@@ -249,7 +249,7 @@ def test_cleaning_leaves_decisions_and_is_up_to_date(make_run: MakeRun, capsys: 
     assert kept[doubtful & ~right].mean() < 0.2
     assert kept[~doubtful].all()
     capsys.readouterr()
-    clean.clean(run, "agree")
+    method_revision.make(run, "agree")
     assert "agree up to date" in capsys.readouterr().out
 
 
@@ -258,7 +258,7 @@ def test_rounds_leave_a_table_and_a_plot(make_run: MakeRun) -> None:
         "pseudo.train=keep",
         "pseudo.lower=[0.3,0.6]",
     )
-    made = pseudo_rounds.run_rounds(run, "r0")
+    made = pseudo_rounds.make_rounds(run, "r0")
     table = pd.read_csv(run.reports / "pseudo.csv")
     assert table["round"].tolist() == [0, 1, 2]
     assert table["revision"].tolist() == ["r0", *made]
@@ -277,7 +277,7 @@ def test_rounds_leave_a_table_and_a_plot(make_run: MakeRun) -> None:
 def test_a_warm_round_starts_from_the_weights_of_the_round_before(make_run: MakeRun) -> None:
     words = ["pseudo.models=[vgg_small]", "pseudo.start=warm", "pseudo.epochs=2", "pseudo.cross_fit=false"]
     run = make_run(*words, "pseudo.lower=[0,0]", "pseudo.upper=[1,1]")
-    assert pseudo_rounds.run_rounds(run, "r0") == ["pseudo1", "pseudo2"]
+    assert pseudo_rounds.make_rounds(run, "r0") == ["pseudo1", "pseudo2"]
     first, second = (read_json(run.oof / f"vgg_small-rounds@{r}/fold2.json") for r in ("r0", "pseudo1"))
     assert second["inputs"]["initial"] == file_hash(run.oof / "vgg_small-rounds@r0/fold2.safetensors")
     assert "initial" not in first["inputs"]
@@ -285,7 +285,7 @@ def test_a_warm_round_starts_from_the_weights_of_the_round_before(make_run: Make
     rows = run.labels.revision("pseudo1")
     assert (rows["source"] == "pseudo_test").sum() == 5 * TEST
     with pytest.raises(UserError, match=r"pseudo\.cross_fit=false"):
-        pseudo_rounds.run_rounds(make_run("pseudo.start=warm"), "r0")
+        pseudo_rounds.make_rounds(make_run("pseudo.start=warm"), "r0")
 
 
 def test_embeddings_of_every_kind(make_run: MakeRun) -> None:
@@ -298,7 +298,7 @@ def test_embeddings_of_every_kind(make_run: MakeRun) -> None:
     assert deep.shape == (5, N, 4)
     assert np.isfinite(deep).all()
     assert not np.allclose(deep[0], deep[1])  # another network a holdout
-    with pytest.raises(UserError, match="no network"):
+    with pytest.raises(UserError, match="not a network"):
         embeddings.by_holdout(make_run("clean.embedding=penultimate"), "r0")
     with pytest.raises(UserError, match="statistics"):
         embeddings.by_holdout(make_run("clean.embedding=statistic"), "r0")
@@ -308,7 +308,7 @@ def test_the_loop_takes_the_best_revision(make_run: MakeRun) -> None:
     run = make_run()
     assert choose.wanted(run)
     assert not choose.wanted(make_run("clean.method=none"))
-    names = ["r0", clean.clean(run, "agree")]
+    names = ["r0", method_revision.make(run, "agree")]
     chosen = choose.choose(run, names)
     table = pd.read_csv(run.reports / "label_loop.csv")
     assert chosen == table.loc[table["cv"].idxmax(), "revision"]
@@ -320,19 +320,19 @@ def test_nested_choice_scores_each_part_by_what_wins_on_the_others() -> None:
 
     targets, part = np.array([0, 0, 0, 0]), np.array([0, 0, 1, 1])
     good, bad = [0.9, 0.1], [0.1, 0.9]
-    first = choose.Candidate("first", np.array([good, good, bad, bad]), 0, 0)
-    second = choose.Candidate("second", np.array([bad, bad, good, good]), 0, 0)
+    first = choose.RevisionScore("first", np.array([good, good, bad, bad]), 0, 0)
+    second = choose.RevisionScore("second", np.array([bad, bad, good, good]), 0, 0)
     scores = choose.nested([first, second], resolve("accuracy"), targets, part)
     assert scores.tolist() == [bad, bad, bad, bad]  # the other part always speaks for the wrong one
 
 
 def test_mistakes_are_named(make_run: MakeRun) -> None:
     with pytest.raises(UserError, match="no such scheme"):
-        clean.scheme(make_run("clean.groups=9"))
+        method_revision.scheme(make_run("clean.groups=9"))
     with pytest.raises(UserError, match="agre"):
-        clean.params_of(make_run("clean.settings.agre.keep=1"), "agree")
+        method_revision.params_of(make_run("clean.settings.agre.keep=1"), "agree")
     with pytest.raises(UserError, match=r"agree.*kep"):
-        clean.params_of(make_run("clean.settings.agree.kep=1"), "agree")
+        method_revision.params_of(make_run("clean.settings.agree.kep=1"), "agree")
     with pytest.raises(UserError, match="round 1"):
         pseudo_rules.check(PseudoParams(lower=(0.9, 0.2), upper=(0.8, 0.8)))
     with pytest.raises(UserError, match="fine_then_few"):

@@ -11,13 +11,13 @@ from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
-from tonestack.cleaning import crowd, pseudo_rounds
+from tonestack.cleaning import multilabel_posterior, pseudo_rounds
 from tonestack.competition.readers import demo_multilabel, fsdkaggle2019
 from tonestack.config.call import Call
 from tonestack.ensemble import nested_cv, scoring, searches, stacking
 from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.stack_inputs import Inputs, StackRows
+from tonestack.ensemble.stack_inputs import StackInputs, StackRows
 from tonestack.labels import folds, stratify, training_labels
 from tonestack.settings.data_config import BlendParams, FoldParams, StackParams
 from tonestack.settings.model_config import AugmentParams, TrainingParams
@@ -255,7 +255,7 @@ def test_a_mean_of_ranks_keeps_its_scale_where_classes_are_independent() -> None
 @pytest.mark.parametrize("name", ["logistic", "lightgbm"])
 def test_stackers_learn_which_model_to_believe_of_which_class(name: str) -> None:
     problem = planted()
-    inputs = Inputs.of(problem.tables, independent=True)
+    inputs = StackInputs.of(problem.tables, independent=True)
     fold = np.where(np.arange(600) < 590, np.arange(600) % 4, -1)
     rows = StackRows(inputs, problem.targets, np.ones(600), fold, 6).where(fold >= 0)
     params = StackParams(jobs=1, min_clips=5, rounds=40, learning_rate=0.1)
@@ -503,7 +503,7 @@ def test_the_given_labels_are_weighed_against_the_judges() -> None:
     given = np.where(truth, rng.random(truth.shape) < 0.7, rng.random(truth.shape) < 0.02)
     verified = np.arange(2000) < 500
     given[verified] = truth[verified]
-    found = crowd.posterior(p, given, verified)
+    found = multilabel_posterior.posterior(p, given, verified)
     np.testing.assert_array_equal(found[verified], truth[verified])
     unsure = ~verified
     log_loss = resolve("log_loss")
@@ -512,8 +512,8 @@ def test_the_given_labels_are_weighed_against_the_judges() -> None:
         return float(log_loss(q[unsure], truth[unsure].astype(int)))
 
     assert loss_of(found) < 0.8 * min(loss_of(np.clip(p, 0.001, 0.999)), loss_of(np.where(given, 0.9, 0.05)))
-    calibrated = crowd.calibrated(np.log(p / (1 - p)), np.log(p / (1 - p))[verified], truth[verified])
-    named, invented = crowd.rates(1 / (1 + np.exp(-calibrated[unsure])), given[unsure])
+    calibrated = multilabel_posterior.calibrated(np.log(p / (1 - p)), np.log(p / (1 - p))[verified], truth[verified])
+    named, invented = multilabel_posterior.rates(1 / (1 + np.exp(-calibrated[unsure])), given[unsure])
     assert named == pytest.approx(0.7, abs=0.06)
     assert invented == pytest.approx(0.02, abs=0.01)
 

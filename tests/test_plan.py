@@ -13,7 +13,7 @@ from tonestack.base.files import read_json, write_json
 from tonestack.config.call import Call
 from tonestack.features import store
 from tonestack.studies import planning, timing
-from tonestack.studies.planning import DONE, Item
+from tonestack.studies.planning import DONE, PlanRow
 from tonestack.studies.timing import Counts
 from tonestack.training import queue
 
@@ -24,7 +24,7 @@ import pytest
 MakeRun = Callable[..., Call]
 
 
-def by_stage(found: list[Item]) -> dict[str, Item]:
+def by_stage(found: list[PlanRow]) -> dict[str, PlanRow]:
     return {item.stage: item for item in found}
 
 
@@ -108,9 +108,9 @@ def test_the_label_loop_is_counted(tiny_run: MakeRun) -> None:
 def test_times_are_written_as_clocks_and_unknown_ones_as_a_question() -> None:
     table = planning.shown(
         [
-            Item("prepare", "logmel"),
-            Item("train", "a@r0", "not trained yet", 5, 3725.0),
-            Item("submit", "", "x", 1, None),
+            PlanRow("prepare", "logmel"),
+            PlanRow("train", "a@r0", "not trained yet", 5, 3725.0),
+            PlanRow("submit", "", "x", 1, None),
         ]
     )
     assert "1:02:05" in table

@@ -225,7 +225,7 @@ def test_the_verb_says_and_writes_all_of_it(root: Path, tmp_path: Path, capsys: 
 def test_without_unverified_clips_one_question_is_asked(tiny_run: Callable[..., Call]) -> None:
     table = pd.DataFrame({"part": ["train"] * 30 + ["test"] * 30, "verified": [True] * 30 + [False] * 30})
     table["group"], table["clip_id"] = "", alone(60)
-    clips = shift.Clips(table, np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
+    clips = shift.MeasuredClips(table, np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
     assert list(shift.compare(tiny_run("shift.rounds=3"), clips)) == ["train / test"]
 
 

@@ -281,7 +281,7 @@ def test_standardisation_knows_the_training_part_alone(jobs_of: Any) -> None:
 
 
 def test_folds_keep_tellers_together_and_repeats_differ(cued: Path) -> None:
-    calls = repeats.of(call(cued))
+    calls = repeats.calls(call(cued))
     assert [c.name for c in calls] == ["stories", "stories-r1"]
     assert {c.cache for c in calls} == {calls[0].cache}
     assert len({c.stages for c in calls}) == len({c.folds for c in calls}) == 2

@@ -113,8 +113,8 @@ def test_scoring_table(tmp_path: Path) -> None:
 
 def test_place_among_published() -> None:
     published = pd.DataFrame({"system": ["first", "second", "?"], "private": [0.95, 0.9, None]})
-    assert "place 2 of 3, below first (0.9500), not below second" in leaderboard.place(0.92, published)
-    assert "above all" in leaderboard.place(0.96, published)
+    assert "place 2 of 3, below first (0.9500), not below second" in leaderboard.standing(0.92, published)
+    assert "above all" in leaderboard.standing(0.96, published)
 
 
 TRAIN, TEST = [f"{i:03d}.wav" for i in range(160)], [f"t{i:02d}.wav" for i in range(40)]

@@ -257,7 +257,7 @@ def test_tables_of_other_scales_can_be_pooled_once_calibrated() -> None:
 def test_searches_of_probabilities_are_refused_for_scores() -> None:
     problem = toy(50)
     with pytest.raises(UserError, match="'greedy' cannot join scores; there is: logistic, single"):
-        nested_cv.judge(problem, np.arange(50) % 2, ["greedy"], BlendParams(), 0, None)
+        nested_cv.evaluate(problem, np.arange(50) % 2, ["greedy"], BlendParams(), 0, None)
 
 
 @pytest.mark.parametrize(

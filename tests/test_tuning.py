@@ -6,7 +6,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.config.call import Call
-from tonestack.studies import tuning
+from tonestack.studies import tune_results, tune_trials, tuning
 from tonestack.studies.tuning import Range, TuneConfig, Tuning
 
 import numpy as np
@@ -47,8 +47,8 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tuning:
     folds.to_csv(run.folds / "r0.csv", index=False)
     calls: list[int] = []
     monkeypatch.setattr(Tuning, "jobs", lambda self, params: [FakeJob(k, params, calls) for k in range(4)])
-    monkeypatch.setattr(tuning, "train", fake_train)
-    monkeypatch.setattr(tuning, "ASKED", 0.0)
+    monkeypatch.setattr(tune_trials, "train", fake_train)
+    monkeypatch.setattr(tune_trials, "ASKED", 0.0)
     settings = TuneConfig(ranges={"augment.mixup": Range(low=0.0, high=1.0)}, start=({"augment.mixup": 0.1},))
     return Tuning(run, "vgg_small", settings, {k: r.distribution(k) for k, r in settings.ranges.items()})
 
@@ -71,20 +71,20 @@ def test_the_shipped_ranges_fit_the_models(one: Tuning) -> None:
 
 
 def test_a_study_finds_the_best_and_says_so(one: Tuning, capsys: pytest.CaptureFixture[str]) -> None:
-    study = tuning.work(one, 25)
-    assert len(tuning.finished(study)) == 25
+    study = tune_trials.work(one, 25)
+    assert len(tune_trials.finished(study)) == 25
     states = [t.state for t in study.trials]
     assert TrialState.PRUNED in states
     assert abs(study.best_params["augment.mixup"] - 0.5) < 0.2
     assert study.trials[0].params == {"augment.mixup": 0.1}
     assert "pruned after fold" in capsys.readouterr().out
-    csv, best = tuning.report(study, one)
+    csv, best = tune_results.report(study, one)
     table = pd.read_csv(csv)
     assert table["cv"].iloc[0] == pytest.approx(study.best_value)
     assert yaml.safe_load(best.read_text())["augment"]["mixup"] == study.best_params["augment.mixup"]
     assert "nested" in best.read_text()
     before = len(one.jobs({})[0].calls)  # type: ignore[attr-defined]
-    tuning.work(one, 25)  # nothing is left to do
+    tune_trials.work(one, 25)  # nothing is left to do
     assert len(one.jobs({})[0].calls) == before  # type: ignore[attr-defined]
 
 
@@ -93,35 +93,35 @@ def test_a_dead_workers_trial_is_started_again(one: Tuning) -> None:
     for value in (0.3, 0.6):
         study.enqueue_trial({"augment.mixup": value})
     dead, living = study.ask(one.space), study.ask(one.space)
-    with tuning.locked(one.lock(living.params)) as mine:
+    with tune_trials.locked(one.lock(living.params)) as mine:
         assert mine
-        tuning.revive(study, one)
-        assert tuning.running(study, one) == 1
-        tuning.work(one, 3)
+        tune_trials.revive(study, one)
+        assert tune_trials.running(study, one) == 1
+        tune_trials.work(one, 3)
     trials = study.get_trials()
     assert trials[dead.number].state == TrialState.FAIL
     assert trials[living.number].state == TrialState.RUNNING
     assert dead.params in [t.params for t in trials if t.state == TrialState.COMPLETE]
-    assert len(tuning.finished(study)) == 2  # and the living worker's makes three
+    assert len(tune_trials.finished(study)) == 2  # and the living worker's makes three
 
 
 def test_what_cannot_be_trained_counts_and_ends(one: Tuning) -> None:
     settings = TuneConfig(ranges={"augment.mixup": Range(low=0.96, high=1.0)})
     bad = replace(one, settings=settings, space={k: r.distribution(k) for k, r in settings.ranges.items()})
-    study = tuning.work(bad, 3)
-    assert len(tuning.finished(study)) == 3
-    assert tuning.report(study, bad)[0].is_file()
-    assert len(tuning.report(study, bad)) == 1
+    study = tune_trials.work(bad, 3)
+    assert len(tune_trials.finished(study)) == 3
+    assert tune_results.report(study, bad)[0].is_file()
+    assert len(tune_results.report(study, bad)) == 1
 
 
 def test_epochs_are_pruned_too(one: Tuning) -> None:
     study = one.study()
     for value in (1.0, 1.1, 1.2, 1.3, 1.4):
         trial = study.ask(one.space)
-        tuning.prune_at(study, trial, one, 3, -value)
+        tune_trials.prune_at(study, trial, one, 3, -value)
     with pytest.raises(optuna.TrialPruned, match="in fold 0, epoch 3"):
-        tuning.prune_at(study, study.ask(one.space), one, 3, -1.5)
-    tuning.prune_at(study, study.ask(one.space), one, 3, -0.9)
+        tune_trials.prune_at(study, study.ask(one.space), one, 3, -1.5)
+    tune_trials.prune_at(study, study.ask(one.space), one, 3, -0.9)
 
 
 def test_the_nested_score_is_not_the_best_ones() -> None:
@@ -130,4 +130,4 @@ def test_the_nested_score_is_not_the_best_ones() -> None:
     for rows in scores:
         attributes = {f"fold{k}": [s, 10] for k, s in enumerate(rows)}
         trials.append(optuna.trial.create_trial(value=float(np.mean(rows)), user_attrs=attributes))
-    assert tuning.nested_score(trials, 1.0) == pytest.approx(0.55)
+    assert tune_results.nested_score(trials, 1.0) == pytest.approx(0.55)

@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self
 
 from tonestack.base.errors import UserError
 
+import pandas as pd
 from tqdm import tqdm
 
 EVERY = 10.0  # seconds between two plain lines
@@ -93,3 +94,13 @@ def refuse(error: UserError) -> int:
     """Print a user's mistake as one line; return its exit status."""
     print(f"tonestack: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
+
+
+def aligned(table: pd.DataFrame) -> str:
+    """A table of text cells as lines, first column left, others right."""
+    cells = [list(map(str, table.columns)), *([str(v) for v in row] for row in table.itertuples(index=False))]
+    width = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = [
+        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, width, strict=True))] for r in cells
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in lines)

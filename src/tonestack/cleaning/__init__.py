@@ -1,1 +1,1 @@
-"""Leaves folds/<name>/<revision>.csv: pair models, cleaning methods, pseudo-label rounds, the choice of a revision."""
+"""Writes folds/<name>/<revision>.csv: pair models, cleaning methods, pseudo-label rounds, the choice of a revision."""

@@ -1,4 +1,4 @@
-"""Training the autoencoder on all clips (it sees no label) and keeping what it makes of them.
+"""Train the autoencoder on all clips, without labels, and keep the latent vectors.
 
 cache/<name>/autoencoder-<key>/   weights.safetensors (best epoch), history.csv, latents.npy, meta.json (last)
 reports/<name>/autoencoder.png    originals over reconstructions; autoencoder-loss.png
@@ -33,9 +33,9 @@ SHOWN = 6  # clips in the picture
 
 
 def latents(call: Call, experiment: Experiment, store: Store, clip_ids: list[str]) -> np.ndarray:
-    """Latent vectors (N, latent) float32 of the clips; NaN rows for those without audio."""
+    """Return latent vectors (N, latent) float32 of the clips; NaN rows for clips without audio."""
     if experiment.config.network["name"] != "autoencoder":
-        raise UserError(f"clean.embedding=autoencoder: {experiment.model} is no autoencoder")
+        raise UserError(f"clean.embedding=autoencoder: {experiment.model} is not an autoencoder")
     key = fingerprint([config_fingerprint(experiment), store.fingerprint, clip_ids])
     folder = call.cache / f"autoencoder-{key}"
     if (folder / "meta.json").is_file():
@@ -48,7 +48,7 @@ def latents(call: Call, experiment: Experiment, store: Store, clip_ids: list[str
 
 
 def pictures(clips: Clips, rows: Tensor, frames: int) -> Tensor:
-    """Whole clips as pictures (B, 1, F, frames) in 0..1: nearest frames, one gather."""
+    """Return whole clips as pictures (B, 1, F, frames) in 0..1: nearest frames, one gather."""
     rows = rows.to(clips.home)
     length = clips.frames[rows, None]
     steps = torch.arange(frames, device=rows.device)
@@ -60,7 +60,7 @@ def pictures(clips: Clips, rows: Tensor, frames: int) -> Tensor:
 def train(
     settings: ModelConfig, clips: Clips, bands: int, state: Path, seed: int = 0
 ) -> tuple[Autoencoder, list[dict[str, float]]]:
-    """Train until the loss on held-out clips has not fallen for `patience` epochs; keeps the best epoch's weights.
+    """Train until the loss on held-out clips has not fallen for `patience` epochs; keep the weights of the best epoch.
 
     Resumes from `state` after its last epoch.
     """
@@ -79,18 +79,18 @@ def train(
                 break
             order = learn[torch.randperm(len(learn), generator=torch.Generator().manual_seed(seed_of(seed, epoch)))]
             loss = _epoch(model, optimizer, clips, order, sizes.frames, params.batch_size)  # type: ignore[attr-defined]
-            judged = measure(model, clips, inner, sizes.frames, params.batch_size)  # type: ignore[attr-defined]
-            keeper.keep_best(history, judged, epoch + 1)
-            history.epochs.append({"epoch": epoch + 1, "loss": loss, "inner_loss": judged})
+            held_out = measure(model, clips, inner, sizes.frames, params.batch_size)  # type: ignore[attr-defined]
+            keeper.keep_best(history, held_out, epoch + 1)
+            history.epochs.append({"epoch": epoch + 1, "loss": loss, "inner_loss": held_out})
             keeper.save(history)
             progress.update()
-            progress.set_text(f"loss {loss:.4f}, held out {judged:.4f}")
+            progress.set_text(f"loss {loss:.4f}, held out {held_out:.4f}")
     model.load_state_dict(keeper.final())
     return model, history.epochs
 
 
 def _split(clips: Clips, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows of the clips with audio, parted for training and for early stopping."""
+    """Split the rows of clips with audio into training and early stopping."""
     usable = torch.as_tensor(np.flatnonzero(clips.frames.cpu().numpy() > 0))
     order = usable[torch.randperm(len(usable), generator=torch.Generator().manual_seed(seed_of(seed, "inner")))]
     count = max(1, round(share * len(order)))
@@ -100,7 +100,7 @@ def _split(clips: Clips, share: float, seed: int) -> tuple[Tensor, Tensor]:
 def _epoch(
     model: Autoencoder, optimizer: torch.optim.Optimizer, clips: Clips, order: Tensor, frames: int, batch: int
 ) -> float:
-    """One pass; returns the mean squared error."""
+    """Train one epoch; return the mean squared error."""
     model.train()
     total = torch.zeros((), device=clips.device)
     for picked in order.split(batch):
@@ -115,7 +115,7 @@ def _epoch(
 
 @torch.inference_mode()
 def measure(model: Autoencoder, clips: Clips, rows: Tensor, frames: int, batch: int) -> float:
-    """Mean squared error on some clips."""
+    """Return the mean squared error on some clips."""
     model.eval()
     total = 0.0
     for picked in rows.split(batch):
@@ -126,7 +126,7 @@ def measure(model: Autoencoder, clips: Clips, rows: Tensor, frames: int, batch: 
 
 @torch.inference_mode()
 def encode(model: Autoencoder, clips: Clips, frames: int, batch: int = 32) -> np.ndarray:
-    """Latents (N, latent); NaN rows for clips without audio."""
+    """Return latents (N, latent); NaN rows for clips without audio."""
     model.eval()
     usable = torch.as_tensor(np.flatnonzero(clips.frames.cpu().numpy() > 0))
     pieces = [model.encode(pictures(clips, r, frames)).cpu() for r in usable.split(batch)]

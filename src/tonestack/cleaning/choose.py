@@ -1,11 +1,11 @@
-"""Which labels to train on: revisions compared by what the same models learn from them, on verified clips."""
+"""The choice of a revision: the same models (scouts) are trained on each and compared on verified clips."""
 
 from dataclasses import dataclass
 
+from tonestack.base.console import aligned
 from tonestack.base.files import write_csv
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble import nested_cv
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
 from tonestack.labels import revisions
 from tonestack.tables import oof
@@ -17,8 +17,8 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One revision's scouts, their tables averaged: scores (n, C) of the verified clips."""
+class RevisionScore:
+    """The averaged tables of one revision's scouts: scores (n, C) of the verified clips."""
 
     revision: str
     scores: np.ndarray
@@ -27,24 +27,24 @@ class Candidate:
 
 
 def wanted(call: Call) -> bool:
-    """Whether this call cleans: a method is set, no revision is named, and there are labels to decide on."""
+    """True if this call cleans: a method is set, no revision is named, and there are labels to decide on."""
     named = call.words.revision is not None or call.data.clean.method == "none"
     return not named and undecided(call)
 
 
 def undecided(call: Call) -> bool:
-    """Whether there are labels to decide on: one a clip, some verified, some not."""
+    """True if there are labels to decide on: one per clip, some verified, some not."""
     verified = call.competition().train["verified"].to_numpy(bool)
     return call.task.tags and call.task.one_label and bool(verified.any()) and not bool(verified.all())
 
 
 def scouts(call: Call) -> tuple[str, ...]:
-    """The models that compare revisions; they should be of the kind that is trained in the end."""
+    """Return the scouts; they should resemble the models that are trained in the end."""
     return call.data.clean.scouts or call.data.clean.judge
 
 
 def train_scouts(call: Call, names: list[str]) -> list[list[Experiment]]:
-    """Train the scouts on each revision, where that has not been done."""
+    """Train the scouts on each revision unless they are up to date."""
     free = call.but(fold=None, revision=None)
     every = [[free.experiment(model, name) for model in scouts(call)] for name in names]
     queue.run_all(free, queue.pending(free, [experiment for group in every for experiment in group]))
@@ -52,15 +52,15 @@ def train_scouts(call: Call, names: list[str]) -> list[list[Experiment]]:
 
 
 def choose(call: Call, names: list[str]) -> str:
-    """The revision on which the scouts score best; prints all, with the nested score of the choice itself.
+    """Return the revision with the best scout score; print all, with the nested score of the choice itself.
 
-    Nested: for each fold the best of the other folds is taken and scored on this one.
+    Nested: for each fold the best revision on the other folds is scored on this one.
     """
     every = train_scouts(call, names)
-    candidates = [_candidate(call, name, group) for name, group in zip(names, every, strict=True)]
+    candidates = [_score(call, name, group) for name, group in zip(names, every, strict=True)]
     tables = Tables.of(call, [experiment.name for experiment in every[0]])
     problem = tables.problem()
-    part = nested_cv.nesting(tables.fold)[tables.judged]
+    part = nested_cv.nesting(tables.fold)[tables.scored]
     best = pick(candidates, problem.metric, problem.targets)
     honest = float(problem.metric(nested(candidates, problem.metric, problem.targets, part), problem.targets))
     lines = pd.DataFrame(
@@ -78,22 +78,24 @@ def choose(call: Call, names: list[str]) -> str:
     return best.revision
 
 
-def pick(candidates: list[Candidate], metric: Metric, targets: np.ndarray, rows: np.ndarray | None = None) -> Candidate:
-    """The best on some clips; the first of equals."""
+def pick(
+    candidates: list[RevisionScore], metric: Metric, targets: np.ndarray, rows: np.ndarray | None = None
+) -> RevisionScore:
+    """Return the best on some clips; the first of equals."""
     keep = slice(None) if rows is None else rows
     return max(candidates, key=lambda c: metric.sign * float(metric(c.scores[keep], targets[keep])))
 
 
-def nested(candidates: list[Candidate], metric: Metric, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Scores (n, C), every clip by the candidate that is best on the other parts."""
+def nested(candidates: list[RevisionScore], metric: Metric, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Return scores (n, C), each clip's by the candidate that is best on the other parts."""
     scores = np.empty_like(candidates[0].scores)
     for k in np.unique(part):
         scores[part == k] = pick(candidates, metric, targets, part != k).scores[part == k]
     return scores
 
 
-def _candidate(call: Call, revision: str, experiments: list[Experiment]) -> Candidate:
+def _score(call: Call, revision: str, experiments: list[Experiment]) -> RevisionScore:
     problem = Tables.of(call, [experiment.name for experiment in experiments]).problem()
     mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
     cv, se = nested_cv.score(problem.metric, mean, problem.targets, call.data.blend.bootstrap)
-    return Candidate(revision, mean, cv, se)
+    return RevisionScore(revision, mean, cv, se)

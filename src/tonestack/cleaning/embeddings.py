@@ -1,7 +1,7 @@
-"""One vector a clip for label spreading: clip statistics, an autoencoder's latent, or a trained network's.
+"""One vector per clip for label spreading: clip statistics, autoencoder latents, or a network's penultimate layer.
 
-Statistics and latents use no label and serve every holdout. The penultimate layer of holdout k's network has been
-trained without fold k; it differs by holdout.
+Statistics and latents use no label and are shared by all holdouts. The penultimate layer differs by holdout: holdout
+k's network is trained without fold k.
 """
 
 from tonestack.base.errors import UserError, nearest
@@ -17,7 +17,7 @@ KINDS = ("statistics", "penultimate", "autoencoder")
 
 
 def model_of(call: Call) -> str:
-    """The model config that the embedding is made with."""
+    """Return the name of the embedding's model config."""
     params = call.data.clean
     if params.embedding not in KINDS:
         raise UserError(f"clean.embedding={params.embedding}: unknown{nearest(params.embedding, KINDS)}")
@@ -25,7 +25,7 @@ def model_of(call: Call) -> str:
 
 
 def by_holdout(call: Call, revision: str) -> np.ndarray:
-    """Embeddings (K, N, D) float32 of the training clips for every holdout; NaN rows have no audio."""
+    """Return embeddings (K, N, D) float32 of the training clips for every holdout; NaN rows have no audio."""
     table = call.labels.folds
     names, holdouts = table["clip_id"].tolist(), Partition.of(table).holdouts
     experiment = call.but(revision=None).experiment(model_of(call), revision)
@@ -46,11 +46,11 @@ def by_holdout(call: Call, revision: str) -> np.ndarray:
 
 
 def _penultimate(call: Call, experiment: Experiment, holdout: int, names: list[str]) -> np.ndarray:
-    """Mean over crops of the embedding (N, D) by the network of one holdout, trained first where it is not yet."""
+    """Return embeddings (N, D), means over crops, by the network of one holdout, which is trained if missing."""
     from tonestack.training.learners import network
 
     if learners.name_of(experiment.config.network) != "network":
-        raise UserError(f"clean.embedding=penultimate: {experiment.model} is no network; set clean.embedder")
+        raise UserError(f"clean.embedding=penultimate: {experiment.model} is not a network; set clean.embedder")
     alone = call.but(fold=str(holdout), revision=None)
     todo = queue.pending(alone, [experiment])
     queue.run_all(alone, todo)

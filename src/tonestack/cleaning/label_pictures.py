@@ -1,4 +1,4 @@
-"""Pictures of label work: clips in the plane before and after cleaning, rounds, the autoencoder."""
+"""Plots of cleaning: clips in the plane before and after, pseudo-label rounds, the autoencoder."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ MOST = 2000  # clips in a t-SNE picture; more are drawn at random
 
 
 def before_and_after(x: np.ndarray, decided: pd.DataFrame, groups: dict[str, list[str]], stem: Path) -> None:
-    """Draw `<stem>-<group>.png` for each group: t-SNE of x (N, D), left by given label, right what is kept.
+    """Draw `<stem>-<group>.png` for each group: t-SNE of x (N, D), left by given label, right the kept clips.
 
-    decided: a decisions table in the rows' order.
+    decided: a decisions table in the order of x.
     """
     inside = {name for names in groups.values() for name in names}
     rest = sorted(set(decided["given_label"]) - inside)
@@ -26,7 +26,7 @@ def before_and_after(x: np.ndarray, decided: pd.DataFrame, groups: dict[str, lis
 
 
 def plane(x: np.ndarray) -> np.ndarray:
-    """t-SNE of (n, D) to (n, 2) (van der Maaten & Hinton 2008), after standardisation and PCA to 50 at the most."""
+    """Return t-SNE of (n, D) to (n, 2) (van der Maaten & Hinton 2008), after standardisation and PCA to at most 50."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -60,7 +60,7 @@ def rounds(table: pd.DataFrame, path: Path) -> None:
     figure, axes = _figure(1, 1, (7, 4))
     axis = axes[0][0]
     axis.bar(table["round"], table["clips"], color="0.85")
-    axis.set(xlabel="round", ylabel="clips used a holdout")
+    axis.set(xlabel="round", ylabel="clips used per holdout")
     scores = axis.twinx()
     scores.plot(table["round"], table["train"], "o--", label="train")
     scores.plot(table["round"], table["validation"], "o-", label="validation")
@@ -92,7 +92,7 @@ def loss_curve(history: pd.DataFrame, path: Path) -> None:
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure without a window or global state."""
+    """Return a figure without a window or global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

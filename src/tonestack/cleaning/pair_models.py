@@ -1,9 +1,9 @@
-"""Judges: what models that saw neither a clip's fold nor a holdout's say of the clip.
+"""Pair models: each is trained without two folds j and k, and predicts the clips of fold j for holdout k.
 
-What the model of holdout k trains on is decided without any label of fold k. So a clip of fold j is judged for
-holdout k by a model trained on k's training clips less fold j: a cross-validation inside every holdout. On the given
-labels (r0) the model without j and k is the same for both, and five folds take ten pair models; on a revision, whose
-rows differ by holdout, they take twenty. With fewer than three folds the folds are cut into inner parts instead.
+The training labels of holdout k are decided without any label of fold k. So a clip of fold j is predicted for holdout
+k by a model trained on k's training clips less fold j: a cross-validation inside every holdout. On the given labels
+(r0) the model without j and k serves both, and five folds need ten pair models. On a revision, whose rows differ by
+holdout, they need twenty. With fewer than three folds the folds are split into inner parts instead.
 
 Pair models are fold jobs like any other, under `oof/<name>/.pairs/<model>-without<k>@<revision>/fold<j>.*`.
 """
@@ -29,9 +29,9 @@ INNER = 5  # inner parts of a fold where there are fewer than three folds
 
 @dataclass(frozen=True)
 class Partition:
-    """Where each training clip lies: fold (N,), -1 for clips that are never predicted, and part (N,).
+    """Fold (N,) of each training clip, -1 for clips that are never predicted, and part (N,).
 
-    A part is what one judge leaves out; it never crosses a fold. Usually the parts are the folds.
+    A part is left out by one pair model and lies inside one fold. Usually the parts are the folds.
     """
 
     clip_ids: list[str]
@@ -40,7 +40,7 @@ class Partition:
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> "Partition":
-        """Parts of a folds table; no label is looked at."""
+        """Partition a folds table; labels are not used."""
         fold = table["fold"].to_numpy(dtype=int)
         part = fold.copy()
         if (fold < 0).any() or len(np.unique(fold)) < 3:
@@ -56,44 +56,44 @@ class Partition:
 
     @property
     def plain(self) -> bool:
-        """Whether parts and folds are the same."""
+        """True if parts and folds are the same."""
         return bool((self.part == self.fold).all())
 
     def parts(self, holdout: int) -> list[int]:
-        """The parts to be judged for a holdout."""
+        """Return the parts to be predicted for a holdout."""
         return sorted(int(p) for p in np.unique(self.part[self.fold != holdout]))
 
 
 def build(call: Call, experiment: Experiment) -> list[FoldJob]:
-    """The pair jobs of one experiment, finished or not."""
+    """Return the pair jobs of one experiment, finished or not."""
     table = call.labels.folds
-    place = Partition.of(table)
+    partition = Partition.of(table)
     bases = {job.fold: job for job in queue.build(call.but(fold=None), [experiment])}
     made = []
-    for k in place.holdouts:
-        for p in place.parts(k):
-            if not (_shared(place, experiment) and p < k):
-                made.append(_pair(call, bases[k], table, place, p))
+    for k in partition.holdouts:
+        for p in partition.parts(k):
+            if not (_shared(partition, experiment) and p < k):
+                made.append(_pair(call, bases[k], table, partition, p))
     return made
 
 
-def _shared(place: Partition, experiment: Experiment) -> bool:
-    """Whether the model without j for holdout k is also the one without k for holdout j."""
-    return place.plain and experiment.revision == "r0"
+def _shared(partition: Partition, experiment: Experiment) -> bool:
+    """True if the model without j for holdout k is also the one without k for holdout j."""
+    return partition.plain and experiment.revision == "r0"
 
 
-def _pair(call: Call, base: FoldJob, table: pd.DataFrame, place: Partition, part: int) -> FoldJob:
-    """The job of holdout `base.fold` without one part; it predicts that part (and the fold, where that is shared)."""
-    out = dict(zip(place.clip_ids, place.part == part, strict=True))
+def _pair(call: Call, base: FoldJob, table: pd.DataFrame, partition: Partition, part: int) -> FoldJob:
+    """Return the job of holdout `base.fold` without one part; it predicts the part (and the fold, if shared)."""
+    out = dict(zip(partition.clip_ids, partition.part == part, strict=True))
     keep = np.array([not out.get(name, False) for name in base.labels.clip_ids])
     chosen = np.flatnonzero(keep)
     if not len(chosen):
-        raise UserError(f"holdout {base.fold}: no clip is left to train a judge on; give more folds")
+        raise UserError(f"holdout {base.fold}: no clip is left to train a pair model on; give more folds")
     ids = [base.labels.clip_ids[i] for i in chosen]
     learnt = Labels(ids, base.labels.targets[chosen], base.labels.weights[chosen])
-    asked = place.part == part
-    if _shared(place, base.experiment):
-        asked = asked | (place.fold == base.fold)
+    asked = partition.part == part
+    if _shared(partition, base.experiment):
+        asked = asked | (partition.fold == base.fold)
     held_out = table[asked]
     names = held_out["clip_id"].tolist()
     experiment = _without(base.experiment, base.fold)
@@ -119,8 +119,8 @@ def _without(experiment: Experiment, holdout: int) -> Experiment:
     return replace(experiment, variant=f"{variant}without{holdout}")
 
 
-def judge(call: Call, experiments: Sequence[Experiment]) -> np.ndarray:
-    """Train what is missing; geometric mean over the experiments, (K, N, C), NaN in each holdout's own fold."""
+def predictions(call: Call, experiments: Sequence[Experiment]) -> np.ndarray:
+    """Train missing pair models; return the geometric mean over experiments (K, N, C), NaN in the holdout's fold."""
     todo: list[FoldJob] = []
     every: list[list[FoldJob]] = []
     for experiment in experiments:
@@ -128,26 +128,26 @@ def judge(call: Call, experiments: Sequence[Experiment]) -> np.ndarray:
         every.append(made)
         todo += [job for job in made if job.finished() is None]
     count = sum(map(len, every))
-    print(f"judges: {count - len(todo)} of {count} pair models up to date, {len(todo)} to train")
+    print(f"pair models: {count - len(todo)} of {count} up to date, {len(todo)} to train")
     queue.run_all(call, todo)
-    place = Partition.of(call.labels.folds)
-    logs = [np.log(np.maximum(_read(made, place), FLOOR)) for made in every]
-    judged: np.ndarray = call.task.probabilities(np.mean(logs, axis=0))
-    return judged
+    partition = Partition.of(call.labels.folds)
+    logs = [np.log(np.maximum(_read(made, partition), FLOOR)) for made in every]
+    found: np.ndarray = call.task.probabilities(np.mean(logs, axis=0))
+    return found
 
 
-def _read(made: list[FoldJob], place: Partition) -> np.ndarray:
-    """Probabilities (K, N, C) of one experiment's pair models."""
+def _read(made: list[FoldJob], partition: Partition) -> np.ndarray:
+    """Return probabilities (K, N, C) of one experiment's pair models."""
     classes = list(made[0].classes)
-    holdout_of = {k: i for i, k in enumerate(place.holdouts)}
-    row_of = pd.Index(place.clip_ids)
+    holdout_of = {k: i for i, k in enumerate(partition.holdouts)}
+    row_of = pd.Index(partition.clip_ids)
     result = np.full((len(holdout_of), len(row_of), len(classes)), np.nan, np.float32)
     for job in made:
         table = pd.read_parquet(job.folder / f"fold{job.fold}.parquet")
         rows, values = row_of.get_indexer(pd.Index(table["clip_id"])), table[classes].to_numpy(np.float32)
         holdout = int(str(job.experiment.variant).rpartition("without")[2])
-        inside = place.part[rows] == job.fold
+        inside = partition.part[rows] == job.fold
         result[holdout_of[holdout], rows[inside]] = values[inside]
-        if not inside.all():  # the fold itself: judged for the other holdout by the same model
+        if not inside.all():  # the fold itself: the same model predicts it for the other holdout
             result[holdout_of[job.fold], rows[~inside]] = values[~inside]
     return result

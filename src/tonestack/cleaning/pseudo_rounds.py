@@ -1,15 +1,17 @@
-"""Runs the pseudo-label rounds: train, predict, choose, write the next revision, and a line of the table."""
+"""Run the pseudo-label rounds: train, predict, select, write the next revision, log the round.
+
+The rules of the selection are in `pseudo_rules`.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_hash, fingerprint, write_csv
-from tonestack.cleaning import crowd, label_pictures, pair_models, pseudo_rules
-from tonestack.cleaning.clean import array_hash
+from tonestack.base.files import array_hash, file_hash, fingerprint, write_csv
+from tonestack.cleaning import label_pictures, multilabel_posterior, pair_models, pseudo_rules
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config.call import Call, Experiment
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.ensemble.tables import Tables
 from tonestack.labels import revisions
 from tonestack.settings.data_config import PseudoParams
@@ -37,7 +39,7 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Round:
-    """What a finished round leaves: its experiments and their line of the table."""
+    """A finished round: its experiments and its row of the table."""
 
     revision: str
     experiments: list[Experiment]
@@ -45,7 +47,7 @@ class Round:
 
 
 def settings(call: Call) -> PseudoParams:
-    """The rounds' settings, the regime's keys filled in."""
+    """Return the settings of the rounds, the regime's keys filled in."""
     params = pseudo_rules.check(pseudo_rules.resolved(call.data.pseudo))
     if params.train == "weigh" and call.task.one_label:
         raise UserError("pseudo.train=weigh is for clips of several labels; clean.method=agree weighs single ones")
@@ -53,7 +55,7 @@ def settings(call: Call) -> PseudoParams:
 
 
 def experiments(call: Call, params: PseudoParams, revision: str) -> list[Experiment]:
-    """The models of a round; under a name of their own (`-rounds`) where the rounds change how they train."""
+    """Return the models of a round; the variant `-rounds` marks models whose training the rounds change."""
     free = call.but(revision=None)
     names = params.models or call.data.clean.scouts or call.data.clean.judge
     plain = [free.experiment(name, revision) for name in dict.fromkeys(names)]
@@ -69,8 +71,8 @@ def _changed(experiment: Experiment, params: PseudoParams) -> Experiment:
     return replace(experiment, config=config, variant=variant)
 
 
-def run_rounds(call: Call, base: str) -> list[str]:
-    """Run all rounds from revision `base`; return the revisions made, and leave table and plot."""
+def make_rounds(call: Call, base: str) -> list[str]:
+    """Run all rounds from revision `base`; write table and plot; return the revisions made."""
     params = settings(call)
     if params.rounds == 0:
         return []
@@ -90,7 +92,7 @@ def run_rounds(call: Call, base: str) -> list[str]:
 
 
 def _train(call: Call, params: PseudoParams, revision: str, number: int, before: Round | None) -> Round:
-    """Train a round's models, where that has not been done, and measure them."""
+    """Train a round's models unless they are up to date, and score them."""
     chosen = experiments(call, params, revision)
     everything = call.but(fold=None, revision=None)
     made = [replace(job, train_score=True) for job in queue.build(everything, chosen)]
@@ -105,7 +107,7 @@ def _train(call: Call, params: PseudoParams, revision: str, number: int, before:
 
 
 def _warm(call: Call, job: FoldJob, before: Round) -> FoldJob:
-    """Start from the weights that the same model and fold had a round before (trained without that fold)."""
+    """Start from the weights of the same model and fold in the round before (trained without that fold)."""
     earlier = next(e for e in before.experiments if e.model == job.experiment.model)
     path = call.oof / earlier.name / f"fold{job.fold}.safetensors"
     if learners.name_of(job.experiment.config.network) != "network":  # trees grow anew
@@ -135,7 +137,7 @@ def _line(call: Call, params: PseudoParams, revision: str, number: int, made: li
 
 
 def validation(call: Call, names: list[str]) -> float:
-    """The metric of the geometric mean of tables, on verified clips with their given labels."""
+    """Return the metric of the geometric mean of tables, on verified clips with their given labels."""
     problem = Tables.of(call, tuple(dict.fromkeys(names))).problem()
     mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
     return float(problem.metric(mean, problem.targets))
@@ -145,10 +147,10 @@ def validation(call: Call, names: list[str]) -> float:
 
 
 def _write_revision(call: Call, params: PseudoParams, base: str, before: Round, name: str, number: int) -> None:
-    """Write the round's revision from what the models of the round before say."""
+    """Write the round's revision from the predictions of the round before."""
     table = call.labels.folds
     tests = test_probabilities(call, before, table) if params.test else None
-    trains = pair_models.judge(call, before.experiments) if params.train != "off" else None
+    trains = pair_models.predictions(call, before.experiments) if params.train != "off" else None
     inputs = {
         "settings": fingerprint([params.model_dump(), number]),
         "base": fingerprint(call.labels.revision(base).astype(str).to_numpy().tolist()),
@@ -164,9 +166,9 @@ def _write_revision(call: Call, params: PseudoParams, base: str, before: Round, 
 
 
 def test_probabilities(call: Call, before: Round, table: pd.DataFrame) -> np.ndarray | None:
-    """Test clips by the round's models of every holdout, geometric mean over the models, (K, M, C).
+    """Return predictions (K, M, C) of the test clips for every holdout, geometric means over the models.
 
-    NaN rows where a clip has taught its holdout's model: the others have seen that holdout's labels.
+    Rows are NaN if the holdout's model was trained on the clip: the other models have seen that holdout's labels.
     """
     competition = call.competition()
     ids = competition.test["clip_id"].tolist()
@@ -187,31 +189,31 @@ def select(
     tests: np.ndarray | None,
     trains: np.ndarray | None,
 ) -> pd.DataFrame:
-    """The revision's rows: the base's trusted ones and what passes this round's bounds, holdout by holdout."""
-    competition, place = call.competition(), Partition.of(table)
+    """Return the revision's rows: the base's trusted rows, and predictions within this round's bounds, by holdout."""
+    competition, partition = call.competition(), Partition.of(table)
     trusted = call.labels.revision(base)
-    if params.train != "off":  # the others are judged anew
+    if params.train != "off":  # the others are decided anew
         trusted = trusted[trusted["source"].isin(TRUSTED)]
     low, high = (pseudo_rules.bound(b, number, params.rounds) for b in (params.lower, params.upper))
     classes, task = competition.classes, call.data.task
     given = call.task.targets(table["label"], classes) > 0
     verified = table["verified"].to_numpy()
     pieces = [trusted]
-    for i, k in enumerate(place.holdouts):
+    for i, k in enumerate(partition.holdouts):
         if trains is not None:
             known = table["clip_id"].isin(trusted.loc[trusted["holdout"] == k, "clip_id"]).to_numpy()
-            judged, inside = trains[i], np.flatnonzero(place.fold != k)
+            predicted, inside = trains[i], np.flatnonzero(partition.fold != k)
             if params.train == "weigh":
-                judged = judged.copy()
-                judged[inside] = crowd.posterior(judged[inside], given[inside], verified[inside])
+                predicted = predicted.copy()
+                predicted[inside] = multilabel_posterior.posterior(predicted[inside], given[inside], verified[inside])
             asked = inside[~known[inside] & ~verified[inside]]
-            fit = pseudo_rules.chosen(judged[asked], low, high, given[asked] if params.train == "keep" else None)
-            ids, p = table["clip_id"].iloc[asked[fit]].tolist(), judged[asked[fit]]
+            fit = pseudo_rules.chosen(predicted[asked], low, high, given[asked] if params.train == "keep" else None)
+            ids, p = table["clip_id"].iloc[asked[fit]].tolist(), predicted[asked[fit]]
             pieces.append(pseudo_rules.rows_of(ids, p, k, Source.PSEUDO, params.weight, classes, task))
         if tests is not None:
             fit = pseudo_rules.chosen(tests[i], low, high)
             if params.cross_fit:
-                fit &= pseudo_rules.teaching(competition.test["clip_id"].tolist(), i, len(place.holdouts), number)
+                fit &= pseudo_rules.teaching(competition.test["clip_id"].tolist(), i, len(partition.holdouts), number)
             ids = competition.test["clip_id"][fit].tolist()
             pieces.append(
                 pseudo_rules.rows_of(ids, tests[i, fit], k, Source.PSEUDO_TEST, params.test_weight, classes, task)
@@ -220,7 +222,7 @@ def select(
 
 
 def _decisions(call: Call, rows: pd.DataFrame, table: pd.DataFrame, base: str, name: str) -> pd.DataFrame:
-    """The base's decisions; clips that it left and that most holdouts now learn from are kept or relabelled."""
+    """Return the base's decisions; unverified clips that most holdouts now train on are kept or relabelled."""
     decided = revisions.read_decisions(call.folds, base)
     if decided is None:
         decided = table[["clip_id", "label", "verified"]].rename(columns={"label": "given_label"})

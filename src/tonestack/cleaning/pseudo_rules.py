@@ -1,14 +1,13 @@
-"""Pseudo-label rounds with scheduled thresholds: models label clips, the next models learn from them.
+"""The rules of pseudo-label rounds: thresholds by round, clips that pass them, their rows.
 
-Round r trains on revision `pseudo<r>` (`pseudo.name`): the trusted rows of the revision the rounds started from
-(verified, corrected, promoted, relabelled) and, of the other clips, those that the round before predicted with a
-probability between two bounds.
-A test clip of holdout k is labelled by models that never saw fold k; an unverified training clip by judges that saw
-neither its own fold nor k. Clips of fold k get no label in holdout k.
+Round r trains on revision `pseudo<r>` (`pseudo.name`). It has the trusted rows of the first revision (verified,
+corrected, promoted, relabelled) and, of the other clips, those that the round before predicted with a probability
+between two bounds. A test clip of holdout k is labelled by models trained without fold k, an unverified training clip
+by pair models trained without its own fold and k. Clips of fold k get no label in holdout k.
 
-A model that has learnt a test clip's pseudo-label repeats it, right or wrong, and no cross-validation sees that:
-held-out clips teach nothing. So test clips are cross-fitted (`pseudo.cross_fit`): in every holdout about half of them
-teach, the other half in the next round, and a test clip is predicted only by the models that it has not taught.
+A model trained on a test clip's pseudo-label repeats it, right or wrong. Cross-validation cannot show this, as models
+are not trained on held-out clips. So test clips are cross-fitted (`pseudo.cross_fit`): in every holdout about half of
+them are trained on, in the next round the other half. Only models not trained on a test clip predict it.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ import pandas as pd
 
 
 def resolved(params: PseudoParams) -> PseudoParams:
-    """Fill the regime's keys in under those that were given."""
+    """Fill in the regime's keys; keys that were given take precedence."""
     if params.regime is None:
         return params
     place, values = layers.layer("pseudo", params.regime)
@@ -33,15 +32,15 @@ def resolved(params: PseudoParams) -> PseudoParams:
 
 
 def bound(schedule: Bounds, number: int, rounds: int) -> float:
-    """Linear from the first round (1) to the last; a single round takes the start."""
+    """Return the bound of a round: linear from the first (1) to the last; a single round takes the start."""
     first, last = schedule
     return first + (last - first) * (number - 1) / max(rounds - 1, 1)
 
 
 def chosen(p: np.ndarray, lower: float, upper: float, given: np.ndarray | None = None) -> np.ndarray:
-    """Rows (n,) whose largest probability lies within the bounds; with `given` (n, C) also its class must be given.
+    """Mask (n,) of rows whose largest probability is within the bounds; its class must be in `given` (n, C), if any.
 
-    Rows of NaN, clips that nobody predicted, are never chosen.
+    Rows of NaN (clips without a prediction) are never chosen.
     """
     best = p.max(axis=1)
     inside: np.ndarray = (best >= lower) & (best <= upper)
@@ -49,9 +48,9 @@ def chosen(p: np.ndarray, lower: float, upper: float, given: np.ndarray | None =
 
 
 def teaching(clip_ids: Sequence[str], position: int, holdouts: int, number: int) -> np.ndarray:
-    """Which test clips (n,) teach the model of a holdout (the `position`-th of `holdouts`) in round `number`.
+    """Mask (n,) of test clips to train a holdout's model on (the `position`-th of `holdouts`) in round `number`.
 
-    A clip teaches in about half of the holdouts, in the next round in the others, never in all: with one holdout none.
+    A clip is used in about half of the holdouts, in the next round in the others, never in all; with one, in none.
     """
     if holdouts == 1:
         return np.zeros(len(clip_ids), bool)
@@ -63,7 +62,7 @@ def teaching(clip_ids: Sequence[str], position: int, holdouts: int, number: int)
 def rows_of(
     ids: Sequence[str], p: np.ndarray, holdout: int, source: str, weight: float, classes: Sequence[str], task: str
 ) -> pd.DataFrame:
-    """Revision rows of clips with their predictions p (n, C); class columns hold the probabilities."""
+    """Return revision rows of clips with predictions p (n, C); class columns hold the probabilities."""
     label = tasks.find(task).labels_of(p, tuple(classes))
     rows = pd.DataFrame({"clip_id": list(ids), "holdout": holdout, "label": label, "weight": weight, "source": source})
     soft = pd.DataFrame(p.astype(np.float64).round(6), columns=list(classes))
@@ -84,13 +83,13 @@ def check(params: PseudoParams) -> PseudoParams:
     """Refuse bounds that no clip can meet, and warm starts that would undo cross-fitting."""
     if params.start == "warm" and params.cross_fit and params.test:
         raise UserError(
-            "pseudo: a warm start carries what test clips have taught into the next round; "
+            "pseudo: a warm start keeps what was learnt from test clips in the next round; "
             "give pseudo.start=scratch or pseudo.cross_fit=false"
         )
     for number in range(1, params.rounds + 1):
         low, high = bound(params.lower, number, params.rounds), bound(params.upper, number, params.rounds)
         if not 0 <= low < high <= 1:
             raise UserError(
-                f"pseudo: round {number} asks for probabilities from {low:.3g} to {high:.3g}; mend lower or upper"
+                f"pseudo: round {number} asks for probabilities from {low:.3g} to {high:.3g}; fix lower or upper"
             )
     return params

@@ -6,10 +6,10 @@ from sklearn.neighbors import NearestNeighbors
 
 
 def knn_graph(x: np.ndarray, neighbours: int) -> csr_array:
-    """Symmetric graph of x (n, D): the larger of both directions' weights exp(-d²/(s_i s_j)).
+    """Return the symmetric graph of x (n, D): the larger of both directions' weights exp(-d²/(s_i s_j)).
 
-    s_i is the distance from clip i to its last neighbour, so that no width has to be chosen (Zelnik-Manor &
-    Perona 2004). No clip is its own neighbour.
+    s_i is the distance from clip i to its last neighbour, so that there is no width to choose (Zelnik-Manor & Perona
+    2004). No clip is its own neighbour.
     """
     n = len(x)
     k = min(neighbours, n - 1)
@@ -23,7 +23,7 @@ def knn_graph(x: np.ndarray, neighbours: int) -> csr_array:
 
 
 def normalised(graph: csr_array) -> csr_array:
-    """D^-1/2 W D^-1/2; a clip without neighbours keeps a row of zeros."""
+    """Return D^-1/2 W D^-1/2; a clip without neighbours keeps a row of zeros."""
     degree = np.asarray(graph.sum(axis=1)).ravel()
     root = diags_array(1 / np.sqrt(np.maximum(degree, 1e-12)))
     return csr_array(root @ graph @ root).astype(np.float32)

@@ -1,1 +1,1 @@
-"""Ensembles of prediction tables: the blend family, its searches, nested judgement, stackers. No torch, no audio."""
+"""Ensembles of prediction tables: blends, their searches, nested cross-validation, stackers. No torch, no audio."""

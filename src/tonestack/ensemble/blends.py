@@ -20,7 +20,7 @@ class Blend:
 
     weights: (M,) on the simplex, or (M, C) with every column on it. power: p, or None for the mean of ranks.
     temperatures: (M,) or None; table m is first sharpened or softened to p^(1/T), renormalised.
-    normalise: whether rows sum to 1 (one label per clip) or classes are independent.
+    normalise: True if rows sum to 1 (one label per clip), False if classes are independent.
     """
 
     weights: np.ndarray
@@ -30,13 +30,13 @@ class Blend:
 
     def __call__(self, tables: Iterable[np.ndarray]) -> np.ndarray:
         """Blend M tables (N, C), taken one at a time; their order is that of the weights."""
-        total = Sum(self)
+        total = BlendSum(self)
         for m, table in enumerate(tables):
             total.add(m, table)
         return total.result()
 
     def summand(self, m: int, table: np.ndarray) -> np.ndarray:
-        """What table m adds to the sum, its weight included."""
+        """Return the term of table m, its weight included."""
         return self._values(m, table) * self.weights[m].astype(np.float32)
 
     def mean(self, total: np.ndarray) -> np.ndarray:
@@ -55,28 +55,28 @@ class Blend:
 
 
 class Summable(Protocol):
-    """What is fitted to join tables: a sum of what each adds, and the way back from the sum."""
+    """A fitted way to join tables: a sum of one term per table, and the map back from the sum."""
 
     @property
     def weights(self) -> np.ndarray:
         """(M,) or (M, C)."""
 
     def summand(self, m: int, table: np.ndarray) -> Any:
-        """What table m adds to the sum, its weight included."""
+        """Return the term of table m, its weight included."""
 
     def mean(self, total: np.ndarray) -> np.ndarray:
         """The joined table from the sum over all tables."""
 
 
-class Sum:
-    """A blend under way: tables are added as they come, so that many blends share one pass over the tables."""
+class BlendSum:
+    """The running sum of a blend: tables are added one by one, so that many blends share one pass over the tables."""
 
     def __init__(self, blend: Summable) -> None:
         self.blend = blend
         self.total: np.ndarray | None = None
 
     def add(self, m: int, table: np.ndarray) -> None:
-        """Add table m; one without weight is left out, as it must not veto by a zero."""
+        """Add table m; a table of weight 0 is left out, as its zeros would make a geometric mean 0."""
         if np.any(self.blend.weights[m]):
             term = self.blend.summand(m, table)
             self.total = term if self.total is None else np.add(self.total, term, out=self.total)
@@ -99,7 +99,7 @@ def row_normal(table: np.ndarray) -> np.ndarray:
 
 
 def to_summand(p: np.ndarray, power: float) -> np.ndarray:
-    """What the power mean adds up: log p for p -> 0, else p^power, any shape."""
+    """Return the terms of the power mean: log p for p -> 0, else p^power, any shape."""
     p = np.maximum(p, np.float32(FLOOR))
     return np.log(p) if power == 0 else p if power == 1 else p ** np.float32(power)
 

@@ -1,4 +1,4 @@
-"""What may be submitted: the best single table, blends and stacks, compared by their nested scores."""
+"""The tables that may be submitted, with their nested scores: the best single table, blends and stacks."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ STACK_COMPLEXITY = {"logistic": 50, "lightgbm": 60}
 
 @dataclass(frozen=True)
 class Choice:
-    """One table that may be submitted; scores (N, C) on the judged clips, nested."""
+    """One table that may be submitted; scores (N, C) on the scored clips, nested."""
 
     name: str
     complexity: int
@@ -26,23 +26,23 @@ class Choice:
     weights: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def unjudged(cls, name: str) -> "Choice":
+    def unscored(cls, name: str) -> "Choice":
         """A table without OOF part."""
         return cls(name, 0, np.zeros((0, 0)), sources=(name,))
 
 
 def best_single(tables: Tables, problem: Problem, part: np.ndarray, call: Call) -> Choice:
-    """The best single table; its score is nested too: chosen on the other folds."""
+    """Return the best single table. Its score is nested too: it is chosen on the other folds."""
     singles = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.APART]
     if not singles:
         singles = list(range(problem.count))
-    candidate = nested_cv.judge(problem.models(singles), part, ["single"], call.data.blend, call.seed, None)[0]
+    candidate = nested_cv.evaluate(problem.models(singles), part, ["single"], call.data.blend, call.seed, None)[0]
     name = tables.names[singles[int(candidate.blend.weights.argmax())]]
     return Choice(name, candidate.complexity, candidate.scores, candidate.cv, candidate.se, (name,), {name: 1.0})
 
 
 def made_tables(tables: Tables, problem: Problem, call: Call) -> list[Choice]:
-    """Blends and stacks; their OOF rows are nested already."""
+    """Return the blends and stacks; their OOF rows are nested already."""
     choices = []
     for m, name in enumerate(tables.names):
         meta = tables.facts(name).meta

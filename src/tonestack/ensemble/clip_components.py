@@ -1,4 +1,4 @@
-"""Statistics of the clips' spectrograms as extra columns of a stacker, where prepared features are there."""
+"""Principal components of the clips' spectrogram statistics: extra columns of a stacker, if features are prepared."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,31 +15,31 @@ import numpy as np
 DIMENSIONS = 24  # principal components kept of the statistics
 
 
-class Source(NamedTuple):
+class PreparedSpectrogram(NamedTuple):
     """A prepared spectrogram and the frontend it comes from."""
 
     frontend: dict[str, Any]
     store: Store
 
 
-def source_of(call: Call) -> Source | None:
-    """The first prepared spectrogram of the call's models; None where nothing is prepared."""
+def source_of(call: Call) -> PreparedSpectrogram | None:
+    """Return the first prepared spectrogram of the call's models; None if nothing is prepared."""
     for experiment in call.experiments():
         spec = experiment.config.frontend
         if spec["name"] != "logmel":
             continue
         try:
-            return Source(spec, Store.open(call.cache, spec, call.data.audio))
+            return PreparedSpectrogram(spec, Store.open(call.cache, spec, call.data.audio))
         except UserError:
             continue
     return None
 
 
 @dataclass(frozen=True)
-class Statistics:
+class ClipComponents:
     """Principal components of the clips' statistics: (N, D) of training and (M, D) of test clips, zeros without audio.
 
-    projection: what makes them of statistics, see `fit`. frontend: the frontend whose spectrograms were measured.
+    projection: from statistics to components, see `fit`. frontend: the frontend of the measured spectrograms.
     """
 
     train: np.ndarray
@@ -48,16 +48,16 @@ class Statistics:
     frontend: dict[str, Any]
 
 
-def read(call: Call, source: Source, train: list[str], test: list[str]) -> Statistics:
-    """The components of all clips, fitted on all of them, without a label."""
+def read(call: Call, source: PreparedSpectrogram, train: list[str], test: list[str]) -> ClipComponents:
+    """Return the components of all clips, fitted on all of them without labels."""
     table = measured(call.cache, source.store, train + test)
     projection = fit(table)
     rows = project(table, projection)
-    return Statistics(rows[: len(train)], rows[len(train) :], projection, source.frontend)
+    return ClipComponents(rows[: len(train)], rows[len(train) :], projection, source.frontend)
 
 
 def known(call: Call, clip_ids: list[str]) -> np.ndarray | None:
-    """The components of clips (training, then test) whose statistics an earlier `read` left; None where none did."""
+    """Return the components of clips (training, then test) from the cache of an earlier `read`; None without one."""
     source = source_of(call)
     path = _path(call.cache, source.store, clip_ids) if source else None
     if path is None or not path.is_file():
@@ -67,7 +67,7 @@ def known(call: Call, clip_ids: list[str]) -> np.ndarray | None:
 
 
 def measured(cache: Path, store: Store, clip_ids: list[str]) -> np.ndarray:
-    """Statistics (N, S) of clips, NaN rows without audio; kept in the cache."""
+    """Return statistics (N, S) of clips, NaN rows without audio; they are cached."""
     path = _path(cache, store, clip_ids)
     if path.is_file():
         return np.load(path, allow_pickle=False)
@@ -81,7 +81,7 @@ def _path(cache: Path, store: Store, clip_ids: list[str]) -> Path:
 
 
 def fit(table: np.ndarray) -> np.ndarray:
-    """The projection (2 + D, S) of statistics (N, S): their mean, their deviation, the axes of most variance."""
+    """Return the projection (2 + D, S) of statistics (N, S): mean, standard deviation, axes of most variance."""
     rows = table[np.isfinite(table).all(axis=1)].astype(np.float64)
     mean, deviation = rows.mean(axis=0), rows.std(axis=0) + 1e-6
     rows = (rows - mean) / deviation

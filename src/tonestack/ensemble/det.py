@@ -14,7 +14,7 @@ SPAN = (0.0005, 0.9)
 
 
 def draw(path: Path, scores: dict[str, np.ndarray], same: np.ndarray) -> Path:
-    """Draw one curve a table of scores (N, 1), trials with same (N,) 1 or 0; EERs stand in the legend."""
+    """Draw one curve per table of scores (N, 1), trials with same (N,) 1 or 0; EERs stand in the legend."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 6), layout="constrained")

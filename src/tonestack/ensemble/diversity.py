@@ -1,4 +1,4 @@
-"""What each table brings: its own score, the correlation of errors, and what the mean loses without it."""
+"""The contribution of each table: its score, the correlation of its errors, the loss of the mean without it."""
 
 from tonestack.ensemble.blends import equal
 from tonestack.ensemble.problem import Problem
@@ -8,9 +8,9 @@ import pandas as pd
 
 
 def per_model(problem: Problem, weights: np.ndarray, power: float = 0.0) -> pd.DataFrame:
-    """One row a table: score, log loss, weight (of the chosen blend), and the equal blend with and without it.
+    """One row per table: score, log loss, weight (of the chosen blend), and the equal blend with and without it.
 
-    `gain`: metric of the equal-weights blend of all tables less that of all others; positive: it helps.
+    `gain`: metric of the equal-weights blend of all tables less that of all others; positive: the table helps.
     """
     count, eye = problem.count, np.eye(problem.count)
     shared = weights if weights.ndim == 1 else weights.mean(axis=1)

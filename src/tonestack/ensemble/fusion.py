@@ -1,16 +1,16 @@
 """Fusion of trial scores: a weighted sum and a bias, by logistic regression a log-likelihood ratio.
 
-Scores have no common scale and no upper end, so that power means of them say nothing (Brummer et al. 2007).
+Scores have no common scale and no upper bound, so that their power means have no meaning (Brummer et al. 2007).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tonestack.ensemble.blends import Sum
+from tonestack.ensemble.blends import BlendSum
 
 import numpy as np
 
-STRENGTH = 1.0  # of the penalty on standardised weights, in trials: it only matters where scores part the kinds wholly
+STRENGTH = 1.0  # penalty on standardised weights, in trials; it matters only if the scores separate both kinds wholly
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Fusion:
 
     def __call__(self, tables: Iterable[np.ndarray]) -> np.ndarray:
         """Fuse M tables (N, 1), taken one at a time; their order is that of the weights."""
-        total = Sum(self)
+        total = BlendSum(self)
         for m, table in enumerate(tables):
             total.add(m, table)
         return total.result()
 
     def summand(self, m: int, table: np.ndarray) -> np.ndarray:
-        """What table m adds to the sum."""
+        """Return the term of table m."""
         return table * np.float32(self.weights[m])
 
     def mean(self, total: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ class Fusion:
 
 
 def fitted(tables: np.ndarray, same: np.ndarray) -> Fusion:
-    """Fit scores (M, N, 1) to targets (N,) of 0/1, both kinds counting alike: natural-log likelihood ratios."""
+    """Fit scores (M, N, 1) to targets (N,) of 0/1, both kinds with equal weight: natural-log likelihood ratios."""
     from sklearn.linear_model import LogisticRegression
 
     x = tables[..., 0].T.astype(np.float64)  # (N, M)

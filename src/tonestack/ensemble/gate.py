@@ -1,8 +1,8 @@
 """Per-group models joined by a gate: p(class) = p(group) p(class | group).
 
-A group's model is an ordinary experiment trained on a label revision that holds the group's clips alone; the gate is
-a model of all classes (its mass on a group's classes), or one trained to tell the groups (on a revision whose
-soft labels are even within each group). All of fold k were trained without fold k, hence so is what they join to.
+A group's model is an ordinary experiment, trained on a label revision of the group's clips alone. The gate is a model
+of all classes (its mass on a group's classes), or one trained to tell the groups (on a revision whose soft labels are
+even within each group). All models of fold k are trained without fold k, and so is the joined table.
 """
 
 from tonestack.base.errors import UserError, nearest
@@ -19,7 +19,7 @@ GATE = "gate"  # revision of the network that tells the groups
 
 
 def checked(groups: dict[str, Groups], name: str, classes: tuple[str, ...]) -> Groups:
-    """The grouping called `name`, without classes that this data set lacks; each of its own must be in one group."""
+    """Return the grouping `name`, without classes that this data set lacks; each class must be in exactly one group."""
     if name not in groups:
         raise UserError(f"the data config has no grouping '{name}' below groups:{nearest(name, groups)}")
     present = {group: [c for c in members if c in classes] for group, members in groups[name].items()}

@@ -1,8 +1,9 @@
-"""The leaderboard: every table's nested or plain CV, and its test scores where `score` has recorded them."""
+"""The leaderboard: the nested or plain CV of every table, and its test scores if `score` has recorded them."""
 
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, fingerprint, read_json, write_csv, write_json
 from tonestack.config.call import Call
@@ -19,7 +20,7 @@ SCORES = "scores.json"  # beside the leaderboard: what `score` found, keyed by t
 
 
 def update(call: Call) -> pd.DataFrame:
-    """Make `oof/<name>/leaderboard.csv` anew from the tables that are complete; return it, best CV first."""
+    """Write `oof/<name>/leaderboard.csv` from the tables that are complete; return it, best CV first."""
     names = oof.experiments(call.oof, made=True)
     if not names:
         return pd.DataFrame(columns=COLUMNS)
@@ -34,7 +35,7 @@ def update(call: Call) -> pd.DataFrame:
 
 
 def _row(call: Call, name: str, recorded: dict[str, Any]) -> dict[str, Any] | None:
-    """One line; None for a table that is not complete yet."""
+    """Return the row of one table; None if the table is not complete yet."""
     tables = Tables.of(call, [name])
     try:
         predictions = tables.read(name)
@@ -68,7 +69,7 @@ def content(folder: Path) -> str:
 
 
 def recorded_scores(call: Call) -> dict[str, Any]:
-    """What `score` has recorded, by table."""
+    """Return the test scores that `score` has recorded, by table."""
     path = call.oof / SCORES
     return dict(read_json(path)) if path.is_file() else {}
 
@@ -96,18 +97,8 @@ def render(table: pd.DataFrame) -> str:
     return aligned(shown)
 
 
-def aligned(table: pd.DataFrame) -> str:
-    """A table of text cells as lines, first column left, others right."""
-    cells = [list(map(str, table.columns)), *([str(v) for v in row] for row in table.itertuples(index=False))]
-    width = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = [
-        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, width, strict=True))] for r in cells
-    ]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
-
-
-def place(private: float, published: pd.DataFrame) -> str:
-    """Where a private score stands among published ones (`system, public, private`), in words."""
+def standing(private: float, published: pd.DataFrame) -> str:
+    """Return the rank of a private score among published ones (`system, public, private`), in words."""
     ranked = published.dropna(subset=["private"]).sort_values("private", ascending=False)
     above, below = ranked[ranked["private"] > private], ranked[ranked["private"] <= private]
     upper = (

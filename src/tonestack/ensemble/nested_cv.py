@@ -1,4 +1,4 @@
-"""Honest numbers: nested cross-validation of every search, bootstrap intervals, paired tests, the choice."""
+"""Nested cross-validation of every search, with bootstrap intervals and paired tests, and the choice by it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A search, judged.
+    """A search with its nested score.
 
-    scores (N, C): nested predictions, every clip's by a blend that was tuned without its fold. by_fold: those
-    blends. blend: the one refit on all clips, to be shipped. cv, se: nested metric and its standard error.
-    gain: against the best single table, larger is better whatever the metric.
+    scores (N, C): nested predictions, each clip's by a blend that was tuned without the clip's fold. by_fold: those
+    blends. blend: the blend refit on all clips, to be submitted. cv, se: nested metric and its standard error.
+    gain: difference to the best single table; positive is better for every metric.
     """
 
     name: str
@@ -51,28 +51,28 @@ class Candidate:
 
 
 def nesting(fold: np.ndarray) -> np.ndarray:
-    """Parts (N,) to nest over: the folds, or five random parts where there is a single fold (fixed split)."""
+    """Return the parts (N,) to nest over: the folds, or five random parts of a single fold (fixed split)."""
     if len(np.unique(fold[fold >= 0])) > 1:
         return fold
     parts = np.random.default_rng(0).permutation(len(fold)) % 5
     return np.where(fold >= 0, parts, -1)
 
 
-def judge(
+def evaluate(
     problem: Problem, part: np.ndarray, names: Sequence[str], params: BlendParams, seed: int, journals: Path | None
 ) -> list[Candidate]:
-    """Nested candidates of all the searches named; each is compared with the best single table.
+    """Return the nested candidate of each search named, compared with the best single table.
 
-    problem: N clips; part (N,): what to nest over. The single table that blends are compared with is the best
-    on all clips, which flatters it: a gain over it is a gain.
+    problem: N clips; part (N,): the parts to nest over. The single table is the best on all clips. That favours the
+    table, so a gain over it is a real one.
     """
     for name in names:
         searches.find(name, "probabilities" if problem.probabilities else "scores")
     best = searches.find("single").fit(problem, params, seed, None)(problem.tables)
-    return [_judged(problem, part, name, params, seed, journals, best) for name in dict.fromkeys(names)]
+    return [_evaluated(problem, part, name, params, seed, journals, best) for name in dict.fromkeys(names)]
 
 
-def _judged(
+def _evaluated(
     problem: Problem,
     part: np.ndarray,
     name: str,
@@ -94,7 +94,7 @@ def _judged(
 
 
 def _fitted(problem: Problem, name: str, params: BlendParams, seed: int, journals: Path | None) -> Blend | Fusion:
-    """One fit; what it keeps in memory, as large as the tables, goes when it is done."""
+    """Fit once; large tables then drop the margins that the fit left in memory."""
     blend: Blend | Fusion = searches.find(name).fit(
         problem, params, seed, _journal(journals, name, problem, params, seed)
     )
@@ -103,8 +103,8 @@ def _fitted(problem: Problem, name: str, params: BlendParams, seed: int, journal
     return blend
 
 
-class Judged(Protocol):
-    """What can be chosen: nested scores (N, C), their metric `cv`, and how much was chosen to get there."""
+class Scored(Protocol):
+    """A table to choose from: nested scores (N, C), their metric `cv`, and the complexity of the fit."""
 
     @property
     def name(self) -> str: ...
@@ -116,13 +116,13 @@ class Judged(Protocol):
     def cv(self) -> float: ...
 
 
-J = TypeVar("J", bound=Judged)
+S = TypeVar("S", bound=Scored)
 
 
-def choose(candidates: Sequence[J], metric: Metric, targets: np.ndarray) -> J:
-    """The simplest candidate within one paired standard error of the best (Breiman et al., CART, 1984).
+def choose(candidates: Sequence[S], metric: Metric, targets: np.ndarray) -> S:
+    """Return the simplest candidate within one paired standard error of the best (Breiman et al., CART, 1984).
 
-    A candidate below the best single table's nested score is not taken for its simplicity.
+    A candidate with a lower nested score than the best single table is not chosen for its simplicity.
     """
     single = searches.find("single").COMPLEXITY
     best = max(candidates, key=lambda c: (metric.sign * c.cv, -c.complexity))
@@ -135,7 +135,7 @@ def choose(candidates: Sequence[J], metric: Metric, targets: np.ndarray) -> J:
 
 
 def score(metric: Metric, scores: np.ndarray, targets: np.ndarray, resamples: int = 1000) -> tuple[float, float]:
-    """The metric of one table and its bootstrap standard error."""
+    """Return the metric of one table and its bootstrap standard error."""
     if metric.decomposes:
         values, weights = metric.per_clip(scores, targets), metric.weights(targets)
         return float(mean(values, weights)), float(_resampled_means(values, resamples, weights).std())
@@ -163,7 +163,7 @@ def _resamples(count: int, resamples: int) -> list[np.ndarray]:
 
 
 def _resampled_means(values: np.ndarray, resamples: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """Means of bootstrap resamples. Few distinct values occur, so their counts are drawn, not the clips."""
+    """Return the means of bootstrap resamples. With few distinct values their counts are drawn, not the clips."""
     if weights is not None:
         return np.array([float(mean(values[i], weights[i])) for i in _resamples(len(values), resamples)])
     distinct, counts = np.unique(values, return_counts=True)
@@ -174,7 +174,7 @@ def _resampled_means(values: np.ndarray, resamples: int, weights: np.ndarray | N
 
 
 def _journal(folder: Path | None, name: str, problem: Problem, params: BlendParams, seed: int) -> Path | None:
-    """A journal file that belongs to exactly this question."""
+    """Return the journal file of exactly these tables, targets and settings."""
     if folder is None:
         return None
     content = [float(problem.tables[m].astype(np.float64).sum()) for m in range(problem.count)]

@@ -1,4 +1,4 @@
-"""The question a search answers: which weights of these tables score best on these clips?
+"""The problem of a blend search: the weights of these tables that score best on these clips.
 
 Weightings are scored in batches. For any power p the blend of one clip keeps its order under the monotone
 map s^(1/p), so the rank of the true class follows from weighted sums of *margins* (class c minus the true
@@ -42,11 +42,11 @@ class Problem:
         return len(self.tables)
 
     def rows(self, keep: np.ndarray) -> "Problem":
-        """The same question on some of the clips; `keep` is a mask or indices."""
+        """Return the problem on some of the clips; `keep` is a mask or indices."""
         return replace(self, tables=self.tables[:, keep], targets=self.targets[keep], _margins={})
 
     def models(self, keep: Sequence[int]) -> "Problem":
-        """The same question with some of the tables."""
+        """Return the problem with some of the tables."""
         chosen = list(keep)
         names = tuple(self.names[m] for m in chosen)
         return replace(self, tables=self.tables[chosen], names=names, _margins={})
@@ -91,7 +91,7 @@ class Problem:
         return self._margins[power]
 
     def summands(self, power: float) -> np.ndarray:
-        """What a power mean adds up, for all tables (M, N, C), without a second copy on the way."""
+        """Return the terms of a power mean for all tables (M, N, C), without a second copy in memory."""
         result = np.empty(self.tables.shape, dtype=np.float32)
         for m in range(self.count):
             result[m] = to_summand(self.tables[m], power)
@@ -119,7 +119,7 @@ class Margins:
     """The pairs (clip, class) that can change a rank: values (M, P).
 
     Contested clips stand in order of falling pair count, and pairs slot by slot: the first pair of every clip,
-    then the second of those that have two, and so on, so that counting per clip is one vector addition a slot.
+    then the second of those that have two, and so on, so that counting per clip is one vector addition per slot.
     threshold (P,): the class outranks the true one if its weighted margin reaches it; a class of lower index
     does so at equality. slots: clips in each slot. base (S,): classes that outrank the true one whatever the
     weights. settled: the sum of metric values of all other clips.
@@ -206,7 +206,7 @@ def _slots(contested: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.nda
 
 
 def _tail_range(by_rank: np.ndarray) -> np.ndarray:
-    """How much the value can still change from each rank on, (C,)."""
+    """Return the largest change of the value from each rank on, (C,)."""
     tail_max = np.maximum.accumulate(by_rank[::-1])[::-1]
     tail_min = np.minimum.accumulate(by_rank[::-1])[::-1]
     return tail_max - tail_min

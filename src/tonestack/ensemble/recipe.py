@@ -1,7 +1,7 @@
-"""How a table is made of trained experiments: the tree of blends, stacks and gates behind it, for clips that are new.
+"""The recipe of a table: the tree of blends, stacks and gates over trained experiments, applied to new clips.
 
-A recipe is read from the receipts in oof/<name>/<table>/ and applied to what the experiments say of any clips, fold
-by fold, just as `blend` and `stack` apply it to the test clips.
+A recipe is read from the receipts in oof/<name>/<table>/. It is applied to the experiments' predictions of any clips,
+fold by fold, just as `blend` and `stack` do for the test clips.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -13,7 +13,7 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import read_json
 from tonestack.ensemble import gate, stacking
 from tonestack.ensemble.blends import Blend, equal
-from tonestack.ensemble.stack_inputs import Fitted, Inputs
+from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs
 from tonestack.tables import oof
 
 import numpy as np
@@ -21,8 +21,8 @@ import numpy as np
 Combine = Callable[[np.ndarray], np.ndarray]  # test folds (K, N, C) -> (N, C)
 
 
-class Mix(Protocol):
-    """What turns the tables of one fold (M, N, C) into one (N, C); statistics (N, S) of the clips where it asks."""
+class Mixer(Protocol):
+    """Turns the tables of one fold (M, N, C) into one (N, C); takes statistics (N, S) of the clips if it needs them."""
 
     def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray: ...
 
@@ -31,30 +31,30 @@ class Mix(Protocol):
 class Recipe:
     """A table: a trained experiment (no `mix`), or other tables mixed.
 
-    statistics: the frontend whose clip statistics `mix` reads, None where it reads none. normalise: whether a clip has
+    statistics: the frontend whose clip statistics `mix` reads, None if it reads none. normalise: True if a clip has
     exactly one label.
     """
 
     name: str
     parts: tuple["Recipe", ...] = ()
-    mix: Mix | None = None
+    mix: Mixer | None = None
     statistics: dict[str, Any] | None = None
     normalise: bool = True
 
     @property
     def experiments(self) -> list[str]:
-        """The trained experiments that it needs, each once."""
+        """Names of the trained experiments in the tree, each once."""
         own = [self.name] if self.mix is None else []
         return list(dict.fromkeys([*own, *(e for part in self.parts for e in part.experiments)]))
 
     @property
     def tables(self) -> list[str]:
-        """All tables in the tree, itself included, each once."""
+        """Names of all tables in the tree, itself included, each once."""
         return list(dict.fromkeys([self.name, *(t for part in self.parts for t in part.tables)]))
 
     @property
     def frontends(self) -> list[dict[str, Any]]:
-        """The frontends whose clip statistics are needed somewhere in the tree."""
+        """The frontends whose clip statistics the tree needs."""
         own = [self.statistics] if self.statistics else []
         return [*own, *(f for part in self.parts for f in part.frontends)]
 
@@ -64,10 +64,10 @@ class Recipe:
         statistics: Callable[[dict[str, Any]], np.ndarray],
         combine: Combine,
     ) -> np.ndarray:
-        """Rows (K, N, C) from what each experiment says in each of its folds (K, N, C).
+        """Return rows (K, N, C) from the predictions of each experiment in each of its folds (K, N, C).
 
-        statistics: gives the clips' statistics (N, S) by a frontend. combine: used early, as in `Tables.blend`,
-        where experiments differ in their number of folds.
+        statistics: returns the clips' statistics (N, S) for a frontend. combine: used early, as in `Tables.blend`,
+        if experiments differ in their number of folds.
         """
         if self.mix is None:
             return tables[self.name]
@@ -78,9 +78,9 @@ class Recipe:
         return np.stack([self.mix(np.stack(fold), extra) for fold in zip(*parts, strict=True)])
 
     def only(self, kept: Collection[str]) -> "Recipe | None":
-        """The recipe without the experiments not in `kept`; None where nothing is left.
+        """Return the recipe of the experiments in `kept` alone; None if nothing is left.
 
-        A blend goes on with the weights of what is left; a stack or gate that lacks a part becomes an equal blend.
+        A blend keeps the weights of the remaining tables; a stack or gate that lacks a part becomes an equal blend.
         """
         if self.mix is None:
             return self if self.name in kept else None
@@ -101,7 +101,7 @@ def read(folder: Path, name: str, normalise: bool = True) -> Recipe:
     if not receipts:
         known = nearest(name, [n for n in oof.experiments(folder, made=True) if oof.receipts(folder / n)])
         foreign = (folder / name).is_dir()
-        what = "was made elsewhere: there are no weights that could hear a new clip" if foreign else "is not there"
+        what = "was made elsewhere: there are no weights to predict a new clip with" if foreign else "is not there"
         raise UserError(f"{folder / name}: the table {what}{'' if foreign else known}")
     receipt = read_json(next(iter(receipts.values())))
     make = {"train": _trained, "blend": _blend, "stack": _stack, "gate": _gate}.get(str(receipt.get("kind", "train")))
@@ -164,7 +164,7 @@ class _Blended:
 
 @dataclass(frozen=True)
 class _Stacked:
-    stacker: Fitted
+    stacker: FittedStacker
     projection: np.ndarray | None
     independent: bool
 
@@ -172,7 +172,7 @@ class _Stacked:
         from tonestack.ensemble.clip_components import project
 
         components = None if self.projection is None or statistics is None else project(statistics, self.projection)
-        return self.stacker(Inputs.of(tables, components, self.independent))
+        return self.stacker(StackInputs.of(tables, components, self.independent))
 
 
 @dataclass(frozen=True)

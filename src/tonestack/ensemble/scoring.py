@@ -1,4 +1,4 @@
-"""Test labels and what they say of a table or a submission file. Only `score` may import this."""
+"""Test labels, and the scores of tables and submission files on them. Only `score` may import this module."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ USAGES = ("Public", "Private")
 def read(source: Path | pd.DataFrame, classes: Sequence[str], task: Task) -> pd.DataFrame:
     """Read a scoring csv: `clip_id, label, usage` of the scored clips, usage `Public` or `Private`.
 
-    Columns `fname` or `clip_id`, `label` or `labels` and, if there is one, `usage` (`Ignored` rows and rows without
-    a label are left out; without the column all are Public). A reader that knows the test labels without a csv gives
-    the table itself. Faults are `UserError` naming column or row.
+    Columns `fname` or `clip_id`, `label` or `labels`, and optionally `usage` (without it all rows are Public).
+    `Ignored` rows and rows without a label are left out. A reader that knows the test labels without a csv passes the
+    table itself. Faults are `UserError` naming column or row.
     """
     if isinstance(source, pd.DataFrame):
         return _checked(source, Path("test labels"), classes, task)

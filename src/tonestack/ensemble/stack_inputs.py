@@ -1,8 +1,8 @@
-"""Stacking: a second model that reads the first models' out-of-fold rows.
+"""Inputs and training rows of a stacker: a second model on the OOF rows of the first models.
 
-Every stacker starts from the blend of least log loss (a log-linear pool of the tables, fitted on the rows it learns
-from) and learns what to change about it; how much is decided on an inner split, so that where there is nothing to
-learn it stays that blend. Its own predictions are nested: the stacker of fold k learns from the other folds' rows.
+Every stacker starts from the blend of least log loss (a log-linear pool of the tables, fitted on its training rows)
+and learns corrections to it. An inner split decides how large they are; with nothing to learn the stacker stays that
+blend. Its own predictions are nested: the stacker of fold k is trained on the rows of the other folds.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-DOUBT = np.float32(1e-4)  # beyond it a model's doubt carries no news, only spread
+DOUBT = np.float32(1e-4)  # least probability in the logs: smaller ones add variance, not information
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a stacker reads of N clips: logs (M, N, C), and further columns (N, E).
+class StackInputs:
+    """The inputs of a stacker for N clips: logs (M, N, C), and further columns (N, E).
 
-    logs: log probabilities, or log odds where the classes are `independent` (several labels a clip).
+    logs: log probabilities, or log odds if the classes are `independent` (several labels per clip).
     """
 
     logs: np.ndarray
@@ -32,7 +32,7 @@ class Inputs:
     independent: bool = False
 
     @classmethod
-    def of(cls, tables: np.ndarray, statistics: np.ndarray | None = None, independent: bool = False) -> "Inputs":
+    def of(cls, tables: np.ndarray, statistics: np.ndarray | None = None, independent: bool = False) -> "StackInputs":
         """From tables (M, N, C); further columns: entropies, top-two margins, agreement, statistics (N, S) if given."""
         if independent:
             p = np.clip(tables, DOUBT, 1 - DOUBT)
@@ -49,41 +49,41 @@ class Inputs:
         columns = [entropy.T, margin.T, agree] + ([statistics] if statistics is not None else [])
         return cls(logs, np.concatenate(columns, axis=1, dtype=np.float32), independent)
 
-    def where(self, keep: np.ndarray) -> "Inputs":
+    def where(self, keep: np.ndarray) -> "StackInputs":
         """Some of the clips."""
-        return Inputs(self.logs[:, keep], self.extras[keep], self.independent)
+        return StackInputs(self.logs[:, keep], self.extras[keep], self.independent)
 
     @property
     def columns(self) -> np.ndarray:
-        """One row a clip: mean logs, every model's difference from them, the extras; (N, C + M*C + E)."""
+        """One row per clip: mean logs, every model's difference from them, the extras; (N, C + M*C + E)."""
         mean = self.logs.mean(axis=0)
         apart = (self.logs - mean).transpose(1, 0, 2).reshape(len(mean), -1) if len(self.logs) > 1 else mean[:, :0]
         return np.concatenate([mean, apart, self.extras], axis=1, dtype=np.float32)
 
     def columns_of(self, label: int) -> np.ndarray:
-        """What bears on one class: mean logs of all, every model's difference for this one, the extras; (N, C+M+E)."""
+        """Columns for one class: mean logs of all, every model's difference for this one, the extras; (N, C+M+E)."""
         mean = self.logs.mean(axis=0)
         apart = (self.logs[:, :, label] - mean[:, label]).T
         return np.concatenate([mean, apart, self.extras], axis=1, dtype=np.float32)
 
 
-class Fitted(Protocol):
+class FittedStacker(Protocol):
     """A fitted stacker: inputs of R clips -> probabilities (R, C)."""
 
-    def __call__(self, inputs: Inputs) -> np.ndarray: ...
+    def __call__(self, inputs: StackInputs) -> np.ndarray: ...
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `restore` makes it from again."""
+        """Return the arrays that `restore` reads back."""
 
 
 @dataclass(frozen=True)
 class StackRows:
-    """What a stacker learns from: inputs of R clips, targets, weights (R,), folds (R,).
+    """Training rows of a stacker: inputs of R clips, targets, weights (R,), folds (R,).
 
-    targets: class indices (R,), or 0/1 (R, C) where the classes are independent.
+    targets: class indices (R,), or 0/1 (R, C) if the classes are independent.
     """
 
-    inputs: Inputs
+    inputs: StackInputs
     targets: np.ndarray
     weights: np.ndarray
     fold: np.ndarray
@@ -100,7 +100,7 @@ class StackRows:
 
     @property
     def truth(self) -> np.ndarray:
-        """Which class is true of which clip (R, C)."""
+        """True classes of each clip, as a mask (R, C)."""
         return indicator(self.targets, self.classes)
 
     def losses(self, q: np.ndarray) -> np.ndarray:
@@ -133,8 +133,8 @@ def pool(rows: StackRows) -> np.ndarray:
     return np.asarray(found.x if found.x.any() else start, dtype=np.float32)
 
 
-def pooled(weights: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """Logits (N, C) of the pool; rows normalised where one class excludes the others."""
+def pooled(weights: np.ndarray, inputs: StackInputs) -> np.ndarray:
+    """Return logits (N, C) of the pool; rows are normalised if a clip has one label."""
     total = np.tensordot(weights, inputs.logs, axes=1)
     if inputs.independent:
         return total

@@ -1,4 +1,4 @@
-"""Stackers found by name: fitted, saved, read back, and their nested out-of-fold rows."""
+"""Fit, save and restore a stacker found by name, and compute its nested out-of-fold rows."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic
 from tonestack.ensemble.problem import BLAS
-from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows
+from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
 from tonestack.settings.data_config import StackParams
 
 import numpy as np
@@ -16,21 +16,21 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 
-def fit(name: str, rows: StackRows, params: StackParams, seed: int) -> Fitted:
+def fit(name: str, rows: StackRows, params: StackParams, seed: int) -> FittedStacker:
     """Fit the stacker called `name` (`lightgbm`, `logistic`)."""
     module: Any = parts.find("stackers", name)
-    fitted: Fitted = module.fit(rows, params, seed)
+    fitted: FittedStacker = module.fit(rows, params, seed)
     return fitted
 
 
-def save(path: Path, fitted: Fitted, projection: np.ndarray | None) -> None:
-    """Write a fitted stacker and the projection of its clip statistics, if it uses them, as safetensors."""
+def save(path: Path, fitted: FittedStacker, projection: np.ndarray | None) -> None:
+    """Write a fitted stacker as safetensors, with the projection of its clip statistics if it uses them."""
     arrays = fitted.arrays() | ({} if projection is None else {"projection": projection})
     with atomic(path) as temporary:
         save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, temporary)
 
 
-def restore(name: str, path: Path) -> tuple[Fitted, np.ndarray | None]:
+def restore(name: str, path: Path) -> tuple[FittedStacker, np.ndarray | None]:
     """Read back what `save` wrote of the stacker called `name`."""
     try:
         arrays = load_file(path)
@@ -41,10 +41,12 @@ def restore(name: str, path: Path) -> tuple[Fitted, np.ndarray | None]:
         raise UserError(f"{path}: the stacker cannot be read ({error}); run stack again") from None
 
 
-def nested(name: str, rows: StackRows, inputs: Inputs, fold: np.ndarray, params: StackParams, seed: int) -> np.ndarray:
+def nested(
+    name: str, rows: StackRows, inputs: StackInputs, fold: np.ndarray, params: StackParams, seed: int
+) -> np.ndarray:
     """Out-of-fold probabilities of the stacker: `inputs` of N clips of folds (N,) -> (N, C).
 
-    StackRows of fold -1 stay NaN: no model predicts them.
+    Rows of fold -1 stay NaN: no model predicts them.
     """
     result = np.full((len(fold), rows.classes), np.nan, dtype=np.float32)
 

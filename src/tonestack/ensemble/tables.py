@@ -1,4 +1,4 @@
-"""The tables of one competition, gathered for blend, stack, submit and score."""
+"""The prediction tables of one competition side by side, for blend, stack, submit and score."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.config.call import Call
-from tonestack.ensemble.blends import Sum, Summable
+from tonestack.ensemble.blends import BlendSum, Summable
 from tonestack.ensemble.problem import Problem
 from tonestack.tables import oof
 from tonestack.tables.competition import SubmissionFormat
@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 
 IN_MEMORY = 1 << 30  # bytes of tables kept; beyond, they are read again for every pass
-SEARCHED = 7 << 28  # bytes (1.75 GiB) of judged rows that searches work on; beyond, a random part of the clips
+SEARCHED = 7 << 28  # bytes (1.75 GiB) of scored rows that searches work on; beyond, a random part of the clips
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What stays in memory of a table that is read again for every pass."""
+class TableFacts:
+    """The facts kept of a table whose rows are read again for every pass."""
 
     kind: str
     meta: list[dict[str, Any]]
@@ -38,8 +38,8 @@ class Facts:
 class Tables:
     """Aligned prediction tables of one competition, read one at a time and kept while they are small.
 
-    What the rows are (clips, or trials), their labels and columns are those of `tables.rows.Rows`.
-    judged (N,): the clips that scores count: verified, folded, with their r0 labels; of very large tables a
+    Rows (clips or trials), labels and columns are those of `tables.rows.Rows`.
+    scored (N,): the clips that scores count: verified, folded, with their r0 labels; of very large tables a
     random part that fits into `SEARCHED` bytes.
     """
 
@@ -56,7 +56,7 @@ class Tables:
     form: SubmissionFormat | None = None
     whole: bool = False
     _kept: dict[str, Predictions] = field(default_factory=dict, repr=False)
-    _facts: dict[str, Facts] = field(default_factory=dict, repr=False)
+    _facts: dict[str, TableFacts] = field(default_factory=dict, repr=False)
     _stack: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
@@ -65,16 +65,18 @@ class Tables:
         folds_path = call.folds / "r0.csv"
         if not folds_path.is_file():
             raise UserError(f"{folds_path}: no folds yet; run make_folds with the same words first")
-        of = call.rows
+        rows = call.rows
         chosen = tuple(names) or tuple(oof.experiments(call.oof, made))
         if not chosen:
-            raise UserError(f"{call.oof}: no prediction table yet; train, or put a table into a folder there")
-        data, extra = call.data, (of.labels, of.probabilities, of.form, of.whole)
-        return cls(call.oof, chosen, of.oof, of.test_ids, of.columns, call.task, data.metric, data.fold_mean, *extra)
+            raise UserError(f"{call.oof}: no prediction table yet; run train, or put a table into a folder there")
+        data, extra = call.data, (rows.labels, rows.probabilities, rows.form, rows.whole)
+        return cls(
+            call.oof, chosen, rows.oof, rows.test_ids, rows.columns, call.task, data.metric, data.fold_mean, *extra
+        )
 
     @property
     def normalise(self) -> bool:
-        """Whether a clip has exactly one label, its row summing to one."""
+        """True if a clip has exactly one label; its row then sums to one."""
         return self.probabilities and self.task.one_label
 
     @property
@@ -83,11 +85,11 @@ class Tables:
         return self.folds["fold"].to_numpy(dtype=int)
 
     @cached_property
-    def judged(self) -> np.ndarray:
+    def scored(self) -> np.ndarray:
         """Mask (N,) of the clips that scores count."""
         mask: np.ndarray = self.folds["verified"].to_numpy(dtype=bool) & (self.fold >= 0)
         if not mask.any():
-            raise UserError(f"{self.folder}: the folds table has no verified clip to judge on")
+            raise UserError(f"{self.folder}: the folds table has no verified clip to score on")
         most = SEARCHED // (4 * len(self.names) * len(self.classes))
         if mask.sum() > most:
             rows = np.flatnonzero(mask)
@@ -105,33 +107,33 @@ class Tables:
             ids, folder = self.test_ids, self.folder / name
             table = oof.load(folder, self.folds, ids, self.classes, nonnegative=self.probabilities)
             folds = 0 if table.test is None else len(table.test)
-            self._facts[name] = Facts(table.kind, table.meta, table.notes, table.oof is not None, folds)
+            self._facts[name] = TableFacts(table.kind, table.meta, table.notes, table.oof is not None, folds)
             if self._size(table) * len(self.names) > IN_MEMORY:
                 return table
             self._kept[name] = table
         return self._kept[name]
 
-    def facts(self, name: str) -> Facts:
-        """What is known of a table without its rows. The first question reads all tables, once."""
+    def facts(self, name: str) -> TableFacts:
+        """Return the facts of a table without its rows. The first call reads all tables, once."""
         self._gather()
         return self._facts[name]
 
     def without_oof(self) -> list[str]:
-        """Names of the tables that cannot be judged."""
+        """Names of the tables that have no OOF part."""
         return [n for n in self.names if not self.facts(n).has_oof]
 
     def problem(self) -> Problem:
-        """The judged clips of all tables as one question."""
-        keep = self.judged
+        """Return the scored clips of all tables as one problem."""
+        keep = self.scored
         for name in self.without_oof():
             self.oof(name)  # raises
         metric, targets = resolve(self.metric), self.targets[keep]
         return Problem(self._gather(), targets, metric, self.names, self.normalise, self.probabilities)
 
     def _gather(self) -> np.ndarray:
-        """One pass over all tables: the judged rows (tables, n, C), and the facts on the way."""
+        """One pass over all tables: the scored rows (tables, n, C), and the facts on the way."""
         if self._stack is None:
-            keep = self.judged
+            keep = self.scored
             stack = np.empty((len(self.names), int(keep.sum()), len(self.classes)), dtype=np.float32)
             for m, name in enumerate(self.names):
                 rows = self.read(name).oof
@@ -174,7 +176,7 @@ class Tables:
         return ids, np.concatenate(values)
 
     def test_stacks(self) -> Iterator[np.ndarray]:
-        """All tables of one test fold after the other, each (tables, M, C)."""
+        """Yield all tables of one test fold after the other, each (tables, M, C)."""
         folds = self.test_folds()
         for k in range(folds):
             tables = (self.read(n) for n in self.names)
@@ -190,13 +192,13 @@ class Tables:
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The blend of all tables, every one read once: OOF rows (N, C) and test rows (K, M, C).
 
-        OOF rows are nested: every clip's by the blend tuned without its part, NaN where part is -1, None without
-        `by_part`. A part without a judged clip tuned nothing: it gets the blend of all clips, which has not seen it
-        either. Test rows are blended within every fold; None where there is no test set.
+        OOF rows are nested: each clip's by the blend tuned without the clip's part, NaN where part is -1, None without
+        `by_part`. A part without a scored clip gets the blend of all clips, which was not tuned on the part either.
+        Test rows are blended within every fold; None without a test set.
         """
         parts = [] if by_part is None else [int(k) for k in np.unique(part[part >= 0])]
-        rows = {k: Sum((by_part or {}).get(k, whole)) for k in parts}
-        test = [Sum(whole) for _ in range(self.test_folds())] if self.test_ids else []
+        rows = {k: BlendSum((by_part or {}).get(k, whole)) for k in parts}
+        test = [BlendSum(whole) for _ in range(self.test_folds())] if self.test_ids else []
         for m, name in enumerate(self.names):
             table = self.read(name)
             for k, total in rows.items():
@@ -209,7 +211,7 @@ class Tables:
         return nested, np.stack([total.result() for total in test]) if test else None
 
     def write(self, name: str, rows: np.ndarray | None, test: np.ndarray | None, receipt: dict[str, Any]) -> None:
-        """Write a made table fold by fold, as if a model had made it. rows (N, C) or None, test (K, M, C) or None."""
+        """Write a made table fold by fold, like a model's. rows (N, C) or None, test (K, M, C) or None."""
         folds = np.unique(self.fold[self.fold >= 0])
         for position, k in enumerate(folds):
             ids: list[str] = []

@@ -1,7 +1,7 @@
-"""Whether a stage's outputs were made from exactly what is there now: content hashes, remembered by size and time.
+"""The record of a stage: content hashes of its inputs and outputs, to tell if it is up to date.
 
-A file is hashed again only when its size or its time of change differ, so that asking costs a few stats.
-The record lies in cache/<name>/stages/<verb>.json; deleting it only makes the stage run again.
+A file is hashed again only if its size or modification time differ, so that a check costs a few stat calls.
+The record is cache/<name>/stages/<verb>.json; deleting it only makes the stage run again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +19,7 @@ CODE = Path(__file__).parents[1]
 
 
 def alone(verb: Callable[[Call], None]) -> Callable[[Call], None]:
-    """A verb that one process at a time runs on a competition: what it reads, another would write."""
+    """Let one process at a time run the verb on a competition: two would read and write the same files."""
 
     @wraps(verb)
     def held(call: Call) -> None:
@@ -29,8 +29,8 @@ def alone(verb: Callable[[Call], None]) -> Callable[[Call], None]:
     return held
 
 
-class Stage:
-    """One call of a verb: its inputs' key, its outputs, and what it has said."""
+class UpToDate:
+    """One call of a verb: the key of its inputs, its outputs, and the lines it printed."""
 
     def __init__(self, call: Call, verb: str, tables: Sequence[str], settings: Any, more: Iterable[Path] = ()) -> None:
         self.path = call.stages / f"{verb}.json"
@@ -38,20 +38,20 @@ class Stage:
         self.before = remembered(self.path)
         self.hashes: dict[str, list[Any]] = {}
         self.said: list[str] = []
-        of = call.rows
-        form = of.form
+        rows = call.rows
+        form = rows.form
         self.key = fingerprint(
             [
-                [self._hash(f) for f in (call.folds / "r0.csv", of.file, *more)],
+                [self._hash(f) for f in (call.folds / "r0.csv", rows.file, *more)],
                 [[name, [self._hash(f) for f in _files(call.oof / name)]] for name in tables],
-                [of.columns, of.test_ids, None if form is None else [form.columns, form.ids, form.style, form.k]],
+                [rows.columns, rows.test_ids, None if form is None else [form.columns, form.ids, form.style, form.k]],
                 [call.data.task, call.data.metric, call.data.fold_mean, call.seed, settings],
                 [self._hash(f) for f in sorted([*(CODE / "tables").rglob("*.py"), *(CODE / "ensemble").rglob("*.py")])],
             ]
         )
 
     def why(self) -> str:
-        """Why the stage would run; empty where nothing has changed."""
+        """Return the reason why the stage would run; empty if nothing has changed."""
         outputs = self.before.get("outputs", {})
         if not outputs:
             return "not made yet"
@@ -61,7 +61,7 @@ class Stage:
         return f"{other} is gone or was changed" if other else ""
 
     def up_to_date(self) -> bool:
-        """Say so, and what the stage had said, where nothing has changed."""
+        """True if nothing has changed; then print so, with the lines of the last call."""
         if self.why():
             return False
         print("\n".join([f"{self.verb}: up to date", *self.before["said"]]))
@@ -90,14 +90,14 @@ class Stage:
 
 
 def remembered(path: Path) -> dict[str, Any]:
-    """What a stage has left about itself; nothing where it is damaged, so that the stage runs again."""
+    """Return the record of a stage; empty if it is damaged, so that the stage runs again."""
     with suppress(UserError):
         return read_json(path, {"key": str, "outputs": dict, "said": list, "hashes": dict}) if path.is_file() else {}
     return {}
 
 
 def _files(folder: Path) -> list[Path]:
-    """What a prediction table consists of: receipts and their parquet files, or all files of a foreign one."""
+    """Return the files of a prediction table: receipts and parquet files, or all files of a foreign table."""
     native = oof.receipts(folder).values()
     if native:
         return [f for receipt in native for f in (receipt, receipt.with_suffix(".parquet"))]

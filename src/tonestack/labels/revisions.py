@@ -1,87 +1,22 @@
-"""Label revisions as files: verdicts become rows, decisions become a table a person can read.
+"""The files of label revisions below folds/<name>/: written, read, chosen, published.
 
 folds/<name>/<revision>.csv             clip_id, holdout, label, weight, source (+ class columns)
-folds/<name>/<revision>.decisions.csv   one row a clip, the majority over its holdouts
+folds/<name>/<revision>.decisions.csv   one row per clip, the majority over its holdouts
 folds/<name>/<revision>.json            parent, method, settings, inputs; written last
-folds/<name>/decisions.csv              the decisions of the chosen revision, a confidence column a method
+folds/<name>/decisions.csv              the decisions of the chosen revision, one confidence column per method
 folds/<name>/chosen.json                the revision that `all` trained on last, and that `train` goes on with
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tonestack.base.files import file_hash, read_csv, read_json, write_csv, write_json
-from tonestack.settings.data_config import CleanParams
-from tonestack.tables.decisions import DECISIONS, DROP, KEEP, LEAVE, NOT_ASKED, RELABEL, Source, Verdict
 
-import numpy as np
 import pandas as pd
 
 COLUMNS = ["clip_id", "holdout", "label", "weight", "source"]
 CHOSEN = "chosen.json"
 SHOWN = ["clip_id", "given_label", "verified", "proposed_label", "decision", "revision"]
-
-
-def rows_of(
-    table: pd.DataFrame, holdout: int, asked: np.ndarray, made: Verdict, classes: Sequence[str], params: CleanParams
-) -> pd.DataFrame:
-    """One holdout's rows. table: the folds table; asked: indices (n,) of the clips that `made` decides on.
-
-    Soft verdicts give class columns, and every clip a row of full weight: the probabilities say what is doubtful.
-    """
-    clips = table.iloc[asked]
-    verified = clips["verified"].to_numpy()
-    kinds = {KEEP: Source.PROMOTED, RELABEL: Source.RELABELLED, LEAVE: Source.GIVEN}
-    weights = {KEEP: 1.0, RELABEL: params.relabel_weight, LEAVE: params.leave_weight}
-    decision = pd.Series(made.decision, index=clips.index)
-    rows = pd.DataFrame(
-        {
-            "clip_id": clips["clip_id"],
-            "holdout": holdout,
-            "label": np.array(classes)[made.proposed],
-            "weight": decision.map(weights).astype(float),
-            "source": np.where(verified, Source.VERIFIED, decision.map(kinds)),
-        }
-    )
-    if made.soft is not None:
-        shares = pd.DataFrame(made.soft.round(6), columns=list(classes))
-        every = rows.assign(weight=1.0, source=rows["source"].fillna(Source.GIVEN)).reset_index(drop=True)
-        return pd.concat([every, shares], axis=1)
-    return rows[decision.isin(kinds).to_numpy()].reset_index(drop=True)
-
-
-def decisions(
-    table: pd.DataFrame, verdicts: dict[int, tuple[np.ndarray, Verdict]], classes: Sequence[str], column: str
-) -> pd.DataFrame:
-    """One row a clip: the majority decision of its holdouts, the majority label under it, the mean confidence.
-
-    verdicts: by holdout, the indices (n,) of its clips in `table` and what was decided on them.
-    """
-    shape = (len(verdicts), len(table))
-    word = np.full(shape, NOT_ASKED, dtype=object)
-    label = np.full(shape, -1)
-    confidence = np.full(shape, np.nan)
-    for i, (asked, made) in enumerate(verdicts.values()):
-        word[i, asked], label[i, asked], confidence[i, asked] = made.decision, made.proposed, made.confidence
-    votes = np.stack([(word == name).sum(axis=0) for name in DECISIONS])  # (4, N)
-    decided = np.array(DECISIONS, dtype=object)[votes.argmax(axis=0)]
-    given = pd.Index(list(classes)).get_indexer(pd.Index(table["label"]))
-    proposed = [_majority(label[word[:, n] == decided[n], n], given[n]) for n in range(len(table))]
-    return pd.DataFrame(
-        {
-            "clip_id": table["clip_id"],
-            "given_label": table["label"],
-            "verified": table["verified"].astype(int),
-            "proposed_label": np.array(classes)[proposed],
-            "decision": decided,
-            column: np.nanmean(confidence, axis=0).round(6),
-        }
-    )
-
-
-def _majority(labels: np.ndarray, otherwise: int) -> int:
-    return int(np.bincount(labels).argmax()) if len(labels) else int(otherwise)
 
 
 def up_to_date(folder: Path, revision: str, inputs: dict[str, Any]) -> bool:
@@ -145,31 +80,3 @@ def publish(folder: Path, revision: str) -> pd.DataFrame | None:
     chosen = chosen[[*SHOWN, *confidences]]
     write_csv(folder / "decisions.csv", chosen)
     return chosen
-
-
-def group_table(decided: pd.DataFrame, groups: dict[str, list[str]]) -> pd.DataFrame:
-    """The seed document's table: by group of given labels, clips in all, verified, newly verified, and shares."""
-    lines = [_line(name, decided[decided["given_label"].isin(names)]) for name, names in groups.items()]
-    inside = {name for names in groups.values() for name in names}
-    rest = decided[~decided["given_label"].isin(inside)]
-    lines += [_line("other", rest)] if len(rest) else []
-    return pd.DataFrame([*[line for line in lines if line["clips"]], _line("all", decided)])
-
-
-def _line(name: str, clips: pd.DataFrame) -> dict[str, Any]:
-    n = max(len(clips), 1)
-    verified = int(clips["verified"].astype(int).sum())
-    count = clips[clips["verified"].astype(int) == 0]["decision"].value_counts()
-    new = int(count.get(KEEP, 0))
-    return {
-        "group": name,
-        "clips": len(clips),
-        "verified": verified,
-        "share": round(verified / n, 4),
-        "newly verified": new,
-        "all verified": verified + new,
-        "new share": round((verified + new) / n, 4),
-        "relabelled": int(count.get(RELABEL, 0)),
-        "dropped": int(count.get(DROP, 0)),
-        "left": int(count.get(LEAVE, 0)),
-    }

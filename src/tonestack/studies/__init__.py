@@ -1,1 +1,1 @@
-"""Around the pipeline: tuning, published tables, repeats, plans, shift between sets of clips."""
+"""Studies around the pipeline: tuning, published tables, repeats, plan and timing, shift between sets of clips."""

@@ -1,4 +1,4 @@
-"""What a call of `all` would do, stage by stage: the jobs, what is up to date and why the rest is not, and how long."""
+"""The plan of a call of `all`, stage by stage: jobs, reasons to run, estimated time. `timing` measures the times."""
 
 import tempfile
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tonestack.base import parts
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.cleaning import choose, pseudo_rounds
 from tonestack.config.call import Call, Experiment
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.features import store
 from tonestack.labels import revisions
 from tonestack.settings.words import parse_folds
@@ -27,10 +27,10 @@ DONE = "up to date"
 
 
 @dataclass(frozen=True)
-class Item:
-    """A piece of a stage: what it is, its state or why it would run, its jobs, and about how many seconds they take.
+class PlanRow:
+    """One row of the plan: stage, what, state or reason to run, jobs, and their estimated seconds.
 
-    seconds: None where nothing says.
+    seconds: None if unknown.
     """
 
     stage: str
@@ -40,10 +40,10 @@ class Item:
     seconds: float | None = 0.0
 
 
-def items(call: Call, records: dict[str, str]) -> list[Item]:
-    """All stages of `all`, in order, with their estimates.
+def items(call: Call, records: dict[str, str]) -> list[PlanRow]:
+    """Return all stages of `all`, in order, with their estimates.
 
-    records: why `make_folds` and each stage on prediction tables would run as things are; empty where it would not.
+    records: reason why `make_folds` and each stage on prediction tables would run; empty if up to date.
     """
     records = dict(records)
     experiments = call.experiments(revisions.chosen(call.folds))
@@ -51,7 +51,10 @@ def items(call: Call, records: dict[str, str]) -> list[Item]:
     every = {e.name: e for e in [*experiments, *(e for e, _, _ in labelling)]}
     with tempfile.TemporaryDirectory() as folder:
         made, cache = features(call, list(every.values()), Path(folder))
-        found = [*made, Item("make_folds", f"{len(call.competition().train)} clips", records.pop("make_folds") or DONE)]
+        found = [
+            *made,
+            PlanRow("make_folds", f"{len(call.competition().train)} clips", records.pop("make_folds") or DONE),
+        ]
         todo = training(call, experiments)
         found += _timed_jobs(call, labelling, todo, every, cache)
     anew = any(item.why != DONE for item in found)
@@ -61,14 +64,14 @@ def items(call: Call, records: dict[str, str]) -> list[Item]:
 # ------------------------------------------------------------------------------------------------------ features
 
 
-def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tuple[list[Item], Path]:
-    """The `prepare` stage; and a cache that has features of some clips at least."""
+def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tuple[list[PlanRow], Path]:
+    """Return the `prepare` stage, and a cache with features of at least some clips."""
     competition, specs = call.competition(), [experiment.config.frontend for experiment in experiments]
     unique = [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
     stale = store.why_stale(competition, unique, call.data.audio, call.cache)
     names, clips = [_called(spec, experiments) for spec in unique], len(competition.train) + len(competition.test)
     if not any(stale):
-        return [Item("prepare", name) for name in names], call.cache
+        return [PlanRow("prepare", name) for name in names], call.cache
     few, times = timing.sample(competition)
     seconds = timing.features(call, few, times, [s for s, why in zip(unique, stale, strict=True) if why], folder)
     fresh = [s for s, why in zip(unique, stale, strict=True) if not why]
@@ -76,14 +79,14 @@ def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tup
         timing.features(call, few, 0.0, fresh, folder)
     count = sum(map(bool, stale))
     lines = [
-        Item("prepare", name, why or DONE, clips if why else 0, seconds / count if why else 0.0)
+        PlanRow("prepare", name, why or DONE, clips if why else 0, seconds / count if why else 0.0)
         for name, why in zip(names, stale, strict=True)
     ]
     return lines, folder
 
 
 def _called(spec: dict[str, object], experiments: Sequence[Experiment]) -> str:
-    """A frontend by its name and the models that read it."""
+    """Return the name of a frontend and of the models that read it."""
     models = dict.fromkeys(e.model for e in experiments if e.config.frontend == spec)
     return f"{spec['name']} for {', '.join(models)}"
 
@@ -92,7 +95,7 @@ def _called(spec: dict[str, object], experiments: Sequence[Experiment]) -> str:
 
 
 def training(call: Call, experiments: Sequence[Experiment]) -> list[tuple[Experiment, int, str]]:
-    """The `train` stage: every experiment, how many of its folds would be trained, and why."""
+    """Return the `train` stage: every experiment, the number of its folds to train, and why."""
     return [(experiment, *_why(call, experiment)) for experiment in experiments]
 
 
@@ -108,11 +111,11 @@ def _why(call: Call, experiment: Experiment) -> tuple[int, str]:
 
 
 def why_not(job: FoldJob) -> str:
-    """Why a fold is not up to date; empty where it is."""
+    """Return the reason why a fold is not up to date; empty if it is."""
     receipt = read_receipt(job.folder, job.fold)
     if receipt is None:
         begun = job.folder / f"fold{job.fold}.state.safetensors"
-        return "goes on from its last epoch" if begun.is_file() else "not trained yet"
+        return "resumes from its last epoch" if begun.is_file() else "not trained yet"
     if changed := changed_settings(receipt, job.experiment):
         return f"would be refused: {'; '.join(changed[:2])}; give variant=WORD"
     before = receipt.get("inputs", {})
@@ -121,7 +124,7 @@ def why_not(job: FoldJob) -> str:
 
 
 def _fold_count(call: Call) -> int:
-    """Folds that are trained and predicted."""
+    """Return the number of folds that are trained and predicted."""
     train = call.competition().train
     official = sorted(fold for fold in train["fold"].unique() if fold >= 0)
     there = official or list(range(call.data.folds.n))
@@ -129,14 +132,14 @@ def _fold_count(call: Call) -> int:
 
 
 def _counts(call: Call, share: float = 1.0) -> Counts:
-    """Clips of one fold job: its training clips (times `share`), and those it predicts."""
+    """Count the clips of one fold job: its training clips (times `share`), and those it predicts."""
     n, k = len(call.competition().train), _fold_count(call.but(fold=None))
     held_out = n / max(k, 2)
     return Counts(max(1, round((n - held_out) * share)), round(held_out) + len(call.competition().test))
 
 
 def label_jobs(call: Call) -> list[tuple[Experiment, int, str]]:
-    """The label loop: experiments, how many fold jobs of each at the most, and what for."""
+    """Return the label loop: experiments, at most how many fold jobs of each, and their stage."""
     if not choose.wanted(call):
         return []
     free, params, k = call.plain().but(revision=None), pseudo_rounds.settings(call), _fold_count(call)
@@ -159,44 +162,44 @@ def _timed_jobs(
     todo: Sequence[tuple[Experiment, int, str]],
     every: dict[str, Experiment],
     cache: Path,
-) -> list[Item]:
-    """Items of the label loop and of training, calibrated together."""
+) -> list[PlanRow]:
+    """Return the rows of the label loop and of training, timed together."""
     wanted = {e.name for e, count, _ in [*labelling, *todo] if count}
     each = (
         {} if _tabular(call) else timing.fold_jobs(call, {n: (every[n], _counts(call)) for n in sorted(wanted)}, cache)
     )
     found = []
     for experiment, count, stage in labelling:
-        found.append(_item(call, stage, experiment, count, "at the most; the loop decides as it goes", each))
+        found.append(_item(call, stage, experiment, count, "at most; the loop decides as it runs", each))
     for experiment, count, why in todo:
         found.append(_item(call, "train", experiment, count, why, each))
     return found
 
 
 def _tabular(call: Call) -> bool:
-    """Whether the task's rows are no clips, so that fitting and predicting clips says too little."""
+    """True if the task's rows are not clips: timing of fits on clips then tells too little."""
     return not call.task.clip_rows
 
 
-def _item(call: Call, stage: str, experiment: Experiment, count: int, why: str, each: dict[str, float]) -> Item:
+def _item(call: Call, stage: str, experiment: Experiment, count: int, why: str, each: dict[str, float]) -> PlanRow:
     if not count:
-        return Item(stage, experiment.name, why)
+        return PlanRow(stage, experiment.name, why)
     one = each.get(experiment.name, _measured(call, experiment))
     slots = threads_and_jobs(call)[1]
-    return Item(stage, experiment.name, why, count, None if one is None else one * count / min(slots, count))
+    return PlanRow(stage, experiment.name, why, count, None if one is None else one * count / min(slots, count))
 
 
 def _measured(call: Call, experiment: Experiment) -> float | None:
-    """Mean seconds of the experiment's finished folds, None where there are none."""
+    """Return the mean seconds of the experiment's finished folds, None without one."""
     found = [float(read_json(path).get("seconds", 0)) for path in oof.receipts(call.oof / experiment.name).values()]
     return float(np.mean(found)) if found else None
 
 
-# ------------------------------------------------------------------------------------------------ what follows them
+# ------------------------------------------------------------------------------------------------ the stages after
 
 
-def after(call: Call, models: int, anew: bool, records: dict[str, str]) -> list[Item]:
-    """Blend, stack, submit, score and report. anew: their inputs will change; records: why each would run as it is."""
+def after(call: Call, models: int, anew: bool, records: dict[str, str]) -> list[PlanRow]:
+    """Return blend, stack, submit, score and report. anew: their inputs will change; records: why each would run."""
     tables = max(models, len(oof.experiments(call.oof)))
     train, k = call.competition().train, _fold_count(call.but(fold=None))
     why = {stage: "tables change" if anew else reason or DONE for stage, reason in records.items()}
@@ -208,14 +211,14 @@ def after(call: Call, models: int, anew: bool, records: dict[str, str]) -> list[
     for stage, reason in why.items():
         todo = reason != DONE
         known = todo and stage in estimate and not _tabular(call)
-        found.append(Item(stage, "", reason, int(todo), (estimate[stage]() if known else None) if todo else 0.0))
+        found.append(PlanRow(stage, "", reason, int(todo), (estimate[stage]() if known else None) if todo else 0.0))
     if call.scoring is not None:
-        found.insert(-1, Item("score", "", "always", 1, None))
+        found.insert(-1, PlanRow("score", "", "always", 1, None))
     return found
 
 
-def shown(found: Sequence[Item]) -> str:
-    """The plan as a table, with its total."""
+def shown(found: Sequence[PlanRow]) -> str:
+    """Return the plan as a text table, with its total."""
     lines = [
         {"stage": i.stage, "what": i.what, "jobs": i.jobs or "", "why": i.why, "about": _clock(i.seconds, i.jobs)}
         for i in found

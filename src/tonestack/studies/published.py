@@ -1,4 +1,4 @@
-"""Studies: rows of a published table rerun through the normal machinery, our numbers beside the document's.
+"""Studies: the rows of a published table, rerun by the normal pipeline, our numbers beside the published ones.
 
 configs/study/<name>.yaml lists tables of rows. A row is one of
     {id, row, model, set: {key: value}, revision}     an experiment `<model>-<id>@<revision>`; with `data: {...}` on a
@@ -6,7 +6,7 @@ configs/study/<name>.yaml lists tables of rows. A row is one of
     {id, row, gate: {groups, of: {group: id}, by: id}} per-group models joined by a gate
     {id, row, mean: {of: [id, ...], how: geometric}}   an equal mean of rows
     {row, same: id}                                    a row of another table again
-with `document`, the number to compare with. Its prediction tables lie in oof/<name>-<study>/.
+`document` is the published number to compare with. The prediction tables lie in oof/<name>-<study>/.
 """
 
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ import pandas as pd
 
 
 class GateRow(Section):
-    """Which grouping of the data config, the row of every group's model, and the row that gates."""
+    """A gate: the grouping of the data config, the row of every group's model, and the row that gates."""
 
     groups: str
     of: dict[str, str]
@@ -41,14 +41,14 @@ class GateRow(Section):
 
 
 class MeanRow(Section):
-    """An equal mean of rows; those that could not be made are left out, and said."""
+    """An equal mean of rows; rows that could not be made are left out and listed."""
 
     of: tuple[str, ...]
     how: Literal["arithmetic", "geometric"] = "geometric"
 
 
-class Row(Section):
-    """One line of a table; `row` left out: made for others, not shown."""
+class StudyRow(Section):
+    """One row of a table; without `row` it is made for other rows and not shown."""
 
     id: str = ""
     row: str = ""
@@ -67,11 +67,11 @@ class TableConfig(Section):
     """One table of a study."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[StudyRow, ...]
 
 
 class LabelStep(Section):
-    """Label revisions that rows need: made by a stage, from the parent revision, before anything is trained."""
+    """Label revisions that rows need: made by a stage from the parent revision, before all training."""
 
     stage: Literal["clean_labels", "pseudo_label"]
     parent: str = "r0"
@@ -88,20 +88,20 @@ class StudyConfig(Section):
 
 
 def load(name: str) -> StudyConfig:
-    """Read a study; ids must be known and unique."""
-    place, values = layers.layer("study", name)
-    study = StudyConfig.parse(values, place)
+    """Read a study; its ids must be known and unique."""
+    source, values = layers.layer("study", name)
+    study = StudyConfig.parse(values, source)
     known: list[str] = []
     for row in (row for table in study.tables for row in table.rows):
         needed = [row.same] if row.same else [*(row.mean.of if row.mean else ())]
         needed += [*row.gate.of.values(), row.gate.by] if row.gate else []
         for other in needed:
             if other not in known:
-                raise UserError(f"{place}: row '{row.row or row.id}' needs '{other}', which is not above it")
+                raise UserError(f"{source}: row '{row.row or row.id}' needs '{other}', which is not above it")
         if row.id in known:
-            raise UserError(f"{place}: id '{row.id}' is given twice")
+            raise UserError(f"{source}: id '{row.id}' is given twice")
         if sum(part is not None for part in (row.model, row.gate, row.mean, row.same)) != 1:
-            raise UserError(f"{place}: row '{row.row or row.id}' needs exactly one of model, gate, mean, same")
+            raise UserError(f"{source}: row '{row.row or row.id}' needs exactly one of model, gate, mean, same")
         known += [row.id] if row.id else []
     return study
 
@@ -116,34 +116,34 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where its prediction tables lie."""
+        """The folder of its prediction tables."""
         return self.call.oof.with_name(f"{self.call.name}-{self.name}")
 
     @cached_property
-    def rows(self) -> dict[str, Row]:
-        """All rows that make something, by id."""
+    def by_id(self) -> dict[str, StudyRow]:
+        """All rows with an id, by id."""
         return {row.id: row for table in self.settings.tables for row in table.rows if row.id}
 
     def changed(self, settings: dict[str, Any], **words: Any) -> Call:
-        """The study's run with a row's settings under what was typed."""
+        """Return the study's call with a row's settings; typed overrides take precedence."""
         overrides = layers.merge([("", merged({}, settings)), ("", self.call.words.overrides)])
         return self.call.but(overrides=overrides, **words)
 
     def competitions(self) -> list[Call]:
-        """The calls on the study's own competition and on those of its rows."""
-        return [self.call, *(self.competition(row) for row in self.rows.values() if row.data)]
+        """Return the calls on the study's own competition and on those of its rows."""
+        return [self.call, *(self.competition(row) for row in self.by_id.values() if row.data)]
 
-    def competition(self, row: Row) -> Call:
-        """The call on the competition that a row is of."""
+    def competition(self, row: StudyRow) -> Call:
+        """Return the call on the competition of a row."""
         if not row.data:
             return self.call
         changed = layers.merge([("", row.data), ("", self.call.words.overrides)])
         return self.call.but(name=f"{self.call.name}-{row.id}", overrides=changed)
 
     def experiments(self) -> dict[str, Experiment]:
-        """The experiments of all rows whose label revision is there; group revisions are written on the way."""
+        """Return the experiments of all rows whose label revision exists; group revisions are written first."""
         found = {}
-        for row in self.rows.values():
+        for row in self.by_id.values():
             if row.model is None:
                 continue
             if row.groups:
@@ -154,34 +154,34 @@ class Study:
                 found[row.id] = self._experiment(row, row.model)
         return found
 
-    def _experiment(self, row: Row, model: str) -> Experiment:
+    def _experiment(self, row: StudyRow, model: str) -> Experiment:
         revision = row.revision or "r0"
         return replace(self.changed(row.set).experiment(model, revision), variant=row.id, revision=revision)
 
-    def missing_revision(self, row: Row) -> str | None:
-        """The revision that a row needs and that is not there."""
+    def missing_revision(self, row: StudyRow) -> str | None:
+        """Return the revision that a row needs if it does not exist."""
         there = row.revision in (None, "r0") or (self.call.folds / f"{row.revision}.csv").is_file()
         return None if there else row.revision
 
     def jobs(self, experiments: dict[str, Experiment]) -> list[FoldJob]:
-        """The folds that are not up to date, their files in the study's folder."""
+        """Return the fold jobs that are not up to date, with files in the study's folder."""
         todo = []
         for key, experiment in experiments.items():
             folder = self.folder / experiment.name
             queue.refuse_changed_meaning(folder, experiment)
-            call = self.competition(self.rows[key])
+            call = self.competition(self.by_id[key])
             todo += [replace(job, folder=folder) for job in queue.build(call, [experiment])]
         return [job for job in todo if job.finished() is None]
 
     def tables(self, names: list[str], call: Call | None = None) -> Tables:
-        """Prediction tables of the study, of its own competition or of a row's."""
+        """Return prediction tables of the study, of its own competition or of a row's."""
         return replace(Tables.of(call or self.call, names), folder=self.folder)
 
     def join(self, experiments: dict[str, Experiment]) -> tuple[dict[str, str], dict[str, str]]:
-        """Make the gates and means; names of the tables, and why rows have none, both by id."""
+        """Make the gates and means; return the names of the tables, and why rows have none, both by id."""
         made = {key: experiment.name for key, experiment in experiments.items()}
         lacking: dict[str, str] = {}
-        for key, row in self.rows.items():
+        for key, row in self.by_id.items():
             if row.model and key not in made:
                 lacking[key] = f"needs the label revision '{row.revision}', which is not there"
             elif row.gate:
@@ -215,8 +215,8 @@ class Study:
         tables.write(made[key], rows, test, receipt | {"without": [o for o in row.of if o not in made]})
 
     def scores(self, made: dict[str, str]) -> dict[str, dict[str, float]]:
-        """CV, its standard error and the test scores of every table, by id."""
-        return {key: self._scores_of(self.competition(self.rows[key]), name) for key, name in made.items()}
+        """Return CV, its standard error and the test scores of every table, by id."""
+        return {key: self._scores_of(self.competition(self.by_id[key]), name) for key, name in made.items()}
 
     def _scores_of(self, call: Call, name: str) -> dict[str, float]:
         metric, tables = resolve(call.data.metric), self.tables([name], call)
@@ -230,7 +230,7 @@ class Study:
         return found
 
     def render(self, made: dict[str, str], lacking: dict[str, str], scores: dict[str, dict[str, float]]) -> str:
-        """The study as markdown."""
+        """Return the study as markdown."""
         metric, more = self.call.data.metric, self.call.data.more_metrics
         lines = [f"# {self.settings.title}", "", self.settings.about.strip(), ""]
         data = f"Data: {self.call.name}, preset {self.call.data.preset}, {metric}"
@@ -240,7 +240,7 @@ class Study:
             lines += [f"## {table.title}", "", f"| | {' | '.join(header)} |", "|---" * (len(header) + 1) + "|"]
             for row in (row for row in table.rows if row.row):
                 key = row.same or row.id
-                lines.append(f"| {row.row} | {_document(row.document)} | {_cells(key, scores, lacking, more)} |")
+                lines.append(f"| {row.row} | {_published(row.document)} | {_cells(key, scores, lacking, more)} |")
             lines.append("")
         return "\n".join(lines)
 
@@ -253,8 +253,8 @@ def _cells(key: str, scores: dict[str, dict[str, float]], lacking: dict[str, str
     return " | ".join([f"{found['cv']:.4f} ± {found['se']:.4f}", *others])
 
 
-def _document(value: float | tuple[float, ...] | None) -> str:
-    """The document's number, or its numbers of the metric and of the further ones."""
+def _published(value: float | tuple[float, ...] | None) -> str:
+    """Return the published number, or the numbers of the metric and of further ones."""
     values = value if isinstance(value, tuple) else (value,)
     return " / ".join(_number(v, 3 if len(values) == 1 else 4) for v in values)
 
@@ -271,5 +271,5 @@ def write(study: Study, text: str) -> Path:
 
 
 def available() -> list[str]:
-    """Names of all studies."""
+    """Return the names of all studies."""
     return sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))

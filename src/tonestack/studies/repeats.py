@@ -1,6 +1,7 @@
 """Repeated cross-validation: the same experiments on other folds, scored together, with intervals over groups.
 
-A repeat is a call of its own, `<name>-r1`, `<name>-r2` ...: its own fold seed, folds and tables, the same features.
+Each repeat is a call of its own, `<name>-r1`, `<name>-r2` ..., with its own fold seed, folds and tables. Features are
+shared.
 """
 
 from collections.abc import Callable
@@ -22,8 +23,8 @@ RESAMPLES, FEWER = 2000, 200  # of the groups; fewer where a metric has no value
 COLUMNS = ["experiment", "value", "low", "high", "between_repeats", "gain", "gain_low", "gain_high"]
 
 
-def of(call: Call) -> list[Call]:
-    """The call itself, then the same on other folds, `folds.repeats` in all."""
+def calls(call: Call) -> list[Call]:
+    """Return the call itself, then the same on other folds, `folds.repeats` in all."""
     own = call.data.folds
     calls = [call.but(revision="r0")]  # other revisions are decided on one set of folds
     for k in range(1, own.repeats):
@@ -39,14 +40,14 @@ def check_folds(calls: list[Call]) -> None:
     seen = [fingerprint(call.labels.folds["fold"].tolist()) for call in calls]
     if len(set(seen)) < len(seen):
         raise UserError(
-            "folds.repeats: two repeats have the same folds (official folds, or too few groups to part otherwise); "
+            "folds.repeats: two repeats have the same folds (official folds, or too few groups to split otherwise); "
             "give folds.repeats=1"
         )
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One experiment's predictions in all repeats: scores (R, n, C) of the judged clips, and how they are judged."""
+    """One experiment's predictions in all repeats: scores (R, n, C) of the scored clips, and how they are scored."""
 
     name: str
     scores: np.ndarray
@@ -54,12 +55,12 @@ class Scores:
     targets: np.ndarray
 
     def value(self, rows: np.ndarray | None = None) -> float:
-        """Mean of the metric over the repeats, on all clips or on `rows`."""
+        """Return the mean of the metric over the repeats, on all clips or on `rows`."""
         keep = slice(None) if rows is None else rows
         return float(np.mean([self.metric(table[keep], self.targets[keep]) for table in self.scores]))
 
     def drawn(self, groups: np.ndarray) -> np.ndarray:
-        """The value in resamples of whole groups (B,): the same resamples for every experiment."""
+        """Return the value in resamples of whole groups (B,); every experiment gets the same resamples."""
         rng = np.random.default_rng(0)
         code = np.unique(groups, return_inverse=True)[1]
         count = code.max() + 1
@@ -73,7 +74,7 @@ class Scores:
 
 
 def table(calls: list[Call], baseline: str) -> pd.DataFrame:
-    """All experiments that every repeat has, best first: value, 95 % interval, spread, gain over the baseline's."""
+    """Return all experiments of every repeat, best first: value, 95 % interval, spread, gain over the baseline."""
     names = [name for name in oof.experiments(calls[0].oof, made=True) if all(_there(call, name) for call in calls[1:])]
     if not names:
         raise UserError(f"{calls[0].oof}: no experiment is finished in all repeats; run train, then repeat")
@@ -91,9 +92,9 @@ def _there(call: Call, name: str) -> bool:
 
 
 def _groups(tables: Tables) -> np.ndarray:
-    """Group of each judged clip; a clip without one is a group by itself."""
+    """Return the group of each scored clip; a clip without a group is one by itself."""
     named = tables.folds["group"].where(tables.folds["group"] != "", "\0" + tables.folds["clip_id"])
-    return named.to_numpy(dtype=str)[tables.judged]
+    return named.to_numpy(dtype=str)[tables.scored]
 
 
 def _scores(calls: list[Call], name: str) -> Scores:
@@ -117,16 +118,16 @@ def _interval(drawn: np.ndarray) -> tuple[float, float]:
 
 
 def describe(calls: list[Call]) -> str:
-    """What was scored, in one line."""
+    """Describe the scored clips in one line."""
     first = Tables.of(calls[0])
-    groups, clips = len(np.unique(_groups(first))), int(first.judged.sum())
+    groups, clips = len(np.unique(_groups(first))), int(first.scored.sum())
     n = len(np.unique(first.fold[first.fold >= 0]))
     known = f"{groups} groups" if (first.folds["group"] != "").any() else "no groups known: each clip by itself"
     return f"{calls[0].data.metric}, {len(calls)} x {n} folds, {clips} clips, {known}; 95 % intervals over groups"
 
 
 def rendered(rows: pd.DataFrame, baseline: str, aligned: Callable[[pd.DataFrame], str]) -> str:
-    """The table as text."""
+    """Return the table as text."""
     shown = pd.DataFrame({"experiment": rows["experiment"]})
     shown["mean [95 %]"] = [_span(row) for row in rows[["value", "low", "high"]].to_numpy()]
     shown["sd of repeats"] = ["" if np.isnan(v) else f"{v:.4f}" for v in rows["between_repeats"]]

@@ -1,8 +1,8 @@
-"""How long things take here, from a few seconds of doing them: features of a few clips, a few steps of every model at
-its real shapes, a few trials of a blend on made tables of the real size.
+"""Time estimates from a few seconds of real work, for `planning`: features of a few clips, a few steps of every model
+at its real shapes, a few trials of a blend on made tables of the real size.
 
-Fold jobs are calibrated side by side, as many at once and on as many threads as they would run, so that what they take
-from each other (memory, caches, clock) is in the estimate.
+Fold jobs are timed side by side, as many at once and on as many threads as in a real run. So the estimate includes
+their competition for memory, caches and clock rate.
 """
 
 import os
@@ -19,7 +19,7 @@ from tonestack.config.layers import part_params
 from tonestack.ensemble import nested_cv, searches, stacking
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.stack_inputs import Inputs, StackRows
+from tonestack.ensemble.stack_inputs import StackInputs, StackRows
 from tonestack.features import store
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import Labels
@@ -47,7 +47,7 @@ class Counts:
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -57,7 +57,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def sample(competition: Competition) -> tuple[Competition, float]:
-    """Clips of evenly spread file sizes, as a competition of their own; and all files' bytes over the sample's."""
+    """Return clips of evenly spread file sizes as a small competition, and all files' bytes over the sample's."""
     clips = pd.concat([competition.train[["clip_id", "path"]], competition.test[["clip_id", "path"]]])
     sizes = np.array([_size(competition.root / path) for path in clips["path"]])
     usable = np.argsort(sizes, kind="stable")[np.count_nonzero(sizes == 0) :]
@@ -76,9 +76,9 @@ def _size(path: Path) -> int:
 
 
 def features(call: Call, few: Competition, times: float, specs: Sequence[dict[str, Any]], folder: Path) -> float:
-    """Seconds that the features of all clips take on all cores; the sample's stay in `folder`.
+    """Estimate the seconds of all clips' features on all cores; the sample's features stay in `folder`.
 
-    few: a sample of the clips; times: how much larger the whole competition is, by bytes.
+    few: a sample of the clips; times: bytes of all clips over bytes of the sample.
     """
     audio = call.data.audio.model_copy(update={"bad_files": "skip"})
     with tempfile.TemporaryDirectory() as warm:
@@ -91,7 +91,7 @@ def features(call: Call, few: Competition, times: float, specs: Sequence[dict[st
 
 
 def fold_jobs(call: Call, wanted: dict[str, tuple[Experiment, Counts]], cache: Path) -> dict[str, float]:
-    """Seconds of one fold job of each experiment, by name; `cache` holds at least some clips' features."""
+    """Estimate the seconds of one fold job per experiment, by name; `cache` has features of at least some clips."""
     if not wanted:
         return {}
     threads, at_once = threads_and_jobs(call)
@@ -105,7 +105,7 @@ def fold_jobs(call: Call, wanted: dict[str, tuple[Experiment, Counts]], cache: P
 
 
 def _stand_in(call: Call, experiment: Experiment, audio: Any, cache: Path) -> FoldJob:
-    """A job of the right shapes on a few clips of the store, whatever their fold."""
+    """Return a job of the right shapes on a few clips of the store, of any fold."""
     competition, task = call.competition(), call.task
     clips = Store.open(cache, experiment.config.frontend, audio).clips
     known = competition.train[competition.train["clip_id"].isin(clips.index[clips["frames"] > 0])]
@@ -133,7 +133,7 @@ def _stand_in(call: Call, experiment: Experiment, audio: Any, cache: Path) -> Fo
 
 
 def _seconds(job: FoldJob, counts: Counts) -> float:
-    """Seconds of a job, from what an epoch of few clips, one of more and three of few take."""
+    """Estimate the seconds of a job from one epoch of few clips, one of more, and three of few."""
     from tonestack.training.device import set_up_process  # torch: in a worker
 
     set_up_process(job.threads)
@@ -147,7 +147,7 @@ def _seconds(job: FoldJob, counts: Counts) -> float:
         def fit(batches: int, epochs: int) -> Any:
             return learner.fit(_shrunk(replace(job, folder=Path(folder)), batches * batch, epochs), opened)
 
-        fitted = fit(FEW, 1)  # what is done once a process is not counted
+        fitted = fit(FEW, 1)  # work done once per process is not counted
         short, long = timed(lambda: fit(FEW, 1)), timed(lambda: fit(MORE, 1))
         step = max(0.0, long - short) / (MORE - FEW)
         epoch = max(0.0, (timed(lambda: fit(FEW, 3)) - short) / 2 - FEW * step) if epochs > 1 else 0.0
@@ -157,21 +157,21 @@ def _seconds(job: FoldJob, counts: Counts) -> float:
 
 
 def _shrunk(job: FoldJob, clips: int, epochs: int) -> FoldJob:
-    """The job on so many clips, the few that there are again and again, for so many epochs."""
+    """Return the job on `clips` clips (the sample, repeated) for `epochs` epochs."""
     training = job.experiment.config.training.model_copy(update={"epochs": epochs, "min_steps": 0, "stop": "fixed"})
     network, episodes = job.experiment.config.network, _episodes(job.experiment.config)
     if episodes:
         steps = max(1, clips // training.batch_size)
         network = network | {"episodes": episodes.model_copy(update={"steps": steps}).model_dump()}
     config = job.experiment.config.model_copy(update={"training": training, "network": network})
-    place = np.arange(clips) % len(job.labels.clip_ids)
+    position = np.arange(clips) % len(job.labels.clip_ids)
     ids = _repeated(job.labels.clip_ids, clips)
-    learnt = Labels(ids, job.labels.targets[place], job.labels.weights[place])
+    learnt = Labels(ids, job.labels.targets[position], job.labels.weights[position])
     return replace(job, experiment=replace(job.experiment, config=config), labels=learnt)
 
 
 def _episodes(settings: ModelConfig) -> Any:
-    """The settings of a network that itself says how many batches make an epoch; None for all others."""
+    """Return the episodes of a network that sets its own number of batches per epoch; None for all others."""
     return getattr(part_params("models", settings.network, "network"), "episodes", None)
 
 
@@ -183,7 +183,7 @@ def _repeated(ids: list[str], count: int) -> list[str]:
 
 
 def made_tables(models: int, clips: int, classes: int, several: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Tables (M, N, C) of models that are right two times in three or so, and their targets."""
+    """Return tables (M, N, C) of models that are right about two times in three, and their targets."""
     rng = np.random.default_rng(0)
     truth = rng.integers(classes, size=clips)
     right = np.arange(classes) == truth[:, None]
@@ -194,7 +194,7 @@ def made_tables(models: int, clips: int, classes: int, several: bool) -> tuple[n
 
 
 def blend(call: Call, models: int, clips: int, folds: int) -> float:
-    """Seconds of the blend stage for so many tables and verified clips."""
+    """Estimate the seconds of the blend stage for so many tables and verified clips."""
     several = not call.task.one_label
     tables, targets = made_tables(models, clips, len(call.competition().classes), several)
     names = tuple(f"m{m}" for m in range(models))
@@ -210,12 +210,12 @@ def blend(call: Call, models: int, clips: int, folds: int) -> float:
 
 
 def stack(call: Call, models: int, clips: int, folds: int) -> float:
-    """Seconds of the stack stage for so many tables and training clips."""
+    """Estimate the seconds of the stack stage for so many tables and training clips."""
     several = not call.task.one_label
     classes = len(call.competition().classes)
     tables, targets = made_tables(models, clips, classes, several)
     fold = np.arange(clips) % folds
-    rows = StackRows(Inputs.of(tables, independent=several), targets, np.ones(clips), fold, classes)
+    rows = StackRows(StackInputs.of(tables, independent=several), targets, np.ones(clips), fold, classes)
     params = call.data.stack
     few = params.model_copy(update={"rounds": min(params.rounds, 10)})
     total = 0.0

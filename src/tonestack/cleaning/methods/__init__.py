@@ -1,8 +1,8 @@
-"""Cleaning methods: one file each, which decides clip by clip what one holdout may train on.
+"""Cleaning methods, one file each: they decide, clip by clip, the training labels of one holdout.
 
 A method's module defines `Params`, `NEEDS` (`probabilities` or `embedding`) and
-`decide(evidence, params) -> Verdict`. It is asked once a holdout and is shown nothing of that holdout's fold:
-neither its clips nor anything that was decided or trained with their labels.
+`decide(evidence, params) -> Verdict`. It runs once per holdout and gets nothing of that holdout's fold:
+neither its clips nor anything decided or trained with their labels.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one holdout's decisions are made from: its n training clips.
+    """The evidence on the n training clips of one holdout.
 
     given (n,): class indices as given. verified (n,). promoted (n,): kept by an earlier round of the same method.
-    group (n,): the given class's group; group_of (C,): of each class. probabilities: (n, C) of models that saw
-    neither the clip's fold nor the holdout, or None. embedding: (n, D) or None; NaN rows have no audio.
+    group (n,): the given class's group; group_of (C,): of each class. probabilities: (n, C) of models trained
+    without the clip's fold and the holdout, or None. embedding: (n, D) or None; NaN rows have no audio.
     """
 
     given: np.ndarray
@@ -34,14 +34,14 @@ class Evidence:
         groups: np.ndarray = self.group_of[self.given]
         return groups
 
-    def judged(self) -> np.ndarray:
-        """The probabilities, for a method that said it needs them."""
+    def predicted(self) -> np.ndarray:
+        """Return the probabilities; for methods with `NEEDS = "probabilities"`."""
         if self.probabilities is None:
             raise ValueError("this method needs probabilities")
         return self.probabilities
 
     def embedded(self) -> np.ndarray:
-        """The embedding, for a method that said it needs it."""
+        """Return the embedding; for methods with `NEEDS = "embedding"`."""
         if self.embedding is None:
             raise ValueError("this method needs an embedding")
         return self.embedding
@@ -50,7 +50,7 @@ class Evidence:
 def verdict(
     evidence: Evidence, keep: np.ndarray, proposed: np.ndarray, confidence: np.ndarray, relabel: np.ndarray, rest: str
 ) -> Verdict:
-    """Put masks into words: verified clips are kept with their label, then `keep`, then `relabel`, else `rest`."""
+    """Turn masks into decisions: verified clips are kept with their label, then `keep`, then `relabel`, else `rest`."""
     decision = np.where(relabel, RELABEL, rest).astype(object)
     decision[keep | evidence.verified] = KEEP
     changed = decision == RELABEL
@@ -58,6 +58,6 @@ def verdict(
 
 
 def group_index(classes: tuple[str, ...], groups: dict[str, list[str]]) -> np.ndarray:
-    """Group number (C,) of each class; classes that no group names are a group of their own."""
+    """Return the group number (C,) of each class; classes in no group form one more group."""
     number = {name: i for i, names in enumerate(groups.values()) for name in names}
     return np.array([number.get(name, len(groups)) for name in classes])

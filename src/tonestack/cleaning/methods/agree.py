@@ -1,9 +1,9 @@
-"""Agreement with judges: is the given label more likely right than wrong, given what models that never saw it say?
+"""Agreement: the posterior of the given label, from the predictions of pair models.
 
-The judges' probabilities are sharpened or softened by one temperature (Guo et al. 2017), fitted on the verified
-clips. A given label is then taken as one more witness: right with some rate, otherwise one of the other labels of
-its group or of the rest. The three rates are estimated from the unverified clips by expectation maximisation
-(Dawid & Skene 1979, one annotator), and the clip's confidence is the posterior of its given label.
+The probabilities are sharpened or softened by one temperature (Guo et al. 2017), fitted on the verified clips. The
+given label then counts as one annotator: right with some rate, otherwise another label of its group or of the rest.
+The three rates are estimated from the unverified clips by expectation maximisation (Dawid & Skene 1979). The clip's
+confidence is the posterior of its given label. `multilabel_posterior` is the counterpart for clips of several labels.
 """
 
 from dataclasses import replace
@@ -30,12 +30,12 @@ class Params(Section):
     rest: Literal["drop", "leave"] = "leave"
     soft: bool = Field(False, description="train on the posterior of all clips, not on decisions")
     calibrate: bool = True
-    posterior: bool = Field(True, description="weigh the given label as a witness; false: the judges alone")
+    posterior: bool = Field(True, description="weigh the given label as an annotator; false: the pair models alone")
 
 
 def decide(evidence: Evidence, params: Params) -> Verdict:
     """Keep, relabel or set aside each unverified clip."""
-    p = np.maximum(evidence.judged(), FLOOR)
+    p = np.maximum(evidence.predicted(), FLOOR)
     if params.calibrate and evidence.verified.any():
         p = sharpen(p, temperature(p[evidence.verified], evidence.given[evidence.verified]))
     if params.posterior and not evidence.verified.all():
@@ -54,14 +54,14 @@ def decide(evidence: Evidence, params: Params) -> Verdict:
 
 
 def sharpen(p: np.ndarray, temperature: float) -> np.ndarray:
-    """p^(1/T), rows (n, C) normalised."""
+    """Return p^(1/T), rows (n, C) normalised."""
     logs = np.log(p) / temperature
     sharpened: np.ndarray = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
     return sharpened
 
 
 def temperature(p: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in 0.05..20 under which labels (n,) are the least surprising to p (n, C)."""
+    """Return the temperature in 0.05..20 of least log loss of p (n, C) on labels (n,)."""
     logs, rows = np.log(p), np.arange(len(p))
 
     def surprise(log_t: float) -> float:
@@ -71,8 +71,8 @@ def temperature(p: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(surprise, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
-def witness(rates: np.ndarray, given: np.ndarray, group_of: np.ndarray) -> np.ndarray:
-    """P(given label | true class), (n, C), for rates (3,): right, another of the true class's group, any other."""
+def likelihood(rates: np.ndarray, given: np.ndarray, group_of: np.ndarray) -> np.ndarray:
+    """Return P(given label | true class), (n, C), by rates (3,): right, another of the class's group, any other."""
     size = np.bincount(group_of)[group_of]  # (C,) classes in each class's group
     within = rates[1] / np.maximum(size - 1, 1)
     across = rates[2] / np.maximum(len(group_of) - size, 1)
@@ -82,14 +82,14 @@ def witness(rates: np.ndarray, given: np.ndarray, group_of: np.ndarray) -> np.nd
 
 
 def posterior(p: np.ndarray, given: np.ndarray, rates: np.ndarray, group_of: np.ndarray) -> np.ndarray:
-    """P(true class | sound, given label), (n, C)."""
-    joint = p * np.maximum(witness(rates, given, group_of), FLOOR)
+    """Return P(true class | sound, given label), (n, C)."""
+    joint = p * np.maximum(likelihood(rates, given, group_of), FLOOR)
     normal: np.ndarray = joint / joint.sum(axis=1, keepdims=True)
     return normal
 
 
 def noise_rates(p: np.ndarray, evidence: Evidence, rounds: int = 100) -> np.ndarray:
-    """Rates (3,) of the unverified labels: right, wrong within the group, wrong across groups."""
+    """Estimate rates (3,) of the unverified labels: right, wrong within the group, wrong across groups."""
     rows = np.flatnonzero(~evidence.verified)
     given, group_of = evidence.given[rows], evidence.group_of
     same = np.arange(len(group_of)) == given[:, None]

@@ -1,4 +1,4 @@
-"""Confident learning (Northcutt, Jiang & Chuang 2021) with cleanlab, on judges that never saw the clip."""
+"""Confident learning (Northcutt, Jiang & Chuang 2021) with cleanlab, on predictions of pair models."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ NEEDS = "probabilities"
 
 
 class Params(Section):
-    """cleanlab's settings and what becomes of a clip that it finds."""
+    """cleanlab's settings, and the decision on clips that it finds."""
 
     filter_by: Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning"] = "prune_by_noise_rate"
     score: Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy"] = "self_confidence"
@@ -22,17 +22,17 @@ class Params(Section):
 
 
 def decide(evidence: Evidence, params: Params) -> Verdict:
-    """Set the unverified clips aside that cleanlab calls label issues."""
+    """Relabel, drop or leave the unverified clips that cleanlab calls label issues."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    p = evidence.judged().astype(np.float64)
+    p = evidence.predicted().astype(np.float64)
     p = p / p.sum(axis=1, keepdims=True)
     known = np.unique(evidence.given)  # cleanlab counts classes that have labels
-    place = np.searchsorted(known, evidence.given)
+    position = np.searchsorted(known, evidence.given)
     seen: Any = p[:, known] / np.maximum(p[:, known].sum(axis=1, keepdims=True), 1e-12)
-    issue = find_label_issues(place, seen, filter_by=params.filter_by, n_jobs=1)
-    confidence = get_label_quality_scores(place, seen, method=params.score)
+    issue = find_label_issues(position, seen, filter_by=params.filter_by, n_jobs=1)
+    confidence = get_label_quality_scores(position, seen, method=params.score)
     proposed = p.argmax(axis=1)
     sure = np.zeros(len(p), bool) if params.relabel is None else p.max(axis=1) >= params.relabel
     return verdict(evidence, ~issue, proposed, confidence, sure & (proposed != evidence.given), params.rest)

@@ -1,8 +1,9 @@
 """Label spreading (Zhou et al. 2004) from verified to unverified clips, inside each group of classes.
 
-Two kernels: scikit-learn's `rbf` with the seed document's parameters (dense: for groups of up to some ten thousand
-clips) and `knn`, our sparse graph, for any number. A clip whose spread label is its given one is promoted. Features
-are standardised and divided by the root of their number, so that two clips are about 1.4 apart whatever it is.
+There are two kernels: scikit-learn's `rbf` with the parameters of the NTU report (dense: for groups of up to some ten
+thousand clips) and `knn`, our sparse graph, for any number. A clip whose spread label is its given one is promoted.
+Features are standardised and divided by the root of their number: the distance of two clips is always about 1.4.
+The spreading itself is in `cleaning.spreading`.
 """
 
 from typing import Literal
@@ -19,7 +20,7 @@ NEEDS = "embedding"
 
 
 class Params(Section):
-    """The document's kernel and rates; `pca` 0 keeps all dimensions."""
+    """Kernel and rates of the NTU report; `pca` 0 keeps all dimensions."""
 
     kernel: Literal["knn", "rbf"] = "knn"
     gamma: float = Field(20.0, gt=0, description="of rbf")
@@ -49,13 +50,13 @@ def decide(evidence: Evidence, params: Params) -> Verdict:
 
 
 def spread_in_groups(evidence: Evidence, params: Params) -> np.ndarray:
-    """Shares (n, C) of every class, each clip within the group of its given label; zeros without audio."""
+    """Return shares (n, C) of every class, each clip within the group of its given label; zeros without audio."""
     x = evidence.embedded()
-    heard = np.isfinite(x).all(axis=1)
+    usable = np.isfinite(x).all(axis=1)
     labels = np.where(evidence.verified | evidence.promoted, evidence.given, -1)
     share = np.zeros((len(x), len(evidence.group_of)), np.float32)
     for group in np.unique(evidence.group):
-        rows = np.flatnonzero((evidence.group == group) & heard)
+        rows = np.flatnonzero((evidence.group == group) & usable)
         if len(rows) > 1 and (labels[rows] >= 0).any():
             share[rows] = _spread(prepared(x[rows], params), labels[rows], share.shape[1], params)
     return share

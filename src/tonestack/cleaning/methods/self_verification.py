@@ -1,7 +1,8 @@
-"""Self-verification (2nd place of FSDKaggle2018): promote clips whose label the models find by themselves.
+"""Self-verification (2nd place of FSDKaggle2018): promote clips whose given label is predicted.
 
-A round promotes the unverified clips whose given label is the judges' first choice with a probability above the
-threshold, the surest first, at most `most` a class; the next round's judges learn from them, too (`clean.rounds`).
+A round promotes the unverified clips whose given label is the pair models' first choice with a probability above the
+threshold, the surest first, at most `most` per class. The next round's pair models are trained on them, too
+(`clean.rounds`).
 """
 
 from tonestack.base.section import Section
@@ -18,12 +19,12 @@ class Params(Section):
     """The published values."""
 
     threshold: float = Field(0.95, ge=0, le=1)
-    most: int = Field(40, ge=1, description="new clips a class and round")
+    most: int = Field(40, ge=1, description="new clips per class and round")
 
 
 def decide(evidence: Evidence, params: Params) -> Verdict:
     """Promote the surest clips; nothing is relabelled or dropped."""
-    p = evidence.judged()
+    p = evidence.predicted()
     confidence = p[np.arange(len(p)), evidence.given]
     fit = (p.argmax(axis=1) == evidence.given) & (confidence >= params.threshold)
     keep = evidence.promoted.copy()

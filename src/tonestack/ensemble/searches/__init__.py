@@ -1,8 +1,8 @@
-"""Searches for a blend, one file each, found by name.
+"""Blend searches, one file each, found by name.
 
-A search file says `COMPLEXITY` (how much it chooses: ties go to the smaller) and defines
-`fit(problem, params, seed, journal) -> Blend`; `journal` is a file it may resume from, or None. `ROWS` says what it
-can join: `probabilities` (left out: these alone), `scores` of trials, or both.
+A search defines `COMPLEXITY` (amount of choice; ties go to the smaller) and
+`fit(problem, params, seed, journal) -> Blend`; `journal` is a file it may resume from, or None. `ROWS` lists the kinds
+of tables it can join: `probabilities` (the default), `scores` of trials, or both.
 """
 
 from types import ModuleType

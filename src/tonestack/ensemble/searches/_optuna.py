@@ -1,7 +1,7 @@
-"""Ask Optuna for batches of weights, score each batch at once, tell it, and write it to a journal.
+"""Weights by an Optuna sampler: batches of candidates, each scored at once and written to a journal.
 
-The study that samples lives in memory; finished batches are appended to a journal file, so that a killed
-worker loses one batch at most and a second run goes on from there.
+The sampling study is in memory. Finished batches are appended to a journal file, so that a killed worker loses at
+most one batch and a second run resumes from there.
 """
 
 import logging
@@ -56,9 +56,9 @@ def simplex(free: np.ndarray) -> np.ndarray:
 
 
 def without_superfluous(problem: Problem, weights: np.ndarray, power: float) -> np.ndarray:
-    """Drop tables, the lightest first, while the metric loses no more than chance: a twentieth of its standard error.
+    """Drop tables, the lightest first, while the metric loses no more than a twentieth of its standard error.
 
-    A metric of ranks hardly sees a small weight, so a search leaves some on tables that bring nothing.
+    A rank metric hardly changes with a small weight, so a search leaves small weights on useless tables.
     """
     least = problem.evaluate(weights, power)[0] - 0.05 * _standard_error(problem, weights, power)
     for m in np.argsort(weights):
@@ -83,7 +83,7 @@ def _standard_error(problem: Problem, weights: np.ndarray, power: float) -> floa
 
 
 def _starts(problem: Problem, params: BlendParams) -> list[np.ndarray]:
-    """Where the search begins: equal weights, those of least log loss, each table alone."""
+    """Return the first candidates: equal weights, those of least log loss, each table alone."""
     smooth = log_loss.fit(problem, params, 0).weights
     return [np.ones(problem.count), smooth / smooth.max(), *np.eye(problem.count)]
 

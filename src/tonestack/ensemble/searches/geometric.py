@@ -10,5 +10,5 @@ COMPLEXITY = 0  # nothing is chosen
 
 
 def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend:
-    """Return the blend; the clips are not looked at."""
+    """Return the blend; the clips are not used."""
     return Blend(equal(problem.count), power=0.0, normalise=problem.normalise)

@@ -1,4 +1,4 @@
-"""Harmonic mean of all tables: the most doubtful model counts most."""
+"""Harmonic mean of all tables: the least confident model counts most."""
 
 from pathlib import Path
 
@@ -10,5 +10,5 @@ COMPLEXITY = 2  # nothing is chosen
 
 
 def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend:
-    """Return the blend; the clips are not looked at."""
+    """Return the blend; the clips are not used."""
     return Blend(equal(problem.count), power=-1.0, normalise=problem.normalise)

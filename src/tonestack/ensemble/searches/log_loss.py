@@ -58,19 +58,19 @@ def loss_and_slope(
         flat = every[:, start * classes : (start + step) * classes]  # a view: no copy for the matrix products
         total = (weights.astype(np.float32) @ flat).reshape(y.shape)
         q = from_sum(total, power, normalise)
-        part, d_log_q = _softmax_part(q, y) if normalise else _sigmoid_part(q, y)
+        part, d_log_q = softmax_part(q, y) if normalise else sigmoid_part(q, y)
         d_total = d_log_q if power == 0 else d_log_q / (np.float32(power) * total)
         loss += part
         slope += flat @ d_total.ravel()
     return loss / clips, slope / clips
 
 
-def _softmax_part(q: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+def softmax_part(q: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     """Cross-entropy and its gradient by log of the unnormalised blend: q - y."""
     return -float(np.log(np.maximum(q[y], 1e-30)).sum(dtype=np.float64)), q - y
 
 
-def _sigmoid_part(q: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+def sigmoid_part(q: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     """Mean binary cross-entropy and its gradient by log q."""
     q = np.clip(q, 1e-7, 1 - 1e-7)
     loss = -np.where(y, np.log(q), np.log1p(-q)).sum(dtype=np.float64) / y.shape[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tonestack.ensemble.blends import Blend, from_sum
 from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.searches.log_loss import _sigmoid_part, _softmax_part
+from tonestack.ensemble.searches.log_loss import sigmoid_part, softmax_part
 from tonestack.settings.data_config import BlendParams
 from tonestack.tables.metrics import indicator
 
@@ -30,7 +30,7 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
         weights = softmax(shared + own, axis=0)
         total = np.einsum("mc,mnc->nc", weights.astype(np.float32), summands)
         q = from_sum(total, power, problem.normalise)
-        loss, slope = _softmax_part(q, truth) if problem.normalise else _sigmoid_part(q, truth)
+        loss, slope = softmax_part(q, truth) if problem.normalise else sigmoid_part(q, truth)
         slope = slope if power == 0 else slope / total
         by_weight = np.einsum("mnc,nc->mc", summands, slope) / clips
         by_own = weights * (by_weight - (weights * by_weight).sum(axis=0))

@@ -1,4 +1,4 @@
-"""The best single table: what every blend has to beat."""
+"""The best single table: the baseline of every blend."""
 
 from pathlib import Path
 
@@ -27,6 +27,6 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
 
 
 def calibrated(problem: Problem, chosen: int) -> Fusion:
-    """One table of scores on the scale of log-likelihood ratios: other folds may choose one of another scale."""
+    """Return one table of scores as log-likelihood ratios: other folds may choose a table of another scale."""
     alone = fusion.fitted(problem.tables[[chosen]], problem.targets)
     return Fusion(np.where(np.arange(problem.count) == chosen, alone.weights[0], 0.0), alone.bias)

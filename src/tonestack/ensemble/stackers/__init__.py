@@ -1,1 +1,1 @@
-"""Stackers: one file each, a second-level model on the prediction tables."""
+"""Stackers: second-level models on the prediction tables, one file each."""

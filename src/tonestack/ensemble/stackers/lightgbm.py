@@ -1,10 +1,18 @@
 """Gradient-boosted trees (LightGBM, Ke et al. 2017) upon the pool of the tables: every tree corrects its logits.
 
-One model of all classes where a clip has one label (as system 4 of FSDKaggle2018's winners' list); one model a class
-against the rest where it may have several.
+One model of all classes if a clip has one label (as system 4 of FSDKaggle2018's winners' list); one model per class
+against the rest if it may have several.
 """
 
-from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows, inner_split, pool, pooled, probabilities
+from tonestack.ensemble.stack_inputs import (
+    FittedStacker,
+    StackInputs,
+    StackRows,
+    inner_split,
+    pool,
+    pooled,
+    probabilities,
+)
 from tonestack.settings.data_config import StackParams
 
 import lightgbm as lgb
@@ -13,14 +21,14 @@ import numpy as np
 BINS = {"max_bin": 31, "verbose": -1, "feature_pre_filter": False}
 
 
-def fit(rows: StackRows, params: StackParams, seed: int) -> Fitted:
+def fit(rows: StackRows, params: StackParams, seed: int) -> FittedStacker:
     """Choose the number of rounds on an inner split, none included, then fit all rows with it."""
     learn, stop = inner_split(rows, seed)
     fitter = _each_class if rows.inputs.independent else _all_classes
     return fitter(rows, rows.where(learn), rows.where(stop), params, seed)
 
 
-def _all_classes(rows: StackRows, learn: StackRows, held: StackRows, params: StackParams, seed: int) -> Fitted:
+def _all_classes(rows: StackRows, learn: StackRows, held: StackRows, params: StackParams, seed: int) -> FittedStacker:
     settings = _settings(params, seed) | {"objective": "multiclass", "num_class": rows.classes}
     weights = pool(learn)
     trial = lgb.train(
@@ -36,8 +44,8 @@ def _all_classes(rows: StackRows, learn: StackRows, held: StackRows, params: Sta
     return Boosted(weights, lgb.train(settings, _data(rows, weights), num_boost_round=rounds) if rounds else None)
 
 
-def _each_class(rows: StackRows, learn: StackRows, held: StackRows, params: StackParams, seed: int) -> Fitted:
-    """One number of rounds for all classes: each alone has too few clips to choose by."""
+def _each_class(rows: StackRows, learn: StackRows, held: StackRows, params: StackParams, seed: int) -> FittedStacker:
+    """Use one number of rounds for all classes: a single class has too few clips to choose it."""
     settings = _settings(params, seed) | {"objective": "binary"}
     weights = pool(learn)
     present = [c for c in range(rows.classes) if 0 < learn.truth[:, c].sum() < len(learn.targets)]
@@ -60,7 +68,7 @@ class Boosted:
     def __init__(self, weights: np.ndarray, model: lgb.Booster | None) -> None:
         self.weights, self.model = weights, model
 
-    def __call__(self, inputs: Inputs) -> np.ndarray:
+    def __call__(self, inputs: StackInputs) -> np.ndarray:
         logits = pooled(self.weights, inputs)
         if self.model is not None:
             logits = logits + np.asarray(self.model.predict(inputs.columns, raw_score=True))
@@ -78,7 +86,7 @@ class EachBoosted:
     def __init__(self, weights: np.ndarray, models: dict[int, lgb.Booster]) -> None:
         self.weights, self.models = weights, models
 
-    def __call__(self, inputs: Inputs) -> np.ndarray:
+    def __call__(self, inputs: StackInputs) -> np.ndarray:
         logits = pooled(self.weights, inputs).astype(np.float64)
         for label, model in self.models.items():
             logits[:, label] += np.asarray(model.predict(inputs.columns_of(label), raw_score=True))
@@ -90,7 +98,7 @@ class EachBoosted:
         return {"pool": self.weights, "each": np.ones(1, np.uint8), **trees}
 
 
-def restore(arrays: dict[str, np.ndarray]) -> Fitted:
+def restore(arrays: dict[str, np.ndarray]) -> FittedStacker:
     """Undo `arrays` of either."""
     trees = {key: lgb.Booster(model_str=arrays[key].tobytes().decode()) for key in arrays if key.startswith("trees")}
     if "each" in arrays:

@@ -1,11 +1,19 @@
 """Logistic regression upon the pool of the tables: the bar that gradient boosting has to beat.
 
-Multinomial where a clip has one label, one regression a class where it may have several.
+Multinomial if a clip has one label, one regression per class if it may have several.
 """
 
 from dataclasses import asdict, dataclass, replace
 
-from tonestack.ensemble.stack_inputs import Fitted, Inputs, StackRows, inner_split, pool, pooled, probabilities
+from tonestack.ensemble.stack_inputs import (
+    FittedStacker,
+    StackInputs,
+    StackRows,
+    inner_split,
+    pool,
+    pooled,
+    probabilities,
+)
 from tonestack.settings.data_config import StackParams
 
 import numpy as np
@@ -15,7 +23,7 @@ STEPS = 5  # penalties tried, each a tenth of the one before
 ITERATIONS = 25  # of L-BFGS for each penalty, started where the last one ended
 
 
-def fit(rows: StackRows, params: StackParams, seed: int) -> Fitted:
+def fit(rows: StackRows, params: StackParams, seed: int) -> FittedStacker:
     """Choose the penalty on an inner split, then fit all rows with it."""
     penalties = [params.l2_logistic * 0.1**step for step in range(STEPS)]
     learn, stop = inner_split(rows, seed)
@@ -41,16 +49,16 @@ class Regression:
     scale: np.ndarray
     free: np.ndarray
 
-    def __call__(self, inputs: Inputs) -> np.ndarray:
+    def __call__(self, inputs: StackInputs) -> np.ndarray:
         return probabilities(pooled(self.pool, inputs) + self.columns(inputs) @ self.free, inputs.independent)
 
-    def columns(self, inputs: Inputs) -> np.ndarray:
+    def columns(self, inputs: StackInputs) -> np.ndarray:
         """Standardised columns and a one (R, F + 1), divided by sqrt(F): a penalty means the same at any width."""
         x = (np.nan_to_num(inputs.columns) - self.mean) / self.scale
         return np.concatenate([x / np.sqrt(x.shape[1]), np.ones((len(x), 1))], axis=1, dtype=np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All of it."""
+        """Return all fields."""
         return asdict(self)
 
 
@@ -64,7 +72,7 @@ def _loss(regression: Regression, rows: StackRows) -> float:
 
 
 class _Fit:
-    """A regression while it is fitted; the penalty pulls W and bias to zero, hence the answer to the pool."""
+    """A regression while it is fitted; the penalty pulls W and bias to zero, hence the output to the pool."""
 
     def __init__(self, rows: StackRows) -> None:
         columns = np.nan_to_num(rows.inputs.columns)
@@ -76,7 +84,7 @@ class _Fit:
         self.weights = (rows.weights / rows.weights.sum()).astype(np.float32)[:, None]
 
     def fit(self, penalty: float) -> None:
-        """Minimise the weighted log loss plus penalty times the sum of squares; goes on from the last fit."""
+        """Minimise the weighted log loss plus penalty times the sum of squares; starts from the last fit."""
 
         start = self.regression.free
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from tonestack.base.files import fingerprint, write_array
-from tonestack.cleaning.clean import array_hash
+from tonestack.base.files import array_hash, fingerprint, write_array
 from tonestack.ensemble import clip_components
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart, Finder, Tabs

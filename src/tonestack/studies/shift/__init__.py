@@ -1,1 +1,1 @@
-"""Do two sets of clips differ, and is something there twice?"""
+"""Shift: differences between sets of clips, and near-duplicates."""

@@ -1,4 +1,4 @@
-"""Adversarial validation: can a classifier tell two sets of clips apart by their statistics, and by which of them?"""
+"""Adversarial validation: a classifier separates two sets of clips by their statistics, and ranks the statistics."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from tonestack.settings.data_config import ShiftParams
 import numpy as np
 from joblib import Parallel, delayed
 
-LEAST = 20  # clips a side, below which nothing is said
+LEAST = 20  # clips per set, below which there is no comparison
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How well two sets can be told apart.
+    """The separability of two sets.
 
-    auc, low, high: area under the ROC curve of held-out clips with its 95 % interval; 0.5: not at all.
-    scores (N,): how much each clip looks like one of the second set, 0..1, by a model that has not seen it.
+    auc, low, high: area under the ROC curve of held-out clips with its 95 % interval; 0.5: inseparable.
+    scores (N,): probability, 0..1, that each clip is of the second set, by a model not trained on the clip.
     gain (S,): each statistic's share in the trees.
     """
 
@@ -29,9 +29,9 @@ class Comparison:
 def compare(
     x: np.ndarray, second: np.ndarray, groups: np.ndarray, params: ShiftParams, seed: int = 0
 ) -> Comparison | None:
-    """Tell clips with statistics x (N, S) apart by `second` (N,) of bool; None where a side has too few.
+    """Separate clips with statistics x (N, S) by `second` (N,) of bool; None if a set has too few.
 
-    groups (N,): clips of one group stay in one fold, as a source recording would give its clips away.
+    groups (N,): clips of one group stay in one fold, as clips of one source recording are too alike.
     """
     if min(second.sum(), (~second).sum()) < LEAST:
         return None
@@ -71,7 +71,7 @@ def _fold(
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float, float]:
-    """Area under the ROC curve of scores (N,) with its 95 % interval (DeLong et al. 1988)."""
+    """Return the area under the ROC curve of scores (N,) with its 95 % interval (DeLong et al. 1988)."""
     a, b = scores[positive], scores[~positive]
     above = _placements(a, b)  # share of the negatives under each positive
     under = 1 - _placements(b, a)
@@ -81,6 +81,6 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float, float]:
 
 
 def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Share of `others` under each value, equal ones by half."""
+    """Return the share of `others` below each value; equal ones count half."""
     order = np.sort(others)
     return (np.searchsorted(order, values, "left") + np.searchsorted(order, values, "right")) / (2 * len(others))

@@ -1,9 +1,9 @@
-"""Near-duplicates: the same recording again, cut, louder, coded or resampled differently.
+"""Near-duplicates: the same recording twice, cut, louder, coded or resampled differently.
 
-Candidates are each clip's nearest neighbours by statistics that change little with loudness, length and coding; a
-candidate counts if the two spectrograms, shifted along time to where they fit best, rise and fall together.
+Candidates are each clip's nearest neighbours by statistics that change little with loudness, length and coding. A
+candidate counts if the changes of the two spectrograms correlate at the best time shift.
 
-Measured on 1,645 real clips and 60 of them changed (a dozen each: a fifth as loud, the first third cut, Vorbis at half
+Measured on 1,645 real clips and 60 of them changed (twelve each: a fifth as loud, the first third cut, Vorbis at half
 the rate, noise 34 dB under the peak, silence put before): with five neighbours and a correlation of 0.9, 11, 5, 9, 10
 and 10 of them are found, and two other pairs; 3,000 random pairs of different clips stay under 0.73.
 """
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 
 class Match(NamedTuple):
-    """Where two spectrograms fit best: frame t + lag of the first on frame t of the second."""
+    """The best fit of two spectrograms: frame t + lag of the first on frame t of the second."""
 
     value: float
     lag: int
@@ -43,7 +43,7 @@ class Match(NamedTuple):
 
 
 def find(store: Store, clip_ids: list[str], table: np.ndarray, neighbours: int, similar: float) -> list[Pair]:
-    """The near-duplicates among clips with statistics (N, S), best first."""
+    """Return the near-duplicates among clips with statistics (N, S), best first."""
     there = np.flatnonzero(np.isfinite(table).all(axis=1))
     near = [pair for view in VIEWS for pair in _neighbours(_whitened(table[there], store.width, view), neighbours)]
     candidates = {tuple(sorted((int(there[a]), int(there[b])))) for a, b in near}
@@ -62,14 +62,14 @@ def find(store: Store, clip_ids: list[str], table: np.ndarray, neighbours: int, 
 
 
 def changes(x: np.ndarray) -> np.ndarray:
-    """How a dB spectrogram (T, F) rises and falls over STEP frames, less what all bands have in common."""
+    """Return the changes of a dB spectrogram (T, F) over STEP frames, less their mean over the bands."""
     x = np.maximum(x, x.max() - RANGE)
     x = x[STEP:] - x[:-STEP]
     return x - x.mean(axis=1, keepdims=True)
 
 
 def best_match(a: np.ndarray, b: np.ndarray, least: int) -> Match:
-    """Highest correlation of (T, F) and (T', F) over the lags at which they overlap by `least` frames and by SHARE."""
+    """Correlate (T, F) and (T', F) at all lags of enough overlap (`least` frames, SHARE); return the best match."""
     if min(len(a), len(b)) < least:
         return Match(-1.0, 0, 0)
     size = scipy.fft.next_fast_len(len(a) + len(b), real=True)
@@ -86,12 +86,12 @@ def best_match(a: np.ndarray, b: np.ndarray, least: int) -> Match:
 
 
 def _sums(x: np.ndarray) -> np.ndarray:
-    """Energy (T + 1,) of the frames before each."""
+    """Return the energy (T + 1,) of all frames before each."""
     return np.concatenate([[0.0], np.cumsum(np.square(x, dtype=np.float64).sum(axis=1))])
 
 
 def _whitened(table: np.ndarray, bands: int, view: tuple[str, ...]) -> np.ndarray:
-    """Unit vectors (N, D) of some of the statistics, all directions of equal weight."""
+    """Return unit vectors (N, D) of some of the statistics, whitened."""
     columns = [i for i, (name, _) in enumerate(clip_statistics.names(bands)) if name in view]
     rows = table[:, columns].astype(np.float64)
     rows = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
@@ -102,7 +102,7 @@ def _whitened(table: np.ndarray, bands: int, view: tuple[str, ...]) -> np.ndarra
 
 
 def _neighbours(rows: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """The `count` nearest of each of the unit vectors (N, D)."""
+    """Return the `count` nearest neighbours of each of the unit vectors (N, D)."""
     found: list[tuple[int, int]] = []
     count = min(count, len(rows) - 1)
     for block in np.array_split(np.arange(len(rows)), len(rows) // 1024 + 1):

@@ -1,4 +1,4 @@
-"""Pictures of the difference between sets of clips."""
+"""Plots of the difference between sets of clips."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import numpy as np
 def draw(found: dict[str, tuple[Comparison, np.ndarray]], profiles: dict[str, np.ndarray], path: Path) -> None:
     """Write a png: ROC curves on the left, the sets' mean spectra on the right.
 
-    found: comparison and which clips are of the second set, by name. profiles: (2, F), centres of the bands in Hz
-    over their mean level in dB, by set.
+    found: comparison, and mask of the second set's clips, by name. profiles: (2, F), centres of the bands in Hz and
+    their mean level in dB, by set.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def draw(found: dict[str, tuple[Comparison, np.ndarray]], profiles: dict[str, np
 
 
 def roc(scores: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ROC curve of scores (N,): false and true positive shares, from (0, 0) to (1, 1)."""
+    """Return the ROC curve of scores (N,): false and true positive shares, from (0, 0) to (1, 1)."""
     order = np.argsort(-scores, kind="stable")
     hits = np.concatenate([[0], np.cumsum(second[order])])
     misses = np.concatenate([[0], np.cumsum(~second[order])])

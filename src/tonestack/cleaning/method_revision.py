@@ -1,18 +1,17 @@
-"""One cleaning method from evidence to a written revision, once a holdout."""
+"""Run one cleaning method, holdout by holdout, and write its label revision."""
 
-import hashlib
 from dataclasses import replace
 from typing import Any
 
 from tonestack.base import parts
+from tonestack.base.console import aligned
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import fingerprint, write_csv
-from tonestack.cleaning import embeddings, label_pictures, pair_models
+from tonestack.base.files import array_hash, fingerprint, write_csv
+from tonestack.cleaning import embeddings, label_pictures, pair_models, revision_tables
 from tonestack.cleaning.methods import Evidence, group_index
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
-from tonestack.ensemble.leaderboard import aligned
 from tonestack.labels import revisions
 from tonestack.settings.data_config import CleanParams
 from tonestack.tables.decisions import UNCLEANED, Verdict
@@ -20,11 +19,11 @@ from tonestack.tables.decisions import UNCLEANED, Verdict
 import numpy as np
 import pandas as pd
 
-Holdouts = dict[int, tuple[np.ndarray, Verdict]]  # by holdout: its clips' rows in the folds table, what was decided
+Holdouts = dict[int, tuple[np.ndarray, Verdict]]  # by holdout: its clips' rows in the folds table, their verdicts
 
 
 def methods(call: Call) -> tuple[str, ...]:
-    """The methods of this call: none, the one named, or all candidates."""
+    """Return the methods of this call: none, the one named, or all candidates."""
     params = call.data.clean
     if params.method == "none":
         return ()
@@ -37,7 +36,7 @@ def methods(call: Call) -> tuple[str, ...]:
 
 
 def params_of(call: Call, method: str) -> Any:
-    """A method's validated parameters."""
+    """Return a method's validated parameters."""
     unknown = set(call.data.clean.settings) - set(parts.names("cleaning"))
     if unknown:
         name = sorted(unknown)[0]
@@ -47,7 +46,7 @@ def params_of(call: Call, method: str) -> Any:
 
 
 def scheme(call: Call) -> dict[str, list[str]]:
-    """The groups of classes that `clean.groups` names; empty for one group."""
+    """Return the groups of classes that `clean.groups` names; empty for one group."""
     name, known = call.data.clean.groups, call.data.groups
     if name == "1" or not known:
         return {}
@@ -57,14 +56,14 @@ def scheme(call: Call) -> dict[str, list[str]]:
 
 
 def frontends(call: Call) -> list[dict[str, Any]]:
-    """The features that the methods of this call need."""
+    """Return the frontends that the methods of this call need."""
     needs = {parts.find("cleaning", name).NEEDS for name in methods(call)}
     models = list(call.data.clean.judge) if "probabilities" in needs else []
     models += [embeddings.model_of(call)] if "embedding" in needs else []
     return [call.experiment(name).config.frontend for name in dict.fromkeys(models)]
 
 
-def clean(call: Call, method: str, parent: str = "r0") -> str:
+def make(call: Call, method: str, parent: str = "r0") -> str:
     """Write the revision of one method, round after round; return the last one's name."""
     rounds, called = call.data.clean.rounds, call.data.clean.name or method
     parents = [parent]
@@ -75,12 +74,12 @@ def clean(call: Call, method: str, parent: str = "r0") -> str:
 
 
 def _round(call: Call, method: str, name: str, parents: list[str]) -> None:
-    """One round: it is judged by models of all the revisions before it, and replaces the last."""
+    """Run one round: models of all earlier revisions predict the clips; its revision replaces the last."""
     params, parent = params_of(call, method), parents[-1]
     table = call.labels.corrected_folds
     needs = parts.find("cleaning", method).NEEDS
-    experiments = [one for revision in parents for one in judge_models(call, revision)]
-    probabilities = pair_models.judge(call, experiments) if needs == "probabilities" else None
+    experiments = [one for revision in parents for one in pair_experiments(call, revision)]
+    probabilities = pair_models.predictions(call, experiments) if needs == "probabilities" else None
     vectors = embeddings.by_holdout(call, parent) if needs == "embedding" else None
     inputs = _inputs(call, method, params, table, probabilities, vectors)
     if revisions.up_to_date(call.folds, name, inputs):
@@ -93,14 +92,14 @@ def _round(call: Call, method: str, name: str, parents: list[str]) -> None:
     show(call, name, decided, table, vectors, probabilities)
 
 
-def judge_models(call: Call, revision: str) -> list[Experiment]:
-    """The judges' experiments on a revision."""
+def pair_experiments(call: Call, revision: str) -> list[Experiment]:
+    """Return the pair models' experiments on a revision."""
     free = call.but(revision=None)
     return [free.experiment(name, revision) for name in call.data.clean.judge]
 
 
 def promoted_before(call: Call, parent: str, method: str) -> dict[int, set[str]]:
-    """By holdout, the clips that earlier rounds of the same method have promoted."""
+    """Return the clips that earlier rounds of the method have promoted, by holdout."""
     if parent == "r0":
         return {}
     rows = call.labels.revision(parent)
@@ -117,15 +116,15 @@ def decide(
     vectors: np.ndarray | None,
     promoted: dict[int, set[str]],
 ) -> Holdouts:
-    """Ask the method once a holdout, showing it that holdout's training clips alone."""
-    classes, place = call.competition().classes, Partition.of(table)
+    """Run the method once per holdout, on that holdout's training clips alone."""
+    classes, partition = call.competition().classes, Partition.of(table)
     given = pd.Index(list(classes)).get_indexer(pd.Index(table["label"]))
     every = Evidence(
         given, table["verified"].to_numpy(), np.zeros(len(table), bool), group_index(classes, scheme(call))
     )
     verdicts: Holdouts = {}
-    for i, k in enumerate(place.holdouts):
-        asked = np.flatnonzero(place.fold != k)
+    for i, k in enumerate(partition.holdouts):
+        asked = np.flatnonzero(partition.fold != k)
         before = table["clip_id"].isin(promoted.get(k, set())).to_numpy()[asked]
         evidence = replace(
             every,
@@ -144,8 +143,9 @@ def write(
 ) -> pd.DataFrame:
     """Write the revision's files; return its decisions."""
     classes = call.competition().classes
-    rows = [revisions.rows_of(table, k, asked, made, classes, call.data.clean) for k, (asked, made) in verdicts.items()]
-    decided = revisions.decisions(table, verdicts, classes, method)
+    params = call.data.clean
+    rows = [revision_tables.rows_of(table, k, asked, made, classes, params) for k, (asked, made) in verdicts.items()]
+    decided = revision_tables.decisions(table, verdicts, classes, method)
     revisions.write(call.folds, name, pd.concat(rows, ignore_index=True), decided, receipt)
     return decided
 
@@ -158,8 +158,8 @@ def show(
     vectors: np.ndarray | None,
     probabilities: np.ndarray | None,
 ) -> None:
-    """Print and write the document's table; draw the clips before and after."""
-    counts = revisions.group_table(decided, scheme(call))
+    """Print and write the counts by group, as in the NTU report; draw the clips before and after."""
+    counts = revision_tables.group_table(decided, scheme(call))
     write_csv(call.reports / f"clean-{name}.csv", counts)
     print(f"clean: {name}")
     print(aligned(counts))
@@ -169,7 +169,7 @@ def show(
 
 
 def _mean_of_holdouts(probabilities: np.ndarray | None) -> np.ndarray:
-    """(K, N, C) -> square roots of the mean (N, C): distances between them are Hellinger's."""
+    """Return square roots (N, C) of the mean of (K, N, C): their distances are Hellinger distances."""
     if probabilities is None:
         raise ValueError("neither an embedding nor probabilities to draw")
     root: np.ndarray = np.sqrt(np.nanmean(probabilities, axis=0))
@@ -177,7 +177,7 @@ def _mean_of_holdouts(probabilities: np.ndarray | None) -> np.ndarray:
 
 
 def _inputs(call: Call, method: str, params: Any, table: pd.DataFrame, *arrays: np.ndarray | None) -> dict[str, str]:
-    """Fingerprints that make a revision stale."""
+    """Return the fingerprints that tell if a revision is up to date."""
     settings: CleanParams = call.data.clean
     said = [method, params.model_dump(), scheme(call), settings.leave_weight, settings.relabel_weight]
     return {
@@ -185,11 +185,3 @@ def _inputs(call: Call, method: str, params: Any, table: pd.DataFrame, *arrays: 
         "clips": fingerprint(table.astype(str).to_numpy().tolist()),
         "evidence": fingerprint([array_hash(a) for a in arrays]),
     }
-
-
-def array_hash(array: np.ndarray | None) -> str:
-    """Content hash of an array; one that serves every holdout alike is hashed once."""
-    if array is None:
-        return ""
-    array = array[0] if array.strides[0] == 0 else array
-    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()

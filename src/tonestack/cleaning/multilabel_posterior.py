@@ -1,8 +1,9 @@
-"""What judges and the labels that a crowd gave say together of clips that may have several labels.
+"""Posterior of every class from model predictions and crowd labels, for clips of several labels.
 
-The judges' log odds are calibrated on verified clips (Platt 1999). A given label is one more witness, of whom two rates
-are estimated from the unverified clips by expectation maximisation (Dawid & Skene 1979, one annotator): how often a
-class that is there is named, and how often one that is not. Classes are independent and share the rates.
+The models' log odds are calibrated on verified clips (Platt 1999). The given labels count as one annotator with two
+rates, estimated from the unverified clips by expectation maximisation (Dawid & Skene 1979): the share of present
+classes that are named, and of absent ones. Classes are independent and share the rates. `methods.agree` is the
+counterpart for clips of one label.
 """
 
 import numpy as np
@@ -15,9 +16,9 @@ TOLERANCE = 1e-7
 
 
 def posterior(p: np.ndarray, given: np.ndarray, verified: np.ndarray) -> np.ndarray:
-    """Probability of every class (n, C) of clips whose judges say p (n, C) and whose crowd said given (n, C) of 0/1.
+    """Return probabilities (n, C) of every class from predictions p (n, C) and given labels (n, C) of 0/1.
 
-    verified: (n,), clips whose given labels are right; they are kept as they are.
+    verified: (n,), clips whose given labels are right; these stay as they are.
     """
     odds = logit(np.clip(p, FLOOR, 1 - FLOOR))
     if verified.any():
@@ -28,7 +29,7 @@ def posterior(p: np.ndarray, given: np.ndarray, verified: np.ndarray) -> np.ndar
 
 
 def calibrated(odds: np.ndarray, known: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """a·odds + b, with the a > 0 and b of least log loss on clips of `known` odds and `truth`, (n, C) both."""
+    """Return a·odds + b, with a > 0 and b of least log loss on clips of `known` odds and `truth`, (n, C) both."""
 
     def loss(free: np.ndarray) -> tuple[float, np.ndarray]:
         scale = np.exp(free[0])
@@ -41,7 +42,7 @@ def calibrated(odds: np.ndarray, known: np.ndarray, truth: np.ndarray) -> np.nda
 
 
 def rates(p: np.ndarray, given: np.ndarray) -> tuple[float, float]:
-    """How often the crowd names a class that is there, and one that is not, from what the judges say (n, C)."""
+    """Estimate how often the crowd names a present and an absent class, from predictions p (n, C)."""
     if not len(p):
         return 0.9, 0.1
     named, invented = 0.8, 0.05
