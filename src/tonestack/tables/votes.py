@@ -23,7 +23,7 @@ class VoteParams(Section):
 
     crops: int = Field(1000, ge=1, description="of the query, each compared with a crop of every candidate")
     references: int = Field(1, ge=1, description="crops of a candidate in one comparison; their mean logit counts")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="pairs per batch")
 
 
 def shares(counts: np.ndarray) -> np.ndarray:

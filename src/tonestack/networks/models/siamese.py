@@ -28,7 +28,7 @@ CONVOLUTIONS = {  # kernel, stride and padding of each
 class EpisodeParams(Section):
     """How episodes are drawn. An epoch has `steps` batches of `training.batch_size` episodes."""
 
-    steps: int = Field(100, ge=1)
+    steps: int = Field(100, ge=1, description="batches of training.batch_size episodes per epoch")
     voices: int = Field(0, ge=0, description="candidates of an episode; 0: as many as there are voices")
     shared: bool = Field(True, description="the episodes of a batch share the candidates' crops")
     speeds: tuple[float, ...] = Field((1.0,), min_length=1, description="each makes a voice of its own of every voice")
@@ -50,8 +50,10 @@ class HearingParams(Section):
 class Params(Section):
     """The variant, what it hears (`hearing`), how it learns (`episodes`) and how it recognises (`vote`)."""
 
-    tower: Literal["conv1d", "conv2d"] = "conv2d"
-    recurrent: Literal["none", "lstm", "gru"] = "lstm"
+    tower: Literal["conv1d", "conv2d"] = Field(
+        "conv2d", description="convolutions along time, or along time and frequency"
+    )
+    recurrent: Literal["none", "lstm", "gru"] = Field("lstm", description="recurrent layers after the convolutions")
     layers: int = Field(1, ge=1, le=2, description="of the recurrent part")
     shortcut: bool = Field(True, description="the logit begins as the correlation of both towers' means over time")
     frames: int | None = Field(None, ge=1, description="of a crop; left out: three seconds at 24 kHz")
