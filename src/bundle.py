@@ -108,7 +108,7 @@ def pack(call: Call, predictor: Predictor, folder: Path) -> None:
     for table in predictor.recipe.tables:
         source, target = call.oof / table, folder / "oof" / table
         target.mkdir(parents=True)
-        chosen = predictor.saved[table].folds if table in predictor.saved else list(oof.receipts(source))
+        chosen = predictor.trained[table].folds if table in predictor.trained else list(oof.receipts(source))
         for path in [oof.receipts(source)[k] for k in chosen]:
             shutil.copyfile(path, target / path.name)
             weights = path.with_suffix(".safetensors")
@@ -127,7 +127,7 @@ def pack(call: Call, predictor: Predictor, folder: Path) -> None:
         "checksums": {str(p.relative_to(folder)): file_hash(p) for p in sorted(folder.rglob("*.safetensors"))},
     }
     write_json(folder / "bundle.json", facts)
-    about = {"name": call.name, "table": predictor.recipe.name, "experiments": ", ".join(predictor.saved)}
+    about = {"name": call.name, "table": predictor.recipe.name, "experiments": ", ".join(predictor.trained)}
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     text = README.format(**about, size=_megabytes(folder / "oof"), version=__version__, python=version)
     write_text(folder / "README.md", text)
@@ -138,10 +138,10 @@ def best_first(call: Call, predictor: Predictor) -> list[str]:
     sign = resolve(call.data.metric).sign
 
     def score(name: str) -> float:
-        found = [r.get("metrics", {}).get(call.data.metric, np.nan) for r in predictor.saved[name].receipts.values()]
+        found = [r.get("metrics", {}).get(call.data.metric, np.nan) for r in predictor.trained[name].receipts.values()]
         return -np.inf if np.isnan(found).all() else sign * float(np.nanmean(found))
 
-    return sorted(predictor.saved, key=score, reverse=True)
+    return sorted(predictor.trained, key=score, reverse=True)
 
 
 def prior(call: Call, classes: tuple[str, ...]) -> list[float]:

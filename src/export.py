@@ -16,8 +16,9 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import atomic
 from tonestack.config.call import Call
 from tonestack.deploy import onnx_export, predict_onnx
-from tonestack.deploy.predictor import Predictor, build_frontend
-from tonestack.deploy.saved import Saved
+from tonestack.deploy.new_clips import build_frontend
+from tonestack.deploy.predictor import Predictor
+from tonestack.deploy.trained import TrainedExperiment
 from tonestack.features.audio import BadAudio, decode_clip, resample
 from tonestack.labels import revisions
 from tonestack.settings.words import parse_folds
@@ -39,24 +40,24 @@ def run(call: Call) -> list[Path]:
     for experiment in call.experiments(revisions.chosen(call.folds)):
         receipts = oof.receipts(call.oof / experiment.name)
         folds = parse_folds(call.words.fold, list(receipts)) if call.words.fold and receipts else None
-        saved = Saved(call.oof / experiment.name, call.data.task, torch.device("cpu"), folds)
-        why = onnx_export.refusal(saved)
+        trained = TrainedExperiment(call.oof / experiment.name, call.data.task, torch.device("cpu"), folds)
+        why = onnx_export.refusal(trained)
         if why and call.words.model:
             raise UserError(why)
         if why:
             print(f"export: left out: {why}")
             continue
-        made.append(export(call, saved))
+        made.append(export(call, trained))
     return made
 
 
-def export(call: Call, saved: Saved) -> Path:
+def export(call: Call, trained: TrainedExperiment) -> Path:
     """Export one experiment; return the path of its model."""
     started = time.monotonic()
-    module = onnx_export.build(saved, call.data.fold_mean, call.task.one_label)
-    data = with_facts(onnx_export.to_onnx(module), facts(call, saved, module.sample_rate))
-    gaps, took = compare(call, saved, data)
-    folder = call.exports / saved.name
+    module = onnx_export.build(trained, call.data.fold_mean, call.task.one_label)
+    data = with_facts(onnx_export.to_onnx(module), facts(call, trained, module.sample_rate))
+    gaps, took = compare(call, trained, data)
+    folder = call.exports / trained.name
     if max(gaps) > TOLERANCE:
         raise UserError(
             f"{folder}: the model differs from torch by {max(gaps):.2g}, over {TOLERANCE:g}; nothing written"
@@ -65,20 +66,21 @@ def export(call: Call, saved: Saved) -> Path:
         temporary.write_bytes(data)
     shutil.copyfile(Path(predict_onnx.__file__), folder / "predict_onnx.py")
     print(
-        f"{folder / 'model.onnx'}: {len(saved.folds)} folds, {len(data) / 1e6:.1f} MB, wave at {module.sample_rate} Hz "
-        f"(batch, samples) -> {len(saved.classes)} probabilities; at most {max(gaps):.1e} from torch on {len(gaps)} "
-        f"clips, {took * 1000:.0f} ms a clip ({time.monotonic() - started:.0f} s)"
+        f"{folder / 'model.onnx'}: {len(trained.folds)} folds, {len(data) / 1e6:.1f} MB, wave at "
+        f"{module.sample_rate} Hz (batch, samples) -> {len(trained.classes)} probabilities; at most "
+        f"{max(gaps):.1e} from torch on {len(gaps)} clips, {took * 1000:.0f} ms "
+        f"per clip ({time.monotonic() - started:.0f} s)"
     )
     return folder / "model.onnx"
 
 
-def facts(call: Call, saved: Saved, sample_rate: int) -> dict[str, Any]:
+def facts(call: Call, trained: TrainedExperiment, sample_rate: int) -> dict[str, Any]:
     """What a user of the model has to know."""
     audio = call.data.audio
     return {
-        "experiment": saved.name,
-        "folds": saved.folds,
-        "classes": list(saved.classes),
+        "experiment": trained.name,
+        "folds": trained.folds,
+        "classes": list(trained.classes),
         "sample_rate": sample_rate,
         "trim_db": audio.trim_db,
         "peak_normalise": audio.peak_normalise,
@@ -93,11 +95,11 @@ def with_facts(data: bytes, known: dict[str, Any]) -> bytes:
     return changed
 
 
-def compare(call: Call, saved: Saved, data: bytes) -> tuple[list[float], float]:
+def compare(call: Call, trained: TrainedExperiment, data: bytes) -> tuple[list[float], float]:
     """Largest difference from our own predictions on each of some real clips, and the model's seconds a clip."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    predictor = in_float32(Predictor(call.oof, saved.name, call.data, "cpu", saved.folds))
-    rate, gaps, seconds = build_frontend(saved.settings.frontend).sample_rate, [], 0.0
+    predictor = in_float32(Predictor(call.oof, trained.name, call.data, "cpu", trained.folds))
+    rate, gaps, seconds = build_frontend(trained.settings.frontend).sample_rate, [], 0.0
     for path in some_clips(call):
         clip = decode_clip(path, call.data.audio)
         wave = resample(clip.wave, clip.rate, rate)
@@ -110,9 +112,9 @@ def compare(call: Call, saved: Saved, data: bytes) -> tuple[list[float], float]:
 
 def in_float32(predictor: Predictor) -> Predictor:
     """The predictor without bfloat16, which an exported model does not use either."""
-    for saved in predictor.saved.values():
-        training = saved.settings.training.model_copy(update={"precision": "float32"})
-        saved.settings = saved.settings.model_copy(update={"training": training})
+    for trained in predictor.trained.values():
+        training = trained.settings.training.model_copy(update={"precision": "float32"})
+        trained.settings = trained.settings.model_copy(update={"training": training})
     return predictor
 
 

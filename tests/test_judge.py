@@ -547,7 +547,7 @@ def test_match_refuses_what_it_cannot_do(tiny: Callable[..., Call], tmp_path: Pa
     (tmp_path / "bad.wav").write_bytes(b"no audio")
     experiment = tiny().experiments()[0]
     with pytest.raises(UserError, match=r"bad\.wav: cannot be decoded"):
-        voice_matching._heard([tmp_path / "bad.wav"], experiment, tiny().data.audio)
+        voice_matching._features([tmp_path / "bad.wav"], experiment, tiny().data.audio)
 
 
 # ------------------------------------------------------------------------------------------------------- a voice set

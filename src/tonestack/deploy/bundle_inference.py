@@ -62,7 +62,7 @@ class Worker:
     def __init__(self, predictor: Predictor, order: Sequence[str], deadline: float, clock: Clock) -> None:
         self.predictor, self.deadline, self.clock = predictor, deadline, clock
         self.spent: dict[Any, list[float]] = defaultdict(lambda: [0.0, 0.0])  # seconds and units of work, by what
-        self.order = [name for name in order if name in predictor.saved]
+        self.order = [name for name in order if name in predictor.trained]
         self.calls = 0
 
     def late(self) -> bool:
@@ -96,16 +96,17 @@ class Worker:
         return self.predictor.mixed(how, tables, stores), self._everything(tables, effort)
 
     def _everything(self, tables: dict[str, np.ndarray], effort: Effort) -> bool:
-        saved = self.predictor.saved
-        whole = {name: len(saved[name].folds) for name in saved} == {name: len(rows) for name, rows in tables.items()}
-        return whole and effort.crops >= max(s.settings.inference.crops for s in saved.values())
+        trained = self.predictor.trained
+        folds = {name: len(trained[name].folds) for name in trained}
+        whole = folds == {name: len(rows) for name, rows in tables.items()}
+        return whole and effort.crops >= max(s.settings.inference.crops for s in trained.values())
 
     def choose(self, left: int) -> Effort:
         """The greatest effort that the clips left can be given; what has not been measured yet counts nothing."""
-        saved = [self.predictor.saved[name] for name in self.order]
-        if not saved:
+        trained = [self.predictor.trained[name] for name in self.order]
+        if not trained:
             return Effort((), 0, 0)
-        folds, crops = max(len(s.folds) for s in saved), max(s.settings.inference.crops for s in saved)
+        folds, crops = max(len(s.folds) for s in trained), max(s.settings.inference.crops for s in trained)
         allowed = (self.deadline - self.clock()) / max(1, left)
         every = efforts(self.order, folds, crops)
         return next((effort for effort in every if self.cost(effort) <= allowed), every[-1])
@@ -113,7 +114,7 @@ class Worker:
     def cost(self, effort: Effort) -> float:
         """Seconds a clip, by what has been measured."""
         how = self.predictor.recipe.only(effort.experiments)
-        keys = {key(self.predictor.saved[name].settings.frontend) for name in effort.experiments}
+        keys = {key(self.predictor.trained[name].settings.frontend) for name in effort.experiments}
         keys |= {key(spec) for spec in how.frontends} if how else set()
         networks = sum(self._rate(name) * self._units(name, effort) for name in effort.experiments)
         return networks + sum(map(self._rate, keys))
@@ -122,16 +123,16 @@ class Worker:
         self, name: str, effort: Effort, clips: Sequence[Clip], stores: dict[str, Any], first: bool
     ) -> np.ndarray | None:
         """What the folds of one experiment say (K, N, C); fewer folds, or None, where the time is up."""
-        saved = self.predictor.saved[name]
+        trained = self.predictor.trained[name]
         if self.late() and not first:
             return None
-        store = self._store(key(saved.settings.frontend), clips, stores)
+        store = self._store(key(trained.settings.frontend), clips, stores)
         rows: list[np.ndarray] = []
-        for fold in saved.folds[: effort.folds]:
+        for fold in trained.folds[: effort.folds]:
             if rows and self.late():
                 break
-            model, begin = saved.fold(fold), self.clock()
-            rows.append(saved.probabilities(model, store, effort.crops))
+            model, begin = trained.fold(fold), self.clock()
+            rows.append(trained.probabilities(model, store, effort.crops))
             self._note(name, self.clock() - begin, len(clips) * self._units(name, replace(effort, folds=1)))
         return np.stack(rows)
 
@@ -144,9 +145,9 @@ class Worker:
 
     def _units(self, name: str, effort: Effort) -> float:
         """Passes through an experiment's models a clip; a forest hears every clip once."""
-        saved = self.predictor.saved[name]
-        crops = min(effort.crops, saved.settings.inference.crops) if saved.learner == "network" else 1
-        return min(effort.folds, len(saved.folds)) * crops
+        trained = self.predictor.trained[name]
+        crops = min(effort.crops, trained.settings.inference.crops) if trained.learner == "network" else 1
+        return min(effort.folds, len(trained.folds)) * crops
 
     def _note(self, what: str, seconds: float, units: float) -> None:
         if self.calls > 1:  # the first call pays for imports and caches once

@@ -18,7 +18,7 @@ Tag = Callable[[Sequence[Clip]], np.ndarray]  # clips -> probabilities (N, C)
 
 
 @dataclass
-class Heard:
+class TaggedRecording:
     """What was heard in one recording.
 
     starts, seconds, rows: one entry a piece: where it begins, how long it lasts, its probabilities (C,).
@@ -63,7 +63,9 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (file for file in files if file.suffix.lower() in SUFFIXES)
 
 
-def listen(paths: Iterable[Path], tag: Tag, audio: AudioParams, whole: float, window: float) -> Iterator[Heard]:
+def tagged(
+    paths: Iterable[Path], tag: Tag, audio: AudioParams, whole: float, window: float
+) -> Iterator[TaggedRecording]:
     """Tag recordings in order, each as soon as its last piece has been heard; an unusable one tells why."""
     for batch in _batches(_decoded(paths, audio, whole, window)):
         heard = [(record, piece) for record, piece in batch if piece is not None]
@@ -80,10 +82,10 @@ def listen(paths: Iterable[Path], tag: Tag, audio: AudioParams, whole: float, wi
 
 def _decoded(
     paths: Iterable[Path], audio: AudioParams, whole: float, window: float
-) -> Iterator[tuple[Heard, Piece | None]]:
+) -> Iterator[tuple[TaggedRecording, Piece | None]]:
     """Every piece of every recording; None after its last one."""
     for path in paths:
-        record = Heard(path)
+        record = TaggedRecording(path)
         try:
             for piece in pieces(path, audio, whole, window):
                 yield record, piece
@@ -92,8 +94,10 @@ def _decoded(
         yield record, None
 
 
-def _batches(events: Iterable[tuple[Heard, Piece | None]]) -> Iterator[list[tuple[Heard, Piece | None]]]:
-    batch: list[tuple[Heard, Piece | None]] = []
+def _batches(
+    events: Iterable[tuple[TaggedRecording, Piece | None]],
+) -> Iterator[list[tuple[TaggedRecording, Piece | None]]]:
+    batch: list[tuple[TaggedRecording, Piece | None]] = []
     seconds, count = 0.0, 0
     for record, piece in events:
         batch.append((record, piece))

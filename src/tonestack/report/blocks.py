@@ -57,7 +57,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """A table; a click on a column's head sorts it."""
 
     kind: ClassVar[str] = "table"
@@ -66,7 +66,7 @@ class Table:
     rows: list[list[Cell]]
 
     @classmethod
-    def of(cls, caption: str, frame: pd.DataFrame) -> "Table":
+    def of(cls, caption: str, frame: pd.DataFrame) -> "TableBlock":
         """A data frame, its cells as `Cell.of` writes them; a column that is blank throughout is left out."""
         cells = {str(name): [Cell.of(value) for value in frame[name]] for name in frame}
         kept = {name: column for name, column in cells.items() if any(c.text or c.clips for c in column)}
@@ -89,7 +89,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureBlock:
     """An image of the report's folder. source: its address, relative to the page."""
 
     kind: ClassVar[str] = "picture"
@@ -98,7 +98,7 @@ class Picture:
     caption: str = ""
 
     @classmethod
-    def of(cls, folder: Path, path: Path, alt: str, caption: str = "") -> "Picture":
+    def of(cls, folder: Path, path: Path, alt: str, caption: str = "") -> "PictureBlock":
         """A file below the report's folder. What it shows is said by `alt`, or by `<name>.txt` beside it."""
         said = path.with_suffix(".txt")
         alt = said.read_text(encoding="utf-8").strip() if said.is_file() else alt
@@ -130,11 +130,11 @@ class Finder:
     kind: ClassVar[str] = "finder"
 
 
-Block = Union[Text, Code, Table, Chart, Picture, More, Tabs, Finder]  # noqa: UP007  (two of them name it before it is)
+Block = Union[Text, Code, TableBlock, Chart, PictureBlock, More, Tabs, Finder]  # noqa: UP007  (two of them name it before it is)
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """A finished section. key: its file's name, also its address on the page."""
 
     key: str

@@ -24,7 +24,7 @@ HEARD = ["status", "reason", "seconds", "audio_hash"]  # what the feature store 
 
 
 @dataclass(frozen=True)
-class Predictions:
+class PredictionTable:
     """One table: OOF rows (N, C) float32 of the training clips, NaN where it has none; test rows (M, C) or None."""
 
     name: str
@@ -125,13 +125,13 @@ class Material:
         return self.submitted or next(iter(ranked), None)
 
     @cached_property
-    def best(self) -> Predictions | None:
+    def best(self) -> PredictionTable | None:
         """The table that the pages look into: `first`, or the best one that has rows to look into."""
         ranked = self.board.loc[self.board["cv"].notna(), "experiment"].astype(str).tolist()
         names = [self.first, *ranked] if self.first else []
         return next((found for name in names if (found := self.predictions(name)) is not None), None)
 
-    def predictions(self, name: str) -> Predictions | None:
+    def predictions(self, name: str) -> PredictionTable | None:
         """A table of the leaderboard, its rows summing to one where a clip has one label.
 
         None without an OOF part, and for tables whose rows are not clips (trials, queries).
@@ -144,9 +144,9 @@ class Material:
         if found.oof is None or found.oof.shape != (len(self.folds), len(self.classes)):
             return None
         train = found.oof / found.oof.sum(axis=1, keepdims=True) if tables.normalise else found.oof
-        return Predictions(name, train, None if found.test is None else tables.combine(found.test))
+        return PredictionTable(name, train, None if found.test is None else tables.combine(found.test))
 
-    def judged(self, predictions: Predictions) -> np.ndarray:
+    def judged(self, predictions: PredictionTable) -> np.ndarray:
         """Numbers (n,) of the clips that scores count and the table has a row for."""
         there = np.isfinite(predictions.train).all(axis=1)
         verified = self.folds["verified"].to_numpy(bool) & (self.folds["fold"].to_numpy(int) >= 0)

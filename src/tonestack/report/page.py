@@ -10,9 +10,9 @@ from typing import Any
 from tonestack.base.files import atomic, fingerprint, write_text
 from tonestack.config.call import Call
 from tonestack.report import doubts, sections, sounds
-from tonestack.report.blocks import Block, Chart, More, Part, Table, Tabs
+from tonestack.report.blocks import Block, Chart, More, PageSection, TableBlock, Tabs
 from tonestack.report.material import Material
-from tonestack.report.sounds import Sound
+from tonestack.report.sounds import Excerpt
 
 import jinja2
 import numpy as np
@@ -29,7 +29,7 @@ FIXED = ("number", "clip_id", "given", "verified", "proposed", "doubt")  # of th
 def write(call: Call) -> tuple[list[Path], str]:
     """Make both pages; return what was written, and in a line what is in it."""
     material = Material(call)
-    parts = [Part(*named(m), blocks) for m in sections.every() if (blocks := m.blocks(material))]
+    parts = [PageSection(*named(m), blocks) for m in sections.every() if (blocks := m.blocks(material))]
     doubtful = doubts.table(material)
     shown = doubtful.head(material.params.audit_clips)
     audited = sounds.make(material, shown["number"].tolist(), material.params.audit_seconds, pictures=True)
@@ -106,10 +106,10 @@ def facts(material: Material) -> list[tuple[str, str]]:
     return [*lines, ("Tables", f"{len(material.board):,}")]
 
 
-def clips_of(parts: Sequence[Part]) -> Iterator[int]:
+def clips_of(parts: Sequence[PageSection]) -> Iterator[int]:
     """Numbers of the clips that the page plays: those of tables first, then those of charts."""
     every = [block for part in parts for block in flat(part.blocks)]
-    tables = (cell.clips for block in every if isinstance(block, Table) for row in block.rows for cell in row)
+    tables = (cell.clips for block in every if isinstance(block, TableBlock) for row in block.rows for cell in row)
     yield from chain.from_iterable(tables)
     for block in every:
         if isinstance(block, Chart):
@@ -139,7 +139,7 @@ def numbers(value: Any) -> Iterator[int]:
             yield from numbers(one)
 
 
-def clip_list(material: Material, heard: dict[int, Sound]) -> dict[str, Any]:
+def clip_list(material: Material, heard: dict[int, Excerpt]) -> dict[str, Any]:
     """All clips by number: name, given label, first choice, its probability, state, sound.
 
     Labels are numbers into `labels`, -1 for none; state is 0 for a test clip, 1 unverified, 2 verified.
@@ -170,7 +170,7 @@ def choices(material: Material) -> tuple[np.ndarray, np.ndarray]:
 # ---------------------------------------------------------------------------------------------------------- audit.html
 
 
-def audit(material: Material, shown: pd.DataFrame, heard: dict[int, Sound]) -> dict[str, Any]:
+def audit(material: Material, shown: pd.DataFrame, heard: dict[int, Excerpt]) -> dict[str, Any]:
     """What the audit page's script reads."""
     methods = [name for name in shown.columns if name not in FIXED]
     entries = []
@@ -188,7 +188,7 @@ def audit(material: Material, shown: pd.DataFrame, heard: dict[int, Sound]) -> d
     }
 
 
-def span(sound: Sound) -> str:
+def span(sound: Excerpt) -> str:
     """Which part of the recording is heard."""
     if sound.whole - sound.seconds < 0.05:
         return f"{sound.whole:.1f} s"

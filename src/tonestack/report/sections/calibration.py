@@ -2,11 +2,11 @@
 
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart
-from tonestack.report.material import Material, Predictions
+from tonestack.report.material import Material, PredictionTable
 
 import numpy as np
 
-TITLE, PLACE = "Calibration", 70
+TITLE, ORDER = "Calibration", 70
 
 BINS = 10
 TABLES = 4  # the one looked into and the best others
@@ -25,7 +25,7 @@ def blocks(material: Material) -> list[Block]:
     return [chart(material, tables)] if tables else []
 
 
-def chart(material: Material, tables: list[Predictions]) -> Chart:
+def chart(material: Material, tables: list[PredictionTable]) -> Chart:
     """Accuracy over confidence; a point's size is its share of the clips."""
     made = plots.figure(420, xaxis={"title": "probability of the first choice", "range": [0, 1.02]})
     made.update_yaxes(title="share that is right", range=[0, 1.02])

@@ -1,15 +1,15 @@
 """Which classes fail: the metric class by class."""
 
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Chart, More, Table
-from tonestack.report.material import Material, Predictions
+from tonestack.report.blocks import Block, Chart, More, TableBlock
+from tonestack.report.material import Material, PredictionTable
 from tonestack.tables.metrics import indicator
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-TITLE, PLACE = "Classes", 40
+TITLE, ORDER = "Classes", 40
 
 
 def blocks(material: Material) -> list[Block]:
@@ -23,10 +23,10 @@ def blocks(material: Material) -> list[Block]:
     frame = frame[frame["Verified clips"] > 0].sort_values([name, "Class"]).reset_index(drop=True)
     if frame.empty:
         return []
-    return [chart(frame, name, found.name), More("The same as a table", [Table.of(f"{name} by class", frame)])]
+    return [chart(frame, name, found.name), More("The same as a table", [TableBlock.of(f"{name} by class", frame)])]
 
 
-def scores(material: Material, found: Predictions, rows: np.ndarray) -> tuple[str, np.ndarray]:
+def scores(material: Material, found: PredictionTable, rows: np.ndarray) -> tuple[str, np.ndarray]:
     """The measure's name and its values (C,): the competition's metric where it is a mean over clips of one label."""
     p, targets = found.train[rows], material.targets[rows]
     if material.one_label and material.metric.decomposes:

@@ -1,12 +1,12 @@
 """Which classes are taken for which: the confusion matrix, its clips to be heard."""
 
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Cell, Chart, Table
+from tonestack.report.blocks import Block, Cell, Chart, TableBlock
 from tonestack.report.material import Material
 
 import numpy as np
 
-TITLE, PLACE = "Confusion", 50
+TITLE, ORDER = "Confusion", 50
 
 MOST = 60  # classes in the matrix: those with the most errors
 NAMED, HEARD = 6, 12  # clips named when a cell is hovered, played when it is clicked
@@ -63,13 +63,13 @@ def classes_shown(cells: Cells, count: int) -> list[int]:
     return sorted(np.argsort(-errors, kind="stable")[:MOST].tolist())
 
 
-def mistakes(material: Material, wrong: Cells) -> Table:
+def mistakes(material: Material, wrong: Cells) -> TableBlock:
     """The most frequent mistakes, the surest clips of each to be heard."""
     lines = []
     for (given, predicted), clips in sorted(wrong.items(), key=lambda cell: -len(cell[1]))[:LISTED]:
         names = material.classes[given], material.classes[predicted]
         lines.append([*map(Cell.of, names), Cell.of(len(clips)), Cell("", clips=tuple(clips[:5]))])
-    return Table("The most frequent mistakes", ("Given", "Predicted", "Clips", "Listen"), lines)
+    return TableBlock("The most frequent mistakes", ("Given", "Predicted", "Clips", "Listen"), lines)
 
 
 def _hover(material: Material, given: str, predicted: str, clips: list[int]) -> str:

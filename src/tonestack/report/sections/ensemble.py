@@ -2,13 +2,13 @@
 
 from tonestack.base.files import read_json
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Chart, Table
+from tonestack.report.blocks import Block, Chart, TableBlock
 from tonestack.report.material import Material
 
 import numpy as np
 import pandas as pd
 
-TITLE, PLACE = "Ensemble", 30
+TITLE, ORDER = "Ensemble", 30
 
 HEADS = {
     "experiment": "Table",
@@ -44,10 +44,12 @@ def weights(material: Material, table: pd.DataFrame) -> Chart:
     return Chart(made, f"{said}. The largest weights: {heaviest}.", f"{said}: weights of its tables.")
 
 
-def members(table: pd.DataFrame) -> Table:
+def members(table: pd.DataFrame) -> TableBlock:
     """Each table's own score, weight, and what the equal-weights mean loses without it."""
     frame = table.rename(columns=HEADS).sort_values("Gain", ascending=False)
-    return Table.of("Members of the blend; the gain is that of the mean of all tables over the mean without it", frame)
+    return TableBlock.of(
+        "Members of the blend; the gain is that of the mean of all tables over the mean without it", frame
+    )
 
 
 def correlation(alike: pd.DataFrame) -> Chart:

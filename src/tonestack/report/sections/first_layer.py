@@ -8,13 +8,13 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import atomic, file_hash
 from tonestack.features.store import Store
 from tonestack.networks import weights
-from tonestack.report.blocks import Block, Picture
+from tonestack.report.blocks import Block, PictureBlock
 from tonestack.report.material import Material
 from tonestack.settings.model_config import ModelConfig
 
 import numpy as np
 
-TITLE, PLACE = "First layer", 105
+TITLE, ORDER = "First layer", 105
 
 FILTERS, CLIPS = 32, 3
 FOLDER = "layers"  # of the report
@@ -29,7 +29,7 @@ def blocks(material: Material) -> list[Block]:
         if path is not None:
             alt = f"Input of the network {name} for some clips, and beside each the feature maps of its first layer."
             said = f"{name}, fold {receipt['fold']}: input ({frontend(receipt)}) and feature maps"
-            return [Picture.of(material.folder, path, alt, said)]
+            return [PictureBlock.of(material.folder, path, alt, said)]
     return []
 
 

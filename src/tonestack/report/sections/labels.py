@@ -4,12 +4,12 @@ from pathlib import Path
 
 from tonestack.labels import corrections
 from tonestack.labels.revisions import SHOWN
-from tonestack.report.blocks import Block, Picture, Table, Tabs, Text
+from tonestack.report.blocks import Block, PictureBlock, TableBlock, Tabs, Text
 from tonestack.report.material import Material
 
 import pandas as pd
 
-TITLE, PLACE = "Labels", 90
+TITLE, ORDER = "Labels", 90
 
 
 def blocks(material: Material) -> list[Block]:
@@ -24,7 +24,7 @@ def blocks(material: Material) -> list[Block]:
         table = material.csv(path)
         if table is not None:
             name = path.stem.removeprefix("clean-")
-            shown.append(Table.of(f"Cleaning method {name}: clips by group of their given label", table))
+            shown.append(TableBlock.of(f"Cleaning method {name}: clips by group of their given label", table))
     drawn = {path.stem.removeprefix("tsne-"): tsne(folder, path) for path in material.pictures("tsne-*.png")}
     return [*shown, Tabs("t-SNE before and after cleaning", {**drawn})] if drawn else shown
 
@@ -36,17 +36,17 @@ def people(corrected: pd.DataFrame) -> str:
     return f"Labels corrected by people ({said}) stand above every method's decision."
 
 
-def decisions(decided: pd.DataFrame) -> Table:
+def decisions(decided: pd.DataFrame) -> TableBlock:
     """The chosen revision's decisions on unverified clips, by class."""
     unverified = decided[decided["verified"].astype(int) == 0]
     count = pd.crosstab(unverified["given_label"], unverified["decision"].fillna(""))
     frame = count.rename_axis("Given label").reset_index()
     name = decided["revision"].iloc[0]
-    return Table.of(f"Decisions of the chosen revision {name} on unverified clips", frame)
+    return TableBlock.of(f"Decisions of the chosen revision {name} on unverified clips", frame)
 
 
-def tsne(folder: Path, path: Path) -> Picture:
+def tsne(folder: Path, path: Path) -> PictureBlock:
     """A picture that cleaning has drawn."""
     method, _, group = path.stem.removeprefix("tsne-").partition("-")
     alt = f"t-SNE of the clips of group {group}: left by given label, right the clips that {method} keeps or relabels."
-    return Picture.of(folder, path, alt, f"{method}, {group}: given labels, and what was kept")
+    return PictureBlock.of(folder, path, alt, f"{method}, {group}: given labels, and what was kept")

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-TITLE, PLACE = "Map of the clips", 80
+TITLE, ORDER = "Map of the clips", 80
 
 STEPS = 500  # of t-SNE: a map to look at, not a result
 

@@ -1,12 +1,12 @@
 """Pseudo-label rounds: the scheduled threshold against the clips that pass it, and what the rounds score."""
 
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Chart, More, Table
+from tonestack.report.blocks import Block, Chart, More, TableBlock
 from tonestack.report.material import Material
 
 import pandas as pd
 
-TITLE, PLACE = "Pseudo-label rounds", 100
+TITLE, ORDER = "Pseudo-label rounds", 100
 
 
 def blocks(material: Material) -> list[Block]:
@@ -17,7 +17,7 @@ def blocks(material: Material) -> list[Block]:
     return [
         schedule(table),
         scores(material, table),
-        More("The rounds as a table", [Table.of("Pseudo-label rounds", table)]),
+        More("The rounds as a table", [TableBlock.of("Pseudo-label rounds", table)]),
     ]
 
 

@@ -6,7 +6,7 @@ from tonestack.report.material import Material
 
 import pandas as pd
 
-TITLE, PLACE = "Scores", 20
+TITLE, ORDER = "Scores", 20
 
 MOST = 40  # tables in the picture
 MARKS = {"public": ("Public", "diamond"), "private": ("Private", "square")}

@@ -6,16 +6,16 @@ A text file of the same name (`det-ecapa.txt`) says in words what a picture show
 
 from pathlib import Path
 
-from tonestack.report.blocks import Block, Picture
+from tonestack.report.blocks import Block, PictureBlock
 from tonestack.report.material import Material
 
-TITLE, PLACE = "Speakers", 120
+TITLE, ORDER = "Speakers", 120
 
 
 def blocks(material: Material) -> list[Block]:
     """All of them, in order of place."""
     found = material.pictures("**/det*.png", "**/votes*.png", "**/match*.png")
-    return [Picture.of(material.folder, path, said(path), name(material.folder, path)) for path in found]
+    return [PictureBlock.of(material.folder, path, said(path), name(material.folder, path)) for path in found]
 
 
 def said(path: Path) -> str:

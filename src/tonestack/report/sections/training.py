@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Cell, Chart, More, Table
+from tonestack.report.blocks import Block, Cell, Chart, More, TableBlock
 from tonestack.report.material import Material
 from tonestack.tables import oof
 
 import numpy as np
 import pandas as pd
 
-TITLE, PLACE = "Training", 60
+TITLE, ORDER = "Training", 60
 
 SHOWN = 12  # experiments whose curves are drawn at first; the legend shows the others
 
@@ -60,7 +60,7 @@ def chart(history: pd.DataFrame) -> Chart:
     return Chart(made, alt, "Training loss, mean over the folds; a click on a name hides or shows its line.")
 
 
-def fold_scores(material: Material) -> Table | None:
+def fold_scores(material: Material) -> TableBlock | None:
     """The metric of every experiment on every fold."""
     rows = []
     for name, receipts in material.receipts.items():
@@ -71,4 +71,4 @@ def fold_scores(material: Material) -> Table | None:
     folds = sorted((c for c in frame if str(c).startswith("Fold ")), key=lambda c: int(str(c)[5:]))
     if not folds:
         return None
-    return Table.of(f"{material.metric.name} by fold, verified clips", frame[["Experiment", "Epochs", *folds]])
+    return TableBlock.of(f"{material.metric.name} by fold, verified clips", frame[["Experiment", "Epochs", *folds]])

@@ -23,7 +23,7 @@ KEYS = {"config": dict, "classes": list, "checksums": dict}  # that a json has w
 KEPT = 1 << 28  # bytes of weights of an experiment that stay in memory; a larger one is read again when it is asked for
 
 
-class Saved:
+class TrainedExperiment:
     """The finished folds of one experiment. Weights are read, and checked, when a fold is first used."""
 
     def __init__(self, folder: Path, task: str, device: torch.device, folds: Sequence[int] | None = None) -> None:
