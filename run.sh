@@ -32,6 +32,7 @@
 #     match        CLIP.wav enrol=DIR: whose voice is it?     reports/NAME/match.csv
 #     study        name=STUDY: a document's tables, rerun    reports/NAME/
 #     models       every model config with its size
+#     settings     write the reference of all settings        docs/settings.md
 #     bench        measured ratios against the usual way      bench/results/
 #     docs         these pages as a site, offline             site/
 #     test         lint, types and tests (long=true: the long ones too)
