@@ -35,7 +35,7 @@ TOLERANCE = 1e-4  # largest difference of a probability from torch's
 
 
 def run(call: Call) -> list[Path]:
-    """Export every model of the call; those that cannot be are named, and refused where they were asked for."""
+    """Export every model of the call; those that cannot be exported are named, or refused if `model=` names them."""
     made = []
     for experiment in call.experiments(revisions.chosen(call.folds)):
         receipts = oof.receipts(call.oof / experiment.name)
@@ -75,7 +75,7 @@ def export(call: Call, trained: TrainedExperiment) -> Path:
 
 
 def facts(call: Call, trained: TrainedExperiment, sample_rate: int) -> dict[str, Any]:
-    """What a user of the model has to know."""
+    """Return the facts that a user of the model needs."""
     audio = call.data.audio
     return {
         "experiment": trained.name,
@@ -88,7 +88,7 @@ def facts(call: Call, trained: TrainedExperiment, sample_rate: int) -> dict[str,
 
 
 def with_facts(data: bytes, known: dict[str, Any]) -> bytes:
-    """The model with its facts as metadata."""
+    """Return the model with the facts as metadata."""
     model = onnx.load_from_string(data)
     onnx.helper.set_model_props(model, {"tonestack": json.dumps(known, ensure_ascii=False)})
     changed: bytes = model.SerializeToString()
@@ -96,7 +96,7 @@ def with_facts(data: bytes, known: dict[str, Any]) -> bytes:
 
 
 def compare(call: Call, trained: TrainedExperiment, data: bytes) -> tuple[list[float], float]:
-    """Largest difference from our own predictions on each of some real clips, and the model's seconds a clip."""
+    """Return the largest difference from our predictions for each of some clips, and the seconds per clip."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     predictor = in_float32(Predictor(call.oof, trained.name, call.data, "cpu", trained.folds))
     rate, gaps, seconds = build_frontend(trained.settings.frontend).sample_rate, [], 0.0
@@ -111,7 +111,7 @@ def compare(call: Call, trained: TrainedExperiment, data: bytes) -> tuple[list[f
 
 
 def in_float32(predictor: Predictor) -> Predictor:
-    """The predictor without bfloat16, which an exported model does not use either."""
+    """Return the predictor in float32, which the exported model uses."""
     for trained in predictor.trained.values():
         training = trained.settings.training.model_copy(update={"precision": "float32"})
         trained.settings = trained.settings.model_copy(update={"training": training})
@@ -119,7 +119,7 @@ def in_float32(predictor: Predictor) -> Predictor:
 
 
 def some_clips(call: Call) -> list[Path]:
-    """The shortest and the longest file of the competition that can be used, and some spread between."""
+    """Return the shortest and the longest usable file of the competition, and some between."""
     competition = call.competition()
     paths = [call.root / p for p in pd.concat([competition.train["path"], competition.test["path"]])]
     there = sorted((p for p in paths if p.is_file() and p.stat().st_size), key=lambda p: p.stat().st_size)

@@ -1,8 +1,8 @@
-"""Tell whether one person speaks in two recordings: ./run.sh verify a.wav b.wav [data=NAME] [model=a,b].
+"""Compare the speakers of two recordings: ./run.sh verify a.wav b.wav [data=NAME] [model=a,b].
 
 Takes  two recordings, the finished folds of the models (trained first where they are not) and their OOF trials.
-Leaves nothing: prints every model's score (mean over folds of the cosine of embeddings), and from all of them the
-probability, calibrated by logistic regression on the trials of strangers. Without data= the demo's models are used.
+Leaves nothing: prints every model's score (mean over folds of the cosine of embeddings), and the probability of one
+speaker, calibrated by logistic regression on OOF trials. Without data= the demo's models are used.
 """
 
 from collections.abc import Sequence
@@ -60,14 +60,14 @@ def run(call: Call, wanted: Wanted) -> float:
 
 
 def instead(call: Call) -> Call:
-    """The demo's call, where no data were named."""
+    """Return the demo's call if no data were named."""
     if call.words.data != Words.model_fields["data"].default:
-        raise UserError(f"verify: data={call.words.data} is no verification task; give task=verify or other data=")
+        raise UserError(f"verify: data={call.words.data} is not a verification task; give task=verify or other data=")
     return call.but(data=DEMO)
 
 
 def score(call: Call, experiment: Experiment, recordings: Sequence[Clip]) -> float:
-    """Mean over the folds' networks of the cosine of two recordings: embeddings of two folds have no common space."""
+    """Return the mean over folds of the cosine of two recordings; embeddings of two folds have no common space."""
     spec = experiment.config.frontend
     store = Store.open(call.cache, spec, call.data.audio)
     frontend = new_clips.build_frontend(spec)
@@ -78,7 +78,7 @@ def score(call: Call, experiment: Experiment, recordings: Sequence[Clip]) -> flo
 
 
 def calibrated(call: Call, names: list[str], scores: list[float]) -> tuple[float, int]:
-    """The probability that one person speaks, and the number of trials that say so."""
+    """Return the probability of one speaker, and the number of trials that it is calibrated on."""
     problem = Tables.of(call, names).problem()
     fused = fusion.fitted(problem.tables, problem.targets)
     ratio = float(fused(np.array(scores)[:, None, None])[0, 0])

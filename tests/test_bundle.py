@@ -196,7 +196,7 @@ def test_other_classes_are_refused(packed: tuple[Path, Path], tiny_root: Path, t
     root = Path(shutil.copytree(tiny_root, tmp_path / "other"))
     table = pd.read_csv(root / "train.csv")
     table.replace({"label": {"Drum": "Gong"}}).to_csv(root / "train.csv", index=False)
-    with pytest.raises(UserError, match="other classes than those"):
+    with pytest.raises(UserError, match="the classes differ from those"):
         infer(packed[0], words(root, tmp_path / "a.csv"))
 
 

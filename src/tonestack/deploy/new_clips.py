@@ -1,6 +1,6 @@
-"""Features of recordings that are not of the competition: one file decoded, its frames by one frontend, in memory.
+"""Features of recordings outside the competition, in memory: decode one file, compute its frames by one frontend.
 
-`predictor`, `voice_matching` and the verbs `verify` and `export` all come here; nothing enters the cache.
+`predictor`, `voice_matching` and the verbs `verify` and `export` use it; nothing is written to the cache.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""An experiment as one module, wave in and probabilities out: frontend, crops, every fold's network, their means.
+"""An experiment as one torch module, wave in, probabilities out: frontend, crops, the folds' networks, their means.
 
 It repeats `inference.predict` and `oof.combine_folds` in operations that torch exports with a free batch and length.
 """
@@ -72,7 +72,7 @@ class TaggerOfWaves(nn.Module):
         self.fold_mean, self.normalise = fold_mean, normalise
 
     def _fill(self, width: int) -> Tensor:
-        """What padding holds: the bands' means, or silence."""
+        """Return the padding value: the bands' means, or silence."""
         first: Tagger = self.folds[0]  # type: ignore[assignment]
         return torch.zeros(1) if width == 1 else first.normalise.mean.flatten().clone()
 
@@ -91,7 +91,7 @@ class TaggerOfWaves(nn.Module):
         return logs.softmax(dim=1) if self.normalise else logs.exp()
 
     def _mean(self, rows: list[Tensor]) -> Tensor:
-        """The folds' mean."""
+        """Return the mean over folds."""
         if self.fold_mean == "arithmetic":
             mean = torch.stack(rows).mean(dim=0)
         else:
@@ -100,7 +100,7 @@ class TaggerOfWaves(nn.Module):
 
 
 def refusal(trained: TrainedExperiment) -> str | None:
-    """Why an experiment has no graph; None where it has one."""
+    """Return the reason why an experiment cannot be exported; None if it can."""
     frontend, known = trained.settings.frontend["name"], parts.names("graphs")
     if trained.learner != "network":
         return f"{trained.name}: a {trained.learner} cannot be exported; networks on {', '.join(known)} can"
@@ -110,7 +110,7 @@ def refusal(trained: TrainedExperiment) -> str | None:
 
 
 def build(trained: TrainedExperiment, fold_mean: str, normalise: bool) -> TaggerOfWaves:
-    """The module of an experiment, ready to be run; one that has no graph is a `UserError`."""
+    """Return the module of an experiment in eval mode; `UserError` if it cannot be exported."""
     why = refusal(trained)
     if why:
         raise UserError(why)
@@ -118,7 +118,7 @@ def build(trained: TrainedExperiment, fold_mean: str, normalise: bool) -> Tagger
 
 
 def to_onnx(module: TaggerOfWaves) -> bytes:
-    """The module as an ONNX model: input `wave` (batch, samples), output `probabilities` (batch, classes)."""
+    """Convert the module to an ONNX model: input `wave` (batch, samples), output `probabilities` (batch, classes)."""
     import onnx
 
     example = torch.zeros(2, 2 * module.sample_rate)

@@ -1,4 +1,7 @@
-"""Any table of oof/<name>/, made for new clips: features in memory, every experiment, every fold, then its recipe."""
+"""Predict new clips as any table of oof/<name>/ does: features, every experiment, every fold, then the table's recipe.
+
+Clips are short and decoded already; `recordings.py` cuts long files into such clips.
+"""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +30,7 @@ Spec = dict[str, Any]
 
 
 class Predictor:
-    """A table as a function of clips. Nothing is read from or written to the competition's cache."""
+    """Function from clips to a table's predictions. The competition's cache is neither read nor written."""
 
     def __init__(
         self, folder: Path, table: str, data: DataConfig, device: str = "auto", folds: Sequence[int] | None = None
@@ -47,7 +50,7 @@ class Predictor:
         self.frontends = {key(spec): new_clips.build_frontend(spec) for spec in specs}
 
     def __call__(self, clips: Sequence[Clip]) -> np.ndarray:
-        """Probabilities (N, C) of the clips."""
+        """Return probabilities (N, C) of the clips."""
         stores = self.stores(clips)
         tables = {
             name: self.table(name, stores[key(trained.settings.frontend)]) for name, trained in self.trained.items()
@@ -55,7 +58,7 @@ class Predictor:
         return self.mixed(self.recipe, tables, stores)
 
     def stores(self, clips: Sequence[Clip], keys: Sequence[str] | None = None) -> dict[str, Store]:
-        """The clips' features by every frontend, or by some, in memory; clips run side by side in threads."""
+        """Compute the clips' features by all or some frontends, in memory, one thread per clip."""
         chosen = list(self.frontends) if keys is None else list(keys)
         frontends = [self.frontends[k] for k in chosen]
         with threadpool_limits(1):  # the products are small
@@ -65,12 +68,12 @@ class Predictor:
         return {k: Store.in_memory(frames, frontend) for k, frontend, frames in by_frontend}
 
     def table(self, name: str, store: Store) -> np.ndarray:
-        """What every fold of one experiment says (K, N, C)."""
+        """Return every fold's predictions (K, N, C) of one experiment."""
         trained = self.trained[name]
         return np.stack([trained.probabilities(trained.fold(k), store) for k in trained.folds])
 
     def mixed(self, how: Recipe, tables: dict[str, np.ndarray], stores: dict[str, Store]) -> np.ndarray:
-        """Probabilities (N, C) by a recipe from the experiments' tables (K, N, C)."""
+        """Return probabilities (N, C) by a recipe from the experiments' tables (K, N, C)."""
 
         def measured(spec: Spec) -> np.ndarray:
             store = stores[key(spec)]
@@ -79,19 +82,19 @@ class Predictor:
         return self.combine(how.rows(tables, measured, self.combine))
 
     def combine(self, rows: np.ndarray) -> np.ndarray:
-        """Folds (K, N, C) to one (N, C), as the data config says."""
+        """Average folds (K, N, C) to (N, C) by the data config's `fold_mean`."""
         return oof.combine_folds(rows, self.fold_mean, self.normalise)
 
 
 def key(spec: Spec) -> str:
-    """One frontend with its settings, as text."""
+    """Return a frontend's config as text."""
     return json.dumps(spec, sort_keys=True)
 
 
 def _one_class_list(trained: list[TrainedExperiment]) -> tuple[str, ...]:
-    """The experiments' classes, which must be the same in all."""
+    """Return the experiments' classes; they must be the same in all."""
     first = trained[0]
     for other in trained[1:]:
         if other.classes != first.classes:
-            raise UserError(f"{other.folder} and {first.folder} know different classes; train one of them again")
+            raise UserError(f"{other.folder} and {first.folder} have different classes; train one of them again")
     return first.classes

@@ -13,7 +13,7 @@ INCHES_A_TAG = 0.32
 
 
 def draw(recording: TaggedRecording, classes: Sequence[str], most: int, path: Path) -> None:
-    """Write a png: one row a tag (the strongest `most`), time to the right, probability as shade."""
+    """Write a png: one row per tag (the strongest `most`), time to the right, probability as shade."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -35,13 +35,13 @@ def draw(recording: TaggedRecording, classes: Sequence[str], most: int, path: Pa
 
 
 def ticks(seconds: float) -> np.ndarray:
-    """Round times to mark, twelve at the most."""
+    """Return at most twelve round times to mark."""
     step = next((s for s in (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800) if seconds <= 12 * s), 3600)
     return np.arange(0, seconds + 1e-6, step)
 
 
 def strongest(rows: np.ndarray, most: int) -> np.ndarray:
-    """Classes to show of rows (W, C): those with the highest probability anywhere, by the time of their highest one."""
+    """Return the classes with the highest peaks in rows (W, C), in the order of their peaks in time."""
     peak = rows.max(axis=0)
     chosen = np.argsort(-peak, kind="stable")[:most]
     return chosen[np.argsort(rows[:, chosen].argmax(axis=0), kind="stable")]

@@ -1,6 +1,6 @@
-"""Recognising recordings from anywhere: against the voices learnt from, and against voices enrolled by a few clips.
+"""Match recordings (verb `match`) against the voices of training and voices enrolled by a few clips.
 
-A Judge says how alike two crops are, whoever speaks: a new voice needs clips to compare with, no training.
+The siamese network (the Judge) scores how similar two crops are; a new voice needs clips, but no training.
 """
 
 from collections.abc import Sequence
@@ -32,16 +32,16 @@ import torch
 
 @dataclass(frozen=True)
 class EnrolledVoice:
-    """A voice to compare with, and recordings of it."""
+    """An enrolled voice and its recordings."""
 
     name: str
     paths: tuple[Path, ...]
 
 
 def enrolled(folder: Path) -> list[EnrolledVoice]:
-    """The voices of a folder: one for each folder in it, or the folder itself where clips lie right in it."""
+    """Return the voices of a folder: one per subfolder, or one for clips that lie in the folder itself."""
     if not folder.is_dir():
-        raise UserError(f"enrol={folder}: there is no such folder")
+        raise UserError(f"enrol={folder}: no such folder")
     by_name: dict[str, list[Path]] = {}
     for path in recordings(folder, folder):
         inner = path.relative_to(folder).parts
@@ -60,9 +60,9 @@ def check(paths: Sequence[Path], audio: AudioParams) -> None:
 def recognise(
     call: Call, experiment: Experiment, queries: Sequence[Path], new: Sequence[EnrolledVoice], known: bool = True
 ) -> pd.DataFrame:
-    """Votes (`query, candidate, count`) of all folds' Judges; candidates are the voices learnt from, then the new ones.
+    """Votes (`query, candidate, count`) of all folds' Judges; candidates are the voices of training, then the new ones.
 
-    known: whether the voices learnt from are candidates.
+    known: the voices of training are candidates, too.
     """
     competition = call.competition()
     names = [*(competition.classes if known else ()), *(voice.name for voice in new)]
@@ -70,7 +70,7 @@ def recognise(
     if twice:
         raise UserError(f"enrol: '{twice[0]}' is among the voices already; rename its folder, or give known=false")
     if len(names) < 2:
-        raise UserError("match: there is one candidate only, so there is nothing to choose; enrol more voices")
+        raise UserError("match: there is only one candidate; enrol more voices")
     todo = queue.build(call, [experiment])
     clips = _features([*queries, *(path for voice in new for path in voice.paths)], experiment, call.data.audio)
     total = sum(_of_fold(job, clips, len(queries), new, known) for job in todo)

@@ -1,4 +1,4 @@
-"""What a section is made of; `templates/blocks.html` has a macro for each kind."""
+"""Blocks of which sections are made; `templates/blocks.html` has a macro per kind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """Text as it is, in a fixed-width face."""
+    """Verbatim text in a fixed-width font."""
 
     kind: ClassVar[str] = "code"
     text: str
@@ -28,7 +28,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: what it says, the key it sorts by, a mark behind it, and numbers of clips that it plays."""
+    """A table's cell: its text, its sort key, a mark behind it, and the numbers of the clips that it plays."""
 
     text: str
     value: float | str | None = None
@@ -37,7 +37,7 @@ class Cell:
 
     @classmethod
     def of(cls, value: Any) -> "Cell":
-        """Numbers get four digits after the point, or commas between thousands; what is missing is blank."""
+        """Numbers get four digits after the point, or commas between thousands; missing values are blank."""
         if isinstance(value, Cell):
             return value
         if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
@@ -52,7 +52,7 @@ class Cell:
 
     @property
     def numeric(self) -> bool:
-        """Whether the cell holds a number."""
+        """True if the cell holds a number."""
         return isinstance(self.value, float)
 
 
@@ -73,14 +73,14 @@ class TableBlock:
         return cls(caption, tuple(kept), [list(row) for row in zip(*kept.values(), strict=True)])
 
     def numeric(self, column: int) -> bool:
-        """Whether all that a column holds are numbers."""
+        """True if a column holds only numbers."""
         filled = [row[column] for row in self.rows if row[column].text]
         return bool(filled) and all(cell.numeric for cell in filled)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A Plotly figure. alt: what it shows, in words. Points' `customdata` are numbers of clips that a click plays."""
+    """A Plotly figure. alt: its description in words. Points' `customdata` are numbers of clips that a click plays."""
 
     kind: ClassVar[str] = "chart"
     figure: Any
@@ -99,7 +99,7 @@ class PictureBlock:
 
     @classmethod
     def of(cls, folder: Path, path: Path, alt: str, caption: str = "") -> "PictureBlock":
-        """A file below the report's folder. What it shows is said by `alt`, or by `<name>.txt` beside it."""
+        """A file below the report's folder. Its description is `alt`, or `<name>.txt` beside it."""
         said = path.with_suffix(".txt")
         alt = said.read_text(encoding="utf-8").strip() if said.is_file() else alt
         return cls(quote(path.relative_to(folder).as_posix()), alt, caption)
@@ -116,7 +116,7 @@ class More:
 
 @dataclass(frozen=True)
 class Tabs:
-    """Blocks of which one is shown at a time."""
+    """Blocks shown one at a time."""
 
     kind: ClassVar[str] = "tabs"
     label: str

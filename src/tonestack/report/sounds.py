@@ -1,4 +1,4 @@
-"""What can be heard and seen of a clip: a short excerpt around its loudest part, and the excerpt's spectrogram.
+"""Excerpts of clips: a few seconds around the loudest part, and their spectrograms.
 
 Files are named by what they hold (`audio/<hash of the recording>-<milliseconds>.flac`), so that a rerun makes only what
 is new; those that no page names any more are removed. FLAC is written in a few milliseconds and every browser plays it.
@@ -32,7 +32,7 @@ BANDS, COLUMNS, RANGE_DB = 96, 640, 70.0  # of a spectrogram picture; its range 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """An excerpt's file below the report's folder, its spectrogram's ('' without), its start, length and the clip's."""
+    """An excerpt: file below the report's folder, spectrogram's file ('' without), start, length, the clip's length."""
 
     audio: str
     picture: str
@@ -47,7 +47,7 @@ def make(material: Material, numbers: Sequence[int], seconds: float, pictures: b
     usable = [n for n in numbers if clips["status"].iloc[n] != "bad" and clips["path"].iloc[n]]
     paths = [root / clips["path"].iloc[n] for n in usable]
     hashes = [clips["audio_hash"].iloc[n] or _hash(path) for n, path in zip(usable, paths, strict=True)]
-    once = dict(zip(hashes, paths, strict=True))  # the same recording may be there under two names
+    once = dict(zip(hashes, paths, strict=True))  # one recording may have two names
     calls = (joblib.delayed(_one)(root, path, name, folder, seconds, pictures) for name, path in once.items())
     found: dict[str, Excerpt | None] = {}
     with threadpool_limits(1), bar(len(once), "report", "clips") as progress:  # small products: more threads stall
@@ -67,7 +67,7 @@ def _hash(path: Path) -> str:
 
 
 def sweep(folder: Path, kept: Iterable[Excerpt]) -> None:
-    """Remove what no page names."""
+    """Remove files that no page uses."""
     named = set(itertools.chain.from_iterable((s.audio, s.picture) for s in kept))
     for path in [*(folder / AUDIO).glob("*.flac"), *(folder / PICTURES).glob("*.png")]:
         if path.relative_to(folder).as_posix() not in named:

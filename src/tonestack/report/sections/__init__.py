@@ -1,7 +1,7 @@
 """The report's sections, one file each, found by name.
 
-A section says `TITLE` and `ORDER` (sections stand in its order) and defines `blocks(material) -> list[Block]`: what it
-shows, or nothing where its inputs are absent.
+A section defines `TITLE`, `ORDER` (its position on the page) and `blocks(material) -> list[Block]`, empty where its
+inputs are absent.
 """
 
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""Which classes fail: the metric class by class."""
+"""The metric per class."""
 
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart, More, TableBlock
@@ -13,7 +13,7 @@ TITLE, ORDER = "Classes", 40
 
 
 def blocks(material: Material) -> list[Block]:
-    """A bar a class, the worst at the top, and the same as a table."""
+    """Return one bar per class, the worst at the top, and the same as a table."""
     found = material.best
     if found is None or found.train.shape[1] < 2 or not len(rows := material.judged(found)):
         return []
@@ -38,7 +38,7 @@ def scores(material: Material, found: PredictionTable, rows: np.ndarray) -> tupl
 
 
 def chart(frame: pd.DataFrame, name: str, table: str) -> Chart:
-    """A bar a class."""
+    """Return one bar per class."""
     made = plots.figure(plots.rows_height(len(frame), 18), yaxis={"autorange": "reversed"}, xaxis={"range": [0, 1]})
     made.add_bar(x=frame[name], y=list(range(len(frame))), orientation="h", marker={"color": plots.COLOURS[0]})
     names = [plots.text(c) for c in frame["Class"]]

@@ -1,4 +1,4 @@
-"""What each table brings to the blend: weights, gains, and how alike the errors are."""
+"""The members of the blend: weights, gains, correlation of their errors."""
 
 from tonestack.base.files import read_json
 from tonestack.report import plots
@@ -45,7 +45,7 @@ def weights(material: Material, table: pd.DataFrame) -> Chart:
 
 
 def members(table: pd.DataFrame) -> TableBlock:
-    """Each table's own score, weight, and what the equal-weights mean loses without it."""
+    """Return each table's score, weight, and gain: the loss of the equal-weights mean without it."""
     frame = table.rename(columns=HEADS).sort_values("Gain", ascending=False)
     return TableBlock.of(
         "Members of the blend; the gain is that of the mean of all tables over the mean without it", frame
@@ -53,7 +53,7 @@ def members(table: pd.DataFrame) -> TableBlock:
 
 
 def correlation(alike: pd.DataFrame) -> Chart:
-    """How alike the tables' errors are."""
+    """Return the correlation of the tables' errors."""
     names = alike["experiment"].astype(str).tolist()
     values = alike.drop(columns="experiment").to_numpy(float)
     made = plots.heat(values, names, names, plots.DIVERGING, zmin=-1, zmax=1, colorbar={"thickness": 12})

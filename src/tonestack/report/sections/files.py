@@ -1,4 +1,4 @@
-"""Files that could not be used or end early, and recordings that are there twice."""
+"""Files that are unusable or end early, and duplicate recordings."""
 
 from tonestack.features import store
 from tonestack.report.blocks import Block, Cell, TableBlock, Text
@@ -12,7 +12,7 @@ MOST = 200  # rows of a table
 
 
 def blocks(material: Material) -> list[Block]:
-    """What decoding has found, then near duplicates where somebody has looked for them."""
+    """Return the results of decoding, then near duplicates if `shift` has run."""
     shown: list[Block] = []
     if len(material.decoded):
         shown.append(Text(summary(material.decoded)))
@@ -25,7 +25,7 @@ def blocks(material: Material) -> list[Block]:
 
 
 def summary(clips: pd.DataFrame) -> str:
-    """How many clips, how long, how many faults."""
+    """Return the number of clips, their length, the number of faults."""
     bad, cut = int((clips["status"] == "bad").sum()), int((clips["status"] == "truncated").sum())
     hours = clips["seconds"].sum() / 3600
     return f"{len(clips):,} clips, {hours:.2f} hours; {bad} unusable, {cut} shorter than their headers say."

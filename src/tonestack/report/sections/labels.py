@@ -1,4 +1,4 @@
-"""What was decided on the labels: by method, by group of classes, by people; pictures of before and after."""
+"""Decisions on labels: by method, by group of classes, by people; t-SNE pictures before and after."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ TITLE, ORDER = "Labels", 90
 
 
 def blocks(material: Material) -> list[Block]:
-    """Corrections, decisions, a table a method, t-SNE pictures."""
+    """Return corrections, decisions, one table per method, t-SNE pictures."""
     folder, shown = material.folder, list[Block]()
     if len(material.corrections):
         shown.append(Text(people(material.corrections)))
@@ -30,7 +30,7 @@ def blocks(material: Material) -> list[Block]:
 
 
 def people(corrected: pd.DataFrame) -> str:
-    """How many labels people have corrected."""
+    """Return the number of labels that people have corrected."""
     count = corrected["decision"].value_counts()
     said = ", ".join(f"{int(count.get(name, 0))} {name}" for name in corrections.DECISIONS)
     return f"Labels corrected by people ({said}) stand above every method's decision."
@@ -46,7 +46,7 @@ def decisions(decided: pd.DataFrame) -> TableBlock:
 
 
 def tsne(folder: Path, path: Path) -> PictureBlock:
-    """A picture that cleaning has drawn."""
+    """Return a picture that cleaning has drawn."""
     method, _, group = path.stem.removeprefix("tsne-").partition("-")
     alt = f"t-SNE of the clips of group {group}: left by given label, right the clips that {method} keeps or relabels."
     return PictureBlock.of(folder, path, alt, f"{method}, {group}: given labels, and what was kept")

@@ -1,4 +1,4 @@
-"""Every table's cross-validated score, its test scores, what it cost."""
+"""Every table's cross-validated score, test scores and cost."""
 
 from tonestack.report.blocks import Block, Cell, TableBlock, Text
 from tonestack.report.material import Material

@@ -1,4 +1,4 @@
-"""Pseudo-label rounds: the scheduled threshold against the clips that pass it, and what the rounds score."""
+"""Pseudo-label rounds: the scheduled threshold, the clips that pass it, and the rounds' scores."""
 
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart, More, TableBlock
@@ -47,7 +47,7 @@ def schedule(table: pd.DataFrame) -> Chart:
 
 
 def scores(material: Material, table: pd.DataFrame) -> Chart:
-    """Score on the clips learnt from and on verified held-out clips."""
+    """Return the scores on the training clips and on verified held-out clips."""
     made = plots.figure(300, xaxis={"title": "round", "dtick": 1}, yaxis={"title": material.metric.name})
     for name, said in (("train", "clips learnt from"), ("validation", "held-out verified clips")):
         if table[name].notna().any():

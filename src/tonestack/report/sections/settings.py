@@ -1,4 +1,4 @@
-"""What was run: the data config, every experiment's resolved config, versions."""
+"""The data config, every experiment's resolved config, versions."""
 
 from tonestack.report.blocks import Block, Code, More, TableBlock
 from tonestack.report.material import Material
@@ -22,7 +22,7 @@ def blocks(material: Material) -> list[Block]:
 
 
 def versions(material: Material) -> TableBlock | None:
-    """The versions that experiments were trained with, a row a combination."""
+    """The versions that experiments were trained with, one row per combination."""
     rows = [r["versions"] for receipts in material.receipts.values() for r in receipts if r.get("versions")]
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Do training and test clips differ, and by what? What `shift` has measured."""
+"""Differences between training and test clips, as measured by `shift`."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def row(one: dict[str, Any]) -> dict[str, Any]:
 
 
 def twice(found: dict[str, dict[str, int]]) -> str:
-    """What is there twice, in words."""
+    """Return a sentence on duplicates."""
     across, kinds = found["across"], found["duplicates"]
     return (
         f"{kinds['exact']} pairs of clips are the same recording, {kinds['near']} more nearly so; "

@@ -32,7 +32,7 @@ def read(folder: Path) -> pd.DataFrame | None:
 
 
 def one_history(path: Path) -> pd.DataFrame | None:
-    """One fold's history; None where it is damaged: a curve is no reason to have no report."""
+    """Return one fold's history; None if it is damaged, so that the report is still made."""
     try:
         return pd.read_json(path, lines=True)
     except (ValueError, OSError):
@@ -40,7 +40,7 @@ def one_history(path: Path) -> pd.DataFrame | None:
 
 
 def chart(history: pd.DataFrame) -> Chart:
-    """Mean loss over the folds, a line an experiment; dashed the loss on an inner split."""
+    """Mean loss over the folds, one line per experiment; dashed: the loss on an inner split."""
     made = plots.figure(
         420, xaxis={"title": "epoch", "tickformat": "d"}, yaxis={"title": "loss", "type": "log"}, hovermode="x unified"
     )
