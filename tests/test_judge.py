@@ -540,7 +540,7 @@ def test_match_refuses_what_it_cannot_do(tiny: Callable[..., Call], tmp_path: Pa
         match.run(tiny(), match.Wanted())
     with pytest.raises(UserError, match="is of task classify"):
         match.run(Call.from_arguments(["data=demo"]), match.Wanted(clip=("a.wav",)))
-    with pytest.raises(UserError, match="enrol=.*no such folder"):
+    with pytest.raises(UserError, match=r"enrol=.*no such folder"):
         voice_matching.enrolled(tmp_path / "no")
     with pytest.raises(UserError, match="holds no recordings"):
         voice_matching.enrolled(tmp_path)
