@@ -34,7 +34,9 @@ class AugmentParams(Section):
     mix: Literal["values", "power"] = Field(
         "values", description="mix the values (dB) of two spectrograms, or their powers, which is mixing the sounds"
     )
-    mix_labels: Literal["blend", "union"] = Field("blend", description="by the shares of both crops, or both in full")
+    mix_labels: Literal["blend", "union"] = Field(
+        "blend", description="labels of both crops: weighted by their shares, or both in full"
+    )
     mixup_share: float = Field(1.0, ge=0, le=1, description="share of batches that are mixed")
     stretch: float = Field(0.0, ge=0, lt=1, description="random resized crop: length factor in 1 ± stretch")
     shift_bands: float = Field(0.0, ge=0, lt=0.5, description="largest shift along frequency, share of the bands")

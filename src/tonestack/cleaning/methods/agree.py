@@ -30,7 +30,9 @@ class Params(Section):
     rest: Literal["drop", "leave"] = Field("leave", description="the other clips: dropped, or left unverified")
     soft: bool = Field(False, description="train on the posterior of all clips, not on decisions")
     calibrate: bool = Field(True, description="calibrate the probabilities on verified clips before they are compared")
-    posterior: bool = Field(True, description="weigh the given label as a witness; false: the judges alone")
+    posterior: bool = Field(
+        True, description="combine the given label with the model probabilities; false: the models alone"
+    )
 
 
 def decide(evidence: Evidence, params: Params) -> Verdict:

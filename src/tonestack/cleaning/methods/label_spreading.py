@@ -24,8 +24,8 @@ class Params(Section):
     kernel: Literal["knn", "rbf"] = Field(
         "knn", description="weights of the graph's edges: k nearest neighbours, or a Gaussian of the distance"
     )
-    gamma: float = Field(20.0, gt=0, description="of rbf")
-    neighbours: int = Field(10, ge=1, description="of knn")
+    gamma: float = Field(20.0, gt=0, description="gamma of the kernel rbf")
+    neighbours: int = Field(10, ge=1, description="neighbours of the kernel knn")
     alpha: float = Field(0.2, gt=0, lt=1, description="share of a clip's label that comes from its neighbours")
     max_iter: int = Field(100_000, ge=1, description="most iterations")
     tol: float = Field(1e-3, gt=0, description="iterations stop when labels change by less than this")

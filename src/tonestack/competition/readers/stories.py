@@ -35,7 +35,7 @@ class Params(Section):
 
     csv: str = Field("", description="csv of the stories; left out: a known name, else the only csv")
     audio: str = Field("", description="folder of the recordings; left out: the folder of the first one")
-    suffix: str = Field("", description="appended to a clip's name, .wav where the csv has bare names")
+    suffix: str = Field("", description="appended to a clip's name; .wav where the csv has bare names")
     clip: Names = Field(
         ("filename", "file"),
         description="names of the clip column, the first that exists is taken; case, blanks and '_' do not count",

@@ -27,7 +27,7 @@ class Params(Section):
     verified: str = Field("", description="column that is 1 where a person checked the label; empty: none")
     group: str = Field("", description="column of the group that folds keep together; empty: none")
     fold: str = Field("", description="column of the official folds; empty: none")
-    first_fold: int = Field(0, description="what the csv calls its first fold")
+    first_fold: int = Field(0, description="number of the first fold in the csv")
     multilabel: bool = Field(False, description="a cell of the label column holds several labels, separated by commas")
     classes: tuple[str, ...] = Field((), description="labels allowed; none given: those of the train csv")
     train_audio: str = Field("audio_train", description="folder of the training recordings")

@@ -13,7 +13,7 @@ class Params(Section):
     channels: tuple[PositiveInt, ...] = Field(
         (32, 64, 128), min_length=1, description="channels of the convolution blocks; each halves bands and frames"
     )
-    hidden: int = Field(128, ge=1, description="GRU units a direction")
+    hidden: int = Field(128, ge=1, description="GRU units per direction")
     layers: int = Field(1, ge=1, le=4, description="recurrent layers")
     pool: PoolingName = Field("attention", description="pooling over time")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the classifier")

@@ -14,7 +14,7 @@ class Params(Section):
 
     cell: Literal["gru", "lstm"] = Field("gru", description="recurrent cell")
     project: int = Field(32, ge=1, description="columns that enter the recurrent layers")
-    hidden: int = Field(32, ge=1, description="units a direction")
+    hidden: int = Field(32, ge=1, description="units per direction")
     layers: int = Field(1, ge=1, le=4, description="recurrent layers")
     bidirectional: bool = Field(True, description="read the crop in both directions")
     pool: PoolingName = Field("attention", description="pooling over time")
