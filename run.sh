@@ -17,21 +17,22 @@
 #     submit       choose by nested CV, check, write          submissions/submission.csv
 #     score        Public and Private scores of everything    oof/NAME/leaderboard.csv
 #     repeat       the same on other folds, with intervals    reports/NAME/repeats.csv
-#     report       pages to look at and to listen to          reports/NAME/index.html
+#     report       pages with charts and playable clips       reports/NAME/index.html
 #     corrections  take in a person's labels: merge=FILE      folds/corrections.csv
-#     shift        do train and test differ? duplicates       reports/NAME/shift/
+#     shift        train against test clips; duplicates       reports/NAME/shift/
 #     predict      FILE|DIR...: tags for any recordings
 #     export       model=NAME: ONNX, wave in, tags out        exports/NAME/
 #     bundle       an offline code competition's folder       bundles/NAME/
-#     plan         what would run, why, and how long it takes
+#     plan         stages that would run, why, and how long
 #     leaderboard  the table of all experiments
-#     tune         search a model's settings, trials=N        reports/NAME/tune/
-#     embed        embeddings of all clips, a table a fold    reports/NAME/embeddings/
-#     verify       a.wav b.wav: does one person speak?
+#     tune         search a model's settings: trials=N        reports/NAME/tune/
+#     embed        embeddings of all clips, per fold          reports/NAME/embeddings/
+#     verify       a.wav b.wav: the same speaker or not
 #     voices       write a set of synthesised voices          input/
-#     match        CLIP.wav enrol=DIR: whose voice is it?     reports/NAME/match.csv
-#     study        name=STUDY: a document's tables, rerun    reports/NAME/
+#     match        CLIP.wav enrol=DIR: the speaker of a clip  reports/NAME/match.csv
+#     study        name=STUDY: published tables, rerun        reports/NAME/
 #     models       every model config with its size
+#     settings     write the reference of all settings        docs/settings.md
 #     bench        measured ratios against the usual way      bench/results/
 #     docs         these pages as a site, offline             site/
 #     test         lint, types and tests (long=true: the long ones too)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: sides timed in turn, this machine's peaks, one table and one json a benchmark."""
+"""Shared by the benchmarks: sides timed in turn, this machine's peaks, one table and one json per benchmark."""
 
 import os
 import platform

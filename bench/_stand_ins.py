@@ -1,8 +1,7 @@
 """Imported first by a benchmark that also runs where only some of tonestack's packages are installed.
 
-A GPU machine often holds PyTorch and not much else. What a missing package would do is not needed there, but modules
-that are needed import it: they find an empty module, whose every name is an empty class. Nothing is replaced that is
-installed, and using an empty class does nothing useful: it is for imports alone.
+A GPU machine often has PyTorch and little else. Missing packages are not used there, but needed modules import them.
+They get an empty module, in which every name is an empty class: for imports only. Installed packages are not replaced.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""How fast candidate weightings are scored, against the usual way, and how long a whole search takes.
+"""Speed of scoring candidate weightings, against the usual way, and seconds of a whole search.
 
 Ten synthetic models x 9,473 clips x 41 classes. Leaves bench/results/blend.json and prints a table.
 """

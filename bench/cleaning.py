@@ -1,4 +1,4 @@
-"""Cleaning methods on the demo, where the truth is known: decisions against it, and the noise gap that they close.
+"""Cleaning methods on the demo, whose true labels are known: accuracy of decisions, and share of the noise gap closed.
 
 `cleaning.py [model=vgg_small] [seeds=3] [train=480] [test=1500] [key=value ...]`. Every method, then the losses that
 resist noise on the labels as given, then two pseudo-label rounds from `agree`; always the same network and epochs. The

@@ -1,4 +1,4 @@
-"""Seconds of blend, stack, submit and score, and what each scores, on synthetic competitions of two sizes.
+"""Seconds of blend, stack, submit and score, and the score of each, on synthetic competitions of two sizes.
 
 Small: 7 models x 1,000 clips x 26 classes; large: 10 x 9,473 x 41 (both 5 folds, 39 % verified, a third of the other
 labels wrong). Leaves bench/results/ensemble.json and prints a table. `ensemble.py small` runs the small one alone.

@@ -1,6 +1,6 @@
 """Log-mel features of many clips: `prepare` on all cores against the usual loops over librosa, decoding included.
 
-`features.py [clips] [rounds]`: that many clips of real recordings (Ogg Vorbis, 44.1 kHz) where they are there, else of
+`features.py [clips] [rounds]`: that many clips of real recordings (Ogg Vorbis, 44.1 kHz) if there are any, else of
 the synthesised demo; with the log-mel of the model configs, and with the smaller one of the fast preset. (a) reads by
 soundfile, then resamples and transforms by librosa; (b) reads by `librosa.load`. All sides give the same numbers to
 within the rounding to float16. Leaves bench/results/features.json.

@@ -1,4 +1,4 @@
-"""Peak memory of `blend` (single, geometric, log_loss, greedy) on tables too large to be held.
+"""Peak memory of `blend` (single, geometric, log_loss, greedy) on tables larger than memory.
 
 `memory.py [MODELS CLIPS CLASSES TEST FOLDS]`; writes the tables below a temporary folder, blends them in a process of
 its own, and prints seconds and that process's peak memory. Default: 12 x 20,000 x 41 with five test folds of 5,000.

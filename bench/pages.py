@@ -1,7 +1,7 @@
-"""Seconds to make the report for a competition of FSDKaggle2018's size, and to open it; sizes of what is made.
+"""Seconds to make the report for a competition of FSDKaggle2018's size, and to open it; sizes of its files.
 
 9,473 train and 1,600 test clips of 6.8 s on average (44.1 kHz WAV), 41 classes, 10 models x 5 folds, all synthetic.
-Leaves bench/results/pages.json and prints a table. The opening is measured where there is a chromium.
+Leaves bench/results/pages.json and prints a table. Opening is measured if chromium is installed.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What `plan` says beside what a run takes: every stage of the demo, estimated and then done.
+"""Estimates of `plan` against measured times: every stage of the demo.
 
 `plan.py`: the synthesised demo with its own preset, in a folder of its own. Leaves bench/results/plan.json.
 """

@@ -1,8 +1,8 @@
-"""Where the time of a training step goes: data, forward, backward, optimiser, other; the floors beside it.
+"""Time of a training step by phase (data, forward, backward, optimiser, other), against lower bounds.
 
 `profile_epoch.py [steps]`: the networks of the fast preset at their real shapes on made features, threads as in a fold
-job. The loop itself holds no marks: its functions are wrapped from here, and timed by the processor time of the
-process, which other load does not change; torch.profiler says which operators took it. The floors are multiply-adds /
+job. The loop has no timers of its own: its functions are wrapped here and timed in processor time of the process,
+which other load does not change; torch.profiler gives the operators. The bounds are multiply-adds /
 this machine's measured peak of a matrix product in the same type, and the bytes that every layer must read and write
 (three times: forward, and in backward for the input's and the weights' gradients) / the measured copy rate.
 Leaves bench/results/profile_epoch.json.

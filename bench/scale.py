@@ -1,10 +1,10 @@
-"""What an hour of audio costs and how the cost grows, in bounded memory; the same for folds and models.
+"""Cost per hour of audio and its growth, in bounded memory; the same for folds and models.
 
 `scale.py [HOURS ...]` (1 10): for every size, clips of ten seconds are synthesised (16 kHz, 16 bits), then the verbs
 prepare and train (one fold, one epoch, a small network) run as a user would call them, in processes that may not
 allocate more than LIMIT each: the store, which grows past that, is mapped. Then 1, 2 and 5 folds of one model and 5 of
 two are trained at the smallest size. Costs are processor seconds of all processes, which other load does not change.
-Leaves bench/results/scale.json and scale.png. Disk: 0.25 GB an hour below the temporary folder, for a while.
+Leaves bench/results/scale.json and scale.png. Disk: 0.25 GB per hour below the temporary folder, for a while.
 """
 
 import os

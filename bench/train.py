@@ -1,4 +1,4 @@
-"""Training clips a second and what comes of it: `train` against the usual loops over a DataLoader, same network.
+"""Training clips per second and resulting scores: `train` against the usual loops over a DataLoader, same network.
 
 `train.py [epochs] [test clips]`: vgg_small on the synthesised demo, once as the fast preset has it (64 bands x 128
 frames), then a few steps of the whole one (128 x 256, 250 times the arithmetic). The usual loops take one clip at a

@@ -1,9 +1,9 @@
-"""Pack what an offline code competition needs: weights, settings, source, requirements, one inference script.
+"""Pack the files for an offline code competition: weights, settings, source, requirements, one inference script.
 
-Takes  the table that `submit` chose (or submit.table=, model=), all it is made of, and the competition's folder.
+Takes  the table that `submit` chose (or submit.table=, model=), all its experiments, and the competition's folder.
 Leaves bundles/<name>/: infer.py, which writes submission.csv within a time limit, README.md with the commands, oof/
-       (weights as safetensors, settings as json), src/tonestack/, requirements.txt. It has been tried on a few test
-       clips in a process of its own without network.
+       (weights as safetensors, settings as json), src/tonestack/, requirements.txt. It is tried on a few test
+       clips in a separate process without network.
 """
 
 import importlib.metadata
@@ -56,10 +56,10 @@ Where there is a network, once:
     pip install --no-index --find-links wheels --requirement requirements.txt
     python infer.py root=DIR output=submission.csv time_limit=9h
 
-`root` is the competition's folder with the layout that the models were trained on; its test clips may be others. The
-script leaves a valid submission whatever happens: it is written at once with the classes' shares of the training
-clips in every row, and again while clips are done. When the time left does not suffice for all models, folds and
-crops, it does with fewer, the best models last.
+`root` is the competition's folder with the layout that the models were trained on; its test clips may be others. A
+valid submission exists at any moment: it is first written with the class shares of the training clips in every row,
+then again as clips are predicted. When the remaining time does not suffice for all models, folds and crops, the script
+uses fewer; it keeps the best models longest.
 """
 
 # Runs infer.py as a user would, with every way to the network closed; prints which modules it has imported.
@@ -83,7 +83,7 @@ sys.exit(status)
 
 
 def run(call: Call) -> Path:
-    """Make the bundle in a folder beside its place, try it, and put it there."""
+    """Make the bundle in a temporary folder beside its destination, try it, and move it there."""
     competition = call.competition()
     if competition.submission is None:
         raise UserError(f"{call.root}: the competition has no test set, so there is nothing to submit offline")
@@ -108,7 +108,7 @@ def pack(call: Call, predictor: Predictor, folder: Path) -> None:
     for table in predictor.recipe.tables:
         source, target = call.oof / table, folder / "oof" / table
         target.mkdir(parents=True)
-        chosen = predictor.saved[table].folds if table in predictor.saved else list(oof.receipts(source))
+        chosen = predictor.trained[table].folds if table in predictor.trained else list(oof.receipts(source))
         for path in [oof.receipts(source)[k] for k in chosen]:
             shutil.copyfile(path, target / path.name)
             weights = path.with_suffix(".safetensors")
@@ -127,25 +127,25 @@ def pack(call: Call, predictor: Predictor, folder: Path) -> None:
         "checksums": {str(p.relative_to(folder)): file_hash(p) for p in sorted(folder.rglob("*.safetensors"))},
     }
     write_json(folder / "bundle.json", facts)
-    about = {"name": call.name, "table": predictor.recipe.name, "experiments": ", ".join(predictor.saved)}
+    about = {"name": call.name, "table": predictor.recipe.name, "experiments": ", ".join(predictor.trained)}
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     text = README.format(**about, size=_megabytes(folder / "oof"), version=__version__, python=version)
     write_text(folder / "README.md", text)
 
 
 def best_first(call: Call, predictor: Predictor) -> list[str]:
-    """The experiments by their mean score over folds."""
+    """Return the experiments by their mean score over folds, best first."""
     sign = resolve(call.data.metric).sign
 
     def score(name: str) -> float:
-        found = [r.get("metrics", {}).get(call.data.metric, np.nan) for r in predictor.saved[name].receipts.values()]
+        found = [r.get("metrics", {}).get(call.data.metric, np.nan) for r in predictor.trained[name].receipts.values()]
         return -np.inf if np.isnan(found).all() else sign * float(np.nanmean(found))
 
-    return sorted(predictor.saved, key=score, reverse=True)
+    return sorted(predictor.trained, key=score, reverse=True)
 
 
 def prior(call: Call, classes: tuple[str, ...]) -> list[float]:
-    """Each class's share of the verified training labels, none of them zero."""
+    """Return each class's share of the verified training labels; none is zero."""
     table = call.labels.folds
     targets = call.task.targets(table["label"][table["verified"]], classes)
     share = (targets.sum(axis=0) + 1) / (len(targets) + 1)
@@ -154,7 +154,7 @@ def prior(call: Call, classes: tuple[str, ...]) -> list[float]:
 
 
 def try_out(call: Call, folder: Path, scratch: Path) -> tuple[str, list[str]]:
-    """Run the bundle on a few test clips without network; return what it said and the modules it imported."""
+    """Run the bundle on a few test clips without network; return its output and the modules it imported."""
     words = [f"root={call.root.absolute()}", f"output={scratch / 'submission.csv'}", f"clips={TRIED}", "device=cpu"]
     command = [sys.executable, "-I", "-c", TRIAL, str(folder / "infer.py"), str(scratch / "modules.json"), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
@@ -165,7 +165,7 @@ def try_out(call: Call, folder: Path, scratch: Path) -> tuple[str, list[str]]:
 
 
 def requirements(modules: list[str]) -> list[str]:
-    """Pinned packages that hold the modules imported, without a build's local version (+cu130)."""
+    """Return the pinned packages of the imported modules, without a build's local version (+cu130)."""
     known = importlib.metadata.packages_distributions()
     names = {name for module in modules if module not in sys.stdlib_module_names for name in known.get(module, [])}
     return sorted(f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in names)

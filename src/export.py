@@ -16,8 +16,9 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import atomic
 from tonestack.config.call import Call
 from tonestack.deploy import onnx_export, predict_onnx
-from tonestack.deploy.predictor import Predictor, build_frontend
-from tonestack.deploy.saved import Saved
+from tonestack.deploy.new_clips import build_frontend
+from tonestack.deploy.predictor import Predictor
+from tonestack.deploy.trained import TrainedExperiment
 from tonestack.features.audio import BadAudio, decode_clip, resample
 from tonestack.labels import revisions
 from tonestack.settings.words import parse_folds
@@ -34,29 +35,29 @@ TOLERANCE = 1e-4  # largest difference of a probability from torch's
 
 
 def run(call: Call) -> list[Path]:
-    """Export every model of the call; those that cannot be are named, and refused where they were asked for."""
+    """Export every model of the call; those that cannot be exported are named, or refused if `model=` names them."""
     made = []
     for experiment in call.experiments(revisions.chosen(call.folds)):
         receipts = oof.receipts(call.oof / experiment.name)
         folds = parse_folds(call.words.fold, list(receipts)) if call.words.fold and receipts else None
-        saved = Saved(call.oof / experiment.name, call.data.task, torch.device("cpu"), folds)
-        why = onnx_export.refusal(saved)
+        trained = TrainedExperiment(call.oof / experiment.name, call.data.task, torch.device("cpu"), folds)
+        why = onnx_export.refusal(trained)
         if why and call.words.model:
             raise UserError(why)
         if why:
             print(f"export: left out: {why}")
             continue
-        made.append(export(call, saved))
+        made.append(export(call, trained))
     return made
 
 
-def export(call: Call, saved: Saved) -> Path:
+def export(call: Call, trained: TrainedExperiment) -> Path:
     """Export one experiment; return the path of its model."""
     started = time.monotonic()
-    module = onnx_export.build(saved, call.data.fold_mean, call.task.one_label)
-    data = with_facts(onnx_export.to_onnx(module), facts(call, saved, module.sample_rate))
-    gaps, took = compare(call, saved, data)
-    folder = call.exports / saved.name
+    module = onnx_export.build(trained, call.data.fold_mean, call.task.one_label)
+    data = with_facts(onnx_export.to_onnx(module), facts(call, trained, module.sample_rate))
+    gaps, took = compare(call, trained, data)
+    folder = call.exports / trained.name
     if max(gaps) > TOLERANCE:
         raise UserError(
             f"{folder}: the model differs from torch by {max(gaps):.2g}, over {TOLERANCE:g}; nothing written"
@@ -65,20 +66,21 @@ def export(call: Call, saved: Saved) -> Path:
         temporary.write_bytes(data)
     shutil.copyfile(Path(predict_onnx.__file__), folder / "predict_onnx.py")
     print(
-        f"{folder / 'model.onnx'}: {len(saved.folds)} folds, {len(data) / 1e6:.1f} MB, wave at {module.sample_rate} Hz "
-        f"(batch, samples) -> {len(saved.classes)} probabilities; at most {max(gaps):.1e} from torch on {len(gaps)} "
-        f"clips, {took * 1000:.0f} ms a clip ({time.monotonic() - started:.0f} s)"
+        f"{folder / 'model.onnx'}: {len(trained.folds)} folds, {len(data) / 1e6:.1f} MB, wave at "
+        f"{module.sample_rate} Hz (batch, samples) -> {len(trained.classes)} probabilities; at most "
+        f"{max(gaps):.1e} from torch on {len(gaps)} clips, {took * 1000:.0f} ms "
+        f"per clip ({time.monotonic() - started:.0f} s)"
     )
     return folder / "model.onnx"
 
 
-def facts(call: Call, saved: Saved, sample_rate: int) -> dict[str, Any]:
-    """What a user of the model has to know."""
+def facts(call: Call, trained: TrainedExperiment, sample_rate: int) -> dict[str, Any]:
+    """Return the facts that a user of the model needs."""
     audio = call.data.audio
     return {
-        "experiment": saved.name,
-        "folds": saved.folds,
-        "classes": list(saved.classes),
+        "experiment": trained.name,
+        "folds": trained.folds,
+        "classes": list(trained.classes),
         "sample_rate": sample_rate,
         "trim_db": audio.trim_db,
         "peak_normalise": audio.peak_normalise,
@@ -86,18 +88,18 @@ def facts(call: Call, saved: Saved, sample_rate: int) -> dict[str, Any]:
 
 
 def with_facts(data: bytes, known: dict[str, Any]) -> bytes:
-    """The model with its facts as metadata."""
+    """Return the model with the facts as metadata."""
     model = onnx.load_from_string(data)
     onnx.helper.set_model_props(model, {"tonestack": json.dumps(known, ensure_ascii=False)})
     changed: bytes = model.SerializeToString()
     return changed
 
 
-def compare(call: Call, saved: Saved, data: bytes) -> tuple[list[float], float]:
-    """Largest difference from our own predictions on each of some real clips, and the model's seconds a clip."""
+def compare(call: Call, trained: TrainedExperiment, data: bytes) -> tuple[list[float], float]:
+    """Return the largest difference from our predictions for each of some clips, and the seconds per clip."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    predictor = in_float32(Predictor(call.oof, saved.name, call.data, "cpu", saved.folds))
-    rate, gaps, seconds = build_frontend(saved.settings.frontend).sample_rate, [], 0.0
+    predictor = in_float32(Predictor(call.oof, trained.name, call.data, "cpu", trained.folds))
+    rate, gaps, seconds = build_frontend(trained.settings.frontend).sample_rate, [], 0.0
     for path in some_clips(call):
         clip = decode_clip(path, call.data.audio)
         wave = resample(clip.wave, clip.rate, rate)
@@ -109,15 +111,15 @@ def compare(call: Call, saved: Saved, data: bytes) -> tuple[list[float], float]:
 
 
 def in_float32(predictor: Predictor) -> Predictor:
-    """The predictor without bfloat16, which an exported model does not use either."""
-    for saved in predictor.saved.values():
-        training = saved.settings.training.model_copy(update={"precision": "float32"})
-        saved.settings = saved.settings.model_copy(update={"training": training})
+    """Return the predictor in float32, which the exported model uses."""
+    for trained in predictor.trained.values():
+        training = trained.settings.training.model_copy(update={"precision": "float32"})
+        trained.settings = trained.settings.model_copy(update={"training": training})
     return predictor
 
 
 def some_clips(call: Call) -> list[Path]:
-    """The shortest and the longest file of the competition that can be used, and some spread between."""
+    """Return the shortest and the longest usable file of the competition, and some between."""
     competition = call.competition()
     paths = [call.root / p for p in pd.concat([competition.train["path"], competition.test["path"]])]
     there = sorted((p for p in paths if p.is_file() and p.stat().st_size), key=lambda p: p.stat().st_size)

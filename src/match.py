@@ -1,7 +1,7 @@
-"""Tell whose voice a recording is: ./run.sh match CLIP.wav ... enrol=FOLDER data=voices name=NAME
+"""Match recordings with voices: ./run.sh match CLIP.wav ... enrol=FOLDER data=voices name=NAME
 
 Takes  recordings of any format; a Judge of data= and name=, trained first where it is not yet; enrol=FOLDER of clips of
-       a new voice, or of one folder for each new voice: nothing is trained for them.
+       a new voice, or of one folder per new voice; nothing is trained for them.
 Leaves reports/<name>/match.csv (query, candidate, count) and match.png.
 """
 
@@ -28,12 +28,12 @@ class Wanted(Section):
     BARE: ClassVar[str] = "clip"
 
     clip: tuple[str, ...] = Field((), description="recordings to recognise; the key may be left out")
-    enrol: str | None = Field(None, description="folder of clips of a new voice, or of one folder a new voice")
-    known: bool = Field(True, description="compare with the voices learnt from, too")
+    enrol: str | None = Field(None, description="folder of clips of a new voice, or of one folder per new voice")
+    known: bool = Field(True, description="compare with the voices of training, too")
 
 
 def run(call: Call, wanted: Wanted) -> pd.DataFrame:
-    """Print who every recording was taken for; return the votes."""
+    """Print the votes per recording; return them."""
     if call.data.task != "match":
         raise UserError(
             f"match: data={call.words.data} is of task {call.data.task}; give data=voices root=FOLDER name=NAME"
@@ -45,7 +45,7 @@ def run(call: Call, wanted: Wanted) -> pd.DataFrame:
     voice_matching.check([*queries, *(path for voice in new for path in voice.paths)], call.data.audio)
     judges = [experiment for experiment in train.run(call) if "vote" in experiment.config.network]
     if not judges:
-        raise UserError("match: none of the models is a Judge; give model=judge_conv2d_lstm")
+        raise UserError("match: none of the models is a siamese network (a Judge); give model=judge_conv2d_lstm")
     for experiment in judges:
         table = voice_matching.recognise(call, experiment, queries, new, wanted.known)
         print(f"{experiment.name}:")

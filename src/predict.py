@@ -1,9 +1,9 @@
-"""Tag any recordings with what was trained: `predict FILE|DIR ... [model=NAME] [top=3] [format=table|json]`.
+"""Tag any recordings with trained models: `predict FILE|DIR ... [model=NAME] [top=3] [format=table|json]`.
 
-Takes  recordings that libsndfile reads (wav, flac, ogg, mp3, ...), and oof/<name>/: the table that `submit` chose, a
-       blend or a stack with all that it is made of; submit.table=NAME takes another one, model=NAME one model's folds.
-Leaves tags and probabilities on the terminal (format=json: one line of json a recording, messages on stderr) and, of
-       recordings longer than predict.whole seconds, a picture in reports/<name>/timelines/ of the tags over time.
+Takes  recordings that libsndfile reads (wav, flac, ogg, mp3, ...), and oof/<name>/: the table that `submit` chose, with
+       its experiments; submit.table=NAME takes another table, model=NAME one model's folds.
+Leaves tags and probabilities on the terminal (format=json: one line of json per recording, messages on stderr) and, for
+       recordings longer than predict.whole seconds, a picture of the tags over time in reports/<name>/timelines/.
 """
 
 import json
@@ -22,7 +22,7 @@ from tonestack.base.section import Section
 from tonestack.config.call import Call
 from tonestack.deploy import recordings, timeline
 from tonestack.deploy.predictor import Predictor
-from tonestack.deploy.recordings import Heard
+from tonestack.deploy.recordings import TaggedRecording
 from tonestack.labels import revisions
 from tonestack.settings.words import parse_folds
 from tonestack.tables import oof
@@ -39,27 +39,27 @@ class Wanted(Section):
 
     path: tuple[str, ...] = Field((), description="recordings, or folders of them; the key may be left out")
     top: int = Field(3, ge=1, description="tags shown")
-    format: Literal["table", "json"] = Field("table", description="table, or a line of json a recording")
+    format: Literal["table", "json"] = Field("table", description="table, or one line of json per recording")
     timeline: Literal["auto", "true", "false"] = Field(
-        "auto", description="tags over time, as a picture; auto: of long files, true: of all"
+        "auto", description="picture of the tags over time; auto: for long files, true: for all"
     )
 
 
 def run(call: Call, wanted: Wanted) -> None:
-    """Tag every recording; one that cannot be used is named and the others go on."""
+    """Tag every recording; name unusable ones and go on."""
     if not wanted.path:
         raise UserError("predict: name recordings or folders of them, such as ./run.sh predict some.wav data=demo")
     paths = recordings.find([Path(name).expanduser() for name in wanted.path])
     predictor = build(call)
-    note(f"predict: {predictor.recipe.name} ({', '.join(predictor.saved)})")
+    note(f"predict: {predictor.recipe.name} ({', '.join(predictor.trained)})")
     started, seconds, failed = time.monotonic(), 0.0, 0
     params = call.data.predict
     whole = params.window if wanted.timeline == "true" else params.whole
     shown = Shown(call, wanted, predictor.classes, max(len(str(path)) for path in paths))
     with bar(len(paths), "predict", "clips", enabled=len(paths) > 1) as progress:
-        for heard in recordings.listen(paths, predictor, call.data.audio, whole, params.window):
-            shown(heard)
-            seconds, failed = seconds + heard.length, failed + (not heard.rows)
+        for recording in recordings.tagged(paths, predictor, call.data.audio, whole, params.window):
+            shown(recording)
+            seconds, failed = seconds + recording.length, failed + (not recording.rows)
             progress.update()
     took = time.monotonic() - started
     speed = f"{len(paths) / took:.3g} clips/s, {seconds / took:.3g} times real time"
@@ -70,7 +70,7 @@ def run(call: Call, wanted: Wanted) -> None:
 
 
 def build(call: Call) -> Predictor:
-    """The predictor of the call: of `model=`, of `submit.table=`, or of what `submit` chose."""
+    """Return the predictor of `model=`, of `submit.table=`, or of the table that `submit` chose."""
     table = table_of(call)
     receipts = oof.receipts(call.oof / table)
     folds = parse_folds(call.words.fold, list(receipts)) if call.words.fold and receipts else None
@@ -78,7 +78,7 @@ def build(call: Call) -> Predictor:
 
 
 def table_of(call: Call) -> str:
-    """Name of the table to predict with."""
+    """Return the name of the table to predict with."""
     models, table = call.words.model or (), call.data.submit.table
     if len(models) + bool(table) > 1:
         raise UserError("predict: give one model=, or one table of several by submit.table=, or neither")
@@ -93,65 +93,69 @@ def table_of(call: Call) -> str:
 
 
 class Shown:
-    """Prints what was heard, one recording after the other, and draws timelines."""
+    """Prints the tags, one recording after the other, and draws timelines."""
 
     def __init__(self, call: Call, wanted: Wanted, classes: Sequence[str], width: int) -> None:
         self.call, self.wanted, self.classes, self.width = call, wanted, classes, width
 
-    def __call__(self, heard: Heard) -> None:
+    def __call__(self, recording: TaggedRecording) -> None:
         """Print one recording's line and draw its picture."""
-        picture = self.picture(heard)
+        picture = self.picture(recording)
         as_json = self.wanted.format == "json"
-        text = json.dumps(self.record(heard, picture), ensure_ascii=False) if as_json else self.line(heard, picture)
+        text = (
+            json.dumps(self.record(recording, picture), ensure_ascii=False)
+            if as_json
+            else self.line(recording, picture)
+        )
         tqdm.write(text, file=sys.stdout)
-        if heard.error and as_json:
-            note(f"  {heard.path}: {self.fault(heard)}")
+        if recording.error and as_json:
+            note(f"  {recording.path}: {self.fault(recording)}")
 
     def best(self, row: np.ndarray) -> dict[str, float]:
-        """The likeliest tags of probabilities (C,)."""
+        """Return the likeliest tags of probabilities (C,)."""
         order = np.argsort(-row, kind="stable")[: self.wanted.top]
         return {self.classes[c]: round(float(row[c]), 5) for c in order}
 
-    def line(self, heard: Heard, picture: Path | None) -> str:
-        """A recording's line of the table."""
-        name = str(heard.path).ljust(self.width)
-        if not heard.rows:
-            return f"{name}  unusable: {heard.error}"
-        tags = "  ".join(f"{tag} {p:.3f}" for tag, p in self.best(heard.tags).items())
-        more = [f"[{self.fault(heard)}]"] if heard.error or heard.cut else []
-        more += [f"[{len(heard.rows)} windows: {picture}]"] if picture else []
-        return "  ".join([name, timeline.clock(heard.length).rjust(7), tags, *more])
+    def line(self, recording: TaggedRecording, picture: Path | None) -> str:
+        """Return a recording's line of the table."""
+        name = str(recording.path).ljust(self.width)
+        if not recording.rows:
+            return f"{name}  unusable: {recording.error}"
+        tags = "  ".join(f"{tag} {p:.3f}" for tag, p in self.best(recording.tags).items())
+        more = [f"[{self.fault(recording)}]"] if recording.error or recording.cut else []
+        more += [f"[{len(recording.rows)} windows: {picture}]"] if picture else []
+        return "  ".join([name, timeline.clock(recording.length).rjust(7), tags, *more])
 
-    def record(self, heard: Heard, picture: Path | None) -> dict[str, Any]:
-        """A recording's line of json."""
-        result: dict[str, Any] = {"file": str(heard.path)}
-        if heard.rows:
-            result |= {"seconds": round(heard.length, 3), "tags": self.best(heard.tags)}
-        if len(heard.rows) > 1:
-            spans = zip(heard.starts, heard.seconds, map(self.best, heard.rows), strict=True)
+    def record(self, recording: TaggedRecording, picture: Path | None) -> dict[str, Any]:
+        """Return a recording's line of json."""
+        result: dict[str, Any] = {"file": str(recording.path)}
+        if recording.rows:
+            result |= {"seconds": round(recording.length, 3), "tags": self.best(recording.tags)}
+        if len(recording.rows) > 1:
+            spans = zip(recording.starts, recording.seconds, map(self.best, recording.rows), strict=True)
             result["windows"] = [{"start": round(a, 3), "end": round(a + n, 3), "tags": tags} for a, n, tags in spans]
         if picture:
             result["timeline"] = str(picture)
-        return result | ({"error": self.fault(heard)} if heard.error or heard.cut else {})
+        return result | ({"error": self.fault(recording)} if recording.error or recording.cut else {})
 
-    def fault(self, heard: Heard) -> str:
-        """What is wrong with a recording."""
-        if not heard.rows:
-            return heard.error
-        return f"ends after {timeline.clock(heard.length)}: {heard.error or 'shorter than its header says'}"
+    def fault(self, recording: TaggedRecording) -> str:
+        """Return the fault of a recording."""
+        if not recording.rows:
+            return recording.error
+        return f"ends after {timeline.clock(recording.length)}: {recording.error or 'shorter than its header says'}"
 
-    def picture(self, heard: Heard) -> Path | None:
-        """Draw a timeline where there is more than one piece to show."""
-        if len(heard.rows) < 2 or self.wanted.timeline == "false":
+    def picture(self, recording: TaggedRecording) -> Path | None:
+        """Draw a timeline if there is more than one piece."""
+        if len(recording.rows) < 2 or self.wanted.timeline == "false":
             return None
-        stem = re.sub(r"[^A-Za-z0-9_.-]", "_", heard.path.stem)[:60]
-        path = self.call.reports / "timelines" / f"{stem}-{fingerprint(str(heard.path.resolve()))[:8]}.png"
-        timeline.draw(heard, self.classes, self.call.data.predict.shown, path)
+        stem = re.sub(r"[^A-Za-z0-9_.-]", "_", recording.path.stem)[:60]
+        path = self.call.reports / "timelines" / f"{stem}-{fingerprint(str(recording.path.resolve()))[:8]}.png"
+        timeline.draw(recording, self.classes, self.call.data.predict.shown, path)
         return path
 
 
 def note(text: str) -> None:
-    """Say something beside the answer."""
+    """Print a message on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,7 +1,7 @@
-"""Make the report: pages to look at and to listen to, opened from disk by any browser.
+"""Make the report: pages with charts and playable clips, opened from disk by any browser.
 
-Takes  what the other stages have left (oof/, folds/, submissions/, reports/, cache/); it never trains.
-Leaves reports/<name>/index.html, and audit.html: the most doubtful labels to be kept, changed or dropped by ear;
+Takes  the files of the other stages (oof/, folds/, submissions/, reports/, cache/); it never trains.
+Leaves reports/<name>/index.html, and audit.html: the most doubtful labels, to be kept, changed or dropped by ear;
        with their pictures, excerpts of recordings and scripts in folders beside them.
 """
 
@@ -19,7 +19,7 @@ CODE = Path(__file__).parent / "tonestack" / "report"
 
 
 def run(call: Call) -> None:
-    """Write the pages anew where anything they show has changed."""
+    """Write the pages if any of their inputs has changed."""
     started = time.monotonic()
     make_folds.run(call, quiet=True)
     last = record(call)
@@ -40,7 +40,7 @@ def record(call: Call) -> UpToDate:
 
 
 def inputs(call: Call) -> list[Path]:
-    """Files that the pages show beside the tables: pictures, decisions, corrections, histories, logs; and the code."""
+    """Return the other inputs: pictures, decisions, corrections, histories, logs; and the code."""
     found = [*call.folds.glob("*.csv"), *call.submissions.glob("*.*"), *call.cache.glob("*/clips.parquet")]
     found += [*call.oof.glob("*/fold*.jsonl"), call.oof / "scores.json"]
     below = [path for kind in ("png", "csv", "json", "txt") for path in call.reports.rglob(f"*.{kind}")]

@@ -1,24 +1,24 @@
-"""Tell whether one person speaks in two recordings: ./run.sh verify a.wav b.wav [data=NAME] [model=a,b].
+"""Compare the speakers of two recordings: ./run.sh verify a.wav b.wav [data=NAME] [model=a,b].
 
 Takes  two recordings, the finished folds of the models (trained first where they are not) and their OOF trials.
-Leaves nothing: prints every model's score (mean over folds of the cosine of embeddings), and from all of them the
-probability, calibrated by logistic regression on the trials of strangers. Without data= the demo's models are used.
+Leaves nothing: prints every model's score (mean over folds of the cosine of embeddings), and the probability of one
+speaker, calibrated by logistic regression on OOF trials. Without data= the demo's models are used.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import train
 from tonestack import cli
-from tonestack.base import parts
 from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
-from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
+from tonestack.deploy import new_clips
 from tonestack.ensemble import fusion
 from tonestack.ensemble.tables import Tables
-from tonestack.features.audio import BadAudio, decode, resample
+from tonestack.features.audio import Clip
 from tonestack.features.store import Store
 from tonestack.settings.words import Words
 from tonestack.training import device, queue
@@ -48,9 +48,9 @@ def run(call: Call, wanted: Wanted) -> float:
     files = [Path(name).expanduser() for name in wanted.clip]
     if len(files) != 2:
         raise UserError(f"verify: give two recordings, such as ./run.sh verify a.wav b.wav (given: {len(files)})")
-    waves = [heard(call, path) for path in files]  # before hours of training
+    clips = [new_clips.decoded(path, call.data.audio) for path in files]  # before hours of training
     experiments = train.run(call)
-    scores = [score(call, experiment, waves) for experiment in experiments]
+    scores = [score(call, experiment, clips) for experiment in experiments]
     names = [experiment.name for experiment in experiments]
     print(aligned(pd.DataFrame({"model": names, "score": [f"{value:.4f}" for value in scores]})))
     probability, count = calibrated(call, names, scores)
@@ -60,33 +60,25 @@ def run(call: Call, wanted: Wanted) -> float:
 
 
 def instead(call: Call) -> Call:
-    """The demo's call, where no data were named."""
+    """Return the demo's call if no data were named."""
     if call.words.data != Words.model_fields["data"].default:
-        raise UserError(f"verify: data={call.words.data} is no verification task; give task=verify or other data=")
+        raise UserError(f"verify: data={call.words.data} is not a verification task; give task=verify or other data=")
     return call.but(data=DEMO)
 
 
-def score(call: Call, experiment: Experiment, waves: list[tuple[np.ndarray, int]]) -> float:
-    """Mean over the folds' networks of the cosine of two recordings: embeddings of two folds have no common space."""
+def score(call: Call, experiment: Experiment, recordings: Sequence[Clip]) -> float:
+    """Return the mean over folds of the cosine of two recordings; embeddings of two folds have no common space."""
     spec = experiment.config.frontend
     store = Store.open(call.cache, spec, call.data.audio)
-    frontend = parts.find("frontends", spec["name"]).Frontend(layers.part_params("frontends", spec, "frontend"))
-    features = [frontend(resample(wave, rate, frontend.sample_rate)) for wave, rate in waves]
+    frontend = new_clips.build_frontend(spec)
+    features = [frames for clip in recordings for frames in new_clips.frames(clip, [frontend])]
     clips = Clips.of(features, store, device.choose_device(call.words.device))
     made = [network.unit_embeddings(job, store, clips) for job in queue.build(call, [experiment])]
     return float(np.mean([one @ two for one, two in made]))
 
 
-def heard(call: Call, path: Path) -> tuple[np.ndarray, int]:
-    """One recording's samples (n,) and their rate."""
-    try:
-        return decode(path, call.data.audio)
-    except BadAudio as error:
-        raise UserError(f"{path}: {error}") from None
-
-
 def calibrated(call: Call, names: list[str], scores: list[float]) -> tuple[float, int]:
-    """The probability that one person speaks, and the number of trials that say so."""
+    """Return the probability of one speaker, and the number of trials that it is calibrated on."""
     problem = Tables.of(call, names).problem()
     fused = fusion.fitted(problem.tables, problem.targets)
     ratio = float(fused(np.array(scores)[:, None, None])[0, 0])

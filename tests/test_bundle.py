@@ -124,16 +124,16 @@ class Clock:
 @pytest.fixture
 def slow(packed: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Clock, list[tuple[str, Any]]]]:
     """Experiments that take a second of a made clock for each clip and crop; and who was asked with how many crops."""
-    from tonestack.deploy.saved import Saved
+    from tonestack.deploy.trained import TrainedExperiment
 
-    clock, asked, whole = Clock(), list[tuple[str, Any]](), Saved.probabilities
+    clock, asked, whole = Clock(), list[tuple[str, Any]](), TrainedExperiment.probabilities
 
-    def probabilities(self: Saved, model: Any, store: Any, crops: int | None = None) -> np.ndarray:
+    def probabilities(self: TrainedExperiment, model: Any, store: Any, crops: int | None = None) -> np.ndarray:
         clock.now += len(store.clips) * (min(crops or 2, 2) if self.learner == "network" else 1)
         asked.append((self.name, crops))
         return whole(self, model, store, crops)
 
-    monkeypatch.setattr(Saved, "probabilities", probabilities)
+    monkeypatch.setattr(TrainedExperiment, "probabilities", probabilities)
     return clock, asked  # type: ignore[return-value]
 
 
@@ -196,7 +196,7 @@ def test_other_classes_are_refused(packed: tuple[Path, Path], tiny_root: Path, t
     root = Path(shutil.copytree(tiny_root, tmp_path / "other"))
     table = pd.read_csv(root / "train.csv")
     table.replace({"label": {"Drum": "Gong"}}).to_csv(root / "train.csv", index=False)
-    with pytest.raises(UserError, match="other classes than those"):
+    with pytest.raises(UserError, match="the classes differ from those"):
         infer(packed[0], words(root, tmp_path / "a.csv"))
 
 
@@ -215,7 +215,7 @@ def test_a_worker_goes_down_and_up_the_efforts(packed: tuple[Path, Path], tiny_r
     clock = Clock()
     predictor = Predictor(packed[0] / "oof", facts["table"], data, "cpu")
     worker = Worker(predictor, facts["order"], 100.0, clock)
-    most = max(s.settings.inference.crops for s in predictor.saved.values())
+    most = max(s.settings.inference.crops for s in predictor.trained.values())
     assert worker.choose(1000) == Effort(tuple(worker.order), 2, most)  # nothing measured yet
     worker.calls = 2
     for name in worker.order:

@@ -16,7 +16,7 @@ from tonestack.config.call import Call
 from tonestack.config.layers import part_params
 from tonestack.deploy import onnx_export, predict_onnx
 from tonestack.deploy.predictor import Predictor
-from tonestack.deploy.saved import Saved
+from tonestack.deploy.trained import TrainedExperiment
 from tonestack.features.audio import decode_clip
 from tonestack.settings.data_config import AudioParams
 from tonestack.settings.model_config import CropParams, InferenceParams, ModelConfig
@@ -156,10 +156,10 @@ def test_what_cannot_be_exported_is_refused_or_left_out(trained_home: Path, tiny
     forest = Call.from_arguments(["data=fsdkaggle2018", "model=clip_forest", f"root={tiny_root}"])
     with pytest.raises(UserError, match="a forest cannot be exported; networks on lnmel, logmel, mfcc, stft"):
         export.run(forest)
-    saved = Saved(run.oof / "vgg_small@r0", "classify", torch.device("cpu"))
-    saved.settings = saved.settings.model_copy(update={"frontend": {"name": "cqt"}})
+    trained = TrainedExperiment(run.oof / "vgg_small@r0", "classify", torch.device("cpu"))
+    trained.settings = trained.settings.model_copy(update={"frontend": {"name": "cqt"}})
     with pytest.raises(UserError, match="the frontend 'cqt' cannot be exported; lnmel"):
-        onnx_export.build(saved, "geometric", True)
+        onnx_export.build(trained, "geometric", True)
     with pytest.raises(UserError, match="no finished fold"):
         export.run(Call.from_arguments(["data=fsdkaggle2018", "model=crnn", f"root={tiny_root}"]))
 
@@ -169,7 +169,7 @@ def test_a_model_that_differs_is_not_written(
 ) -> None:
     monkeypatch.setattr(onnx_export, "to_onnx", lambda module: b"")
     monkeypatch.setattr(export, "with_facts", lambda data, known: data)
-    monkeypatch.setattr(export, "compare", lambda run, saved, data: ([2e-4], 0.0))
+    monkeypatch.setattr(export, "compare", lambda run, trained, data: ([2e-4], 0.0))
     with pytest.raises(UserError, match=r"differs from torch by 0\.0002"):
         export.run(call(tiny_root))
     assert not (trained_home / "exports").exists()
@@ -178,14 +178,14 @@ def test_a_model_that_differs_is_not_written(
 def test_folds_and_settings_of_inference_are_those_of_predict(trained_home: Path, tiny_root: Path) -> None:
     """Arithmetic means over crops and folds, several lengths, padding: torch against torch, without an export."""
     run = call(tiny_root, "fold_mean=arithmetic")
-    saved = Saved(run.oof / "vgg_small@r0", "classify", torch.device("cpu"))
+    trained = TrainedExperiment(run.oof / "vgg_small@r0", "classify", torch.device("cpu"))
     inference = InferenceParams(crops=3, lengths=(1.0, 0.5), mean="arithmetic")
     changed = {"inference": inference, "crop": CropParams(seconds=0.4, short="pad")}
-    saved.settings = saved.settings.model_copy(update=changed)
+    trained.settings = trained.settings.model_copy(update=changed)
     predictor = Predictor(run.oof, "vgg_small@r0", run.data)
-    predictor.saved["vgg_small@r0"].settings = saved.settings
+    predictor.trained["vgg_small@r0"].settings = trained.settings
     export.in_float32(predictor)
-    module = onnx_export.build(saved, "arithmetic", True)
+    module = onnx_export.build(trained, "arithmetic", True)
     for name in ("test000.wav", "test001.wav", "test002.wav"):
         clip = decode_clip(tiny_root / "audio_test" / name, AudioParams())
         wave = torch.from_numpy(soxr.resample(clip.wave, RATE, 8000, quality="HQ"))

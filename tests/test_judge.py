@@ -522,7 +522,7 @@ def test_a_new_voice_is_enrolled_without_training(tiny: Callable[..., Call], voi
     assert {path: path.stat().st_mtime_ns for path in run.oof.rglob("*.safetensors")} == before
     assert (run.reports / "match.csv").is_file()
     alone = replace_known(wanted)
-    with pytest.raises(UserError, match="one candidate only"):
+    with pytest.raises(UserError, match="there is only one candidate"):
         match.run(run, alone)
     (tmp_path / "v1").mkdir()
     soundfile.write(tmp_path / "v1" / "x.wav", np.zeros(2400), 24000)
@@ -541,14 +541,14 @@ def test_match_refuses_what_it_cannot_do(tiny: Callable[..., Call], tmp_path: Pa
         match.run(tiny(), match.Wanted())
     with pytest.raises(UserError, match="is of task classify"):
         match.run(Call.from_arguments(["data=demo"]), match.Wanted(clip=("a.wav",)))
-    with pytest.raises(UserError, match="there is no such folder"):
+    with pytest.raises(UserError, match=r"enrol=.*no such folder"):
         voice_matching.enrolled(tmp_path / "no")
     with pytest.raises(UserError, match="holds no recordings"):
         voice_matching.enrolled(tmp_path)
     (tmp_path / "bad.wav").write_bytes(b"no audio")
     experiment = tiny().experiments()[0]
     with pytest.raises(UserError, match=r"bad\.wav: cannot be decoded"):
-        voice_matching._heard([tmp_path / "bad.wav"], experiment, tiny().data.audio)
+        voice_matching._features([tmp_path / "bad.wav"], experiment, tiny().data.audio)
 
 
 # ------------------------------------------------------------------------------------------------------- a voice set

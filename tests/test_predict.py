@@ -16,7 +16,7 @@ from tonestack.base.files import read_json
 from tonestack.config.call import Call
 from tonestack.deploy import recordings, timeline
 from tonestack.deploy.predictor import Predictor
-from tonestack.deploy.recordings import Heard
+from tonestack.deploy.recordings import TaggedRecording
 from tonestack.ensemble import recipe
 from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.tables import Tables
@@ -66,7 +66,7 @@ def test_the_test_clips_get_the_rows_of_the_table(table: str, home: Path, tiny_r
     run = ask(tiny_root, f"submit.table={table}")
     tables = Tables.of(run, [table])
     expected = dict(zip(tables.test_ids, tables.test(table), strict=True))
-    heard = list(recordings.listen(clips, predict.build(run), run.data.audio, 60.0, 10.0))
+    heard = list(recordings.tagged(clips, predict.build(run), run.data.audio, 60.0, 10.0))
     assert [h.path for h in heard] == clips
     assert [h.path.name for h in heard if h.error] == ["test023.wav"]  # the empty one
     for one in heard[:-1]:
@@ -96,7 +96,7 @@ def test_a_search_with_temperatures_and_a_blend_of_blends_are_made_again(
 def test_some_folds_are_the_mean_of_those_folds(home: Path, tiny_root: Path, clips: list[Path]) -> None:
     run = ask(tiny_root, "fold=1")
     predictor = predict.build(run.but(model=("vgg_small",)))
-    assert predictor.saved["vgg_small@r0"].folds == [1]
+    assert predictor.trained["vgg_small@r0"].folds == [1]
     table = pd.read_parquet(home / "oof/fsdkaggle2018/vgg_small@r0/fold1.parquet").set_index("clip_id")
     found = predictor([decode_clip(clips[0], run.data.audio)])[0]
     np.testing.assert_allclose(found, table.loc["test000.wav", list(CLASSES)].astype(float), atol=2e-5)
@@ -282,7 +282,7 @@ def test_bad_samples_in_the_middle_end_a_long_file(tmp_path: Path) -> None:
     wave = sound("Hiss", 5.0, np.random.default_rng(2))
     wave[int(3.5 * RATE)] = np.nan
     soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
-    (heard,) = recordings.listen([tmp_path / "a.wav"], lambda clips: np.ones((len(clips), 2)), AudioParams(), 1.0, 1.0)
+    (heard,) = recordings.tagged([tmp_path / "a.wav"], lambda clips: np.ones((len(clips), 2)), AudioParams(), 1.0, 1.0)
     assert heard.starts == [0.0, 1.0, 2.0]
     assert heard.error.startswith("NaN")
     with pytest.raises(BadAudio, match="longer than 2 seconds"):
@@ -314,7 +314,7 @@ def test_batches_are_bounded_by_seconds_and_count(tmp_path: Path, monkeypatch: p
         return np.ones((len(clips), 2))
 
     paths = [tmp_path / "long.wav", *[tmp_path / "short.wav"] * 6]
-    heard = list(recordings.listen(paths, tag, AudioParams(), 1.0, 1.0))  # type: ignore[arg-type]
+    heard = list(recordings.tagged(paths, tag, AudioParams(), 1.0, 1.0))  # type: ignore[arg-type]
     assert [len(h.rows) for h in heard] == [10, 1, 1, 1, 1, 1, 1]
     assert max(sizes) <= 4
     assert sum(sizes) == 16
@@ -355,4 +355,4 @@ def test_the_picture_shows_the_strongest_tags_in_order_of_time() -> None:
 def test_settings_of_long_files_are_checked() -> None:
     with pytest.raises(UserError, match="window"):
         PredictParams.parse({"window": 0}, "here")
-    assert Heard(Path("x")).length == 0
+    assert TaggedRecording(Path("x")).length == 0

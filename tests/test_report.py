@@ -16,7 +16,7 @@ from tonestack.base.files import read_csv
 from tonestack.config.call import Call
 from tonestack.labels import corrections
 from tonestack.report import doubts, page, sections, sounds
-from tonestack.report.blocks import Cell, Table
+from tonestack.report.blocks import Cell, TableBlock
 from tonestack.report.material import Material
 from tonestack.report.sections.calibration import reliability
 from tonestack.tables import oof
@@ -62,7 +62,7 @@ def test_every_section_whose_inputs_are_there_stands_on_the_page(made: Path) -> 
     text = (made / "reports/made_up/index.html").read_text()
     shown = re.findall(r'<section id="(\w+)"', text)
     assert set(parts.names("sections")) - set(shown) == {"first_layer", "shift"}  # no network, no comparison was made
-    places = [module.PLACE for module in sections.every()]
+    places = [module.ORDER for module in sections.every()]
     assert places == sorted(places)
 
 
@@ -132,7 +132,7 @@ def test_calibration_by_hand() -> None:
 
 def test_cells_say_numbers_plainly() -> None:
     frame = pd.DataFrame({"a": [1234567, 2], "b": [0.5, np.nan], "c": ["x", "y"], "d": [None, None]})
-    made = Table.of("t", frame)
+    made = TableBlock.of("t", frame)
     assert made.columns == ("a", "b", "c")  # a blank column is left out
     assert [[cell.text for cell in row] for row in made.rows] == [["1,234,567", "0.5000", "x"], ["2", "", "y"]]
     assert [made.numeric(i) for i in range(3)] == [True, True, False]

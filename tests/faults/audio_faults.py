@@ -1,4 +1,4 @@
-"""Rows 1 to 12: recordings that no decoder was written for."""
+"""Rows 1 to 12: damaged and unusual recordings."""
 
 import os
 import threading

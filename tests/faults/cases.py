@@ -1,4 +1,4 @@
-"""What a case of a fault is: its row in the list, how it is made, and a function that says what happened.
+"""The cases of faults: each has a row in the list, a way to make it, and a function that reports the outcome.
 
 The docstring of a case says how the fault is made. The function fails where what happens is not what must, and
 otherwise returns it in words; the tests run the functions, and `table.py` puts the words into docs/faults.md.
@@ -57,16 +57,16 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What a test is called."""
+        """The test's name."""
         return f"{self.row:02d}-{self.call.__name__}"
 
     @property
     def how(self) -> str:
-        """How the fault is made."""
+        """The way to make the fault."""
         return " ".join((self.call.__doc__ or "").split())
 
     def happens(self, places: Places) -> str:
-        """Make the fault; what happened, in words. Anything else than what must happen is an error."""
+        """Make the fault; return the outcome in words. Any outcome but the expected one is an error."""
         return self.call(places.new(self.trained))
 
 

@@ -1,4 +1,4 @@
-"""Rows 13 to 20: csv files as people and their enemies save them."""
+"""Rows 13 to 20: damaged, unusual and hostile csv files."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Row 31 and on: faults that nobody had listed."""
+"""Row 31 and on: faults found beyond the list."""
 
 import json
 import os

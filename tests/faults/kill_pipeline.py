@@ -1,4 +1,4 @@
-"""Kill the pipeline at random moments and in the middle of saves, start it again, compare what it leaves in the end.
+"""Kill the pipeline at random moments and in the middle of saves, restart it, compare the final files.
 
     python tests/faults/kill_pipeline.py kills=50 [seed=0] [together=1] [any words of the pipeline]
 
@@ -52,7 +52,7 @@ class Child:
     status: int | None = None
 
     def over(self) -> bool:
-        """Whether it has ended."""
+        """True if it has ended."""
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.status = None if pid == 0 else os.waitstatus_to_exitcode(status)
@@ -69,7 +69,7 @@ class Child:
         return int(self.status or 0)
 
     def kill(self) -> None:
-        """SIGKILL to the whole group; returns when nothing of it is left."""
+        """SIGKILL to the whole group; return when all its processes have ended."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         while not self.over():
@@ -133,7 +133,7 @@ class Pipeline:
             module.run = noting(name, module.run, notes)  # type: ignore[attr-defined]
 
     def tables(self, home: Path) -> dict[str, bytes]:
-        """What a run leaves, times aside: folds, label revisions, prediction tables, submissions."""
+        """The files of a run, times aside: folds, label revisions, prediction tables, submissions."""
         kinds = {"folds": ("*.csv", "*.json"), "oof": ("*.parquet",), "submissions": ("*.csv",)}
         files = [f for kind, forms in kinds.items() for form in forms for f in (home / kind).rglob(form)]
         return {str(f.relative_to(home)): f.read_bytes() for f in sorted(files) if f.name != "log.csv"}
@@ -175,7 +175,7 @@ def kill_at_save(notes: Path, stage: str, number: int, after: bool) -> None:
 
 
 class Killer:
-    """Kills a pipeline's runs and judges what those leave that come to their end."""
+    """Kills a pipeline's runs and checks the files of those that finish."""
 
     def __init__(self, pipeline: Pipeline, seed: int) -> None:
         self.pipeline, self.random = pipeline, random.Random(seed)
@@ -191,7 +191,7 @@ class Killer:
         self.home = pipeline.folder / "killed"
 
     def kill(self, number: int) -> None:
-        """One kill; runs that end before it comes are judged and followed by a fresh one."""
+        """Kill once; runs that end before are checked and followed by a fresh one."""
         stages = [name for name, seconds in self.durations.items() if seconds > 0]
         while True:
             stage = stages[number % len(stages)]
@@ -235,7 +235,7 @@ class Killer:
         shutil.rmtree(home)
 
     def finish(self) -> None:
-        """Run to the end what the last kill left."""
+        """Finish the run after the last kill."""
         self.judge(self.pipeline.start(self.home))
 
     def together(self) -> None:
@@ -252,7 +252,7 @@ class Killer:
 
 
 def durations(timeline: list[tuple[str, float]], end: float) -> dict[str, float]:
-    """Seconds in each stage, what it calls counted there."""
+    """Seconds per stage, each called stage counted by itself."""
     seconds: Counter[str] = Counter()
     for (name, at), (_, until) in zip(timeline, [*timeline[1:], ("", end)], strict=True):
         seconds[name] += until - at  # type: ignore[assignment]

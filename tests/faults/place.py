@@ -24,7 +24,7 @@ from conftest import CLASSES, TINY_WORDS, sound  # noqa: E402
 from tonestack import cli  # noqa: E402
 
 RATE = 16_000
-PATIENCE = 900  # seconds after which a call counts as one that hangs
+PATIENCE = 900  # seconds after which a call counts as hung
 TRAIN, TEST = 24, 8
 WORDS = [word for word in TINY_WORDS if not word.startswith("training.epochs=")] + ["training.epochs=1"]
 
@@ -45,7 +45,7 @@ class Result:
 
 @dataclass
 class Place:
-    """A competition of one's own to spoil (`root`), and a home folder."""
+    """A copy of a competition (`root`) that a test may damage, and a home folder."""
 
     root: Path
     home: Path
@@ -76,7 +76,7 @@ class Place:
         return Result(status, out.getvalue(), "".join(said) + err.getvalue())
 
     def works(self, verb: str, *words: str) -> Result:
-        """A call that must end well."""
+        """Make a call that must succeed."""
         found = self.call(verb, *words)
         assert found.status == 0, found.err
         return found
@@ -96,7 +96,7 @@ class Place:
         return self.shown(found.line)
 
     def files(self) -> dict[str, bytes]:
-        """What has been made so far: folds, tables, submissions."""
+        """The files made so far: folds, tables, submissions."""
         kinds = [self.home / kind for kind in ("folds", "oof", "submissions")]
         made = [f for kind in kinds for f in kind.rglob("*") if f.is_file() and f.suffix != ".jsonl"]
         return {str(f.relative_to(self.home)): f.read_bytes() for f in made}

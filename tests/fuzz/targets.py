@@ -1,4 +1,4 @@
-"""What is fuzzed: everything that reads bytes of strangers. A target takes bytes and must end well or refuse.
+"""The fuzz targets: every reader of untrusted bytes. A target takes bytes and must succeed or refuse.
 
 Well means: it returns, or it raises `UserError` (`BadAudio` for recordings). Anything else is a finding.
 """
@@ -79,7 +79,7 @@ def readers(data: bytes) -> None:
 
 
 def typed(data: bytes) -> None:
-    """The words of a call, one a line, resolved to the configs of a competition and a model."""
+    """The words of a call, one per line, resolved to the configs of a competition and a model."""
     parsed = words.parse(data.decode(errors="surrogateescape").splitlines())
     words.parse_folds(parsed.fold, [0, 1, 2])
     _, preset = layers.load_data(parsed)
@@ -148,7 +148,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def survives(name: str, data: bytes) -> None:
-    """Run a target; raise what it must not."""
+    """Run a target; raise any error that it must not raise."""
     with warnings.catch_warnings(), suppress(UserError, BadAudio):
         warnings.simplefilter("ignore")
         TARGETS[name](data)

@@ -1,11 +1,11 @@
-"""Inference of a bundle under a time limit: whatever happens, a valid submission is there.
+"""Inference of a bundle under a time limit; a valid submission exists at any moment.
 
     python infer.py root=DIR [output=submission.csv] [time_limit=9h] [device=auto] [clips=N]
 
-`root` is the competition's folder, laid out as in training. The submission is written at once with the classes'
-shares of the training clips in every row, and again as clips are done. Effort follows the clock: as long as the rest
-can be done in time every model, fold and crop is used; then fewer crops, fewer folds, fewer models, the best kept
-longest. Clips that are not reached, or cannot be decoded, keep the classes' shares. `clips=N` tries the first N alone.
+`root` is the competition's folder, laid out as in training. The submission is first written with the class shares
+of the training clips in every row, then again as clips are predicted. While the rest can be done in time, every model,
+fold and crop is used; then fewer crops, fewer folds, fewer models, the best models kept longest. Clips that are not
+reached, or cannot be decoded, keep the class shares. `clips=N` predicts the first N clips only.
 """
 
 import re
@@ -41,7 +41,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done for a clip: which experiments, how many of their folds, how many crops at most."""
+    """Work per clip: the experiments, the number of their folds, the largest number of crops."""
 
     experiments: tuple[str, ...]
     folds: int
@@ -49,7 +49,7 @@ class Effort:
 
 
 def efforts(order: Sequence[str], folds: int, crops: int) -> list[Effort]:
-    """From everything down to one crop by one fold of the best experiment; `order` is best first."""
+    """Return all efforts, from everything to one crop by one fold of the best experiment; `order` is best first."""
     names = tuple(order)
     every = [Effort(names, folds, c) for c in range(crops, 0, -1)]
     every += [Effort(names, k, 1) for k in range(folds - 1, 0, -1)]
@@ -57,20 +57,20 @@ def efforts(order: Sequence[str], folds: int, crops: int) -> list[Effort]:
 
 
 class Worker:
-    """Tags batches of clips with the effort that the rest of the time allows."""
+    """Tags batches of clips with the effort that the remaining time allows."""
 
     def __init__(self, predictor: Predictor, order: Sequence[str], deadline: float, clock: Clock) -> None:
         self.predictor, self.deadline, self.clock = predictor, deadline, clock
         self.spent: dict[Any, list[float]] = defaultdict(lambda: [0.0, 0.0])  # seconds and units of work, by what
-        self.order = [name for name in order if name in predictor.saved]
+        self.order = [name for name in order if name in predictor.trained]
         self.calls = 0
 
     def late(self) -> bool:
-        """Whether the time is up."""
+        """True if the time is up."""
         return self.clock() >= self.deadline
 
     def __call__(self, clips: Sequence[Clip], left: int) -> tuple[np.ndarray | None, bool]:
-        """Probabilities (N, C) of clips, None where no model could say any; and whether everything was used.
+        """Return probabilities (N, C), None where no model gave any, and True if everything was used.
 
         left: clips that are still to be done, these among them.
         """
@@ -96,24 +96,25 @@ class Worker:
         return self.predictor.mixed(how, tables, stores), self._everything(tables, effort)
 
     def _everything(self, tables: dict[str, np.ndarray], effort: Effort) -> bool:
-        saved = self.predictor.saved
-        whole = {name: len(saved[name].folds) for name in saved} == {name: len(rows) for name, rows in tables.items()}
-        return whole and effort.crops >= max(s.settings.inference.crops for s in saved.values())
+        trained = self.predictor.trained
+        folds = {name: len(trained[name].folds) for name in trained}
+        whole = folds == {name: len(rows) for name, rows in tables.items()}
+        return whole and effort.crops >= max(s.settings.inference.crops for s in trained.values())
 
     def choose(self, left: int) -> Effort:
-        """The greatest effort that the clips left can be given; what has not been measured yet counts nothing."""
-        saved = [self.predictor.saved[name] for name in self.order]
-        if not saved:
+        """Return the greatest effort possible for the remaining clips; parts not measured yet count as free."""
+        trained = [self.predictor.trained[name] for name in self.order]
+        if not trained:
             return Effort((), 0, 0)
-        folds, crops = max(len(s.folds) for s in saved), max(s.settings.inference.crops for s in saved)
+        folds, crops = max(len(s.folds) for s in trained), max(s.settings.inference.crops for s in trained)
         allowed = (self.deadline - self.clock()) / max(1, left)
         every = efforts(self.order, folds, crops)
         return next((effort for effort in every if self.cost(effort) <= allowed), every[-1])
 
     def cost(self, effort: Effort) -> float:
-        """Seconds a clip, by what has been measured."""
+        """Return the estimated seconds per clip."""
         how = self.predictor.recipe.only(effort.experiments)
-        keys = {key(self.predictor.saved[name].settings.frontend) for name in effort.experiments}
+        keys = {key(self.predictor.trained[name].settings.frontend) for name in effort.experiments}
         keys |= {key(spec) for spec in how.frontends} if how else set()
         networks = sum(self._rate(name) * self._units(name, effort) for name in effort.experiments)
         return networks + sum(map(self._rate, keys))
@@ -121,17 +122,17 @@ class Worker:
     def _experiment(
         self, name: str, effort: Effort, clips: Sequence[Clip], stores: dict[str, Any], first: bool
     ) -> np.ndarray | None:
-        """What the folds of one experiment say (K, N, C); fewer folds, or None, where the time is up."""
-        saved = self.predictor.saved[name]
+        """Return the folds' predictions (K, N, C) of one experiment; fewer folds, or None, where the time is up."""
+        trained = self.predictor.trained[name]
         if self.late() and not first:
             return None
-        store = self._store(key(saved.settings.frontend), clips, stores)
+        store = self._store(key(trained.settings.frontend), clips, stores)
         rows: list[np.ndarray] = []
-        for fold in saved.folds[: effort.folds]:
+        for fold in trained.folds[: effort.folds]:
             if rows and self.late():
                 break
-            model, begin = saved.fold(fold), self.clock()
-            rows.append(saved.probabilities(model, store, effort.crops))
+            model, begin = trained.fold(fold), self.clock()
+            rows.append(trained.probabilities(model, store, effort.crops))
             self._note(name, self.clock() - begin, len(clips) * self._units(name, replace(effort, folds=1)))
         return np.stack(rows)
 
@@ -143,10 +144,10 @@ class Worker:
         return stores[which]
 
     def _units(self, name: str, effort: Effort) -> float:
-        """Passes through an experiment's models a clip; a forest hears every clip once."""
-        saved = self.predictor.saved[name]
-        crops = min(effort.crops, saved.settings.inference.crops) if saved.learner == "network" else 1
-        return min(effort.folds, len(saved.folds)) * crops
+        """Return the passes per clip through an experiment's models; a forest takes each clip once."""
+        trained = self.predictor.trained[name]
+        crops = min(effort.crops, trained.settings.inference.crops) if trained.learner == "network" else 1
+        return min(effort.folds, len(trained.folds)) * crops
 
     def _note(self, what: str, seconds: float, units: float) -> None:
         if self.calls > 1:  # the first call pays for imports and caches once
@@ -159,7 +160,7 @@ class Worker:
 
 
 def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) -> np.ndarray:
-    """Write the submission; return how each clip (M,) got its row: 2 by all models, 1 by fewer, 0 by the prior."""
+    """Write the submission; return per clip (M,) the source of its row: 2 all models, 1 fewer, 0 the class shares."""
     started, limit = clock(), seconds_of(words["time_limit"])
     facts = read_json(bundle / "bundle.json")
     data = DataConfig.parse(facts["data"], str(bundle / "bundle.json"))
@@ -199,7 +200,7 @@ def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) ->
 
 
 def read_competition(data: DataConfig, root: Path, classes: Sequence[str]) -> Competition:
-    """The competition's csv files; other classes than those of training, or no test set, are a `UserError`."""
+    """Read the competition's csv files; `UserError` if the classes differ from training or there is no test set."""
     if not root.is_dir():
         raise UserError(f"root={root}: no such folder")
     params = part_params("readers", data.reader, "bundle.json: reader")
@@ -207,12 +208,12 @@ def read_competition(data: DataConfig, root: Path, classes: Sequence[str]) -> Co
     if competition.submission is None or competition.test.empty:
         raise UserError(f"{root}: there is no test set to predict")
     if list(competition.classes) != list(classes):
-        raise UserError(f"{root}: other classes than those that the models of this bundle know")
+        raise UserError(f"{root}: the classes differ from those of the bundle's models")
     return competition
 
 
 def batches(competition: Competition, total: int, data: DataConfig) -> Iterator[tuple[np.ndarray, list[Clip]]]:
-    """Test clips that can be decoded, in order: their rows and samples; small batches first."""
+    """Yield rows and samples of the test clips that can be decoded, in order; small batches first."""
     where: list[int] = []
     clips: list[Clip] = []
     sizes, seconds = list(SIZES), 0.0
@@ -232,7 +233,7 @@ def batches(competition: Competition, total: int, data: DataConfig) -> Iterator[
 
 
 def seconds_of(text: str) -> float:
-    """Seconds of `9h`, `30m`, `45s` or a plain number of seconds."""
+    """Return the seconds of `9h`, `30m`, `45s` or a plain number of seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?)([hms]?)", text)
     if not match:
         raise UserError(f"time_limit={text}: write 9h, 30m, 45s or a number of seconds")
@@ -240,7 +241,7 @@ def seconds_of(text: str) -> float:
 
 
 def main(arguments: list[str], bundle: Path) -> int:
-    """Exit status: 0 done, 2 a mistake of the call (one line), 1 a defect (the submission is valid all the same)."""
+    """Return the exit status: 0 done, 2 a wrong call (one line), 1 a defect (the submission stays valid)."""
     try:
         words = dict(WORDS)
         for argument in arguments:

@@ -1,4 +1,4 @@
-"""An experiment as one module, wave in and probabilities out: frontend, crops, every fold's network, their means.
+"""An experiment as one torch module, wave in, probabilities out: frontend, crops, the folds' networks, their means.
 
 It repeats `inference.predict` and `oof.combine_folds` in operations that torch exports with a free batch and length.
 """
@@ -11,8 +11,8 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.config.layers import part_params
-from tonestack.deploy.predictor import build_frontend
-from tonestack.deploy.saved import Saved
+from tonestack.deploy.new_clips import build_frontend
+from tonestack.deploy.trained import TrainedExperiment
 from tonestack.networks.layers import Tagger
 from tonestack.settings.model_config import ModelConfig
 from tonestack.tables.oof import FLOOR
@@ -56,23 +56,23 @@ class Crops(nn.Module):
 class TaggerOfWaves(nn.Module):
     """Waves (B, N) at `sample_rate` to probabilities (B, C), the mean over the folds given."""
 
-    def __init__(self, saved: Saved, fold_mean: str, normalise: bool) -> None:
+    def __init__(self, trained: TrainedExperiment, fold_mean: str, normalise: bool) -> None:
         super().__init__()
-        settings, frontend = saved.settings, saved.settings.frontend
+        settings, frontend = trained.settings, trained.settings.frontend
         source = build_frontend(frontend)
-        self.sample_rate, self.classes = source.sample_rate, saved.classes
+        self.sample_rate, self.classes = source.sample_rate, trained.classes
         self.frontend = parts.find("graphs", frontend["name"]).build(part_params("frontends", frontend, "frontend"))
-        self.folds = nn.ModuleList(rebuild(settings, saved.tensors(k), len(saved.classes)) for k in saved.folds)
+        self.folds = nn.ModuleList(rebuild(settings, trained.tensors(k), len(trained.classes)) for k in trained.folds)
         self.lengths = nn.ModuleList(
             Crops(max(1, round(settings.crop.seconds * factor * source.frame_rate)), settings, self._fill(source.width))
             for factor in settings.inference.lengths
         )
-        self.log_probabilities = saved.task.log_probabilities
+        self.log_probabilities = trained.task.log_probabilities
         self.geometric = settings.inference.mean == "geometric"
         self.fold_mean, self.normalise = fold_mean, normalise
 
     def _fill(self, width: int) -> Tensor:
-        """What padding holds: the bands' means, or silence."""
+        """Return the padding value: the bands' means, or silence."""
         first: Tagger = self.folds[0]  # type: ignore[assignment]
         return torch.zeros(1) if width == 1 else first.normalise.mean.flatten().clone()
 
@@ -91,7 +91,7 @@ class TaggerOfWaves(nn.Module):
         return logs.softmax(dim=1) if self.normalise else logs.exp()
 
     def _mean(self, rows: list[Tensor]) -> Tensor:
-        """The folds' mean."""
+        """Return the mean over folds."""
         if self.fold_mean == "arithmetic":
             mean = torch.stack(rows).mean(dim=0)
         else:
@@ -99,26 +99,26 @@ class TaggerOfWaves(nn.Module):
         return mean / mean.sum(dim=1, keepdim=True) if self.normalise else mean
 
 
-def refusal(saved: Saved) -> str | None:
-    """Why an experiment has no graph; None where it has one."""
-    frontend, known = saved.settings.frontend["name"], parts.names("graphs")
-    if saved.learner != "network":
-        return f"{saved.name}: a {saved.learner} cannot be exported; networks on {', '.join(known)} can"
+def refusal(trained: TrainedExperiment) -> str | None:
+    """Return the reason why an experiment cannot be exported; None if it can."""
+    frontend, known = trained.settings.frontend["name"], parts.names("graphs")
+    if trained.learner != "network":
+        return f"{trained.name}: a {trained.learner} cannot be exported; networks on {', '.join(known)} can"
     if frontend not in known:
-        return f"{saved.name}: the frontend '{frontend}' cannot be exported; {', '.join(known)} can"
+        return f"{trained.name}: the frontend '{frontend}' cannot be exported; {', '.join(known)} can"
     return None
 
 
-def build(saved: Saved, fold_mean: str, normalise: bool) -> TaggerOfWaves:
-    """The module of an experiment, ready to be run; one that has no graph is a `UserError`."""
-    why = refusal(saved)
+def build(trained: TrainedExperiment, fold_mean: str, normalise: bool) -> TaggerOfWaves:
+    """Return the module of an experiment in eval mode; `UserError` if it cannot be exported."""
+    why = refusal(trained)
     if why:
         raise UserError(why)
-    return TaggerOfWaves(saved, fold_mean, normalise).eval()
+    return TaggerOfWaves(trained, fold_mean, normalise).eval()
 
 
 def to_onnx(module: TaggerOfWaves) -> bytes:
-    """The module as an ONNX model: input `wave` (batch, samples), output `probabilities` (batch, classes)."""
+    """Convert the module to an ONNX model: input `wave` (batch, samples), output `probabilities` (batch, classes)."""
     import onnx
 
     example = torch.zeros(2, 2 * module.sample_rate)

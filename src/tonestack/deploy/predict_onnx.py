@@ -22,7 +22,7 @@ ROWS = 1 << 14  # samples made at once by the resampler
 
 
 class Model:
-    """An exported model and what its metadata say of it."""
+    """An exported model with its metadata."""
 
     def __init__(self, path: Path) -> None:
         self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -33,7 +33,7 @@ class Model:
         self.peak_normalise: bool = facts["peak_normalise"]
 
     def __call__(self, wave: np.ndarray, rate: int) -> np.ndarray:
-        """Probabilities (C,) of a mono wave float32 (n,), n >= 1."""
+        """Return probabilities (C,) of a mono wave float32 (n,), n >= 1."""
         wave = resample(self.prepared(wave), rate, self.sample_rate)
         row: np.ndarray = self.session.run(None, {"wave": wave[None]})[0][0]
         return row
@@ -48,7 +48,7 @@ class Model:
 
 
 def tag(model: Model, path: Path) -> tuple[np.ndarray, float]:
-    """Probabilities (C,) and seconds of one recording; `ValueError` where there is nothing to hear."""
+    """Return probabilities (C,) and seconds of one recording; `ValueError` if it has no samples."""
     rows, seconds = [], []
     with soundfile.SoundFile(path) as sound:
         length = WHOLE if sound.frames <= WHOLE * sound.samplerate else WINDOW
@@ -64,7 +64,7 @@ def tag(model: Model, path: Path) -> tuple[np.ndarray, float]:
 
 
 def resample(wave: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """float32 (n,) to float32 (ceil(n * to_rate / from_rate),): a sinc under a Kaiser window, one filter a phase."""
+    """float32 (n,) to float32 (ceil(n * to_rate / from_rate),): a sinc under a Kaiser window, one filter per phase."""
     if from_rate == to_rate:
         return wave
     shared = math.gcd(from_rate, to_rate)
@@ -102,7 +102,7 @@ def find(paths: Sequence[str]) -> Iterator[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Tag everything named; 0, or 1 where a recording could not be used, or 2 where the call makes no sense."""
+    """Tag all recordings; return 0, or 1 if a recording could not be used, or 2 if the call is wrong."""
     paths = [a for a in arguments if "=" not in a or "/" in a.partition("=")[0]]
     words = dict(a.split("=", 1) for a in arguments if a not in paths)
     if not paths or set(words) - {"model", "top", "format"}:

@@ -1,4 +1,7 @@
-"""Any table of oof/<name>/, made for new clips: features in memory, every experiment, every fold, then its recipe."""
+"""Predict new clips as any table of oof/<name>/ does: features, every experiment, every fold, then the table's recipe.
+
+Clips are short and decoded already; `recordings.py` cuts long files into such clips.
+"""
 
 import json
 from collections.abc import Sequence
@@ -8,14 +11,12 @@ from typing import Any
 from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config.layers import part_params
-from tonestack.deploy.saved import Saved
+from tonestack.deploy import new_clips
+from tonestack.deploy.trained import TrainedExperiment
 from tonestack.ensemble import recipe
 from tonestack.ensemble.recipe import Recipe
 from tonestack.features import clip_statistics
 from tonestack.features.audio import Clip
-from tonestack.features.decode import features
-from tonestack.features.frontends import FrontendProtocol
 from tonestack.features.store import Store
 from tonestack.settings.data_config import DataConfig
 from tonestack.tables import oof
@@ -29,7 +30,7 @@ Spec = dict[str, Any]
 
 
 class Predictor:
-    """A table as a function of clips. Nothing is read from or written to the competition's cache."""
+    """Function from clips to a table's predictions. The competition's cache is neither read nor written."""
 
     def __init__(
         self, folder: Path, table: str, data: DataConfig, device: str = "auto", folds: Sequence[int] | None = None
@@ -41,34 +42,38 @@ class Predictor:
         self.normalise, self.fold_mean = task.one_label, data.fold_mean
         self.recipe = recipe.read(folder, table, self.normalise)
         place = choose_device(device)
-        self.saved = {name: Saved(folder / name, data.task, place, folds) for name in self.recipe.experiments}
-        self.classes = _one_class_list(list(self.saved.values()))
-        specs = [*(saved.settings.frontend for saved in self.saved.values()), *self.recipe.frontends]
-        self.frontends = {key(spec): build_frontend(spec) for spec in specs}
+        self.trained = {
+            name: TrainedExperiment(folder / name, data.task, place, folds) for name in self.recipe.experiments
+        }
+        self.classes = _one_class_list(list(self.trained.values()))
+        specs = [*(trained.settings.frontend for trained in self.trained.values()), *self.recipe.frontends]
+        self.frontends = {key(spec): new_clips.build_frontend(spec) for spec in specs}
 
     def __call__(self, clips: Sequence[Clip]) -> np.ndarray:
-        """Probabilities (N, C) of the clips."""
+        """Return probabilities (N, C) of the clips."""
         stores = self.stores(clips)
-        tables = {name: self.table(name, stores[key(saved.settings.frontend)]) for name, saved in self.saved.items()}
+        tables = {
+            name: self.table(name, stores[key(trained.settings.frontend)]) for name, trained in self.trained.items()
+        }
         return self.mixed(self.recipe, tables, stores)
 
     def stores(self, clips: Sequence[Clip], keys: Sequence[str] | None = None) -> dict[str, Store]:
-        """The clips' features by every frontend, or by some, in memory; clips run side by side in threads."""
+        """Compute the clips' features by all or some frontends, in memory, one thread per clip."""
         chosen = list(self.frontends) if keys is None else list(keys)
         frontends = [self.frontends[k] for k in chosen]
         with threadpool_limits(1):  # the products are small
-            calls = (joblib.delayed(_features)(clip, frontends) for clip in clips)
+            calls = (joblib.delayed(new_clips.frames)(clip, frontends) for clip in clips)
             made = joblib.Parallel(min(joblib.cpu_count(), len(clips)), prefer="threads")(calls)
         by_frontend = zip(chosen, frontends, zip(*made, strict=True), strict=True)
         return {k: Store.in_memory(frames, frontend) for k, frontend, frames in by_frontend}
 
     def table(self, name: str, store: Store) -> np.ndarray:
-        """What every fold of one experiment says (K, N, C)."""
-        saved = self.saved[name]
-        return np.stack([saved.probabilities(saved.fold(k), store) for k in saved.folds])
+        """Return every fold's predictions (K, N, C) of one experiment."""
+        trained = self.trained[name]
+        return np.stack([trained.probabilities(trained.fold(k), store) for k in trained.folds])
 
     def mixed(self, how: Recipe, tables: dict[str, np.ndarray], stores: dict[str, Store]) -> np.ndarray:
-        """Probabilities (N, C) by a recipe from the experiments' tables (K, N, C)."""
+        """Return probabilities (N, C) by a recipe from the experiments' tables (K, N, C)."""
 
         def measured(spec: Spec) -> np.ndarray:
             store = stores[key(spec)]
@@ -77,31 +82,19 @@ class Predictor:
         return self.combine(how.rows(tables, measured, self.combine))
 
     def combine(self, rows: np.ndarray) -> np.ndarray:
-        """Folds (K, N, C) to one (N, C), as the data config says."""
+        """Average folds (K, N, C) to (N, C) by the data config's `fold_mean`."""
         return oof.combine_folds(rows, self.fold_mean, self.normalise)
 
 
 def key(spec: Spec) -> str:
-    """One frontend with its settings, as text."""
+    """Return a frontend's config as text."""
     return json.dumps(spec, sort_keys=True)
 
 
-def build_frontend(spec: Spec) -> FrontendProtocol:
-    """The frontend that a config describes."""
-    frontend: FrontendProtocol = parts.find("frontends", spec["name"]).Frontend(
-        part_params("frontends", spec, "frontend")
-    )
-    return frontend
-
-
-def _features(clip: Clip, frontends: list[FrontendProtocol]) -> list[np.ndarray]:
-    return list(features(clip, frontends))
-
-
-def _one_class_list(saved: list[Saved]) -> tuple[str, ...]:
-    """The experiments' classes, which must be the same in all."""
-    first = saved[0]
-    for other in saved[1:]:
+def _one_class_list(trained: list[TrainedExperiment]) -> tuple[str, ...]:
+    """Return the experiments' classes; they must be the same in all."""
+    first = trained[0]
+    for other in trained[1:]:
         if other.classes != first.classes:
-            raise UserError(f"{other.folder} and {first.folder} know different classes; train one of them again")
+            raise UserError(f"{other.folder} and {first.folder} have different classes; train one of them again")
     return first.classes

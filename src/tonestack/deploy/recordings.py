@@ -1,4 +1,4 @@
-"""Recordings of any length in, tags out: found, decoded piece by piece, tagged in batches of bounded size."""
+"""Tag recordings of any length: find the files, decode them piece by piece, tag batches of bounded size."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,17 +12,17 @@ from tonestack.settings.data_config import AudioParams
 
 import numpy as np
 
-BATCH_SECONDS, BATCH_PIECES = 300.0, 128  # of audio tagged at once: what memory is bounded by
+BATCH_SECONDS, BATCH_PIECES = 300.0, 128  # of audio per batch; they bound the memory
 
 Tag = Callable[[Sequence[Clip]], np.ndarray]  # clips -> probabilities (N, C)
 
 
 @dataclass
-class Heard:
-    """What was heard in one recording.
+class TaggedRecording:
+    """One recording with its tags.
 
-    starts, seconds, rows: one entry a piece: where it begins, how long it lasts, its probabilities (C,).
-    error: why the recording, or the rest of it where there are pieces, could not be used. cut: it ends early.
+    starts, seconds, rows: one entry per piece: its start, its length, its probabilities (C,).
+    error: reason why the recording, or its rest after the pieces, is unusable. cut: the file ends early.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class Heard:
 
     @property
     def length(self) -> float:
-        """Seconds in all."""
+        """Total seconds."""
         return sum(self.seconds)
 
     @property
@@ -44,7 +44,7 @@ class Heard:
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and all recordings in the folders named, sorted; hidden ones are left out."""
+    """Return the given files and all recordings in the given folders, sorted, without hidden ones."""
     found: list[Path] = []
     for path in paths:
         if not path.exists():
@@ -63,8 +63,10 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (file for file in files if file.suffix.lower() in SUFFIXES)
 
 
-def listen(paths: Iterable[Path], tag: Tag, audio: AudioParams, whole: float, window: float) -> Iterator[Heard]:
-    """Tag recordings in order, each as soon as its last piece has been heard; an unusable one tells why."""
+def tagged(
+    paths: Iterable[Path], tag: Tag, audio: AudioParams, whole: float, window: float
+) -> Iterator[TaggedRecording]:
+    """Tag recordings in order, each yielded after its last piece; an unusable one has `error`."""
     for batch in _batches(_decoded(paths, audio, whole, window)):
         heard = [(record, piece) for record, piece in batch if piece is not None]
         rows = iter(tag([piece.clip for _, piece in heard]) if heard else ())
@@ -80,10 +82,10 @@ def listen(paths: Iterable[Path], tag: Tag, audio: AudioParams, whole: float, wi
 
 def _decoded(
     paths: Iterable[Path], audio: AudioParams, whole: float, window: float
-) -> Iterator[tuple[Heard, Piece | None]]:
-    """Every piece of every recording; None after its last one."""
+) -> Iterator[tuple[TaggedRecording, Piece | None]]:
+    """Yield every piece of every recording, then None after its last one."""
     for path in paths:
-        record = Heard(path)
+        record = TaggedRecording(path)
         try:
             for piece in pieces(path, audio, whole, window):
                 yield record, piece
@@ -92,8 +94,10 @@ def _decoded(
         yield record, None
 
 
-def _batches(events: Iterable[tuple[Heard, Piece | None]]) -> Iterator[list[tuple[Heard, Piece | None]]]:
-    batch: list[tuple[Heard, Piece | None]] = []
+def _batches(
+    events: Iterable[tuple[TaggedRecording, Piece | None]],
+) -> Iterator[list[tuple[TaggedRecording, Piece | None]]]:
+    batch: list[tuple[TaggedRecording, Piece | None]] = []
     seconds, count = 0.0, 0
     for record, piece in events:
         batch.append((record, piece))

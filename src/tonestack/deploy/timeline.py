@@ -5,43 +5,43 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.files import atomic
-from tonestack.deploy.recordings import Heard
+from tonestack.deploy.recordings import TaggedRecording
 
 import numpy as np
 
 INCHES_A_TAG = 0.32
 
 
-def draw(heard: Heard, classes: Sequence[str], most: int, path: Path) -> None:
-    """Write a png: one row a tag (the strongest `most`), time to the right, probability as shade."""
+def draw(recording: TaggedRecording, classes: Sequence[str], most: int, path: Path) -> None:
+    """Write a png: one row per tag (the strongest `most`), time to the right, probability as shade."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = np.array(heard.rows)  # (W, C)
+    rows = np.array(recording.rows)  # (W, C)
     shown = strongest(rows, most)
     figure = Figure(figsize=(11, 1.5 + INCHES_A_TAG * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
-    edges = [*heard.starts, heard.starts[-1] + heard.seconds[-1]]
+    edges = [*recording.starts, recording.starts[-1] + recording.seconds[-1]]
     mesh = axis.pcolormesh(edges, np.arange(len(shown) + 1), rows[:, shown].T, vmin=0, vmax=1, cmap="magma_r")
     axis.set_yticks(np.arange(len(shown)) + 0.5, [classes[c] for c in shown], parse_math=False)
     axis.invert_yaxis()
     axis.set_xticks(ticks(edges[-1]), [clock(x) for x in ticks(edges[-1])])
     axis.set_xlabel("time")
-    axis.set_title(heard.path.name, fontsize=10, loc="left", parse_math=False)
+    axis.set_title(recording.path.name, fontsize=10, loc="left", parse_math=False)
     bar = figure.colorbar(mesh, ax=axis, pad=0.01)
     bar.set_label("probability")
     _save(figure, path)
 
 
 def ticks(seconds: float) -> np.ndarray:
-    """Round times to mark, twelve at the most."""
+    """Return at most twelve round times to mark."""
     step = next((s for s in (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800) if seconds <= 12 * s), 3600)
     return np.arange(0, seconds + 1e-6, step)
 
 
 def strongest(rows: np.ndarray, most: int) -> np.ndarray:
-    """Classes to show of rows (W, C): those with the highest probability anywhere, by the time of their highest one."""
+    """Return the classes with the highest peaks in rows (W, C), in the order of their peaks in time."""
     peak = rows.max(axis=0)
     chosen = np.argsort(-peak, kind="stable")[:most]
     return chosen[np.argsort(rows[:, chosen].argmax(axis=0), kind="stable")]

@@ -1,6 +1,6 @@
-"""Recognising recordings from anywhere: against the voices learnt from, and against voices enrolled by a few clips.
+"""Match recordings (verb `match`) against the voices of training and voices enrolled by a few clips.
 
-The siamese network says how alike two crops are, whoever speaks: a new voice needs clips to compare with, no training.
+The siamese network scores how similar two crops are; a new voice needs clips, but no training.
 """
 
 from collections.abc import Sequence
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.competition.readers.folder import recordings
-from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
-from tonestack.features.audio import BadAudio, Clip, decode_clip, resample
+from tonestack.deploy import new_clips
 from tonestack.features.store import Store
 from tonestack.networks import weights
 from tonestack.settings.data_config import AudioParams
@@ -32,38 +30,38 @@ import torch
 
 
 @dataclass(frozen=True)
-class Voice:
-    """A voice to compare with, and recordings of it."""
+class EnrolledVoice:
+    """An enrolled voice and its recordings."""
 
     name: str
     paths: tuple[Path, ...]
 
 
-def enrolled(folder: Path) -> list[Voice]:
-    """The voices of a folder: one for each folder in it, or the folder itself where clips lie right in it."""
+def enrolled(folder: Path) -> list[EnrolledVoice]:
+    """Return the voices of a folder: one per subfolder, or one for clips that lie in the folder itself."""
     if not folder.is_dir():
-        raise UserError(f"enrol={folder}: there is no such folder")
+        raise UserError(f"enrol={folder}: no such folder")
     by_name: dict[str, list[Path]] = {}
     for path in recordings(folder, folder):
         inner = path.relative_to(folder).parts
         by_name.setdefault(inner[0] if len(inner) > 1 else folder.resolve().name, []).append(path)
     if not by_name:
         raise UserError(f"enrol={folder}: holds no recordings")
-    return [Voice(name, tuple(paths)) for name, paths in sorted(by_name.items())]
+    return [EnrolledVoice(name, tuple(paths)) for name, paths in sorted(by_name.items())]
 
 
 def check(paths: Sequence[Path], audio: AudioParams) -> None:
     """Refuse recordings that cannot be used before anything is trained for them."""
     for path in paths:
-        _decoded(path, audio)
+        new_clips.decoded(path, audio)
 
 
 def recognise(
-    call: Call, experiment: Experiment, queries: Sequence[Path], new: Sequence[Voice], known: bool = True
+    call: Call, experiment: Experiment, queries: Sequence[Path], new: Sequence[EnrolledVoice], known: bool = True
 ) -> pd.DataFrame:
-    """Votes (`query, candidate, count`) of all folds' Judges; candidates are the voices learnt from, then the new ones.
+    """Votes (`query, candidate, count`) of all folds' Judges; candidates are the voices of training, then the new ones.
 
-    known: whether the voices learnt from are candidates.
+    known: the voices of training are candidates, too.
     """
     competition = call.competition()
     names = [*(competition.classes if known else ()), *(voice.name for voice in new)]
@@ -71,40 +69,29 @@ def recognise(
     if twice:
         raise UserError(f"enrol: '{twice[0]}' is among the voices already; rename its folder, or give known=false")
     if len(names) < 2:
-        raise UserError("match: there is one candidate only, so there is nothing to choose; enrol more voices")
+        raise UserError("match: there is only one candidate; enrol more voices")
     todo = queue.build(call, [experiment])
-    heard = _heard([*queries, *(path for voice in new for path in voice.paths)], experiment, call.data.audio)
-    total = sum(_of_fold(job, heard, len(queries), new, known) for job in todo)
+    clips = _features([*queries, *(path for voice in new for path in voice.paths)], experiment, call.data.audio)
+    total = sum(_of_fold(job, clips, len(queries), new, known) for job in todo)
     return votes.long(np.asarray(total), [str(path) for path in queries], names)
 
 
-def _heard(paths: Sequence[Path], experiment: Experiment, audio: AudioParams) -> Clips:
+def _features(paths: Sequence[Path], experiment: Experiment, audio: AudioParams) -> Clips:
     """Features of recordings, in memory; an unusable one is refused, naming it."""
-    spec = experiment.config.frontend
-    frontend = parts.find("frontends", spec["name"]).Frontend(layers.part_params("frontends", spec, "frontend"))
-    pieces = []
-    for path in paths:
-        clip = _decoded(path, audio)
-        pieces.append(frontend(resample(clip.wave, clip.rate, frontend.sample_rate)))
+    frontend = new_clips.build_frontend(experiment.config.frontend)
+    pieces = [frames for path in paths for frames in new_clips.frames(new_clips.decoded(path, audio), [frontend])]
     frames = torch.tensor([len(piece) for piece in pieces])
     return Clips(torch.from_numpy(np.concatenate(pieces)), frames.cumsum(0) - frames, frames, torch.zeros(1))
 
 
-def _decoded(path: Path, audio: AudioParams) -> Clip:
-    try:
-        return decode_clip(path, audio)
-    except BadAudio as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _of_fold(job: FoldJob, heard: Clips, n_queries: int, new: Sequence[Voice], known: bool) -> np.ndarray:
-    """Votes (Q, V) of one fold's network; `heard` holds the queries, then the new voices' clips."""
+def _of_fold(job: FoldJob, clips: Clips, n_queries: int, new: Sequence[EnrolledVoice], known: bool) -> np.ndarray:
+    """Votes (Q, V) of one fold's network; `clips` holds the queries, then the new voices' clips."""
     device = choose_device(job.device)
     store = Store.open(job.cache, job.experiment.config.frontend, job.audio)
     net = SiameseNetwork.build(job.experiment.config, device)
     path = job.folder / f"fold{job.fold}.safetensors"
     weights.put(net.model, weights.read_fold(path, job.headings), path)
-    heard = Clips(*(tensor.to(device) for tensor in (heard.features, heard.offsets, heard.frames, heard.fill)))
+    clips = Clips(*(tensor.to(device) for tensor in (clips.features, clips.offsets, clips.frames, clips.fill)))
     seed = job.experiment.seed
     pools = []
     if known:
@@ -112,11 +99,11 @@ def _of_fold(job: FoldJob, heard: Clips, n_queries: int, new: Sequence[Voice], k
         pools.append(siamese.references(net, speakers, seed_of(seed, job.fold, "vote", "references")))
     if new:
         voice = np.repeat(np.arange(len(new)), [len(v.paths) for v in new])
-        speakers = Speakers.of(_rows(heard, slice(n_queries, None)), voice, net.params.length)
+        speakers = Speakers.of(_rows(clips, slice(n_queries, None)), voice, net.params.length)
         pools.append(siamese.references(net, speakers, seed_of(seed, job.fold, "vote", "enrolled")))
-    pool, level = torch.cat(pools), levels(heard)
+    pool, level = torch.cat(pools), levels(clips)
     counted: list[Any] = [
-        siamese.vote(net, pool, heard, level, row, seed_of(seed, job.fold, "vote", row)) for row in range(n_queries)
+        siamese.vote(net, pool, clips, level, row, seed_of(seed, job.fold, "vote", row)) for row in range(n_queries)
     ]
     return np.stack(counted)
 

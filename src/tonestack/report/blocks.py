@@ -1,4 +1,4 @@
-"""What a section is made of; `templates/blocks.html` has a macro for each kind."""
+"""Blocks of which sections are made; `templates/blocks.html` has a macro per kind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """Text as it is, in a fixed-width face."""
+    """Verbatim text in a fixed-width font."""
 
     kind: ClassVar[str] = "code"
     text: str
@@ -28,7 +28,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: what it says, the key it sorts by, a mark behind it, and numbers of clips that it plays."""
+    """A table's cell: its text, its sort key, a mark behind it, and the numbers of the clips that it plays."""
 
     text: str
     value: float | str | None = None
@@ -37,7 +37,7 @@ class Cell:
 
     @classmethod
     def of(cls, value: Any) -> "Cell":
-        """Numbers get four digits after the point, or commas between thousands; what is missing is blank."""
+        """Numbers get four digits after the point, or commas between thousands; missing values are blank."""
         if isinstance(value, Cell):
             return value
         if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
@@ -52,12 +52,12 @@ class Cell:
 
     @property
     def numeric(self) -> bool:
-        """Whether the cell holds a number."""
+        """True if the cell holds a number."""
         return isinstance(self.value, float)
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """A table; a click on a column's head sorts it."""
 
     kind: ClassVar[str] = "table"
@@ -66,21 +66,21 @@ class Table:
     rows: list[list[Cell]]
 
     @classmethod
-    def of(cls, caption: str, frame: pd.DataFrame) -> "Table":
+    def of(cls, caption: str, frame: pd.DataFrame) -> "TableBlock":
         """A data frame, its cells as `Cell.of` writes them; a column that is blank throughout is left out."""
         cells = {str(name): [Cell.of(value) for value in frame[name]] for name in frame}
         kept = {name: column for name, column in cells.items() if any(c.text or c.clips for c in column)}
         return cls(caption, tuple(kept), [list(row) for row in zip(*kept.values(), strict=True)])
 
     def numeric(self, column: int) -> bool:
-        """Whether all that a column holds are numbers."""
+        """True if a column holds only numbers."""
         filled = [row[column] for row in self.rows if row[column].text]
         return bool(filled) and all(cell.numeric for cell in filled)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A Plotly figure. alt: what it shows, in words. Points' `customdata` are numbers of clips that a click plays."""
+    """A Plotly figure. alt: its description in words. Points' `customdata` are numbers of clips that a click plays."""
 
     kind: ClassVar[str] = "chart"
     figure: Any
@@ -89,7 +89,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureBlock:
     """An image of the report's folder. source: its address, relative to the page."""
 
     kind: ClassVar[str] = "picture"
@@ -98,8 +98,8 @@ class Picture:
     caption: str = ""
 
     @classmethod
-    def of(cls, folder: Path, path: Path, alt: str, caption: str = "") -> "Picture":
-        """A file below the report's folder. What it shows is said by `alt`, or by `<name>.txt` beside it."""
+    def of(cls, folder: Path, path: Path, alt: str, caption: str = "") -> "PictureBlock":
+        """A file below the report's folder. Its description is `alt`, or `<name>.txt` beside it."""
         said = path.with_suffix(".txt")
         alt = said.read_text(encoding="utf-8").strip() if said.is_file() else alt
         return cls(quote(path.relative_to(folder).as_posix()), alt, caption)
@@ -116,7 +116,7 @@ class More:
 
 @dataclass(frozen=True)
 class Tabs:
-    """Blocks of which one is shown at a time."""
+    """Blocks shown one at a time."""
 
     kind: ClassVar[str] = "tabs"
     label: str
@@ -130,11 +130,11 @@ class Finder:
     kind: ClassVar[str] = "finder"
 
 
-Block = Union[Text, Code, Table, Chart, Picture, More, Tabs, Finder]  # noqa: UP007  (two of them name it before it is)
+Block = Union[Text, Code, TableBlock, Chart, PictureBlock, More, Tabs, Finder]  # noqa: UP007  (two of them name it before it is)
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """A finished section. key: its file's name, also its address on the page."""
 
     key: str

@@ -1,4 +1,4 @@
-"""The clips of the audit page: those whose labels are most doubtful, worst first."""
+"""The clips of the audit page: those with the most doubtful labels, worst first."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ GUESSES = 3  # of the ensemble, shown beside each clip
 
 
 def table(material: Material) -> pd.DataFrame:
-    """Clips that may be audited, most doubtful first: `number, clip_id, given, verified, proposed, doubt`, then one
+    """Return the clips to audit, most doubtful first: `number, clip_id, given, verified, proposed, doubt`, then one
     column a method: its confidence in the given label, 0..1, NaN where it has none.
 
     Doubt is one less the mean confidence of the cleaning methods; without them, one less the ensemble's probability of
@@ -34,7 +34,7 @@ def table(material: Material) -> pd.DataFrame:
 
 
 def decided(material: Material) -> tuple[pd.DataFrame, list[str]]:
-    """The cleaning methods' confidences, a column each, and their proposals, '' where there is none; in r0's order."""
+    """Return the cleaning methods' confidences, one column each, and their proposals ('' for none), in r0's order."""
     nothing = pd.DataFrame(index=range(len(material.folds))), [""] * len(material.folds)
     decisions = material.csv(material.call.folds / "decisions.csv", SHOWN)
     if decisions is None:
@@ -48,7 +48,7 @@ def decided(material: Material) -> tuple[pd.DataFrame, list[str]]:
 
 
 def predicted(material: Material) -> tuple[pd.DataFrame, list[str]]:
-    """The best table's probability of the given label, as a column of its name, and its first choices."""
+    """Return the best table's probability of the given label, in a column of its name, and its first choices."""
     best, count = material.best, len(material.folds)
     if best is None or not material.one_label:
         return pd.DataFrame(index=range(count)), [""] * count

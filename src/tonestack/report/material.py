@@ -1,4 +1,4 @@
-"""What the report is made from: tables, receipts and pictures that other stages have left; all read lazily."""
+"""Inputs of the report: tables, receipts and pictures of the other stages, all read lazily."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from tonestack.tables.metrics import Metric, resolve
 import numpy as np
 import pandas as pd
 
-HEARD = ["status", "reason", "seconds", "audio_hash"]  # what the feature store knows of a clip
+DECODED = ["status", "reason", "seconds", "audio_hash"]  # columns of the feature store's table of clips
 
 
 @dataclass(frozen=True)
-class Predictions:
+class PredictionTable:
     """One table: OOF rows (N, C) float32 of the training clips, NaN where it has none; test rows (M, C) or None."""
 
     name: str
@@ -60,7 +60,7 @@ class Material:
 
     @property
     def one_label(self) -> bool:
-        """Whether every clip has exactly one label, so that it can be right or wrong."""
+        """True if every clip has exactly one label, so that predictions are right or wrong."""
         return self.call.task.tags and self.call.task.one_label
 
     @cached_property
@@ -84,16 +84,16 @@ class Material:
         train = self.folds.assign(part="train", path=self.folds["clip_id"].map(paths).fillna(""))
         test = competition.test[["clip_id", "path"]].assign(part="test", label="", verified=False, fold=-1)
         clips = pd.concat([train, test], ignore_index=True)[["clip_id", "part", "path", "label", "verified", "fold"]]
-        known = self.decoded.set_index("clip_id")[HEARD]
+        known = self.decoded.set_index("clip_id")[DECODED]
         clips = clips.join(known, on="clip_id")
         text = {name: clips[name].fillna("") for name in ("status", "reason", "audio_hash")}
         return clips.assign(**text)
 
     @cached_property
     def decoded(self) -> pd.DataFrame:
-        """The newest feature store's table of clips; empty where nothing has been decoded."""
+        """The newest feature store's table of clips; empty before decoding."""
         found = store.newest_clips(self.call.cache)
-        return pd.DataFrame(columns=["clip_id", "part", *HEARD]) if found is None else found
+        return pd.DataFrame(columns=["clip_id", "part", *DECODED]) if found is None else found
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -110,7 +110,7 @@ class Material:
 
     @cached_property
     def submitted(self) -> str | None:
-        """The table that was submitted last, if it is still there."""
+        """The table that was submitted last, if it still exists."""
         path = self.call.submissions / "log.csv"
         if not path.is_file():
             return None
@@ -125,13 +125,13 @@ class Material:
         return self.submitted or next(iter(ranked), None)
 
     @cached_property
-    def best(self) -> Predictions | None:
+    def best(self) -> PredictionTable | None:
         """The table that the pages look into: `first`, or the best one that has rows to look into."""
         ranked = self.board.loc[self.board["cv"].notna(), "experiment"].astype(str).tolist()
         names = [self.first, *ranked] if self.first else []
         return next((found for name in names if (found := self.predictions(name)) is not None), None)
 
-    def predictions(self, name: str) -> Predictions | None:
+    def predictions(self, name: str) -> PredictionTable | None:
         """A table of the leaderboard, its rows summing to one where a clip has one label.
 
         None without an OOF part, and for tables whose rows are not clips (trials, queries).
@@ -144,9 +144,9 @@ class Material:
         if found.oof is None or found.oof.shape != (len(self.folds), len(self.classes)):
             return None
         train = found.oof / found.oof.sum(axis=1, keepdims=True) if tables.normalise else found.oof
-        return Predictions(name, train, None if found.test is None else tables.combine(found.test))
+        return PredictionTable(name, train, None if found.test is None else tables.combine(found.test))
 
-    def judged(self, predictions: Predictions) -> np.ndarray:
+    def judged(self, predictions: PredictionTable) -> np.ndarray:
         """Numbers (n,) of the clips that scores count and the table has a row for."""
         there = np.isfinite(predictions.train).all(axis=1)
         verified = self.folds["verified"].to_numpy(bool) & (self.folds["fold"].to_numpy(int) >= 0)
@@ -162,11 +162,11 @@ class Material:
 
     @cached_property
     def corrections(self) -> pd.DataFrame:
-        """What people have said on the audit page."""
+        """The corrections that people have made on the audit page."""
         return self.call.labels.corrections
 
     def csv(self, path: Path, needed: Iterable[str] = ()) -> pd.DataFrame | None:
-        """A csv that a stage has left, names as text; None where it is absent or empty (nothing was found).
+        """Read a csv of a stage, names as text; None where it is absent or empty (nothing was found).
 
         needed: columns that it must have.
         """

@@ -10,9 +10,9 @@ from typing import Any
 from tonestack.base.files import atomic, fingerprint, write_text
 from tonestack.config.call import Call
 from tonestack.report import doubts, sections, sounds
-from tonestack.report.blocks import Block, Chart, More, Part, Table, Tabs
+from tonestack.report.blocks import Block, Chart, More, PageSection, TableBlock, Tabs
 from tonestack.report.material import Material
-from tonestack.report.sounds import Sound
+from tonestack.report.sounds import Excerpt
 
 import jinja2
 import numpy as np
@@ -27,9 +27,9 @@ FIXED = ("number", "clip_id", "given", "verified", "proposed", "doubt")  # of th
 
 
 def write(call: Call) -> tuple[list[Path], str]:
-    """Make both pages; return what was written, and in a line what is in it."""
+    """Make both pages; return the files written and a line of summary."""
     material = Material(call)
-    parts = [Part(*named(m), blocks) for m in sections.every() if (blocks := m.blocks(material))]
+    parts = [PageSection(*named(m), blocks) for m in sections.every() if (blocks := m.blocks(material))]
     doubtful = doubts.table(material)
     shown = doubtful.head(material.params.audit_clips)
     audited = sounds.make(material, shown["number"].tolist(), material.params.audit_seconds, pictures=True)
@@ -46,7 +46,7 @@ def write(call: Call) -> tuple[list[Path], str]:
         write_text(material.folder / name, templates.get_template(name).render(common | values))
     if not len(shown):
         (material.folder / "audit.html").unlink(missing_ok=True)
-    said = f"{len(parts)} sections, {len(heard):,} clips to be heard, {len(shown)} to audit"
+    said = f"{len(parts)} sections, {len(heard):,} playable clips, {len(shown)} to audit"
     return [material.folder / name for name in pages], said
 
 
@@ -56,7 +56,7 @@ def named(module: Any) -> tuple[str, str]:
 
 
 def environment() -> jinja2.Environment:
-    """Templates that escape whatever they are given."""
+    """Return templates that escape their inputs."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -70,12 +70,12 @@ def environment() -> jinja2.Environment:
 
 
 def as_json(value: Any) -> Markup:
-    """A value as json that can stand inside a script element."""
+    """Return a value as json that is safe inside a script element."""
     return _quiet(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
 def _quiet(text: str) -> Markup:
-    """No `<`, `>` or `&` is left, so that nothing ends the element or begins another."""
+    """Replace `<`, `>` and `&`, so that no text ends the element or begins another."""
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)
@@ -92,7 +92,7 @@ def write_assets(folder: Path) -> None:
 
 
 def facts(material: Material) -> list[tuple[str, str]]:
-    """What stands at the top of the page: name and value."""
+    """Return the facts at the top of the page: name and value."""
     folds, first = material.folds, material.first
     lines = [("Metric", material.metric.name)]
     if first is not None:
@@ -106,10 +106,10 @@ def facts(material: Material) -> list[tuple[str, str]]:
     return [*lines, ("Tables", f"{len(material.board):,}")]
 
 
-def clips_of(parts: Sequence[Part]) -> Iterator[int]:
+def clips_of(parts: Sequence[PageSection]) -> Iterator[int]:
     """Numbers of the clips that the page plays: those of tables first, then those of charts."""
     every = [block for part in parts for block in flat(part.blocks)]
-    tables = (cell.clips for block in every if isinstance(block, Table) for row in block.rows for cell in row)
+    tables = (cell.clips for block in every if isinstance(block, TableBlock) for row in block.rows for cell in row)
     yield from chain.from_iterable(tables)
     for block in every:
         if isinstance(block, Chart):
@@ -139,7 +139,7 @@ def numbers(value: Any) -> Iterator[int]:
             yield from numbers(one)
 
 
-def clip_list(material: Material, heard: dict[int, Sound]) -> dict[str, Any]:
+def clip_list(material: Material, heard: dict[int, Excerpt]) -> dict[str, Any]:
     """All clips by number: name, given label, first choice, its probability, state, sound.
 
     Labels are numbers into `labels`, -1 for none; state is 0 for a test clip, 1 unverified, 2 verified.
@@ -170,8 +170,8 @@ def choices(material: Material) -> tuple[np.ndarray, np.ndarray]:
 # ---------------------------------------------------------------------------------------------------------- audit.html
 
 
-def audit(material: Material, shown: pd.DataFrame, heard: dict[int, Sound]) -> dict[str, Any]:
-    """What the audit page's script reads."""
+def audit(material: Material, shown: pd.DataFrame, heard: dict[int, Excerpt]) -> dict[str, Any]:
+    """Return the data of the audit page's script."""
     methods = [name for name in shown.columns if name not in FIXED]
     entries = []
     for _, row in shown.iterrows():
@@ -188,8 +188,8 @@ def audit(material: Material, shown: pd.DataFrame, heard: dict[int, Sound]) -> d
     }
 
 
-def span(sound: Sound) -> str:
-    """Which part of the recording is heard."""
+def span(sound: Excerpt) -> str:
+    """Return the part of the recording that the excerpt plays."""
     if sound.whole - sound.seconds < 0.05:
         return f"{sound.whole:.1f} s"
     return f"{sound.start:.1f} to {sound.start + sound.seconds:.1f} s of {sound.whole:.1f} s"

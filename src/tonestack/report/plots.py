@@ -1,4 +1,4 @@
-"""Plotly figures in one style. Colours that hang on the page's light or dark scheme are filled in by `report.js`."""
+"""Plotly figures in one style. `report.js` fills in the colours of the light or dark scheme."""
 
 import html
 from typing import Any
@@ -14,7 +14,7 @@ LONGEST = 28  # characters of a name on an axis
 
 
 def text(name: object) -> str:
-    """A name as a chart's text: Plotly reads a little HTML there, so it must not be any."""
+    """A name as a chart's text: Plotly reads some HTML there, so it is escaped."""
     return html.escape(str(name), quote=True)
 
 
@@ -40,7 +40,7 @@ def figure(height: int = 380, **layout: Any) -> go.Figure:
 
 
 def rows_height(count: int, each: int = 20, least: int = 160) -> int:
-    """Height of a figure with a line of text for each of `count` rows."""
+    """Return the height of a figure with one line of text per row."""
     return max(least, each * count + 90)
 
 

@@ -1,4 +1,4 @@
-"""What can be heard and seen of a clip: a short excerpt around its loudest part, and the excerpt's spectrogram.
+"""Excerpts of clips: a few seconds around the loudest part, and their spectrograms.
 
 Files are named by what they hold (`audio/<hash of the recording>-<milliseconds>.flac`), so that a rerun makes only what
 is new; those that no page names any more are removed. FLAC is written in a few milliseconds and every browser plays it.
@@ -31,8 +31,8 @@ BANDS, COLUMNS, RANGE_DB = 96, 640, 70.0  # of a spectrogram picture; its range 
 
 
 @dataclass(frozen=True)
-class Sound:
-    """An excerpt's file below the report's folder, its spectrogram's ('' without), its start, length and the clip's."""
+class Excerpt:
+    """An excerpt: file below the report's folder, spectrogram's file ('' without), start, length, the clip's length."""
 
     audio: str
     picture: str
@@ -41,15 +41,15 @@ class Sound:
     whole: float
 
 
-def make(material: Material, numbers: Sequence[int], seconds: float, pictures: bool = False) -> dict[int, Sound]:
+def make(material: Material, numbers: Sequence[int], seconds: float, pictures: bool = False) -> dict[int, Excerpt]:
     """Excerpts of some clips, in parallel; clips that cannot be decoded are left out."""
     clips, root, folder = material.clips, material.call.root, material.folder
     usable = [n for n in numbers if clips["status"].iloc[n] != "bad" and clips["path"].iloc[n]]
     paths = [root / clips["path"].iloc[n] for n in usable]
     hashes = [clips["audio_hash"].iloc[n] or _hash(path) for n, path in zip(usable, paths, strict=True)]
-    once = dict(zip(hashes, paths, strict=True))  # the same recording may be there under two names
+    once = dict(zip(hashes, paths, strict=True))  # one recording may have two names
     calls = (joblib.delayed(_one)(root, path, name, folder, seconds, pictures) for name, path in once.items())
-    found: dict[str, Sound | None] = {}
+    found: dict[str, Excerpt | None] = {}
     with threadpool_limits(1), bar(len(once), "report", "clips") as progress:  # small products: more threads stall
         done = joblib.Parallel(workers.cores(), prefer="threads", return_as="generator")(calls)
         for name, sound in zip(once, done, strict=True):
@@ -66,15 +66,15 @@ def _hash(path: Path) -> str:
         return ""
 
 
-def sweep(folder: Path, kept: Iterable[Sound]) -> None:
-    """Remove what no page names."""
+def sweep(folder: Path, kept: Iterable[Excerpt]) -> None:
+    """Remove files that no page uses."""
     named = set(itertools.chain.from_iterable((s.audio, s.picture) for s in kept))
     for path in [*(folder / AUDIO).glob("*.flac"), *(folder / PICTURES).glob("*.png")]:
         if path.relative_to(folder).as_posix() not in named:
             path.unlink()
 
 
-def _one(root: Path, path: Path, name: str, folder: Path, seconds: float, picture: bool) -> Sound | None:
+def _one(root: Path, path: Path, name: str, folder: Path, seconds: float, picture: bool) -> Excerpt | None:
     """One recording's files; None where it cannot be decoded. name: its content hash."""
     stem = f"{name}-{round(seconds * 1000)}"
     flac, png = folder / AUDIO / f"{stem}.flac", folder / PICTURES / f"{stem}.png"
@@ -86,7 +86,7 @@ def _one(root: Path, path: Path, name: str, folder: Path, seconds: float, pictur
     except BadAudio:
         return None
     start, whole = (float(part) for part in said.split())
-    return Sound(f"{AUDIO}/{flac.name}", f"{PICTURES}/{png.name}" if picture else "", start, length, whole)
+    return Excerpt(f"{AUDIO}/{flac.name}", f"{PICTURES}/{png.name}" if picture else "", start, length, whole)
 
 
 def write(clip: audio.Clip, seconds: float, flac: Path, png: Path | None) -> None:

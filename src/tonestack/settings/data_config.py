@@ -1,4 +1,4 @@
-"""Settings of a data config: what is known of a competition, and what is chosen for all of its models.
+"""Settings of a data config: facts about a competition, and choices for all of its models.
 
 configs/data/<name>.yaml is a `DataConfig`; every section below it is a class here.
 """
@@ -15,21 +15,18 @@ Checksum = Annotated[str, Field(pattern=r"^(md5|sha1|sha256|sha512):[0-9a-f]+$")
 
 
 class AudioParams(Section):
-    """How recordings are decoded.
+    """How recordings are decoded."""
 
-    trim_db: cut leading and trailing samples quieter than this many dB under the clip's peak.
-    peak_normalise: divide by the clip's peak (digital silence stays as it is).
-    bad_files: whether an unusable training clip is an error or is left out; test clips are never an error.
-    max_channels, max_seconds: larger files are refused as bad.
-    decode_minutes: a file that takes longer to decode counts as one on which the decoder hangs.
-    """
-
-    trim_db: float | None = Field(None, gt=0)
-    peak_normalise: bool = False
-    bad_files: Literal["error", "skip"] = "error"
-    max_channels: int = Field(64, ge=1, le=1024)
-    max_seconds: float = Field(6 * 3600.0, gt=0)
-    decode_minutes: float = Field(10.0, gt=0)
+    trim_db: float | None = Field(
+        None, gt=0, description="cut leading and trailing samples quieter than this many dB below the clip's peak"
+    )
+    peak_normalise: bool = Field(False, description="divide by the clip's peak; digital silence stays as it is")
+    bad_files: Literal["error", "skip"] = Field(
+        "error", description="unusable training clips: an error, or left out; test clips are never an error"
+    )
+    max_channels: int = Field(64, ge=1, le=1024, description="files with more channels are refused")
+    max_seconds: float = Field(6 * 3600.0, gt=0, description="longer files are refused")
+    decode_minutes: float = Field(10.0, gt=0, description="a file that takes longer to decode is refused")
 
     def settings(self) -> dict[str, object]:
         """Return what the decoded samples depend on (all but what is done with unusable files)."""
@@ -39,23 +36,27 @@ class AudioParams(Section):
 class FoldParams(Section):
     """How the training clips are split."""
 
-    n: int = Field(5, ge=2, le=100)
-    seed: int = Field(0, ge=0)
+    n: int = Field(5, ge=2, le=100, description="number of folds")
+    seed: int = Field(0, ge=0, description="seed of the split")
     repeats: int = Field(1, ge=1, le=100, description="cross-validations, each on folds of its own (`repeat`)")
-    small_classes: Literal["refuse", "warn"] = "refuse"
+    small_classes: Literal["refuse", "warn"] = Field(
+        "refuse", description="classes with fewer clips than folds: refused, or split with a warning"
+    )
 
 
 class CleanParams(Section):
-    """Settings of the `clean_labels` stage and of the label loop."""
+    """Settings of the `clean_labels` stage and of the choice of a revision."""
 
-    method: str = Field("auto", description="a method's name, auto (the best of `candidates`) or none")
-    candidates: tuple[str, ...] = ("agree", "confident", "label_spreading")
+    method: str = Field("auto", description="name of a cleaning method, auto (the best of `candidates`) or none")
+    candidates: tuple[str, ...] = Field(
+        ("agree", "confident", "label_spreading"), description="methods that `auto` compares"
+    )
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="parameters by method")
     groups: Annotated[str, BeforeValidator(str)] = Field("2", description="scheme of the data config's groups, or 1")
-    judge: tuple[str, ...] = Field(("clip_forest",), min_length=1, description="model configs that judge clips")
-    scouts: tuple[str, ...] = Field((), description="models that compare revisions; none named: the judges")
-    name: str | None = Field(None, pattern=NAME, description="of the revision; left out: the method's")
-    rounds: int = Field(1, ge=1, description="of one method; each is judged by models of all rounds before")
+    judge: tuple[str, ...] = Field(("clip_forest",), min_length=1, description="model configs of the pair models")
+    scouts: tuple[str, ...] = Field((), description="models that compare revisions; none named: the pair models")
+    name: str | None = Field(None, pattern=NAME, description="name of the revision; left out: the method's")
+    rounds: int = Field(1, ge=1, description="rounds of one method; each uses the models of all rounds before")
     embedding: str = Field("statistics", description="statistics, penultimate or autoencoder")
     embedder: str = Field("clip_forest", description="model whose frontend (and network) the embedding uses")
     leave_weight: float = Field(0.0, ge=0, description="weight of clips that stay unverified; 0: not trained on")
@@ -66,62 +67,74 @@ class CleanParams(Section):
 class PseudoParams(Section):
     """Settings of the `pseudo_label` stage. Bounds are (first round, last round), linear in between."""
 
-    regime: str | None = Field(None, description="configs/pseudo/<regime>.yaml; keys given here go before it")
-    name: str = Field("pseudo", pattern=NAME, description="of the revisions, before the round's number")
-    rounds: int = Field(2, ge=0, description="0: none")
-    lower: Bounds = (0.35, 0.65)
-    upper: Bounds = (0.99, 0.99)
+    regime: str | None = Field(None, description="configs/pseudo/<regime>.yaml; keys set here override it")
+    name: str = Field("pseudo", pattern=NAME, description="name of the revisions, before the round's number")
+    rounds: int = Field(2, ge=0, description="number of rounds; 0: none")
+    lower: Bounds = Field(
+        (0.35, 0.65), description="least probability that becomes a label, in the first and the last round"
+    )
+    upper: Bounds = Field(
+        (0.99, 0.99), description="largest probability that becomes a label, in the first and the last round"
+    )
     train: Literal["off", "keep", "replace", "weigh"] = Field(
         "off",
         description="unverified clips: off, keep (where the given label is the prediction), replace it, "
         "weigh it against the prediction (clips of several labels)",
     )
-    test: bool = True
-    cross_fit: bool = Field(True, description="test clips are predicted by models that they have not taught alone")
-    weight: float = Field(1.0, gt=0, description="of pseudo-labelled training clips")
-    test_weight: float = Field(0.5, gt=0)
+    test: bool = Field(True, description="pseudo-label test clips")
+    cross_fit: bool = Field(
+        True, description="a test clip is predicted only by models that did not train on its pseudo-label"
+    )
+    weight: float = Field(1.0, gt=0, description="weight of pseudo-labelled training clips")
+    test_weight: float = Field(0.5, gt=0, description="weight of pseudo-labelled test clips")
     soft: bool = Field(False, description="labels are probabilities, not the likeliest class")
     models: tuple[str, ...] = Field((), description="trained in every round; none named: the scouts")
     start: Literal["scratch", "warm"] = Field("scratch", description="warm: from the weights of the round before")
-    epochs: int | None = Field(None, ge=1, description="of a round; left out: the models' own")
-    patience: int | None = Field(None, ge=1, description="early stopping on an inner split; left out: none")
+    epochs: int | None = Field(None, ge=1, description="epochs of a round; left out: the models' own")
+    patience: int | None = Field(None, ge=1, description="patience of early stopping on an inner split; left out: none")
 
     @property
     def changes_models(self) -> bool:
-        """Whether the rounds' models differ from the plain experiments of the same name."""
+        """True if the rounds' models differ from the plain experiments of the same name."""
         return self.start == "warm" or self.epochs is not None or self.patience is not None
 
 
 class BlendParams(Section):
     """Settings of the `blend` stage."""
 
-    tables: tuple[str, ...] = ()  # experiments to blend; none named: all there are
-    made: bool = False  # also take tables that blend and stack have made
-    searches: tuple[str, ...] = ("single", "geometric", "arithmetic", "log_loss", "greedy", "cmaes")
-    power: float = Field(default=0.0, ge=-5, le=5)  # p of the searched power means
-    trials: int = Field(default=300, ge=1)  # of each Optuna search
-    batch: int = Field(default=50, ge=1)  # candidates asked, scored and told at once
-    greedy_steps: int = Field(default=50, ge=1)
-    class_shrinkage: float = Field(default=0.1, ge=0)  # pull of per-class weights towards the shared ones
-    bootstrap: int = Field(default=1000, ge=50)  # resamples behind every interval
+    tables: tuple[str, ...] = Field((), description="experiments to blend; none named: all there are")
+    made: bool = Field(False, description="also take tables made by blend and stack")
+    searches: tuple[str, ...] = Field(
+        ("single", "geometric", "arithmetic", "log_loss", "greedy", "cmaes"), description="blend searches tried"
+    )
+    power: float = Field(0.0, ge=-5, le=5, description="exponent p of the searched power means; 0: geometric mean")
+    trials: int = Field(300, ge=1, description="trials of each Optuna search")
+    batch: int = Field(50, ge=1, description="candidates asked, scored and told at once")
+    greedy_steps: int = Field(50, ge=1, description="steps of the greedy search")
+    class_shrinkage: float = Field(0.1, ge=0, description="pull of per-class weights towards the shared ones")
+    bootstrap: int = Field(1000, ge=50, description="resamples behind every interval")
 
 
 class StackParams(Section):
     """Settings of the `stack` stage."""
 
-    tables: tuple[str, ...] = ()  # experiments to stack; none named: all there are
-    stackers: tuple[str, ...] = ("logistic", "lightgbm")
-    unverified_weight: float = Field(default=0.3, ge=0, le=1)  # of clips whose label nobody checked
-    clip_statistics: bool = True  # use statistics of the clips' spectrograms where prepared features are there
-    rounds: int = Field(default=60, ge=1)
-    patience: int = Field(default=8, ge=1)  # rounds without a better inner log loss
-    learning_rate: float = Field(default=0.05, gt=0)
-    leaves: int = Field(default=6, ge=2)
-    min_clips: int = Field(default=20, ge=1)  # in a leaf
-    feature_fraction: float = Field(default=0.2, gt=0, le=1)
-    l2_leaves: float = Field(default=5.0, ge=0)
-    l2_logistic: float = Field(default=1.0, gt=0)  # strongest penalty per clip on squared weights that is tried
-    jobs: int = Field(default=2, ge=1)  # folds fitted at once, each on one thread
+    tables: tuple[str, ...] = Field((), description="experiments to stack; none named: all there are")
+    stackers: tuple[str, ...] = Field(
+        ("logistic", "lightgbm"), description="stackers fitted, each into a table of its own"
+    )
+    unverified_weight: float = Field(0.3, ge=0, le=1, description="weight of clips whose label nobody checked")
+    clip_statistics: bool = Field(
+        True, description="use statistics of the clips' spectrograms where prepared features are there"
+    )
+    rounds: int = Field(60, ge=1, description="most boosting rounds")
+    patience: int = Field(8, ge=1, description="rounds without a better inner log loss before boosting stops")
+    learning_rate: float = Field(0.05, gt=0, description="learning rate of the trees")
+    leaves: int = Field(6, ge=2, description="leaves per tree")
+    min_clips: int = Field(20, ge=1, description="least clips in a leaf")
+    feature_fraction: float = Field(0.2, gt=0, le=1, description="share of the inputs that each tree may use")
+    l2_leaves: float = Field(5.0, ge=0, description="L2 penalty on the leaves")
+    l2_logistic: float = Field(1.0, gt=0, description="strongest L2 penalty per clip that logistic regression tries")
+    jobs: int = Field(2, ge=1, description="folds fitted at once, each on one thread")
 
 
 class SubmitParams(Section):
@@ -129,18 +142,20 @@ class SubmitParams(Section):
 
     table: str | None = Field(None, description="table to submit, whatever cross-validation chooses")
     upload: bool = Field(False, description="send the file to Kaggle with the official client")
-    message: str | None = Field(None, description="said with the upload; left out: table and score")
+    message: str | None = Field(None, description="text sent with the upload; left out: table and score")
 
 
 class VerifyParams(Section):
     """Settings of the task `verify`: trials drawn where no list gives any, adaptive s-norm, the calibration's prior."""
 
-    trials: int = Field(2000, ge=2, description="drawn a fold, half of them of one speaker")
-    seed: int = Field(0, ge=0)
-    cohort: Literal["clips", "speakers"] = Field("clips", description="s-norm compares with single clips, or means")
+    trials: int = Field(2000, ge=2, description="trials drawn per fold; in half of them, both clips are of one speaker")
+    seed: int = Field(0, ge=0, description="seed of drawn trials and of the cohort")
+    cohort: Literal["clips", "speakers"] = Field(
+        "clips", description="s-norm compares with single clips, or with the mean of each speaker"
+    )
     cohort_size: int = Field(1000, ge=2, description="training clips drawn for the cohort, at most")
-    top: int = Field(300, ge=2, description="s-norm looks at so many of the cohort's best scores")
-    prior: float = Field(0.5, gt=0, lt=1, description="how likely one speaker is before anything is heard")
+    top: int = Field(300, ge=2, description="best scores of the cohort that s-norm uses")
+    prior: float = Field(0.5, gt=0, lt=1, description="prior probability that both clips are of one speaker")
 
     def settings(self) -> dict[str, object]:
         """Return what the tables depend on, beside their rows."""
@@ -150,8 +165,8 @@ class VerifyParams(Section):
 class PredictParams(Section):
     """How `predict` treats long recordings; seconds."""
 
-    whole: float = Field(60.0, gt=0, description="longest recording that is tagged as one clip")
-    window: float = Field(10.0, gt=0, description="pieces that a longer one is cut into")
+    whole: float = Field(60.0, gt=0, description="longest recording tagged as one clip, s")
+    window: float = Field(10.0, gt=0, description="length of the pieces that longer recordings are cut into, s")
     shown: int = Field(8, ge=1, description="most tags in the picture of a timeline")
 
 
@@ -160,7 +175,7 @@ class ShiftParams(Section):
 
     folds: int = Field(5, ge=2, description="folds of the cross-validation that tells the sets apart")
     rounds: int = Field(60, ge=1, description="trees of the classifier")
-    features: int = Field(12, ge=1, description="most telling statistics that are shown")
+    features: int = Field(12, ge=1, description="statistics shown, those that differ most")
     neighbours: int = Field(5, ge=1, description="clips that each clip is compared with, to find near-duplicates")
     similar: float = Field(0.9, gt=0, le=1, description="least correlation of near-duplicates")
 
@@ -169,46 +184,52 @@ class ReportParams(Section):
     """How much of a competition the pages show; the defaults keep FSDKaggle2018's pages small and quick to make."""
 
     audit_clips: int = Field(300, ge=1, description="clips of the audit page, the most doubtful ones")
-    audit_seconds: float = Field(10.0, gt=0, le=60, description="length of what is heard of them, around the loudest")
-    clips: int = Field(1500, ge=0, description="most clips that can be heard on the other page")
-    seconds: float = Field(4.0, gt=0, le=60, description="length of what is heard of them, around the loudest")
+    audit_seconds: float = Field(10.0, gt=0, le=60, description="length of their excerpts, around the loudest point, s")
+    clips: int = Field(1500, ge=0, description="most clips with audio on the other page")
+    seconds: float = Field(4.0, gt=0, le=60, description="length of their excerpts, around the loudest point, s")
     map_clips: int = Field(3000, ge=10, description="clips that t-SNE places, drawn at random; PCA places all")
 
 
 class DownloadParams(Section):
-    """Where a competition's files come from; see `fetch.py`."""
+    """Where a competition's files come from; see competition/download.py."""
 
-    source: Literal["zenodo", "kaggle", "urls"] | None = None  # none: the first of these that is given
-    zenodo: int | None = Field(None, description="number of the record")
-    files: tuple[str, ...] = Field((), description="files of the record; none named: all")
-    notice: str = Field("", description="what the owners ask of everybody who uses the files")
+    source: Literal["zenodo", "kaggle", "urls"] | None = Field(
+        None, description="where from; left out: the first of these that is given"
+    )
+    zenodo: int | None = Field(None, description="number of the Zenodo record")
+    files: tuple[str, ...] = Field((), description="files taken of the record; none named: all")
+    notice: str = Field("", description="conditions of use, printed before the download")
     kaggle: str | None = Field(None, description="the competition's name in Kaggle's addresses")
     urls: dict[str, Checksum] = Field(default_factory=dict, description="address: checksum, such as md5:0123...")
-    server: str = "https://zenodo.org"
-    max_gb: float = Field(100.0, gt=0, description="most that an archive may unpack to")
-    max_ratio: float = Field(100.0, gt=1, description="most that an archive may grow by")
+    server: str = Field("https://zenodo.org", description="address of Zenodo")
+    max_gb: float = Field(100.0, gt=0, description="largest unpacked size of an archive, GB")
+    max_ratio: float = Field(100.0, gt=1, description="largest ratio of unpacked to packed size")
     keep: bool = Field(False, description="keep archives after unpacking")
 
 
 class DataConfig(Section):
-    """What is known of a competition and of the choices made for all of its models."""
+    """Facts about a competition, and choices for all of its models."""
 
-    reader: dict[str, Any]
-    root: str
-    task: str = "classify"
-    metric: str = "map@3"
-    more_metrics: tuple[str, ...] = Field((), description="said beside the metric of every fold and table")
-    preset: str = "fast"
-    presets: str | None = Field(None, description="folder of presets of its own: configs/preset/<presets>/")
-    groups: dict[str, dict[str, list[str]]] = {}
+    reader: dict[str, Any] = Field(description="{name: ..., settings}: how the competition's files are read")
+    root: str = Field(description="folder of the competition's files")
+    task: str = Field("classify", description="task: classify, multilabel, verify or match")
+    metric: str = Field("map@3", description="metric that choices are made by")
+    more_metrics: tuple[str, ...] = Field((), description="metrics printed beside `metric` for every fold and table")
+    preset: str = Field("fast", description="preset that calls take when they name none")
+    presets: str | None = Field(None, description="folder of other presets: configs/preset/<presets>/")
+    groups: dict[str, dict[str, list[str]]] = Field(
+        {}, description="schemes of classes in groups: scheme: {group: [labels]}"
+    )
     sample_rate: int | Literal["auto", "any"] = Field(
         "auto",
-        description="of the recordings: frontends for higher rates are laid out for it; auto: as some of the files "
-        "say, any: frontends stay as configured",
+        description="sample rate of the recordings, Hz; frontends for higher rates are laid out for it; "
+        "auto: read from some of the files, any: frontends stay as configured",
     )
     audio: AudioParams = AudioParams()
     folds: FoldParams = FoldParams()
-    fold_mean: Literal["geometric", "arithmetic"] = "geometric"
+    fold_mean: Literal["geometric", "arithmetic"] = Field(
+        "geometric", description="mean over the folds' predictions of test clips"
+    )
     baseline: str = Field("", description="model config that the others are compared with (`repeat`)")
     blend: BlendParams = BlendParams()
     stack: StackParams = StackParams()

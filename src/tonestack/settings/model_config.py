@@ -1,4 +1,4 @@
-"""Settings of a model config and of a preset: what one experiment is.
+"""Settings of a model config (one experiment) and of a preset.
 
 configs/model/<name>.yaml is a `ModelConfig`, configs/preset/<name>.yaml a `Preset`.
 """
@@ -16,29 +16,33 @@ LOSS = {"name": "cross_entropy"}  # of a model config that names none
 class CropParams(Section):
     """The piece of a clip that a network sees; lengths in seconds."""
 
-    seconds: float = Field(2.56, gt=0)
-    short: Literal["tile", "pad"] = "tile"
+    seconds: float = Field(2.56, gt=0, description="length of a crop, s")
+    short: Literal["tile", "pad"] = Field(
+        "tile", description="clips shorter than a crop: repeated, or padded with silence"
+    )
     normalise: Literal["dataset", "training", "level", "minmax", "band", "frame", "none"] = Field(
         "dataset",
-        description="by the mean and deviation per band of all train clips or of a fold's training part; level: "
-        "relative to the crop's loudest frame; minmax, band, frame: by the crop's own values",
+        description="dataset, training: by mean and deviation per band, of all training clips or a fold's; "
+        "level: relative to the crop's loudest frame; minmax, band, frame: by the crop's own values",
     )
 
 
 class AugmentParams(Section):
-    """Batched augmentation of crops; a zero switches a part off. See `augment.py`."""
+    """Batched augmentation of crops; a zero switches a part off."""
 
     mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha), the shares of two mixed crops; 1: even")
     mix: Literal["values", "power"] = Field(
         "values", description="mix the values (dB) of two spectrograms, or their powers, which is mixing the sounds"
     )
-    mix_labels: Literal["blend", "union"] = Field("blend", description="by the shares of both crops, or both in full")
+    mix_labels: Literal["blend", "union"] = Field(
+        "blend", description="labels of both crops: weighted by their shares, or both in full"
+    )
     mixup_share: float = Field(1.0, ge=0, le=1, description="share of batches that are mixed")
     stretch: float = Field(0.0, ge=0, lt=1, description="random resized crop: length factor in 1 ± stretch")
     shift_bands: float = Field(0.0, ge=0, lt=0.5, description="largest shift along frequency, share of the bands")
-    time_masks: int = Field(0, ge=0)
+    time_masks: int = Field(0, ge=0, description="masks along time")
     time_mask: float = Field(0.2, ge=0, le=1, description="largest mask, share of the crop")
-    band_masks: int = Field(0, ge=0)
+    band_masks: int = Field(0, ge=0, description="masks along frequency")
     band_mask: float = Field(0.2, ge=0, le=1, description="largest mask, share of the bands")
     erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing of a rectangle")
     gain_db: float = Field(0.0, ge=0, description="largest random gain either way, dB")
@@ -51,16 +55,18 @@ class AugmentParams(Section):
 class TrainingParams(Section):
     """One training run."""
 
-    epochs: int = Field(40, ge=1)
-    min_steps: int = Field(0, ge=0, description="small sets train longer: at least so many steps")
-    batch_size: int = Field(32, ge=2)
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="of Adam and AdamW")
-    eps: float = Field(1e-8, gt=0, description="of Adam and AdamW")
-    schedule: Literal["onecycle", "cosine", "constant", "step"] = "onecycle"
+    epochs: int = Field(40, ge=1, description="passes over the training part")
+    min_steps: int = Field(0, ge=0, description="least number of steps; small sets train more epochs")
+    batch_size: int = Field(32, ge=2, description="clips per step")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="optimiser")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of Adam and AdamW")
+    eps: float = Field(1e-8, gt=0, description="epsilon of Adam and AdamW")
+    schedule: Literal["onecycle", "cosine", "constant", "step"] = Field(
+        "onecycle", description="course of the learning rate over the steps"
+    )
     step_epochs: int = Field(7, ge=1, description="schedule step: epochs between two falls of the rate")
     gamma: float = Field(0.1, gt=0, le=1, description="schedule step: factor of each fall")
     warmup: float = Field(0.15, ge=0, lt=1, description="share of the steps in which the rate rises")
@@ -70,48 +76,54 @@ class TrainingParams(Section):
     source_weights: dict[str, float] = Field(
         default_factory=lambda: {"given": 1.0}, description="loss weight by a label's source"
     )
-    verified_only: bool = False
-    stop: Literal["fixed", "early"] = "fixed"
-    inner_share: float = Field(0.15, gt=0, lt=0.5, description="of the training part, where stop is early")
+    verified_only: bool = Field(False, description="train on verified clips alone")
+    stop: Literal["fixed", "early"] = Field(
+        "fixed", description="a fixed number of epochs, or early stopping on an inner split"
+    )
+    inner_share: float = Field(0.15, gt=0, lt=0.5, description="share of the training part held out for early stopping")
     patience: int = Field(15, ge=1, description="epochs without a better inner loss")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    channels_last: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="number format of the network; auto: bfloat16 where the device is fast at it"
+    )
+    channels_last: bool = Field(True, description="memory layout of the convolutions")
     compile: Literal["none", "graph", "inductor"] = Field(
         "none", description="steps as they are, recorded as a CUDA graph (GPUs only), or the network compiled"
     )
 
     def plan(self, n_clips: int) -> tuple[int, int]:
-        """Epochs and steps an epoch; a small set gets as many epochs as make `min_steps`."""
+        """Return the number of epochs and the steps per epoch; a small set gets as many epochs as make `min_steps`."""
         steps = max(1, n_clips // self.batch_size)
         return max(self.epochs, math.ceil(self.min_steps / steps)), steps
 
 
 class InferenceParams(Section):
-    """Test-time augmentation: every clip is seen in several crops, at one or several lengths."""
+    """Test-time augmentation: every clip is predicted in several crops, at one or several lengths."""
 
-    crops: int = Field(6, ge=1, description="most crops a clip and length")
-    overlap: float = Field(0.5, ge=0, lt=1)
+    crops: int = Field(6, ge=1, description="most crops per clip and length")
+    overlap: float = Field(0.5, ge=0, lt=1, description="overlap of neighbouring crops, share of a crop")
     lengths: tuple[float, ...] = Field((1.0,), min_length=1, description="factors of the crop length")
-    rolls: int = Field(1, ge=1, description="crops of a clip that one crop covers: each starts further on and wraps")
-    mean: Literal["arithmetic", "geometric"] = "geometric"
-    batch_size: int = Field(64, ge=1)
+    rolls: int = Field(
+        1, ge=1, description="crops of a clip that is no longer than a crop; each starts later and wraps around"
+    )
+    mean: Literal["arithmetic", "geometric"] = Field("geometric", description="mean over the crops' probabilities")
+    batch_size: int = Field(64, ge=1, description="crops per batch")
 
 
 class PublishedParams(Section):
-    """What a document says of a network: its number of classes and of parameters."""
+    """Published size of a network."""
 
-    classes: int = Field(ge=1)
-    parameters: int = Field(ge=1)
+    classes: int = Field(ge=1, description="number of classes")
+    parameters: int = Field(ge=1, description="number of parameters")
 
 
 class ModelConfig(Section):
-    """What one experiment is: its frontend, network, loss and how it is trained and used."""
+    """One experiment: its frontend, network, loss, training and inference."""
 
     published: PublishedParams | None = None
 
-    frontend: dict[str, Any]
-    network: dict[str, Any]
-    loss: dict[str, Any] = LOSS
+    frontend: dict[str, Any] = Field(description="{name: ..., settings}: features that the network sees")
+    network: dict[str, Any] = Field(description="{name: ..., settings}: the model")
+    loss: dict[str, Any] = Field(LOSS, description="{name: ..., settings}: the loss")
     crop: CropParams = CropParams()
     augment: AugmentParams = AugmentParams()
     training: TrainingParams = TrainingParams()
@@ -121,7 +133,7 @@ class ModelConfig(Section):
 class Preset(Section):
     """configs/preset/<name>.yaml: which models, and what they and the data config change."""
 
-    models: tuple[str, ...]
-    data: dict[str, Any] = {}
-    all: dict[str, Any] = {}
-    each: dict[str, dict[str, Any]] = {}
+    models: tuple[str, ...] = Field(description="models that calls train when they name none")
+    data: dict[str, Any] = Field({}, description="changes of the data config")
+    all: dict[str, Any] = Field({}, description="changes of every model config")
+    each: dict[str, dict[str, Any]] = Field({}, description="changes by model config")

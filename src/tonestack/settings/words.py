@@ -26,7 +26,7 @@ class Words(Section):
     preset: str | None = Field(None, description="smoke, quick, fast or full; left out: the data config's own")
     fold: str | None = Field(None, description="folds: 0..4, 0,2 or 3; left out: all")
     name: str | None = Field(None, description="folder name below folds/, oof/, submissions/; left out: the data name")
-    cache: str | None = Field(None, description="name whose features are used; left out: this call's own name")
+    cache: str | None = Field(None, description="name whose features are used; left out: name=")
     root: str | None = Field(None, description="folder of the competition's files; left out: the data config's")
     scoring: str | None = Field(None, description="csv of test labels with a 'usage' column, read by score alone")
     revision: str | None = Field(None, description="label revision; left out: what `all` chose last, otherwise r0")
@@ -36,7 +36,7 @@ class Words(Section):
     engine: str = Field("local", description="local: this machine; ray: a Ray cluster")
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores or GPUs")
     gpu: float | None = Field(None, gt=0, le=1, description="share of a GPU for one job: 0.5 puts two on each [1]")
-    trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
+    trials: int = Field(50, ge=1, description="settings that tune tries, including those of earlier calls")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="any key of a config; task=, metric= and fold_mean= need no section"
     )

@@ -30,61 +30,62 @@ from tonestack.training.job import FoldJob
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 
 class GateRow(Section):
     """A gate: the grouping of the data config, the row of every group's model, and the row that gates."""
 
-    groups: str
-    of: dict[str, str]
-    by: str
+    groups: str = Field(description="grouping of the data config")
+    of: dict[str, str] = Field(description="row of every group's model")
+    by: str = Field(description="row whose model chooses the group")
 
 
 class MeanRow(Section):
     """An equal mean of rows; rows that could not be made are left out and listed."""
 
-    of: tuple[str, ...]
-    how: Literal["arithmetic", "geometric"] = "geometric"
+    of: tuple[str, ...] = Field(description="rows averaged")
+    how: Literal["arithmetic", "geometric"] = Field("geometric", description="arithmetic or geometric mean")
 
 
 class StudyRow(Section):
     """One row of a table; without `row` it is made for other rows and not shown."""
 
-    id: str = ""
-    row: str = ""
-    document: float | tuple[float, ...] | None = None
-    model: str | None = None
-    set: dict[str, Any] = {}
-    data: dict[str, Any] = {}
-    revision: str | None = None  # {group} revisions are written from data.groups: <grouping>-<group>, <grouping>-gate
-    groups: str | None = None  # the grouping that `revision` belongs to
-    gate: GateRow | None = None
-    mean: MeanRow | None = None
-    same: str | None = None
+    id: str = Field("", description="name that other rows use")
+    row: str = Field("", description="text of the line; left out: made for others, not shown")
+    document: float | tuple[float, ...] | None = Field(None, description="published score or scores")
+    model: str | None = Field(None, description="model config")
+    set: dict[str, Any] = Field({}, description="changes of the model config")
+    data: dict[str, Any] = Field({}, description="changes of the data config")
+    revision: str | None = Field(None, description="label revision; with {group}: one per group of `groups`")
+    groups: str | None = Field(None, description="the grouping that `revision` belongs to")
+    gate: GateRow | None = Field(None, description="a group model per clip, chosen by another row")
+    mean: MeanRow | None = Field(None, description="mean of other rows")
+    same: str | None = Field(None, description="row that has the same setting")
 
 
 class TableConfig(Section):
     """One table of a study."""
 
-    title: str
-    rows: tuple[StudyRow, ...]
+    title: str = Field(description="heading of the table")
+    rows: tuple[StudyRow, ...] = Field(description="its lines")
 
 
 class LabelStep(Section):
     """Label revisions that rows need: made by a stage from the parent revision, before all training."""
 
-    stage: Literal["clean_labels", "pseudo_label"]
-    parent: str = "r0"
-    set: dict[str, Any] = {}
+    stage: Literal["clean_labels", "pseudo_label"] = Field(description="stage that makes the revision")
+    parent: str = Field("r0", description="revision it starts from")
+    set: dict[str, Any] = Field({}, description="changes of the stage's settings")
 
 
 class StudyConfig(Section):
     """configs/study/<name>.yaml."""
 
-    title: str
-    about: str = ""
-    labels: tuple[LabelStep, ...] = ()
-    tables: tuple[TableConfig, ...]
+    title: str = Field(description="heading of the page")
+    about: str = Field("", description="text below the heading")
+    labels: tuple[LabelStep, ...] = Field((), description="revisions made before anything is trained")
+    tables: tuple[TableConfig, ...] = Field(description="tables of the study")
 
 
 def load(name: str) -> StudyConfig:

@@ -26,6 +26,7 @@ from tonestack.training.job import FoldJob, config_fingerprint
 import optuna
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import Field
 
 optuna.logging.set_verbosity(logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -34,11 +35,11 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 class Range(Section):
     """The range of one setting: `low` to `high` (log: over orders of magnitude; int if both are), or `choices`."""
 
-    low: int | float | None = None
-    high: int | float | None = None
-    log: bool = False
-    step: int | float | None = None
-    choices: tuple[Any, ...] | None = None
+    low: int | float | None = Field(None, description="least value")
+    high: int | float | None = Field(None, description="largest value")
+    log: bool = Field(False, description="search orders of magnitude")
+    step: int | float | None = Field(None, description="step between values")
+    choices: tuple[Any, ...] | None = Field(None, description="values to choose from")
 
     def distribution(self, key: str) -> BaseDistribution:
         """Return the Optuna distribution; choices that are lists become their YAML text."""
@@ -56,9 +57,9 @@ class Range(Section):
 class TuneConfig(Section):
     """configs/tune/<model>.yaml: a range for any key of the model config."""
 
-    ranges: dict[str, Range]
-    start: tuple[dict[str, Any], ...] = ({},)  # tried first; {}: the config as it is
-    prune: bool = True
+    ranges: dict[str, Range] = Field(description="key of the model config: its range")
+    start: tuple[dict[str, Any], ...] = Field(({},), description="settings tried first; {}: the config as it is")
+    prune: bool = Field(True, description="stop unpromising trials early")
 
 
 def yaml_text(value: Any) -> str:

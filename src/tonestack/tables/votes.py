@@ -21,9 +21,9 @@ SHOWN = 24  # queries in one picture
 class VoteParams(Section):
     """How a query is recognised."""
 
-    crops: int = Field(1000, ge=1, description="of the query, each compared with a crop of every candidate")
+    crops: int = Field(1000, ge=1, description="crops of the query, each compared with a crop of every candidate")
     references: int = Field(1, ge=1, description="crops of a candidate in one comparison; their mean logit counts")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="pairs per batch")
 
 
 def shares(counts: np.ndarray) -> np.ndarray:

@@ -25,12 +25,14 @@ FLOOR = 1e-12
 class Params(Section):
     """Thresholds on the confidence in the given label and in the best other one."""
 
-    keep: float = Field(0.8, ge=0, le=1)
+    keep: float = Field(0.8, ge=0, le=1, description="confidence in the given label at which a clip is verified")
     relabel: float | None = Field(0.7, ge=0, le=1, description="least posterior of the new label; none: never")
-    rest: Literal["drop", "leave"] = "leave"
+    rest: Literal["drop", "leave"] = Field("leave", description="the other clips: dropped, or left unverified")
     soft: bool = Field(False, description="train on the posterior of all clips, not on decisions")
-    calibrate: bool = True
-    posterior: bool = Field(True, description="weigh the given label as an annotator; false: the pair models alone")
+    calibrate: bool = Field(True, description="calibrate the probabilities on verified clips before they are compared")
+    posterior: bool = Field(
+        True, description="combine the given label with the model probabilities; false: the models alone"
+    )
 
 
 def decide(evidence: Evidence, params: Params) -> Verdict:

@@ -15,10 +15,16 @@ NEEDS = "probabilities"
 class Params(Section):
     """cleanlab's settings, and the decision on clips that it finds."""
 
-    filter_by: Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning"] = "prune_by_noise_rate"
-    score: Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy"] = "self_confidence"
+    filter_by: Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning"] = Field(
+        "prune_by_noise_rate", description="cleanlab's rule that finds label errors"
+    )
+    score: Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy"] = Field(
+        "self_confidence", description="cleanlab's score by which the errors are ranked"
+    )
     relabel: float | None = Field(None, ge=0, le=1, description="least probability of the new label; none: never")
-    rest: Literal["drop", "leave"] = "leave"
+    rest: Literal["drop", "leave"] = Field(
+        "leave", description="clips whose label is found wrong: dropped, or left unverified"
+    )
 
 
 def decide(evidence: Evidence, params: Params) -> Verdict:

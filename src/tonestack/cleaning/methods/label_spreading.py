@@ -22,14 +22,16 @@ NEEDS = "embedding"
 class Params(Section):
     """Kernel and rates of the NTU report; `pca` 0 keeps all dimensions."""
 
-    kernel: Literal["knn", "rbf"] = "knn"
-    gamma: float = Field(20.0, gt=0, description="of rbf")
-    neighbours: int = Field(10, ge=1, description="of knn")
-    alpha: float = Field(0.2, gt=0, lt=1)
-    max_iter: int = Field(100_000, ge=1)
-    tol: float = Field(1e-3, gt=0)
-    standardise: bool = True
-    pca: int = Field(0, ge=0)
+    kernel: Literal["knn", "rbf"] = Field(
+        "knn", description="weights of the graph's edges: k nearest neighbours, or a Gaussian of the distance"
+    )
+    gamma: float = Field(20.0, gt=0, description="gamma of the kernel rbf")
+    neighbours: int = Field(10, ge=1, description="neighbours of the kernel knn")
+    alpha: float = Field(0.2, gt=0, lt=1, description="share of a clip's label that comes from its neighbours")
+    max_iter: int = Field(100_000, ge=1, description="most iterations")
+    tol: float = Field(1e-3, gt=0, description="iterations stop when labels change by less than this")
+    standardise: bool = Field(True, description="scale every dimension of the embedding to unit variance first")
+    pca: int = Field(0, ge=0, description="principal components kept before spreading; 0: all dimensions")
     relabel: float | None = Field(None, ge=0, le=1, description="least share of another label; none: never")
     drop: float | None = Field(None, ge=0, le=1, description="least share of another label; none: never")
 

@@ -18,7 +18,7 @@ NEEDS = "probabilities"
 class Params(Section):
     """The published values."""
 
-    threshold: float = Field(0.95, ge=0, le=1)
+    threshold: float = Field(0.95, ge=0, le=1, description="probability of the given label at which a clip is verified")
     most: int = Field(40, ge=1, description="new clips per class and round")
 
 

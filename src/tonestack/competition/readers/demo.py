@@ -35,10 +35,10 @@ PUBLIC = 0.19  # share of the scored test clips
 class Params(Section):
     """What to synthesise: train clips, scored test clips, unscored ones (the first has no samples), the seed."""
 
-    n_train: int = Field(480, ge=len(synth.CLASSES))
-    n_test: int = Field(150, ge=len(synth.CLASSES))
-    n_padding: int = Field(12, ge=0)
-    seed: int = Field(0, ge=0)
+    n_train: int = Field(480, ge=len(synth.CLASSES), description="training clips synthesised")
+    n_test: int = Field(150, ge=len(synth.CLASSES), description="scored test clips synthesised")
+    n_padding: int = Field(12, ge=0, description="unscored test clips; the first has no samples")
+    seed: int = Field(0, ge=0, description="seed of the synthesis")
 
 
 def read(params: Params, root: Path) -> Competition:

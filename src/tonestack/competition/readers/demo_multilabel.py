@@ -35,10 +35,10 @@ Labels = tuple[str, ...]
 class Params(Section):
     """How many clips to synthesise, and the seed."""
 
-    n_curated: int = Field(160, ge=2 * len(synth.CLASSES))
-    n_noisy: int = Field(320, ge=0)
-    n_test: int = Field(160, ge=len(synth.CLASSES))
-    seed: int = Field(0, ge=0)
+    n_curated: int = Field(160, ge=2 * len(synth.CLASSES), description="curated training clips synthesised")
+    n_noisy: int = Field(320, ge=0, description="noisy training clips synthesised")
+    n_test: int = Field(160, ge=len(synth.CLASSES), description="test clips synthesised")
+    seed: int = Field(0, ge=0, description="seed of the synthesis")
 
 
 def read(params: Params, root: Path) -> Competition:

@@ -33,12 +33,12 @@ PARTS = (__file__, formant.__file__, trials.__file__)  # what the samples and li
 class Params(voxceleb1.Params):
     """What to synthesise: speakers, how many of them in the list of trials, sessions, clips a session, seconds."""
 
-    speakers: int = Field(16, ge=4)
-    listed: int = Field(6, ge=2)
-    sessions: int = Field(5, ge=2)
-    clips: int = Field(6, ge=1)
-    seconds: float = Field(1.6, gt=0)
-    voice_seed: int = Field(0, ge=0)
+    speakers: int = Field(16, ge=4, description="speakers synthesised")
+    listed: int = Field(6, ge=2, description="speakers in the list of trials")
+    sessions: int = Field(5, ge=2, description="recording sessions per speaker")
+    clips: int = Field(6, ge=1, description="clips per session")
+    seconds: float = Field(1.6, gt=0, description="length of a clip, s")
+    voice_seed: int = Field(0, ge=0, description="seed of the synthesised voices")
 
 
 def read(params: Params, root: Path) -> Competition:

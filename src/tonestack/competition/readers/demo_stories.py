@@ -47,10 +47,10 @@ class Params(Section):
     cue: how strongly made-up stories differ; 0 is not at all, 1 the default.
     """
 
-    n_tellers: int = Field(30, ge=2)
-    seconds: tuple[float, float] = (8.0, 14.0)
-    cue: float = Field(1.0, ge=0, le=4)
-    seed: int = Field(0, ge=0)
+    n_tellers: int = Field(30, ge=2, description="tellers synthesised, with four stories each")
+    seconds: tuple[float, float] = Field((8.0, 14.0), description="shortest and longest story, s")
+    cue: float = Field(1.0, ge=0, le=4, description="difference between made-up and true stories; 0: none")
+    seed: int = Field(0, ge=0, description="seed of the synthesis")
 
 
 def read(params: Params, root: Path) -> Competition:

@@ -17,7 +17,7 @@ class Params(Section):
     n: int = Field(10, ge=2, description="voices made")
     prompts: int = Field(30, ge=2, description="clips to learn each from")
     voices: int = Field(0, ge=0, description="only the first so many; 0: all")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="seed of the synthesised voices")
 
 
 def read(params: Params, root: Path) -> Competition:

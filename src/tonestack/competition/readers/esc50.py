@@ -12,12 +12,15 @@ from tonestack.competition import csvs
 from tonestack.tables.competition import Competition
 
 import pandas as pd
+from pydantic import Field
 
 
 class Params(Section):
     """Reader settings. `subset`: `all` 50 classes, the 10 of ESC-10, or `auto`: whatever the csv has."""
 
-    subset: Literal["auto", "all", "esc10"] = "auto"
+    subset: Literal["auto", "all", "esc10"] = Field(
+        "auto", description="all 50 classes, the 10 classes of ESC-10, or auto: all that the csv has"
+    )
 
 
 def read(params: Params, root: Path) -> Competition:

@@ -26,10 +26,10 @@ SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".r
 class Params(Section):
     """Reader settings: folder names below the root, and the header and length of the submission's rows."""
 
-    train_dir: str = "train"
-    test_dir: str = "test"
-    id_column: str = "fname"
-    label_column: str = "label"
+    train_dir: str = Field("train", description="folder of training clips below root, one folder per class")
+    test_dir: str = Field("test", description="folder of test clips below root")
+    id_column: str = Field("fname", description="header of the submission's clip column")
+    label_column: str = Field("label", description="header of the submission's label column")
     k: int = Field(3, ge=1, description="labels a row of the submission")
 
 

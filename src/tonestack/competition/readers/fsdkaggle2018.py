@@ -28,7 +28,7 @@ SCORING_CSVS = tuple(
 class Params(Section):
     """Reader settings. `classes`: the labels allowed (none given: those of the train csv)."""
 
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = Field((), description="labels allowed; none given: those of the train csv")
     k: int = Field(3, ge=1, description="labels a row of the submission")
 
 

@@ -15,6 +15,7 @@ from tonestack.competition import csvs
 from tonestack.tables.competition import Competition, SubmissionFormat
 
 import pandas as pd
+from pydantic import Field
 
 META = "FSDKaggle2019.meta"
 VIDEO = "flickr_video_URL"
@@ -27,8 +28,12 @@ class Params(Section):
     `classes`: the labels allowed (none given: the sample submission's columns, else the labels of the train csv).
     """
 
-    classes: tuple[str, ...] = ()
-    distrust: tuple[str, ...] = ()
+    classes: tuple[str, ...] = Field(
+        (), description="labels allowed; none given: the sample submission's columns, else those of the train csvs"
+    )
+    distrust: tuple[str, ...] = Field(
+        (), description="curated clips whose labels are known to be wrong; they count as noisy clips"
+    )
 
 
 def read(params: Params, root: Path) -> Competition:

@@ -33,13 +33,16 @@ class Params(Section):
     clip, label, language, teller: column names, the first that is there is taken; case, blanks and '_' do not count.
     """
 
-    csv: str = ""
-    audio: str = ""
-    suffix: str = Field("", description="appended to a clip's name, .wav where the csv has bare names")
-    clip: Names = ("filename", "file")
-    label: Names = ("Story_type", "label")
-    language: Names = ("Language",)
-    teller: Names = ("teller", "storyteller", "speaker", "participant")
+    csv: str = Field("", description="csv of the stories; left out: a known name, else the only csv")
+    audio: str = Field("", description="folder of the recordings; left out: the folder of the first one")
+    suffix: str = Field("", description="appended to a clip's name; .wav where the csv has bare names")
+    clip: Names = Field(
+        ("filename", "file"),
+        description="names of the clip column, the first that exists is taken; case, blanks and '_' do not count",
+    )
+    label: Names = Field(("Story_type", "label"), description="names of the label column")
+    language: Names = Field(("Language",), description="names of the language column")
+    teller: Names = Field(("teller", "storyteller", "speaker", "participant"), description="names of the teller column")
 
 
 def read(params: Params, root: Path) -> Competition:

@@ -21,25 +21,29 @@ class Params(Section):
     `label`; anything else is `labels`, the `k` best separated by blanks (`k: 0`: as many as the sample's rows have).
     """
 
-    train_csv: str = "train.csv"
-    clip: str = "fname"
-    label: str = "label"
-    verified: str = ""
-    group: str = ""
-    fold: str = ""
-    first_fold: int = Field(0, description="what the csv calls its first fold")
-    multilabel: bool = False
-    classes: tuple[str, ...] = ()
-    train_audio: str = "audio_train"
-    test_audio: str = "audio_test"
-    train_suffix: str = ""
-    test_suffix: str = ""
-    test_csv: str = ""
-    test_clip: str = ""
-    sample_submission: str = ""
-    style: Literal["auto", "label", "labels", "scores"] = "auto"
-    k: int = Field(0, ge=0)
-    scoring_csv: str = ""
+    train_csv: str = Field("train.csv", description="csv of the training clips")
+    clip: str = Field("fname", description="column of the clip ids")
+    label: str = Field("label", description="column of the labels")
+    verified: str = Field("", description="column that is 1 where a person checked the label; empty: none")
+    group: str = Field("", description="column of the group that folds keep together; empty: none")
+    fold: str = Field("", description="column of the official folds; empty: none")
+    first_fold: int = Field(0, description="number of the first fold in the csv")
+    multilabel: bool = Field(False, description="a cell of the label column holds several labels, separated by commas")
+    classes: tuple[str, ...] = Field((), description="labels allowed; none given: those of the train csv")
+    train_audio: str = Field("audio_train", description="folder of the training recordings")
+    test_audio: str = Field("audio_test", description="folder of the test recordings")
+    train_suffix: str = Field("", description="appended to a training clip's id to get its file name")
+    test_suffix: str = Field("", description="appended to a test clip's id to get its file name")
+    test_csv: str = Field("", description="csv of the test clips; empty: the sample submission's rows")
+    test_clip: str = Field("", description="column of the test csv's clip ids; empty: as in the train csv")
+    sample_submission: str = Field("", description="sample submission; empty: none")
+    style: Literal["auto", "label", "labels", "scores"] = Field(
+        "auto", description="style of a submission; auto: read off the sample"
+    )
+    k: int = Field(
+        0, ge=0, description="labels per row of a submission of style labels; 0: as in the sample, 3 without one"
+    )
+    scoring_csv: str = Field("", description="csv of the test labels, if they are known; empty: none")
 
 
 def read(params: Params, root: Path) -> Competition:

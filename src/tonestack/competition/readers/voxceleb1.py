@@ -29,9 +29,11 @@ VALIDATION, TEST = 0, -2  # of a split; -1: train
 class Params(Section):
     """Reader settings: how many speakers (the first by name), how clips are split, the list of trials."""
 
-    n_speakers: int | None = Field(None, ge=2)
-    split: Literal["video", "utterance", "official", "none"] = "video"
-    seed: int = Field(0, ge=0)
+    n_speakers: int | None = Field(None, ge=2, description="speakers taken, the first by name; left out: all")
+    split: Literal["video", "utterance", "official", "none"] = Field(
+        "video", description="how clips are split into train and test"
+    )
+    seed: int = Field(0, ge=0, description="seed of the split")
     test: float = Field(0.2, ge=0, lt=1, description="share of the videos, or utterances, for test")
     validation: float = Field(
         0.2, gt=0, lt=1, description="share of the utterances in fold 0, where split is utterance"

@@ -24,10 +24,10 @@ class FrameParams(Section):
     sample_rate in Hz; n_fft, hop_length and win_length in samples (win_length None: n_fft).
     """
 
-    sample_rate: int = Field(32_000, ge=1_000, le=768_000)
-    n_fft: int = Field(1024, ge=16, le=1 << 18)
-    hop_length: int = Field(320, ge=1)
-    win_length: int | None = Field(None, ge=2)
+    sample_rate: int = Field(32_000, ge=1_000, le=768_000, description="sample rate, Hz")
+    n_fft: int = Field(1024, ge=16, le=1 << 18, description="length of the Fourier transform, samples")
+    hop_length: int = Field(320, ge=1, description="step between frames, samples")
+    win_length: int | None = Field(None, ge=2, description="length of the window, samples; left out: n_fft")
 
     @model_validator(mode="after")
     def _check_window(self) -> "FrameParams":
@@ -43,9 +43,11 @@ class FrameParams(Section):
 class MelParams(FrameParams):
     """Settings of a mel spectrogram; fmin and fmax in Hz (fmax None: half the sample rate)."""
 
-    n_mels: int = Field(64, ge=1)
-    fmin: float = Field(50.0, ge=0)
-    fmax: float | None = Field(None, gt=0)
+    n_mels: int = Field(64, ge=1, description="mel bands")
+    fmin: float = Field(50.0, ge=0, description="lower edge of the lowest band, Hz")
+    fmax: float | None = Field(
+        None, gt=0, description="upper edge of the highest band, Hz; left out: half the sample rate"
+    )
 
     @model_validator(mode="after")
     def _check_bands(self) -> "MelParams":

@@ -15,11 +15,11 @@ AMIN = 1e-5  # amplitude floor: -100 dB
 class Params(Section):
     """sample_rate in Hz, hop_length in samples, n_bins bands from fmin (Hz) upwards, bins_per_octave to an octave."""
 
-    sample_rate: int = Field(22_050, ge=1_000, le=768_000)
-    hop_length: int = Field(512, ge=1)
-    fmin: float = Field(C1, gt=0)
-    n_bins: int = Field(84, ge=1)
-    bins_per_octave: int = Field(12, ge=1)
+    sample_rate: int = Field(22_050, ge=1_000, le=768_000, description="sample rate, Hz")
+    hop_length: int = Field(512, ge=1, description="step between frames, samples")
+    fmin: float = Field(C1, gt=0, description="centre of the lowest band, Hz")
+    n_bins: int = Field(84, ge=1, description="bands")
+    bins_per_octave: int = Field(12, ge=1, description="bands per octave")
 
     @model_validator(mode="after")
     def _check_bands(self) -> "Params":

@@ -9,7 +9,9 @@ from pydantic import Field
 class Params(Section):
     """sample_rate in Hz; take another frontend's, and the clip is not resampled once more."""
 
-    sample_rate: int = Field(16_000, ge=1_000, le=768_000)
+    sample_rate: int = Field(
+        16_000, ge=1_000, le=768_000, description="sample rate, Hz; that of another frontend avoids a second resampling"
+    )
 
 
 class Frontend:

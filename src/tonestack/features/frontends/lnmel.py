@@ -16,13 +16,15 @@ from pydantic import Field
 class Params(sg.MelParams):
     """Sample rate, window, mel bands; what is added before the logarithm; what the filters are applied to."""
 
-    sample_rate: int = Field(16_000, ge=1_000, le=768_000)
-    n_fft: int = Field(512, ge=16, le=1 << 18)
-    hop_length: int = Field(160, ge=1)
-    n_mels: int = Field(40, ge=1)
-    fmin: float = Field(0.0, ge=0)
-    offset: float = Field(1e-9, gt=0)
-    spectrum: Literal["power", "magnitude", "complex"] = "power"
+    sample_rate: int = Field(16_000, ge=1_000, le=768_000, description="sample rate, Hz")
+    n_fft: int = Field(512, ge=16, le=1 << 18, description="length of the Fourier transform, samples")
+    hop_length: int = Field(160, ge=1, description="step between frames, samples")
+    n_mels: int = Field(40, ge=1, description="mel bands")
+    fmin: float = Field(0.0, ge=0, description="lower edge of the lowest band, Hz")
+    offset: float = Field(1e-9, gt=0, description="added before the logarithm")
+    spectrum: Literal["power", "magnitude", "complex"] = Field(
+        "power", description="spectrum that the mel filters are applied to"
+    )
     filter_rate: int | None = Field(None, ge=1_000, description="Hz the filters are laid out for; none: sample_rate")
 
 

@@ -14,10 +14,10 @@ DELTA_WIDTH = 9
 class Params(sg.MelParams):
     """n_mfcc coefficients of n_mels bands; deltas 1 adds the slopes, 2 the curvatures as well."""
 
-    n_mels: int = Field(128, ge=1)
-    n_mfcc: int = Field(40, ge=1)
-    deltas: int = Field(0, ge=0, le=2)
-    n_fft: int = Field(2048, ge=16, le=1 << 18)
+    n_mels: int = Field(128, ge=1, description="mel bands")
+    n_mfcc: int = Field(40, ge=1, description="cepstral coefficients kept")
+    deltas: int = Field(0, ge=0, le=2, description="1: add first derivatives; 2: and second derivatives")
+    n_fft: int = Field(2048, ge=16, le=1 << 18, description="length of the Fourier transform, samples")
 
     @model_validator(mode="after")
     def _check_count(self) -> "Params":

@@ -13,7 +13,7 @@ from pydantic import Field
 class Params(story.Params):
     """Features as in `story`; size: height and width in pixels."""
 
-    size: int = Field(224, ge=8, le=4096)
+    size: int = Field(224, ge=8, le=4096, description="height and width of the picture, pixels")
 
 
 class Frontend:

@@ -21,8 +21,10 @@ PIECE = 30.0  # seconds
 class Params(FrameParams):
     """Frames, and which features: names, or `{name: ..., **settings}`; see `features/`. pool: frames a value."""
 
-    features: tuple[dict[str, Any], ...] = Field(min_length=1)
-    pool: int = Field(10, ge=1, le=10_000)
+    features: tuple[dict[str, Any], ...] = Field(
+        min_length=1, description="speech features: names, or {name: ..., settings}"
+    )
+    pool: int = Field(10, ge=1, le=10_000, description="frames averaged into one value")
 
     @field_validator("features", mode="before")
     @classmethod

@@ -12,7 +12,7 @@ FULL_SCALE = 32767
 class Params(Section):
     """sample_rate in Hz."""
 
-    sample_rate: int = Field(32_000, ge=1_000, le=768_000)
+    sample_rate: int = Field(32_000, ge=1_000, le=768_000, description="sample rate, Hz")
 
 
 class Frontend:

@@ -16,10 +16,10 @@ from pydantic import Field
 class FrameParams(sg.FrameParams):
     """Frames of 32 ms every 10 ms at 16 kHz, after pre-emphasis y[n] = x[n] - pre_emphasis * x[n - 1]."""
 
-    sample_rate: int = Field(16_000, ge=1_000, le=768_000)
-    n_fft: int = Field(512, ge=16, le=1 << 18, multiple_of=2)
-    hop_length: int = Field(160, ge=1)
-    pre_emphasis: float = Field(0.97, ge=0, lt=1)
+    sample_rate: int = Field(16_000, ge=1_000, le=768_000, description="sample rate, Hz")
+    n_fft: int = Field(512, ge=16, le=1 << 18, multiple_of=2, description="length of the Fourier transform, samples")
+    hop_length: int = Field(160, ge=1, description="step between frames, samples")
+    pre_emphasis: float = Field(0.97, ge=0, lt=1, description="factor p of the pre-emphasis y[n] = x[n] - p * x[n - 1]")
 
 
 class Piece:

@@ -10,8 +10,10 @@ from pydantic import Field
 class Params(Section):
     """Octave bands upwards of fmin (Hz); what lies below fmin is one band more."""
 
-    fmin: float = Field(200.0, gt=0)
-    n_bands: int = Field(5, ge=1)
+    fmin: float = Field(
+        200.0, gt=0, description="lower edge of the lowest octave band, Hz; one more band lies below it"
+    )
+    n_bands: int = Field(5, ge=1, description="octave bands")
 
 
 class Feature:

@@ -21,10 +21,10 @@ class Params(Section):
     count: coefficients kept, the mean log power being the first. Fewer octaves and bins are many times faster.
     """
 
-    octaves: int = Field(9, ge=1, le=11)
-    bins_per_octave: int = Field(96, ge=12)
+    octaves: int = Field(9, ge=1, le=11, description="octaves below half the sample rate; fewer are many times faster")
+    bins_per_octave: int = Field(96, ge=12, description="bins per octave")
     steps: int = Field(16, ge=1, description="equal steps in the lowest octave")
-    count: int = Field(20, ge=1)
+    count: int = Field(20, ge=1, description="coefficients kept; the first is the mean log power")
 
 
 class Feature:

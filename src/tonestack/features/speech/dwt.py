@@ -11,8 +11,8 @@ from pydantic import Field
 class Params(Section):
     """Any orthogonal wavelet of PyWavelets, and how often the lower half band is halved again."""
 
-    wavelet: str = "db4"
-    level: int = Field(5, ge=1, le=12)
+    wavelet: str = Field("db4", description="an orthogonal wavelet of PyWavelets")
+    level: int = Field(5, ge=1, le=12, description="how often the lower half band is halved again")
 
 
 class Feature:

@@ -18,9 +18,9 @@ SILENCE = 0.03  # Praat's: of the clip's peak
 class Params(Section):
     """Range in Hz; `voicing` adds a column of 1 where there is a pitch, whose mean is the share of voiced speech."""
 
-    floor: float = Field(60.0, ge=20)
-    ceiling: float = Field(500.0, le=2000)
-    voicing: bool = True
+    floor: float = Field(60.0, ge=20, description="lowest pitch, Hz")
+    ceiling: float = Field(500.0, le=2000, description="highest pitch, Hz")
+    voicing: bool = Field(True, description="add a column that is 1 in voiced frames")
 
     @model_validator(mode="after")
     def _check_range(self) -> "Params":

@@ -10,7 +10,7 @@ from pydantic import Field
 class Params(Section):
     """Order of the prediction."""
 
-    order: int = Field(12, ge=1, le=64)
+    order: int = Field(12, ge=1, le=64, description="order of the linear prediction")
 
 
 class Feature:

@@ -11,8 +11,8 @@ from pydantic import Field
 class Params(Section):
     """Order of the prediction and number of coefficients; there may be more of these."""
 
-    order: int = Field(12, ge=1, le=64)
-    count: int = Field(12, ge=1, le=256)
+    order: int = Field(12, ge=1, le=64, description="order of the linear prediction")
+    count: int = Field(12, ge=1, le=256, description="cepstral coefficients; may exceed the order")
 
 
 class Feature:

@@ -17,8 +17,10 @@ from pydantic import Field, model_validator
 class Params(Section):
     """Even order of the prediction; `line_spectral`, or the document's."""
 
-    order: int = Field(12, ge=2, le=64)
-    form: Literal["line_spectral", "faithful"] = "line_spectral"
+    order: int = Field(12, ge=2, le=64, description="order of the linear prediction; even")
+    form: Literal["line_spectral", "faithful"] = Field(
+        "line_spectral", description="line spectral frequencies, or the published code's form"
+    )
 
     @model_validator(mode="after")
     def _check_order(self) -> "Params":

@@ -15,10 +15,12 @@ from pydantic import Field
 class Params(Section):
     """n_mfcc coefficients of n_mels bands between fmin and fmax in Hz (None: half the sample rate)."""
 
-    n_mfcc: int = Field(20, ge=1)
-    n_mels: int = Field(40, ge=1)
-    fmin: float = Field(0.0, ge=0)
-    fmax: float | None = Field(None, gt=0)
+    n_mfcc: int = Field(20, ge=1, description="cepstral coefficients kept")
+    n_mels: int = Field(40, ge=1, description="mel bands")
+    fmin: float = Field(0.0, ge=0, description="lower edge of the lowest band, Hz")
+    fmax: float | None = Field(
+        None, gt=0, description="upper edge of the highest band, Hz; left out: half the sample rate"
+    )
 
 
 class Feature:

@@ -17,8 +17,8 @@ FLOOR = 1e-10  # of a band's power: digital silence stays predictable
 class Params(Section):
     """Order of the all-pole model and number of cepstral coefficients, the gain's being the first."""
 
-    order: int = Field(12, ge=1, le=64)
-    count: int = Field(13, ge=1, le=256)
+    order: int = Field(12, ge=1, le=64, description="order of the all-pole model")
+    count: int = Field(13, ge=1, le=256, description="cepstral coefficients; the first is the gain's")
 
 
 class Feature:

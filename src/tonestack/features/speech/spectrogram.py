@@ -11,7 +11,7 @@ from pydantic import Field
 class Params(Section):
     """Number of bands; 0: every bin."""
 
-    bands: int = Field(64, ge=0)
+    bands: int = Field(64, ge=0, description="bands of equal width; 0: every bin")
 
 
 class Feature:

@@ -19,8 +19,8 @@ ONE_LABEL = True
 class Params(Section):
     """The margin in radians, and the scale of the network's cosine classifier."""
 
-    margin: float = Field(0.2, ge=0, lt=math.pi / 2)
-    scale: float = Field(30.0, gt=0)
+    margin: float = Field(0.2, ge=0, lt=math.pi / 2, description="angular margin, radians")
+    scale: float = Field(30.0, gt=0, description="scale of the cosines")
 
 
 class Loss:

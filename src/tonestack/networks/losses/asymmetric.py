@@ -16,9 +16,9 @@ from torch.nn.functional import logsigmoid
 class Params(Section):
     """`shift`: an absent class with a probability below it costs nothing."""
 
-    gamma_present: float = Field(0.0, ge=0)
-    gamma_absent: float = Field(2.0, ge=0)
-    shift: float = Field(0.05, ge=0, lt=1)
+    gamma_present: float = Field(0.0, ge=0, description="focusing exponent of present classes")
+    gamma_absent: float = Field(2.0, ge=0, description="focusing exponent of absent classes")
+    shift: float = Field(0.05, ge=0, lt=1, description="an absent class with a probability below it costs nothing")
 
 
 class Loss:

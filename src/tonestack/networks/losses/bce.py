@@ -11,9 +11,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 class Params(Section):
     """Label smoothing; `doubtful_smoothing`: of clips that weigh less than `trusted` (unverified ones)."""
 
-    smoothing: float = Field(0.0, ge=0, lt=1)
-    doubtful_smoothing: float | None = Field(None, ge=0, lt=1, description="left out: the same")
-    trusted: float = Field(1.0, gt=0)
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    doubtful_smoothing: float | None = Field(
+        None, ge=0, lt=1, description="label smoothing of doubtful clips; left out: the same"
+    )
+    trusted: float = Field(1.0, gt=0, description="clips that weigh less than this have doubtful labels")
 
 
 class Loss:

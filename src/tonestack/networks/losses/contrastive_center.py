@@ -21,12 +21,12 @@ ON_EMBEDDING = ONE_LABEL = True
 class Params(Section):
     """The form, `weight` (lambda) and delta, the cross-entropy's smoothing, and the centres' optimiser."""
 
-    form: Literal["paper", "batch"] = "paper"
-    weight: float = Field(1.0, ge=0)
-    delta: float = Field(1.0, gt=0)
-    smoothing: float = Field(0.0, ge=0, lt=1)
-    optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad"
-    lr: float = Field(1e-3, gt=0)
+    form: Literal["paper", "batch"] = Field("paper", description="the paper's formula, or sums over the batch")
+    weight: float = Field(1.0, ge=0, description="weight of the centre loss beside the cross-entropy")
+    delta: float = Field(1.0, gt=0, description="added to the denominator")
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of the cross-entropy")
+    optimizer: Literal["adagrad", "adam", "sgd"] = Field("adagrad", description="optimiser of the centres")
+    lr: float = Field(1e-3, gt=0, description="learning rate of the centres")
 
 
 class Loss(EmbeddingLoss):

@@ -13,7 +13,7 @@ ONE_LABEL = True
 class Params(Section):
     """Settings."""
 
-    smoothing: float = Field(0.0, ge=0, lt=1)
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
 
 
 class Loss:

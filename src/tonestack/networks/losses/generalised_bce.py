@@ -16,8 +16,13 @@ from torch.nn.functional import logsigmoid
 class Params(Section):
     """`q` of clips that weigh less than `trusted`."""
 
-    q: float = Field(0.5, gt=0, le=1)
-    trusted: float = Field(1.0, gt=0)
+    q: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="near 0: binary cross-entropy, 1: mean absolute error; for clips with doubtful labels",
+    )
+    trusted: float = Field(1.0, gt=0, description="clips that weigh less than this have doubtful labels")
 
 
 class Loss:

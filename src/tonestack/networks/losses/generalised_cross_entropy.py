@@ -12,7 +12,7 @@ ONE_LABEL = True
 class Params(Section):
     """`q`: the larger, the less a clip counts that the network finds impossible."""
 
-    q: float = Field(0.7, gt=0, le=1)
+    q: float = Field(0.7, gt=0, le=1, description="near 0: cross-entropy, 1: mean absolute error")
 
 
 class Loss:

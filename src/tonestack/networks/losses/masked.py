@@ -18,9 +18,9 @@ ONE_LABEL = True
 class Params(Section):
     """The winner's share, the least weight of a clip that is never masked, label smoothing."""
 
-    share: float = Field(0.8, gt=0, le=1)
-    trusted: float = Field(1.0, gt=0)
-    smoothing: float = Field(0.0, ge=0, lt=1)
+    share: float = Field(0.8, gt=0, le=1, description="share of the batch's largest loss beyond which a clip is masked")
+    trusted: float = Field(1.0, gt=0, description="clips of this weight or more are never masked")
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
 
 
 class Loss:

@@ -20,10 +20,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 class Params(Section):
     """Beyond `share` of the batch's largest loss a label or a clip is masked; label smoothing of all clips."""
 
-    each: Literal["label", "clip"] = "label"
-    share: float = Field(0.6, gt=0, le=1)
-    trusted: float = Field(1.0, gt=0)
-    smoothing: float = Field(0.0, ge=0, lt=1)
+    each: Literal["label", "clip"] = Field("label", description="mask single labels, or whole clips")
+    share: float = Field(
+        0.6, gt=0, le=1, description="share of the batch's largest loss beyond which a label or clip is masked"
+    )
+    trusted: float = Field(1.0, gt=0, description="clips of this weight or more are never masked")
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of all clips")
 
 
 class Loss:

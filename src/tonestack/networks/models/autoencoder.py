@@ -18,10 +18,10 @@ from torch import Tensor, nn
 class Params(Section):
     """Sizes; `channels` has one entry a halving."""
 
-    frames: int = Field(439, ge=8)
-    channels: tuple[int, ...] = Field((16, 32, 64, 64), min_length=1)
-    grid: tuple[int, int] = Field((16, 16))
-    latent_channels: int = Field(16, ge=1)
+    frames: int = Field(439, ge=8, description="frames of the input")
+    channels: tuple[int, ...] = Field((16, 32, 64, 64), min_length=1, description="channels after each halving")
+    grid: tuple[int, int] = Field((16, 16), description="bands and frames of the embedding")
+    latent_channels: int = Field(16, ge=1, description="channels of the embedding")
 
     @property
     def latent(self) -> int:

@@ -12,5 +12,5 @@ INPUT = "no sound"
 class Params(Section):
     """Columns of the clip table that are known; smoothing: clips' worth of the overall shares."""
 
-    columns: tuple[str, ...] = ()
-    smoothing: float = Field(2.0, gt=0)
+    columns: tuple[str, ...] = Field((), description="columns of the clip table whose values are used")
+    smoothing: float = Field(2.0, gt=0, description="weight of the overall class shares, in clips")

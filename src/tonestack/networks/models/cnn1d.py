@@ -15,12 +15,12 @@ from torch import Tensor, nn
 class Params(Section):
     """Settings; `kernel` and `stride` of the stem are in samples."""
 
-    filters: int = Field(64, ge=1)
-    kernel: int = Field(512, ge=1)
-    stride: int = Field(160, ge=1)
-    channels: tuple[PositiveInt, ...] = Field((128, 192, 256), min_length=1)
-    pool: PoolingName = "avgmax"
-    dropout: float = Field(0.3, ge=0, lt=1)
+    filters: int = Field(64, ge=1, description="filters of the first convolution")
+    kernel: int = Field(512, ge=1, description="length of the first convolution's filters, samples")
+    stride: int = Field(160, ge=1, description="step of the first convolution, samples")
+    channels: tuple[PositiveInt, ...] = Field((128, 192, 256), min_length=1, description="channels of the blocks")
+    pool: PoolingName = Field("avgmax", description="pooling over time and bands")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the classifier")
 
 
 class Filterbank(nn.Module):

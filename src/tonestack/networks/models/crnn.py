@@ -10,11 +10,13 @@ from torch import Tensor, nn
 class Params(Section):
     """Settings; each convolution block halves frequency and time."""
 
-    channels: tuple[PositiveInt, ...] = Field((32, 64, 128), min_length=1)
-    hidden: int = Field(128, ge=1, description="GRU units a direction")
-    layers: int = Field(1, ge=1, le=4)
-    pool: PoolingName = "attention"
-    dropout: float = Field(0.3, ge=0, lt=1)
+    channels: tuple[PositiveInt, ...] = Field(
+        (32, 64, 128), min_length=1, description="channels of the convolution blocks; each halves bands and frames"
+    )
+    hidden: int = Field(128, ge=1, description="GRU units per direction")
+    layers: int = Field(1, ge=1, le=4, description="recurrent layers")
+    pool: PoolingName = Field("attention", description="pooling over time")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the classifier")
 
 
 class Sequence(nn.Module):

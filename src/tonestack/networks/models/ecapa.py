@@ -19,16 +19,16 @@ from torch import Tensor, nn
 class Params(Section):
     """Settings; a block widens `channels` to `2 x channels` and cuts them into `scale` groups."""
 
-    channels: int = Field(80, ge=1)
-    scale: int = Field(4, ge=2)
-    squeeze: int = Field(10, ge=1)
-    attention: int = Field(480, ge=1)
-    embedding: int = Field(192, ge=1)
-    dilations: tuple[PositiveInt, ...] = Field((2, 3, 4), min_length=1)
-    mask: bool = Field(True, description="leave frames out that are 0 in every band: padding and time masks")
-    unused: bool = Field(False, description="keep the document's convolution in each block that nothing reads")
+    channels: int = Field(80, ge=1, description="channels of the convolutions")
+    scale: int = Field(4, ge=2, description="groups of a Res2Net block")
+    squeeze: int = Field(10, ge=1, description="channels of the squeeze-and-excitation bottleneck")
+    attention: int = Field(480, ge=1, description="channels of the attention in the pooling")
+    embedding: int = Field(192, ge=1, description="size of the embedding")
+    dilations: tuple[PositiveInt, ...] = Field((2, 3, 4), min_length=1, description="dilation of each block")
+    mask: bool = Field(True, description="ignore frames that are 0 in every band: padding and time masks")
+    unused: bool = Field(False, description="keep the Voice Biometrics report's unused convolution in each block")
     head: Literal["cosine", "linear"] = Field("cosine", description="cosine: for aam_softmax")
-    head_scale: float = Field(30.0, gt=0)
+    head_scale: float = Field(30.0, gt=0, description="scale of the cosine classifier")
 
     @model_validator(mode="after")
     def _check_groups(self) -> "Params":

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 class Params(Section):
     """Settings of the residual family; `blocks[i]` basic blocks of `channels[i]` channels in stage i."""
 
-    channels: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1)
-    blocks: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), min_length=1)
+    channels: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1, description="channels of the stages")
+    blocks: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), min_length=1, description="basic blocks per stage")
     squeeze: int = Field(8, ge=0, description="squeeze-excitation reduction; 0: none")
-    pool: PoolingName = "avgmax"
-    dropout: float = Field(0.2, ge=0, lt=1)
+    pool: PoolingName = Field("avgmax", description="pooling over time and bands")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout before the classifier")
 
 
 class SqueezeExcite(nn.Module):

@@ -26,14 +26,14 @@ class Params(Section):
 
     size: int = Field(224, ge=0, description="crops are resized to size x size; 0: left as they are")
     in_channels: int = Field(3, ge=1, description="copies of the picture")
-    width: int = Field(64, ge=1)
-    conv_bias: bool = False
+    width: int = Field(64, ge=1, description="channels of the first stage; later ones have 2, 4 and 8 times as many")
+    conv_bias: bool = Field(False, description="convolutions have a bias")
     shortcut_norm: bool = Field(True, description="batch normalisation of the shortcuts' 1 x 1 convolutions")
-    init: Literal["kaiming", "xavier"] = "kaiming"
+    init: Literal["kaiming", "xavier"] = Field("kaiming", description="initial weights of the convolutions")
     pretrained: Literal["off", "try", "must"] = Field("off", description="ImageNet weights; try: where to be had")
     weights: str | None = Field(None, description="safetensors file to start from, in torchvision's names")
-    pool: PoolingName = "avg"
-    dropout: float = Field(0.0, ge=0, lt=1)
+    pool: PoolingName = Field("avg", description="pooling over time and bands")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
 
     @model_validator(mode="after")
     def _check_weights(self) -> "Params":

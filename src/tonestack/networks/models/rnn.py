@@ -12,13 +12,13 @@ from torch import Tensor, nn
 class Params(Section):
     """Settings; `project` columns enter the recurrent layers."""
 
-    cell: Literal["gru", "lstm"] = "gru"
-    project: int = Field(32, ge=1)
-    hidden: int = Field(32, ge=1, description="units a direction")
-    layers: int = Field(1, ge=1, le=4)
-    bidirectional: bool = True
-    pool: PoolingName = "attention"
-    dropout: float = Field(0.3, ge=0, lt=1)
+    cell: Literal["gru", "lstm"] = Field("gru", description="recurrent cell")
+    project: int = Field(32, ge=1, description="columns that enter the recurrent layers")
+    hidden: int = Field(32, ge=1, description="units per direction")
+    layers: int = Field(1, ge=1, le=4, description="recurrent layers")
+    bidirectional: bool = Field(True, description="read the crop in both directions")
+    pool: PoolingName = Field("attention", description="pooling over time")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the classifier")
 
 
 class Recurrent(nn.Module):

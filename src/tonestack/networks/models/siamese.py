@@ -28,10 +28,12 @@ CONVOLUTIONS = {  # kernel, stride and padding of each
 class EpisodeParams(Section):
     """How episodes are drawn. An epoch has `steps` batches of `training.batch_size` episodes."""
 
-    steps: int = Field(100, ge=1)
-    voices: int = Field(0, ge=0, description="candidates of an episode; 0: as many as there are voices")
+    steps: int = Field(100, ge=1, description="batches of training.batch_size episodes per epoch")
+    voices: int = Field(0, ge=0, description="candidates per episode; 0: all voices")
     shared: bool = Field(True, description="the episodes of a batch share the candidates' crops")
-    speeds: tuple[float, ...] = Field((1.0,), min_length=1, description="each makes a voice of its own of every voice")
+    speeds: tuple[float, ...] = Field(
+        (1.0,), min_length=1, description="speed factors; each makes another voice of every voice"
+    )
 
 
 class VoiceInputParams(Section):
@@ -39,22 +41,26 @@ class VoiceInputParams(Section):
 
     decibels: bool = Field(True, description="false: power")
     levelled: bool = Field(True, description="relative to the clip's mean power")
-    range_db: float = Field(60.0, gt=0, description="what lies further below the level is silence")
-    colour_db: float = Field(0.0, ge=0, description="swing of a smooth curve that a voice keeps for an episode")
-    equaliser_db: float = Field(0.0, ge=0, description="swing of a smooth curve of every crop's own")
-    noise_share: float = Field(0.0, ge=0, le=1, description="crops with noise added")
-    noise_db: tuple[float, float] = Field((-50.0, -10.0), description="its level, against the clip's")
-    narrow_share: float = Field(0.0, ge=0, le=1, description="crops without what lies above a random band")
+    range_db: float = Field(60.0, gt=0, description="values further below the level count as silence")
+    colour_db: float = Field(
+        0.0, ge=0, description="range of a random smooth spectral curve, one per voice and episode"
+    )
+    equaliser_db: float = Field(0.0, ge=0, description="range of a random smooth spectral curve, one per crop")
+    noise_share: float = Field(0.0, ge=0, le=1, description="share of crops with noise added")
+    noise_db: tuple[float, float] = Field((-50.0, -10.0), description="level of the noise relative to the clip's")
+    narrow_share: float = Field(0.0, ge=0, le=1, description="share of crops cut off above a random band")
 
 
 class Params(Section):
     """The variant, its input (`hearing`), how it learns (`episodes`) and how it recognises (`vote`)."""
 
-    tower: Literal["conv1d", "conv2d"] = "conv2d"
-    recurrent: Literal["none", "lstm", "gru"] = "lstm"
-    layers: int = Field(1, ge=1, le=2, description="of the recurrent part")
+    tower: Literal["conv1d", "conv2d"] = Field(
+        "conv2d", description="convolutions along time, or along time and frequency"
+    )
+    recurrent: Literal["none", "lstm", "gru"] = Field("lstm", description="recurrent layers after the convolutions")
+    layers: int = Field(1, ge=1, le=2, description="recurrent layers")
     shortcut: bool = Field(True, description="the logit begins as the correlation of both towers' means over time")
-    frames: int | None = Field(None, ge=1, description="of a crop; left out: three seconds at 24 kHz")
+    frames: int | None = Field(None, ge=1, description="frames of a crop; left out: three seconds at 24 kHz")
     hearing: VoiceInputParams = VoiceInputParams()
     episodes: EpisodeParams = EpisodeParams()
     vote: VoteParams = VoteParams()

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 class Params(Section):
     """Settings; `backbone` is any name of `timm.list_models()`."""
 
-    backbone: str = "mobilenetv4_conv_small"
-    pretrained: bool = False
+    backbone: str = Field("mobilenetv4_conv_small", description="any name of timm.list_models()")
+    pretrained: bool = Field(False, description="start from timm's pretrained weights")
     weights: str | None = Field(None, description="safetensors file of this backbone's weights")
     options: dict[str, Any] = Field({}, description="further arguments of the backbone, such as channels of a resnet")
-    pool: PoolingName = "avg"
-    dropout: float = Field(0.2, ge=0, lt=1)
-    drop_path: float = Field(0.0, ge=0, lt=1)
+    pool: PoolingName = Field("avg", description="pooling over time and bands")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout before the classifier")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth")
 
 
 class Maps(nn.Module):

@@ -17,16 +17,18 @@ from torch import nn
 class Params(Section):
     """Settings of the VGG family."""
 
-    channels: tuple[PositiveInt, ...] = Field((64, 128, 256, 512), min_length=1)
+    channels: tuple[PositiveInt, ...] = Field((64, 128, 256, 512), min_length=1, description="channels of the blocks")
     convs: int = Field(2, ge=1, le=4, description="convolutions per block")
-    first_convs: int | None = Field(None, ge=1, le=4, description="of the first block, which costs most; none: convs")
-    activation: ActivationName = "leaky_relu"
-    stem_stride: Literal[1, 2] = 1
-    block_pool: Literal["avg", "max"] = "max"
-    pool: PoolingName = "avgmax"
-    dense: int = Field(1024, ge=0)
-    dense_activation: ActivationName = "selu"
-    dropout: float = Field(0.3, ge=0, lt=1)
+    first_convs: int | None = Field(
+        None, ge=1, le=4, description="convolutions of the first block, the most expensive one; none: convs"
+    )
+    activation: ActivationName = Field("leaky_relu", description="activation after each convolution")
+    stem_stride: Literal[1, 2] = Field(1, description="step of the first convolution")
+    block_pool: Literal["avg", "max"] = Field("max", description="pooling at the end of a block")
+    pool: PoolingName = Field("avgmax", description="pooling over time and bands")
+    dense: int = Field(1024, ge=0, description="units of the layer before the classifier; 0: none")
+    dense_activation: ActivationName = Field("selu", description="activation of that layer")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the classifier")
 
 
 def _block(n_in: int, n_out: int, params: Params, convs: int, stride: int) -> list[nn.Module]:

@@ -1,9 +1,9 @@
-"""What the autoencoder makes of spectrograms: originals over reconstructions, and its loss."""
+"""The autoencoder: spectrograms above their reconstructions, and its loss."""
 
-from tonestack.report.blocks import Block, Picture
+from tonestack.report.blocks import Block, PictureBlock
 from tonestack.report.material import Material
 
-TITLE, PLACE = "Autoencoder", 110
+TITLE, ORDER = "Autoencoder", 110
 
 SAID = {
     "autoencoder": "Spectrograms of some clips, above the originals, below what the autoencoder makes of them.",
@@ -12,6 +12,6 @@ SAID = {
 
 
 def blocks(material: Material) -> list[Block]:
-    """The pictures that training it has left."""
+    """Return the pictures that its training wrote."""
     found = material.pictures("autoencoder.png", "autoencoder-loss.png")
-    return [Picture.of(material.folder, path, SAID[path.stem], SAID[path.stem]) for path in found]
+    return [PictureBlock.of(material.folder, path, SAID[path.stem], SAID[path.stem]) for path in found]

@@ -1,21 +1,21 @@
-"""Whether probabilities mean what they say: accuracy by confidence, and the expected calibration error."""
+"""Calibration of the probabilities: accuracy by confidence, and the expected calibration error."""
 
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart
-from tonestack.report.material import Material, Predictions
+from tonestack.report.material import Material, PredictionTable
 
 import numpy as np
 
-TITLE, PLACE = "Calibration", 70
+TITLE, ORDER = "Calibration", 70
 
 BINS = 10
-TABLES = 4  # the one looked into and the best others
+TABLES = 4  # the table that the pages look into, and the best others
 UNDER = "right more often than the model says"
-LEAST = 5  # clips in a bin that is drawn
+LEAST = 5  # fewest clips in a bin that is drawn
 
 
 def blocks(material: Material) -> list[Block]:
-    """One reliability diagram of the best tables."""
+    """Return one reliability diagram of the best tables."""
     if not material.one_label or material.best is None:
         return []
     ranked = material.board.loc[material.board["cv"].notna(), "experiment"].astype(str)
@@ -25,7 +25,7 @@ def blocks(material: Material) -> list[Block]:
     return [chart(material, tables)] if tables else []
 
 
-def chart(material: Material, tables: list[Predictions]) -> Chart:
+def chart(material: Material, tables: list[PredictionTable]) -> Chart:
     """Accuracy over confidence; a point's size is its share of the clips."""
     made = plots.figure(420, xaxis={"title": "probability of the first choice", "range": [0, 1.02]})
     made.update_yaxes(title="share that is right", range=[0, 1.02])
@@ -47,7 +47,7 @@ def chart(material: Material, tables: list[Predictions]) -> Chart:
 
 
 def reliability(p: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean confidence, share right and share of the clips of every bin of confidence that holds clips."""
+    """Return mean confidence, accuracy and share of the clips per non-empty bin of confidence."""
     best = p.max(axis=1)
     right = p.argmax(axis=1) == truth
     place = np.minimum((best * BINS).astype(int), BINS - 1)

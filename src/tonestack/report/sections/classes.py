@@ -1,19 +1,19 @@
-"""Which classes fail: the metric class by class."""
+"""The metric per class."""
 
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Chart, More, Table
-from tonestack.report.material import Material, Predictions
+from tonestack.report.blocks import Block, Chart, More, TableBlock
+from tonestack.report.material import Material, PredictionTable
 from tonestack.tables.metrics import indicator
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-TITLE, PLACE = "Classes", 40
+TITLE, ORDER = "Classes", 40
 
 
 def blocks(material: Material) -> list[Block]:
-    """A bar a class, the worst at the top, and the same as a table."""
+    """Return one bar per class, the worst at the top, and the same as a table."""
     found = material.best
     if found is None or found.train.shape[1] < 2 or not len(rows := material.judged(found)):
         return []
@@ -23,10 +23,10 @@ def blocks(material: Material) -> list[Block]:
     frame = frame[frame["Verified clips"] > 0].sort_values([name, "Class"]).reset_index(drop=True)
     if frame.empty:
         return []
-    return [chart(frame, name, found.name), More("The same as a table", [Table.of(f"{name} by class", frame)])]
+    return [chart(frame, name, found.name), More("The same as a table", [TableBlock.of(f"{name} by class", frame)])]
 
 
-def scores(material: Material, found: Predictions, rows: np.ndarray) -> tuple[str, np.ndarray]:
+def scores(material: Material, found: PredictionTable, rows: np.ndarray) -> tuple[str, np.ndarray]:
     """The measure's name and its values (C,): the competition's metric where it is a mean over clips of one label."""
     p, targets = found.train[rows], material.targets[rows]
     if material.one_label and material.metric.decomposes:
@@ -38,7 +38,7 @@ def scores(material: Material, found: Predictions, rows: np.ndarray) -> tuple[st
 
 
 def chart(frame: pd.DataFrame, name: str, table: str) -> Chart:
-    """A bar a class."""
+    """Return one bar per class."""
     made = plots.figure(plots.rows_height(len(frame), 18), yaxis={"autorange": "reversed"}, xaxis={"range": [0, 1]})
     made.add_bar(x=frame[name], y=list(range(len(frame))), orientation="h", marker={"color": plots.COLOURS[0]})
     names = [plots.text(c) for c in frame["Class"]]

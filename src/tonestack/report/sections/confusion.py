@@ -1,15 +1,15 @@
-"""Which classes are taken for which: the confusion matrix, its clips to be heard."""
+"""The confusion matrix and the most frequent mistakes, with clips to play."""
 
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Cell, Chart, Table
+from tonestack.report.blocks import Block, Cell, Chart, TableBlock
 from tonestack.report.material import Material
 
 import numpy as np
 
-TITLE, PLACE = "Confusion", 50
+TITLE, ORDER = "Confusion", 50
 
 MOST = 60  # classes in the matrix: those with the most errors
-NAMED, HEARD = 6, 12  # clips named when a cell is hovered, played when it is clicked
+NAMED, PLAYED = 6, 12  # clips named when a cell is hovered, played when it is clicked
 LISTED = 15  # mistakes in the table
 
 Cells = dict[tuple[int, int], list[int]]  # given and predicted class -> numbers of clips, the surest first
@@ -31,7 +31,7 @@ def blocks(material: Material) -> list[Block]:
 
 
 def chart(material: Material, cells: Cells, said: str) -> Chart:
-    """Rows are given labels, columns predictions; colours are shares of a row."""
+    """Rows are given labels, columns predictions; colours are shares per row."""
     kept = classes_shown(cells, len(material.classes))
     names = [material.classes[i] for i in kept]
     place = {number: i for i, number in enumerate(kept)}
@@ -41,7 +41,7 @@ def chart(material: Material, cells: Cells, said: str) -> Chart:
     for (given, predicted), clips in cells.items():
         if given in place and predicted in place:
             i, j = place[given], place[predicted]
-            count[i, j], numbers[i][j] = len(clips), clips[:HEARD]
+            count[i, j], numbers[i][j] = len(clips), clips[:PLAYED]
             hover[i, j] = _hover(material, names[i], names[j], clips)
     share = count / np.maximum(count.sum(axis=1, keepdims=True), 1)
     made = plots.heat(np.where(count > 0, share, np.nan), names, names, plots.SEQUENTIAL, hoverinfo="text", zmin=0)
@@ -63,13 +63,13 @@ def classes_shown(cells: Cells, count: int) -> list[int]:
     return sorted(np.argsort(-errors, kind="stable")[:MOST].tolist())
 
 
-def mistakes(material: Material, wrong: Cells) -> Table:
-    """The most frequent mistakes, the surest clips of each to be heard."""
+def mistakes(material: Material, wrong: Cells) -> TableBlock:
+    """Return the most frequent mistakes, each with its most confident clips to play."""
     lines = []
     for (given, predicted), clips in sorted(wrong.items(), key=lambda cell: -len(cell[1]))[:LISTED]:
         names = material.classes[given], material.classes[predicted]
         lines.append([*map(Cell.of, names), Cell.of(len(clips)), Cell("", clips=tuple(clips[:5]))])
-    return Table("The most frequent mistakes", ("Given", "Predicted", "Clips", "Listen"), lines)
+    return TableBlock("The most frequent mistakes", ("Given", "Predicted", "Clips", "Listen"), lines)
 
 
 def _hover(material: Material, given: str, predicted: str, clips: list[int]) -> str:

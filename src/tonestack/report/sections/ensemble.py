@@ -1,14 +1,14 @@
-"""What each table brings to the blend: weights, gains, and how alike the errors are."""
+"""The members of the blend: weights, gains, correlation of their errors."""
 
 from tonestack.base.files import read_json
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Chart, Table
+from tonestack.report.blocks import Block, Chart, TableBlock
 from tonestack.report.material import Material
 
 import numpy as np
 import pandas as pd
 
-TITLE, PLACE = "Ensemble", 30
+TITLE, ORDER = "Ensemble", 30
 
 HEADS = {
     "experiment": "Table",
@@ -44,14 +44,16 @@ def weights(material: Material, table: pd.DataFrame) -> Chart:
     return Chart(made, f"{said}. The largest weights: {heaviest}.", f"{said}: weights of its tables.")
 
 
-def members(table: pd.DataFrame) -> Table:
-    """Each table's own score, weight, and what the equal-weights mean loses without it."""
+def members(table: pd.DataFrame) -> TableBlock:
+    """Return each table's score, weight, and gain: the loss of the equal-weights mean without it."""
     frame = table.rename(columns=HEADS).sort_values("Gain", ascending=False)
-    return Table.of("Members of the blend; the gain is that of the mean of all tables over the mean without it", frame)
+    return TableBlock.of(
+        "Members of the blend; the gain is that of the mean of all tables over the mean without it", frame
+    )
 
 
 def correlation(alike: pd.DataFrame) -> Chart:
-    """How alike the tables' errors are."""
+    """Return the correlation of the tables' errors."""
     names = alike["experiment"].astype(str).tolist()
     values = alike.drop(columns="experiment").to_numpy(float)
     made = plots.heat(values, names, names, plots.DIVERGING, zmin=-1, zmax=1, colorbar={"thickness": 12})

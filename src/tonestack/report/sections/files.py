@@ -1,18 +1,18 @@
-"""Files that could not be used or end early, and recordings that are there twice."""
+"""Files that are unusable or end early, and duplicate recordings."""
 
 from tonestack.features import store
-from tonestack.report.blocks import Block, Cell, Table, Text
+from tonestack.report.blocks import Block, Cell, TableBlock, Text
 from tonestack.report.material import Material
 
 import pandas as pd
 
-TITLE, PLACE = "Files", 130
+TITLE, ORDER = "Files", 130
 
 MOST = 200  # rows of a table
 
 
 def blocks(material: Material) -> list[Block]:
-    """What decoding has found, then near duplicates where somebody has looked for them."""
+    """Return the results of decoding, then near duplicates if `shift` has run."""
     shown: list[Block] = []
     if len(material.decoded):
         shown.append(Text(summary(material.decoded)))
@@ -20,12 +20,12 @@ def blocks(material: Material) -> list[Block]:
     for path in sorted(material.folder.glob("**/near_duplicates*.csv")):
         table = material.csv(path)
         if table is not None:
-            shown.append(Table.of(f"Near duplicates ({path.name}), the first {MOST}", table.head(MOST)))
+            shown.append(TableBlock.of(f"Near duplicates ({path.name}), the first {MOST}", table.head(MOST)))
     return shown
 
 
 def summary(clips: pd.DataFrame) -> str:
-    """How many clips, how long, how many faults."""
+    """Return the number of clips, their length, the number of faults."""
     bad, cut = int((clips["status"] == "bad").sum()), int((clips["status"] == "truncated").sum())
     hours = clips["seconds"].sum() / 3600
     return f"{len(clips):,} clips, {hours:.2f} hours; {bad} unusable, {cut} shorter than their headers say."
@@ -38,7 +38,7 @@ def faults(clips: pd.DataFrame) -> list[Block]:
         return []
     names = {"clip_id": "Clip", "part": "Part", "status": "Status", "reason": "Reason"}
     frame = found[list(names)].rename(columns=names).head(MOST)
-    return [Table.of(f"Files that are skipped or end early, {len(frame)} of {len(found)}", frame)]
+    return [TableBlock.of(f"Files that are skipped or end early, {len(frame)} of {len(found)}", frame)]
 
 
 def same(material: Material) -> list[Block]:
@@ -57,4 +57,4 @@ def same(material: Material) -> list[Block]:
         cells = [Cell(", ".join(names)), Cell.of(len(names)), Cell(", ".join(given), mark=mark), Cell("", clips=heard)]
         lines.append(cells)
     said = f"The same recording more than once: {len(lines)} groups, kept together in one fold"
-    return [Table(said, ("Clips", "Count", "Labels", "Listen"), lines[:MOST])]
+    return [TableBlock(said, ("Clips", "Count", "Labels", "Listen"), lines[:MOST])]

@@ -1,4 +1,4 @@
-"""What the first layer of a trained network makes of some clips: its feature maps (32 filters at the most)."""
+"""Feature maps of a trained network's first layer for some clips (at most 32 filters)."""
 
 from pathlib import Path
 from typing import Any
@@ -7,21 +7,21 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import atomic, file_hash
 from tonestack.features.store import Store
 from tonestack.networks import weights
-from tonestack.report.blocks import Block, Picture
+from tonestack.report.blocks import Block, PictureBlock
 from tonestack.report.material import Material
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training import learners
 
 import numpy as np
 
-TITLE, PLACE = "First layer", 105
+TITLE, ORDER = "First layer", 105
 
 FILTERS, CLIPS = 32, 3
 FOLDER = "layers"  # of the report
 
 
 def blocks(material: Material) -> list[Block]:
-    """One picture of the best network whose weights and features are there, log-mel spectrograms before others."""
+    """Return one picture of the best network with weights and features at hand; log-mel spectrograms come first."""
     trained = material.board.loc[material.board["kind"] == "train", "experiment"].astype(str)
     first = [(name, material.receipts[name][0]) for name in trained if material.receipts.get(name)]
     for name, receipt in sorted(first, key=lambda one: frontend(one[1]) != "logmel"):
@@ -29,7 +29,7 @@ def blocks(material: Material) -> list[Block]:
         if path is not None:
             alt = f"Input of the network {name} for some clips, and beside each the feature maps of its first layer."
             said = f"{name}, fold {receipt['fold']}: input ({frontend(receipt)}) and feature maps"
-            return [Picture.of(material.folder, path, alt, said)]
+            return [PictureBlock.of(material.folder, path, alt, said)]
     return []
 
 
@@ -39,7 +39,7 @@ def frontend(receipt: dict[str, Any]) -> str:
 
 
 def picture(material: Material, name: str, receipt: dict[str, Any]) -> Path | None:
-    """Draw the maps of one fold's network, unless they are drawn; None where it is no network on spectrograms."""
+    """Draw the maps of one fold's network if they are not there yet; None if it is no network on spectrograms."""
     saved = material.call.oof / name / f"fold{receipt['fold']}.safetensors"
     known = str(receipt.get("checksums", {}).get(saved.name))
     path = material.folder / FOLDER / f"{known[:16]}.png"
@@ -76,7 +76,7 @@ def feature_maps(
     model = network.build_model(config, store, receipt.get("learnt_classes", len(material.classes)))
     try:
         weights.put(model, weights.read(saved), saved)
-    except UserError:  # damaged: the stages that need it say so
+    except UserError:  # damaged: the stages that need it report that
         return None
     first = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
     chosen = some_clips(material)
@@ -94,14 +94,14 @@ def feature_maps(
 
 
 def some_clips(material: Material) -> np.ndarray:
-    """A verified, usable clip of each of some classes."""
+    """Return one verified, usable clip per class, for some classes."""
     clips = material.clips
     usable = clips[(clips["part"] == "train") & clips["verified"].astype(bool) & clips["status"].isin(["ok"])]
     return usable.drop_duplicates("label").index.to_numpy()[:CLIPS]
 
 
 def draw(labels: list[str], crops: np.ndarray, maps: np.ndarray, path: Path) -> None:
-    """A row a clip: its spectrogram, then the maps in two lines."""
+    """One row per clip: its spectrogram, then the maps in two lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,11 +1,11 @@
-"""Every table's cross-validated score, its test scores, what it cost."""
+"""Every table's cross-validated score, test scores and cost."""
 
-from tonestack.report.blocks import Block, Cell, Table, Text
+from tonestack.report.blocks import Block, Cell, TableBlock, Text
 from tonestack.report.material import Material
 
 import pandas as pd
 
-TITLE, PLACE = "Leaderboard", 10
+TITLE, ORDER = "Leaderboard", 10
 
 
 def blocks(material: Material) -> list[Block]:
@@ -32,4 +32,4 @@ def blocks(material: Material) -> list[Block]:
         f"{material.metric.name}; CV is cross-validation on verified clips with their given labels, nested for blends "
         "and stacks; Public and Private are test scores"
     )
-    return [Table.of(caption, frame)]
+    return [TableBlock.of(caption, frame)]

@@ -1,4 +1,4 @@
-"""The clips in the plane, coloured by label, each to be heard: t-SNE of a sample and PCA of all."""
+"""The clips in the plane, coloured by label, each playable: t-SNE of a sample and PCA of all."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-TITLE, PLACE = "Map of the clips", 80
+TITLE, ORDER = "Map of the clips", 80
 
 STEPS = 500  # of t-SNE: a map to look at, not a result
 
 
 def blocks(material: Material) -> list[Block]:
-    """A tab a map, and a field that finds clips."""
+    """Return one tab per map, and a field that finds clips."""
     spaces = {}
     if material.best is not None and material.best.train.shape[1] > 2:
         spaces["probabilities"] = np.sqrt(material.best.every)  # their distances are Hellinger's
@@ -43,7 +43,7 @@ def tsne(material: Material, x: np.ndarray) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     low = components(x, 30)
     perplexity = min(30, (len(x) - 1) / 3)
-    with threadpool_limits(1):  # its threads wait for each other in every step: on busy cores for long
+    with threadpool_limits(1):  # threads wait for each other in every step, long on busy cores
         placed: np.ndarray = TSNE(perplexity=perplexity, init="pca", max_iter=STEPS, random_state=0).fit_transform(low)
     write_array(path, placed)
     return placed
@@ -56,7 +56,7 @@ def components(x: np.ndarray, count: int) -> np.ndarray:
 
 
 def chart(material: Material, rows: np.ndarray, xy: np.ndarray, name: str) -> Chart:
-    """A trace a label; clips of the test set are grey, unverified ones faint."""
+    """One trace per label; clips of the test set are grey, unverified ones faint."""
     clips = material.clips.iloc[rows].reset_index(drop=True)
     size = 7 if len(rows) <= 1500 else 5
     made = plots.figure(620, legend={"orientation": "v", "x": 1.0, "y": 1.0, "yanchor": "top", "xanchor": "left"})
@@ -65,7 +65,7 @@ def chart(material: Material, rows: np.ndarray, xy: np.ndarray, name: str) -> Ch
     hover = [_hover(row) for row in clips.itertuples()]
     labels = sorted(set(clips["label"]) - {""})
     tests = [(-1, "")] if (clips["label"] == "").any() else []
-    for number, label in [*tests, *enumerate(labels)]:  # what is drawn first lies below
+    for number, label in [*tests, *enumerate(labels)]:  # drawn first, so below the others
         here = np.flatnonzero(clips["label"] == label)
         colour, symbol = plots.colour_and_symbol(number) if label else (plots.COLOURS[-1], "circle")
         opacity = np.where(clips["verified"].to_numpy(bool)[here], 0.95, 0.5) if label else 0.25

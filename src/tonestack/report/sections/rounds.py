@@ -1,12 +1,12 @@
-"""Pseudo-label rounds: the scheduled threshold against the clips that pass it, and what the rounds score."""
+"""Pseudo-label rounds: the scheduled threshold, the clips that pass it, and the rounds' scores."""
 
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Chart, More, Table
+from tonestack.report.blocks import Block, Chart, More, TableBlock
 from tonestack.report.material import Material
 
 import pandas as pd
 
-TITLE, PLACE = "Pseudo-label rounds", 100
+TITLE, ORDER = "Pseudo-label rounds", 100
 
 
 def blocks(material: Material) -> list[Block]:
@@ -17,7 +17,7 @@ def blocks(material: Material) -> list[Block]:
     return [
         schedule(table),
         scores(material, table),
-        More("The rounds as a table", [Table.of("Pseudo-label rounds", table)]),
+        More("The rounds as a table", [TableBlock.of("Pseudo-label rounds", table)]),
     ]
 
 
@@ -47,7 +47,7 @@ def schedule(table: pd.DataFrame) -> Chart:
 
 
 def scores(material: Material, table: pd.DataFrame) -> Chart:
-    """Score on the clips learnt from and on verified held-out clips."""
+    """Return the scores on the training clips and on verified held-out clips."""
     made = plots.figure(300, xaxis={"title": "round", "dtick": 1}, yaxis={"title": material.metric.name})
     for name, said in (("train", "clips learnt from"), ("validation", "held-out verified clips")):
         if table[name].notna().any():

@@ -6,14 +6,14 @@ from tonestack.report.material import Material
 
 import pandas as pd
 
-TITLE, PLACE = "Scores", 20
+TITLE, ORDER = "Scores", 20
 
 MOST = 40  # tables in the picture
 MARKS = {"public": ("Public", "diamond"), "private": ("Private", "square")}
 
 
 def blocks(material: Material) -> list[Block]:
-    """Tables, then the label revisions that the label loop compared."""
+    """Return tables, then the label revisions that were compared."""
     board = material.board[material.board["cv"].notna()].head(MOST)
     shown: list[Block] = [tables(material, board)] if len(board) else []
     loop = material.csv(material.folder / "label_loop.csv", ["revision", "cv", "se", "chosen"])
@@ -21,7 +21,7 @@ def blocks(material: Material) -> list[Block]:
 
 
 def tables(material: Material, board: pd.DataFrame) -> Chart:
-    """One line a table, best at the top."""
+    """Return one line per table, the best at the top."""
     names = [plots.text(name) for name in board["experiment"]]
     made = plots.figure(plots.rows_height(len(board)), yaxis={"autorange": "reversed"})
     made.update_xaxes(title=material.metric.name)
@@ -42,7 +42,7 @@ def tables(material: Material, board: pd.DataFrame) -> Chart:
 
 
 def revisions(material: Material, loop: pd.DataFrame) -> Chart:
-    """What the same models score when they learn from each label revision."""
+    """Return the scores of the same models trained on each label revision."""
     made = plots.figure(plots.rows_height(len(loop)), yaxis={"autorange": "reversed"})
     made.update_xaxes(title=f"{material.metric.name} of the scouts")
     errors = {"type": "data", "array": loop["se"], "thickness": 1.5, "width": 3}

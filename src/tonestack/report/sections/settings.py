@@ -1,12 +1,12 @@
-"""What was run: the data config, every experiment's resolved config, versions."""
+"""The data config, every experiment's resolved config, versions."""
 
-from tonestack.report.blocks import Block, Code, More, Table
+from tonestack.report.blocks import Block, Code, More, TableBlock
 from tonestack.report.material import Material
 
 import pandas as pd
 import yaml
 
-TITLE, PLACE = "Settings and versions", 140
+TITLE, ORDER = "Settings and versions", 140
 
 
 def blocks(material: Material) -> list[Block]:
@@ -21,13 +21,13 @@ def blocks(material: Material) -> list[Block]:
     return [*shown, More(f"Configs ({len(configs)})", configs)]
 
 
-def versions(material: Material) -> Table | None:
-    """The versions that experiments were trained with, a row a combination."""
+def versions(material: Material) -> TableBlock | None:
+    """The versions that experiments were trained with, one row per combination."""
     rows = [r["versions"] for receipts in material.receipts.values() for r in receipts if r.get("versions")]
     if not rows:
         return None
     count = pd.DataFrame(rows).fillna("").value_counts().rename("Folds").reset_index()
-    return Table.of("Versions that the folds were trained with", count)
+    return TableBlock.of("Versions that the folds were trained with", count)
 
 
 def dump(config: object) -> str:

@@ -1,14 +1,14 @@
-"""Do training and test clips differ, and by what? What `shift` has measured."""
+"""Differences between training and test clips, as measured by `shift`."""
 
 from typing import Any
 
 from tonestack.base.files import read_json
-from tonestack.report.blocks import Block, More, Picture, Table, Text
+from tonestack.report.blocks import Block, More, PictureBlock, TableBlock, Text
 from tonestack.report.material import Material
 
 import pandas as pd
 
-TITLE, PLACE = "Shift", 125
+TITLE, ORDER = "Shift", 125
 
 
 def blocks(material: Material) -> list[Block]:
@@ -21,16 +21,16 @@ def blocks(material: Material) -> list[Block]:
     shown: list[Block] = [Text(twice(found))]
     if len(compared):
         said = "How well a classifier tells two sets of clips apart: area under the ROC curve, 0.5 is not at all"
-        shown.insert(0, Table.of(said, compared))
+        shown.insert(0, TableBlock.of(said, compared))
     alt = "; ".join(f"{' and '.join(one['sets'])}: {one['auc']}" for one in found["comparisons"])
     shown += [
-        Picture.of(material.folder, path, f"ROC curves ({alt}) and mean spectra of the sets.")
+        PictureBlock.of(material.folder, path, f"ROC curves ({alt}) and mean spectra of the sets.")
         for path in material.pictures("shift/shift.png")
     ]
     telling = material.csv(folder / "features.csv")
     if telling is not None:
         shown.append(
-            More("What tells them apart", [Table.of("The statistics that the classifiers used most", telling)])
+            More("What tells them apart", [TableBlock.of("The statistics that the classifiers used most", telling)])
         )
     return shown
 
@@ -50,7 +50,7 @@ def row(one: dict[str, Any]) -> dict[str, Any]:
 
 
 def twice(found: dict[str, dict[str, int]]) -> str:
-    """What is there twice, in words."""
+    """Return a sentence on duplicates."""
     across, kinds = found["across"], found["duplicates"]
     return (
         f"{kinds['exact']} pairs of clips are the same recording, {kinds['near']} more nearly so; "

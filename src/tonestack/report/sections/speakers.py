@@ -6,24 +6,24 @@ A text file of the same name (`det-ecapa.txt`) says in words what a picture show
 
 from pathlib import Path
 
-from tonestack.report.blocks import Block, Picture
+from tonestack.report.blocks import Block, PictureBlock
 from tonestack.report.material import Material
 
-TITLE, PLACE = "Speakers", 120
+TITLE, ORDER = "Speakers", 120
 
 
 def blocks(material: Material) -> list[Block]:
-    """All of them, in order of place."""
+    """Return all of them, in the order of their paths."""
     found = material.pictures("**/det*.png", "**/votes*.png", "**/match*.png")
-    return [Picture.of(material.folder, path, said(path), name(material.folder, path)) for path in found]
+    return [PictureBlock.of(material.folder, path, said(path), name(material.folder, path)) for path in found]
 
 
 def said(path: Path) -> str:
-    """What a picture shows, where nobody has said it better."""
+    """Return a picture's description if it has no text of its own."""
     det = path.name.startswith("det")
     return "Detection error trade-off: misses against false alarms." if det else "Votes for each candidate voice."
 
 
 def name(folder: Path, path: Path) -> str:
-    """The picture's place in words."""
+    """Return the picture's path in words."""
     return " · ".join([*path.relative_to(folder).parent.parts, path.stem.replace("-", " ").replace("_", " ")])

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Cell, Chart, More, Table
+from tonestack.report.blocks import Block, Cell, Chart, More, TableBlock
 from tonestack.report.material import Material
 from tonestack.tables import oof
 
 import numpy as np
 import pandas as pd
 
-TITLE, PLACE = "Training", 60
+TITLE, ORDER = "Training", 60
 
 SHOWN = 12  # experiments whose curves are drawn at first; the legend shows the others
 
@@ -32,7 +32,7 @@ def read(folder: Path) -> pd.DataFrame | None:
 
 
 def one_history(path: Path) -> pd.DataFrame | None:
-    """One fold's history; None where it is damaged: a curve is no reason to have no report."""
+    """Return one fold's history; None if it is damaged, so that the report is still made."""
     try:
         return pd.read_json(path, lines=True)
     except (ValueError, OSError):
@@ -40,7 +40,7 @@ def one_history(path: Path) -> pd.DataFrame | None:
 
 
 def chart(history: pd.DataFrame) -> Chart:
-    """Mean loss over the folds, a line an experiment; dashed the loss on an inner split."""
+    """Mean loss over the folds, one line per experiment; dashed: the loss on an inner split."""
     made = plots.figure(
         420, xaxis={"title": "epoch", "tickformat": "d"}, yaxis={"title": "loss", "type": "log"}, hovermode="x unified"
     )
@@ -60,7 +60,7 @@ def chart(history: pd.DataFrame) -> Chart:
     return Chart(made, alt, "Training loss, mean over the folds; a click on a name hides or shows its line.")
 
 
-def fold_scores(material: Material) -> Table | None:
+def fold_scores(material: Material) -> TableBlock | None:
     """The metric of every experiment on every fold."""
     rows = []
     for name, receipts in material.receipts.items():
@@ -71,4 +71,4 @@ def fold_scores(material: Material) -> Table | None:
     folds = sorted((c for c in frame if str(c).startswith("Fold ")), key=lambda c: int(str(c)[5:]))
     if not folds:
         return None
-    return Table.of(f"{material.metric.name} by fold, verified clips", frame[["Experiment", "Epochs", *folds]])
+    return TableBlock.of(f"{material.metric.name} by fold, verified clips", frame[["Experiment", "Epochs", *folds]])

@@ -1,4 +1,4 @@
-"""A trained experiment read back from oof/<name>/<experiment>/, to judge clips that are not of the competition."""
+"""A trained experiment read back from oof/<name>/<experiment>/, to predict other clips."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-KEYS = {"config": dict, "classes": list, "checksums": dict}  # that a json has which vouches for weights
-KEPT = 1 << 28  # bytes of weights of an experiment that stay in memory; a larger one is read again when it is asked for
+KEYS = {"config": dict, "classes": list, "checksums": dict}  # keys that a receipt of weights must have
+KEPT = 1 << 28  # bytes of weights kept in memory per experiment; a larger one is read again at each use
 
 
-class Saved:
+class TrainedExperiment:
     """The finished folds of one experiment. Weights are read, and checked, when a fold is first used."""
 
     def __init__(self, folder: Path, task: str, device: torch.device, folds: Sequence[int] | None = None) -> None:
@@ -41,12 +41,12 @@ class Saved:
 
     @property
     def name(self) -> str:
-        """The experiment."""
+        """Name of the experiment."""
         return self.folder.name
 
     @cached_property
     def settings(self) -> ModelConfig:
-        """What the experiment was trained with."""
+        """The experiment's model config."""
         receipt = self.receipts[self.folds[0]]
         return ModelConfig.parse(receipt["config"], str(self.folder / f"fold{self.folds[0]}.json"))
 
@@ -61,11 +61,11 @@ class Saved:
         return learners.name_of(self.settings.network)
 
     def tensors(self, fold: int) -> dict[str, Tensor]:
-        """One fold's weights; a missing or damaged file is a `UserError`."""
+        """Read one fold's weights; a missing or damaged file is a `UserError`."""
         return weights.read_fold(self.folder / f"fold{fold}.safetensors", self.receipts[fold]["classes"])
 
     def fold(self, fold: int) -> Restored:
-        """One fold's model."""
+        """Return one fold's model."""
         if fold in self._loaded:
             return self._loaded[fold]
         tensors = self.tensors(fold)
@@ -76,7 +76,7 @@ class Saved:
         return model
 
     def probabilities(self, model: Restored, store: Store, crops: int | None = None) -> np.ndarray:
-        """What a fold's model says of all clips of a store with audio: (N, C) float32."""
+        """Return a fold's probabilities (N, C) float32 of the store's clips with audio."""
         logs = model.log_probabilities(store, store.clips.index.tolist(), crops)
         rows: np.ndarray = self.task.probabilities(logs)
         return rows.astype(np.float32)
