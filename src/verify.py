@@ -13,7 +13,6 @@ from tonestack import cli
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
-from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble import fusion
 from tonestack.ensemble.leaderboard import aligned
@@ -70,7 +69,7 @@ def score(call: Call, experiment: Experiment, waves: list[tuple[np.ndarray, int]
     """Mean over the folds' networks of the cosine of two recordings: embeddings of two folds have no common space."""
     spec = experiment.config.frontend
     store = Store.open(call.cache, spec, call.data.audio)
-    frontend = parts.find("frontends", spec["name"]).Frontend(layers.part_params("frontends", spec, "frontend"))
+    frontend = parts.find("frontends", spec["name"]).Frontend(parts.part_params("frontends", spec, "frontend"))
     features = [frontend(resample(wave, rate, frontend.sample_rate)) for wave, rate in waves]
     clips = Clips.of(features, store, device.choose_device(call.words.device))
     made = [network.unit_embeddings(job, store, clips) for job in queue.build(call, [experiment])]

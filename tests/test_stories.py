@@ -390,5 +390,5 @@ def test_the_documents_network_has_its_size_and_its_training(name: str) -> None:
     t = settings.training
     assert (t.optimizer, t.lr, t.momentum, t.weight_decay, t.epochs, t.batch_size) == ("sgd", 0.05, 0, 0, 10, 15)
     assert (t.schedule, t.warmup, t.grad_clip, t.ema, settings.crop.normalise) == ("constant", 0, 0, 0, "none")
-    made = parts.find("frontends", "picture").Frontend(layers.part_params("frontends", settings.frontend, "frontend"))
+    made = parts.find("frontends", "picture").Frontend(parts.part_params("frontends", settings.frontend, "frontend"))
     assert (made.width, round(settings.crop.seconds * made.frame_rate)) == (224, 224)

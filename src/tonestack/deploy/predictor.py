@@ -8,7 +8,7 @@ from typing import Any
 from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config.layers import part_params
+from tonestack.base.parts import part_params
 from tonestack.deploy.saved import Saved
 from tonestack.ensemble import recipe
 from tonestack.ensemble.recipe import Recipe

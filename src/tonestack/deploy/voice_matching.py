@@ -11,7 +11,6 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.competition.readers.folder import recordings
-from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
 from tonestack.features.audio import BadAudio, Clip, decode_clip, resample
 from tonestack.features.store import Store
@@ -81,7 +80,7 @@ def recognise(
 def _heard(paths: Sequence[Path], experiment: Experiment, audio: AudioParams) -> Clips:
     """Features of recordings, in memory; an unusable one is refused, naming it."""
     spec = experiment.config.frontend
-    frontend = parts.find("frontends", spec["name"]).Frontend(layers.part_params("frontends", spec, "frontend"))
+    frontend = parts.find("frontends", spec["name"]).Frontend(parts.part_params("frontends", spec, "frontend"))
     pieces = []
     for path in paths:
         clip = _decoded(path, audio)

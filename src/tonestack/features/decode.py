@@ -35,7 +35,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Source:
+class DecodeContext:
     """Where clips come from: the competition's root, the decoding settings, a scratch folder.
 
     fatal: clips that end or block the process that decodes them, and why. caller: the process that wants the work.
@@ -48,15 +48,15 @@ class Source:
     caller: int = field(default_factory=os.getpid)
 
 
-def run_chunk(chunk: Chunk, frontends: dict[Path, FrontendProtocol], source: Source) -> Chunk:
+def run_chunk(chunk: Chunk, frontends: dict[Path, FrontendProtocol], context: DecodeContext) -> Chunk:
     """Write one part for every frontend (folder -> frontend); return the chunk."""
-    end_with(source.caller)
+    end_with(context.caller)
     with ExitStack() as stack:
-        mark = stack.enter_context(_marker(source.scratch / f"{os.getpid()}.doing"))
+        mark = stack.enter_context(_marker(context.scratch / f"{os.getpid()}.doing"))
         parts = [stack.enter_context(_Part(folder, chunk.key, f)) for folder, f in frontends.items()]
         for clip_id, path, train in zip(chunk.ids, chunk.paths, chunk.train, strict=True):
             mark(path)
-            _run_clip(clip_id, path, train, parts, source)
+            _run_clip(clip_id, path, train, parts, context)
     return chunk
 
 
@@ -96,26 +96,26 @@ def _marker(file: Path) -> Iterator[Callable[[str], None]]:
         file.unlink(missing_ok=True)
 
 
-def try_decoding(path: str, source: Source) -> None:
+def try_decoding(path: str, context: DecodeContext) -> None:
     """Decode one suspected clip for its effect on the process alone."""
-    end_with(source.caller)
+    end_with(context.caller)
     with suppress(BadAudio):
-        decode_clip(source.root / path, source.audio, source.root, source.scratch)
+        decode_clip(context.root / path, context.audio, context.root, context.scratch)
 
 
-def _run_clip(clip_id: str, path: str, train: bool, parts: list["_Part"], source: Source) -> None:
+def _run_clip(clip_id: str, path: str, train: bool, parts: list["_Part"], context: DecodeContext) -> None:
     row: dict[str, Any] = {"clip_id": clip_id, "seconds": 0.0, "status": "bad", "reason": "", "audio_hash": ""}
     try:
-        if path in source.fatal:
-            raise BadAudio(source.fatal[path])
-        clip = decode_clip(source.root / path, source.audio, source.root, source.scratch)
+        if path in context.fatal:
+            raise BadAudio(context.fatal[path])
+        clip = decode_clip(context.root / path, context.audio, context.root, context.scratch)
     except BadAudio as error:
         for part in parts:
             part.rows.append(row | {"reason": str(error), "frames": 0})
         return
     row |= {"seconds": len(clip.wave) / clip.rate, "audio_hash": _audio_hash(clip.wave, clip.rate)}
     row["status"], row["reason"] = ("truncated", "shorter than its header says") if clip.truncated else ("ok", "")
-    made = features(clip, [part.frontend for part in parts], source.scratch)
+    made = features(clip, [part.frontend for part in parts], context.scratch)
     for part, frames in zip(parts, made, strict=True):
         part.add(frames, row, train)
 
