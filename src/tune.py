@@ -12,6 +12,7 @@ import make_folds
 import prepare
 from tonestack import cli
 from tonestack.base.errors import UserError
+from tonestack.base.section import Section
 from tonestack.base.workers import end_with
 from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard
@@ -21,11 +22,18 @@ from tonestack.training.job import threads_and_jobs
 import joblib
 import optuna
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from pydantic import Field
 
 DEATHS = 3  # of workers, before it is taken for want of memory
 
 
-def run(call: Call) -> None:
+class TuneWords(Section):
+    """The word that only this stage has."""
+
+    trials: int = Field(50, ge=1, description="settings to try; those of earlier calls count")
+
+
+def run(call: Call, words: TuneWords) -> None:
     """Tune every model of this call."""
     prepare.run(call)
     make_folds.run(call)
@@ -34,7 +42,7 @@ def run(call: Call) -> None:
         one = tuning.Tuning.of(call, experiment.model)
         study = one.study()
         with joblib.parallel_config("loky", inner_max_num_threads=threads):
-            search(call, one, study, at_once)
+            search(call, one, study, words.trials, at_once)
         print(leaderboard.aligned(tuning.shown(tuning.table(study, one))))
         files = tuning.report(study, one)
         print("\n".join(str(file) for file in files))
@@ -42,12 +50,12 @@ def run(call: Call) -> None:
             print(files[-1].read_text())
 
 
-def search(call: Call, one: tuning.Tuning, study: optuna.Study, at_once: int) -> None:
+def search(call: Call, one: tuning.Tuning, study: optuna.Study, trials: int, at_once: int) -> None:
     """Let workers run all trials; where one is killed, others take its trial up from its last epoch."""
     for deaths in range(1, DEATHS + 1):
-        workers = min(at_once, max(0, call.words.trials - len(tuning.finished(study))))
+        workers = min(at_once, max(0, trials - len(tuning.finished(study))))
         try:
-            calls = (joblib.delayed(work)(call, one.model, os.getpid()) for _ in range(workers))
+            calls = (joblib.delayed(work)(call, one.model, trials, os.getpid()) for _ in range(workers))
             joblib.Parallel(max(1, workers))(calls)
             return
         except TerminatedWorkerError:
@@ -55,11 +63,11 @@ def search(call: Call, one: tuning.Tuning, study: optuna.Study, at_once: int) ->
     raise UserError(f"tune: workers were killed {DEATHS} times, for want of memory perhaps; give jobs=1")
 
 
-def work(call: Call, model: str, caller: int) -> None:
+def work(call: Call, model: str, trials: int, caller: int) -> None:
     """One worker's share, in any process."""
     end_with(caller)
-    tuning.work(tuning.Tuning.of(call, model), call.words.trials)
+    tuning.work(tuning.Tuning.of(call, model), trials)
 
 
 if __name__ == "__main__":
-    cli.main(run, __doc__)
+    cli.main(run, __doc__, own=TuneWords)

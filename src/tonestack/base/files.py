@@ -268,6 +268,11 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def name_hash(name: str) -> int:
+    """Return a 32-bit number from a clip's or group's name, the same in every process and on every machine."""
+    return int(hashlib.blake2b(name.encode()).hexdigest()[:8], 16)
+
+
 def check_clip_name(name: str, where: str) -> str:
     """Refuse a clip name that could leave its folder (absolute, `..`, NUL, drive or back slash) or is no plain text."""
     parts = PurePosixPath(name).parts

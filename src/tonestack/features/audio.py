@@ -39,7 +39,7 @@ class Clip(NamedTuple):
     truncated: bool
 
 
-class Piece(NamedTuple):
+class AudioPiece(NamedTuple):
     """A part of a recording: where it begins and how long it lasts in seconds, and its decoded samples."""
 
     start: float
@@ -74,7 +74,7 @@ def decode_clip(path: Path, params: AudioParams, root: Path | None = None, scrat
     return Clip(_prepared(samples.finish(), params), rate, truncated)
 
 
-def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iterator[Piece]:
+def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iterator[AudioPiece]:
     """Decode one file in bounded memory: whole up to `whole` seconds, a longer one in pieces of `window` seconds.
 
     A file in one piece has exactly the samples of `decode_clip`; those of a longer one are trimmed and normalised
@@ -94,12 +94,12 @@ def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iter
                 wave, cut, limit = np.concatenate(held), (count - 1) // length * length, length
                 for at in range(0, cut, length):
                     clip = Clip(_prepared(wave[at : at + length].copy(), params), rate, False)
-                    yield Piece((first + at) / rate, length / rate, clip)
+                    yield AudioPiece((first + at) / rate, length / rate, clip)
                 held, first, count = [wave[cut:]], first + cut, count - cut
         if not held:
             raise BadAudio("no samples")
         clip = Clip(_prepared(np.concatenate(held), params), rate, first + count < _promised(path, sound))
-        yield Piece(first / rate, count / rate, clip)
+        yield AudioPiece(first / rate, count / rate, clip)
 
 
 def resample(wave: np.ndarray, from_rate: int, to_rate: int, scratch: Path | None = None) -> np.ndarray:
@@ -110,7 +110,7 @@ def resample(wave: np.ndarray, from_rate: int, to_rate: int, scratch: Path | Non
     if from_rate == to_rate:
         return wave
     length = -(-len(wave) * to_rate // from_rate)
-    samples = Samples(scratch)
+    samples = GrowingWave(scratch)
     if len(wave) <= BLOCK:
         samples.append(soxr.resample(wave, from_rate, to_rate, quality="HQ"))
     else:
@@ -133,7 +133,7 @@ def peak(wave: np.ndarray) -> float:
     return max((_peak_of(block) for block in blocks(wave)), default=0.0)
 
 
-class Samples:
+class GrowingWave:
     """A float32 wave that grows: in memory while short, in an unnamed temporary file once long."""
 
     def __init__(self, scratch: Path | None = None) -> None:
@@ -196,9 +196,9 @@ def _check_header(sound: soundfile.SoundFile, params: AudioParams) -> None:
         raise BadAudio("no samples (0 frames)")
 
 
-def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> tuple[Samples, int, bool]:
+def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> tuple[GrowingWave, int, bool]:
     """Read the mono mix `step` samples at a time; return it, its rate and whether the file ends early."""
-    samples, more = Samples(scratch), True
+    samples, more = GrowingWave(scratch), True
     with soundfile.SoundFile(path) as sound:
         _check_header(sound, params)
         size = max(1, step // sound.channels)

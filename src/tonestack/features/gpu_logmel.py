@@ -19,7 +19,7 @@ DECIBELS = 10 / np.log(10)
 
 
 @dataclass(frozen=True)
-class Piece:
+class ClipFrames:
     """Frames `first` to `last` (not included) of one clip, and the clip's place in the list."""
 
     clip: int
@@ -65,15 +65,15 @@ class DeviceLogmel:
             sums = torch.stack([values.sum(0), values.square().sum(0)])
             yield frames.cpu().numpy(), sums.cpu().numpy()
 
-    def _groups(self, counts: Sequence[int]) -> Iterator[list[Piece]]:
+    def _groups(self, counts: Sequence[int]) -> Iterator[list[ClipFrames]]:
         """Cut all frames into groups of GROUP, whatever clip they belong to."""
-        group: list[Piece] = []
+        group: list[ClipFrames] = []
         room = GROUP
         for clip, count in enumerate(counts):
             first = 0
             while first < count:
                 last = min(count, first + room)
-                group.append(Piece(clip, first, last))
+                group.append(ClipFrames(clip, first, last))
                 room -= last - first
                 first = last
                 if room == 0:
@@ -82,7 +82,7 @@ class DeviceLogmel:
         if group:
             yield group
 
-    def _samples(self, waves: Sequence[np.ndarray], group: list[Piece]) -> tuple[Tensor, Tensor]:
+    def _samples(self, waves: Sequence[np.ndarray], group: list[ClipFrames]) -> tuple[Tensor, Tensor]:
         """A group's samples end to end (n,), zeros where a frame reaches beyond its clip; where its frames start (t,).
 
         A piece takes the room of its frames; only neighbouring frames of one clip overlap.

@@ -21,7 +21,7 @@ from tonestack.base.files import claimed, fingerprint, write_json, write_parquet
 from tonestack.base.workers import ended_when_stuck
 from tonestack.features.contents import clip_list, contents, known_contents, stat_key
 from tonestack.features.decode import Chunk, DecodeContext, finish_chunk, run_chunk, try_decoding
-from tonestack.features.frontends import FrontendProtocol, Samples
+from tonestack.features.frontends import FrontendProtocol, RawWave
 from tonestack.features.store import FORMAT, Spec, folder_of, moments, read_folder
 from tonestack.settings.data_config import AudioParams
 from tonestack.tables.competition import Competition
@@ -243,7 +243,7 @@ def _left_by_worker(folder: Path, frontend: FrontendProtocol, on_device: bool) -
     if not on_device:
         return folder, frontend
     (folder / "samples").mkdir(exist_ok=True)
-    return folder / "samples", Samples(frontend.sample_rate)
+    return folder / "samples", RawWave(frontend.sample_rate)
 
 
 def _fatal(context: DecodeContext) -> dict[str, str]:

@@ -36,7 +36,6 @@ class Words(Section):
     engine: str = Field("local", description="local: this machine; ray: a Ray cluster")
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores or GPUs")
     gpu: float | None = Field(None, gt=0, le=1, description="share of a GPU for one job: 0.5 puts two on each [1]")
-    trials: int = Field(50, ge=1, description="settings that tune tries, those of earlier calls counted")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="any key of a config; task=, metric= and fold_mean= need no section"
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import file_hash, read_json, write_json, write_parquet
-from tonestack.tables.read import Predictions, TableReader, table_files
+from tonestack.tables.read import PredictionTable, TableReader, table_files
 
 import numpy as np
 import pandas as pd
@@ -95,8 +95,8 @@ def load(
     parts: Iterable[str] = ("oof", "test"),
     nonnegative: bool = True,
     fill: bool = True,
-) -> Predictions:
-    """Read a native or foreign table and align it; see `Predictions` for shapes.
+) -> PredictionTable:
+    """Read a native or foreign table and align it; see `PredictionTable` for shapes.
 
     folds: the folds table (`clip_id, verified, fold`; fold -1 is never predicted). test_ids: M names, may be
     empty. parts: what to read. nonnegative: whether rows are probabilities. fill: test clips that a fold's model

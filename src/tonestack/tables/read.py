@@ -32,7 +32,7 @@ ROW_NUMBERS = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # pandas' own ind
 
 
 @dataclass
-class Predictions:
+class PredictionTable:
     """One experiment's table, aligned to the competition.
 
     kind: `train`, `baseline`, `foreign`, `blend` or `stack`. oof: (N, C) float32 in the folds table's order, NaN rows
@@ -105,7 +105,7 @@ class TableReader:
             for table in tables:
                 self._add(table, path, None)
 
-    def finish(self) -> Predictions:
+    def finish(self) -> PredictionTable:
         """Check that the OOF part is complete and return everything."""
         if self.oof is not None:
             self._check_complete(self.oof)
@@ -120,7 +120,9 @@ class TableReader:
             )
         if "oof" in self.parts and self.oof is None:
             self.notes.append(f"{self.folder.name}: no OOF part, so it cannot be judged; only equal weights can use it")
-        return Predictions(self.folder.name, self.kind, self.classes, self.oof, test, self.fold, self.meta, self.notes)
+        return PredictionTable(
+            self.folder.name, self.kind, self.classes, self.oof, test, self.fold, self.meta, self.notes
+        )
 
     def _add(self, table: pd.DataFrame, path: Path, fold: int | None, taught: int = 0) -> None:
         table = self._with_part(table, path)

@@ -15,7 +15,7 @@ SHORTEST, LONGEST = 0.3, 6.0  # seconds
 
 Rng = np.random.Generator
 Frequencies = Sequence[float] | np.ndarray  # Hz
-Sound = Callable[[Rng, int], np.ndarray]
+SoundMaker = Callable[[Rng, int], np.ndarray]
 
 
 # --- building blocks ---------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def speech(rng: Rng, n: int) -> np.ndarray:
     return repeat(rng, n, pace, syllable)
 
 
-SOUNDS: dict[str, dict[str, Sound]] = {
+SOUNDS: dict[str, dict[str, SoundMaker]] = {
     "musical": {"Bell": bell, "Drum": drum, "Flute": flute, "Guitar": guitar, "Trumpet": trumpet, "Violin": violin},
     "non-musical": {
         "Alarm": alarm, "Bark": bark, "Engine": engine, "Footsteps": footsteps, "Rain": rain, "Speech": speech,

@@ -1,4 +1,4 @@
-"""A data set of generated voices in few-shot voice matching's layout: what a `Voice` says, as files.
+"""A data set of generated voices in few-shot voice matching's layout: what a `SyntheticVoice` says, as files.
 
 <root>/<voice>/prompt-N.flac   clips to learn a voice from
 <root>/<voice>.flac            the clip to recognise
@@ -15,7 +15,7 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json, write_json
 from tonestack.base.section import Section
-from tonestack.competition.demo.voices import SENTENCES, Voice
+from tonestack.competition.demo.voices import SENTENCES, SyntheticVoice
 
 import joblib
 import numpy as np
@@ -51,10 +51,10 @@ class VoiceSet(Section):
         """Folder names of the voices."""
         return [f"voice-{v + 1:0{len(str(self.n))}d}" for v in range(self.n)]
 
-    def speaker(self, v: int) -> Voice:
+    def speaker(self, v: int) -> SyntheticVoice:
         """The v-th person."""
         own = {"weights": self.weights} if self.weights else {}
-        found: Voice = parts.find("voices", self.voice).voice(1000 * self.seed + v, **own)
+        found: SyntheticVoice = parts.find("voices", self.voice).voice(1000 * self.seed + v, **own)
         return found
 
 

@@ -4,7 +4,6 @@ Without a `train` folder the class folders are looked for in the root itself. Fo
 (a session, a speaker, a source recording) are its clips' group. A clip's id is its path relative to the root.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +11,10 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import check_clip_name, inside
 from tonestack.base.section import Section
 from tonestack.competition import csvs
+from tonestack.features.recording_files import is_recording, walk
 from tonestack.tables.competition import Competition, SubmissionFormat
 
-import soundfile
 from pydantic import Field
-
-# RAW has no header, so that its rate and sample type would be guesses.
-SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {
-    ".aif", ".aifc", ".oga", ".opus", ".snd",
-}  # fmt: skip
 
 
 class Params(Section):
@@ -70,21 +64,19 @@ def recordings(root: Path, folder: Path) -> list[Path]:
 
 
 def _walk(root: Path, folder: Path) -> Iterator[Path]:
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(here) / name for name in folders):
+    for folders, files in walk(folder):
+        for path in folders:
             _check_folder(root, path)
-        for path in (Path(here) / name for name in names if not name.startswith(".")):
-            if path.suffix.lower() in SUFFIXES:
-                _check_file(root, path)
-                yield path
+        for path in files:
+            _check_file(root, path)
+            yield path
 
 
 def _check_folder(root: Path, path: Path) -> None:
-    # os.walk does not follow links to folders, which would lose their clips without a word.
+    # os.walk does not follow links to folders: their clips would be lost without a message
     if path.is_symlink():
         raise UserError(f"{path}: is a link to a folder; put the folder itself below {root}")
-    if path.suffix.lower() in SUFFIXES:
+    if is_recording(path):
         raise UserError(f"{path}: is a folder with the name of a recording; rename it")
 
 

@@ -32,7 +32,7 @@ class FrontendProtocol(Protocol):
         """Return the same as float32 (T, F), before the rounding."""
 
 
-class Samples:
+class RawWave:
     """What workers keep of a clip whose features a GPU makes: the wave at a frontend's rate, float32 (n, 1)."""
 
     width, dtype = 1, np.float32

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tonestack.base.section import Section
 from tonestack.features.speech import _lpc
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -30,12 +30,12 @@ class Params(Section):
 class Feature:
     """Frames -> (t, order) radians, ascending in 0..pi; `faithful`: (t, order + 1) in -pi..pi."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self.width = params.order + (params.form == "faithful")
         self._params = params
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        a = piece.lpc(self._params.order)
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        a = block.lpc(self._params.order)
         if self._params.form == "line_spectral":
             return _lpc.line_spectral_frequencies(a)
         return _lpc.root_angles(np.concatenate([np.ones((len(a), 1)), -a], axis=1))

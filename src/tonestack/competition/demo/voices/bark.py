@@ -27,7 +27,7 @@ class BarkVoice:
     weights: str = WEIGHTS
 
     def say(self, text: str, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """See `Voice.say`; one reading is 14 seconds at the most, which is Bark's limit."""
+        """See `SyntheticVoice.say`; one reading is 14 seconds at the most, which is Bark's limit."""
         return repeated(lambda words: self._spoken(words, rng), text, seconds, rng)
 
     def _spoken(self, text: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:

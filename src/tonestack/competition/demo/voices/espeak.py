@@ -31,7 +31,7 @@ class EspeakVoice:
     pace: int
 
     def say(self, text: str, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """See `Voice.say`."""
+        """See `SyntheticVoice.say`."""
         return repeated(lambda words: self._spoken(words, rng), text, seconds, rng)
 
     def _spoken(self, text: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:

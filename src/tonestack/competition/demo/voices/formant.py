@@ -24,7 +24,7 @@ VOWELS = {
 
 
 @dataclass(frozen=True)
-class Sound:
+class Phone:
     """One sound: resonances in Hz, levels of voice, breath and hiss (0..1), where it hisses, length in seconds.
 
     `closed` is the share of the sound for which the mouth is shut, before a burst (stops).
@@ -40,24 +40,24 @@ class Sound:
     closed: float = 0.0
 
 
-SOUNDS = {name: Sound(formants, seconds=0.11) for name, formants in VOWELS.items()} | {
-    "m": Sound((250, 1100, 2200), 0.35), "n": Sound((250, 1500, 2500), 0.35), "ng": Sound((250, 1900, 2500), 0.3),
-    "l": Sound((360, 1200, 2700), 0.6), "r": Sound((330, 1150, 1600), 0.6, seconds=0.06),
-    "w": Sound((300, 680, 2200), 0.5, seconds=0.06), "y": Sound((270, 2300, 3000), 0.5, seconds=0.05),
-    "s": Sound((320, 1500, 2600), 0, 0, 0.7, 6500, 0.45, 0.11), "z": Sound((300, 1500, 2600), 0.3, 0, 0.4, 6300, 0.45),
-    "sh": Sound((320, 1900, 2600), 0, 0, 0.7, 3400, 0.5, 0.11),
-    "f": Sound((330, 1150, 2300), 0, 0, 0.22, 5500, 1.3, 0.09),
-    "v": Sound((280, 1150, 2300), 0.35, 0, 0.12, 5500, 1.3, 0.06),
-    "th": Sound((310, 1350, 2600), 0, 0, 0.2, 6000, 1.1), "h": Sound((550, 1500, 2500), 0, 0.6, seconds=0.06),
-    "p": Sound((320, 850, 2100), 0, 0.3, 0.35, 900, 1.2, 0.09, 0.7),
-    "t": Sound((320, 1750, 2600), 0, 0.3, 0.6, 4200, 0.8, 0.09, 0.7),
-    "k": Sound((320, 1900, 2300), 0, 0.3, 0.55, 2100, 0.5, 0.1, 0.7),
-    "b": Sound((260, 900, 2100), 0.45, 0, 0.15, 800, 1.2, 0.07, 0.65),
-    "d": Sound((260, 1700, 2600), 0.45, 0, 0.25, 3800, 0.8, 0.07, 0.65),
-    "g": Sound((260, 1900, 2300), 0.45, 0, 0.25, 1900, 0.5, 0.08, 0.65),
-    "ch": Sound((320, 1850, 2600), 0, 0, 0.7, 3600, 0.5, 0.12, 0.45),
-    "j": Sound((280, 1850, 2600), 0.4, 0, 0.45, 3500, 0.5, 0.09, 0.45),
-    "pause": Sound((500, 1500, 2500), 0, seconds=0.22),
+PHONES = {name: Phone(formants, seconds=0.11) for name, formants in VOWELS.items()} | {
+    "m": Phone((250, 1100, 2200), 0.35), "n": Phone((250, 1500, 2500), 0.35), "ng": Phone((250, 1900, 2500), 0.3),
+    "l": Phone((360, 1200, 2700), 0.6), "r": Phone((330, 1150, 1600), 0.6, seconds=0.06),
+    "w": Phone((300, 680, 2200), 0.5, seconds=0.06), "y": Phone((270, 2300, 3000), 0.5, seconds=0.05),
+    "s": Phone((320, 1500, 2600), 0, 0, 0.7, 6500, 0.45, 0.11), "z": Phone((300, 1500, 2600), 0.3, 0, 0.4, 6300, 0.45),
+    "sh": Phone((320, 1900, 2600), 0, 0, 0.7, 3400, 0.5, 0.11),
+    "f": Phone((330, 1150, 2300), 0, 0, 0.22, 5500, 1.3, 0.09),
+    "v": Phone((280, 1150, 2300), 0.35, 0, 0.12, 5500, 1.3, 0.06),
+    "th": Phone((310, 1350, 2600), 0, 0, 0.2, 6000, 1.1), "h": Phone((550, 1500, 2500), 0, 0.6, seconds=0.06),
+    "p": Phone((320, 850, 2100), 0, 0.3, 0.35, 900, 1.2, 0.09, 0.7),
+    "t": Phone((320, 1750, 2600), 0, 0.3, 0.6, 4200, 0.8, 0.09, 0.7),
+    "k": Phone((320, 1900, 2300), 0, 0.3, 0.55, 2100, 0.5, 0.1, 0.7),
+    "b": Phone((260, 900, 2100), 0.45, 0, 0.15, 800, 1.2, 0.07, 0.65),
+    "d": Phone((260, 1700, 2600), 0.45, 0, 0.25, 3800, 0.8, 0.07, 0.65),
+    "g": Phone((260, 1900, 2300), 0.45, 0, 0.25, 1900, 0.5, 0.08, 0.65),
+    "ch": Phone((320, 1850, 2600), 0, 0, 0.7, 3600, 0.5, 0.12, 0.45),
+    "j": Phone((280, 1850, 2600), 0.4, 0, 0.45, 3500, 0.5, 0.09, 0.45),
+    "pause": Phone((500, 1500, 2500), 0, seconds=0.22),
 }  # fmt: skip
 SPELLING = {
     "a": "a",
@@ -116,7 +116,7 @@ class FormantVoice:
     hiss: float = 1.0  # factor on the pitch of hissing sounds
 
     def say(self, text: str, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """See `Voice.say`."""
+        """See `SyntheticVoice.say`."""
         size = max(round(seconds * RATE), 1)
         samples = self._today(rng)._speak(text, -(-size // HOP) + 1, rng)[:size]
         return _levelled(samples, rng), RATE
@@ -149,7 +149,7 @@ class FormantVoice:
         frame = np.repeat(np.arange(len(names)), lengths)[:count]  # the sound of each frame
         begins = np.cumsum(lengths) - lengths
         within = (np.arange(count) - begins[frame]) / lengths[frame]  # 0..1 inside the sound
-        sounds = [SOUNDS[name] for name in names]
+        sounds = [PHONES[name] for name in names]
         of = {key: np.array([getattr(s, key) for s in sounds], float)[frame] for key in _CONTROLS}
         shut = within < of["closed"]
         of["voiced"] *= np.where(shut, 0.35, 1.0)  # a voice bar behind the closed mouth
@@ -169,7 +169,7 @@ class FormantVoice:
         lengths = np.zeros(0, int)
         while lengths.sum() < count:
             phrase = [*spell(text or babble(rng)), "pause"]
-            seconds = np.array([SOUNDS[name].seconds for name in phrase])
+            seconds = np.array([PHONES[name].seconds for name in phrase])
             stretch = np.exp(rng.normal(0, 0.08) + rng.normal(0, 0.2, len(phrase))) / self.pace
             names += phrase
             lengths = np.concatenate([lengths, np.maximum(np.round(seconds * stretch * FRAMES), 2).astype(int)])
@@ -231,7 +231,7 @@ def voice(seed: int) -> FormantVoice:
         tilt=float(rng.uniform(4, 10)),
         sharpness=float(np.exp(rng.normal(0, 0.2))),
         upper=tuple(map(float, np.sort(upper))),
-        accent={name: tuple(map(float, rng.normal(1, 0.05, 3))) for name in SOUNDS},
+        accent={name: tuple(map(float, rng.normal(1, 0.05, 3))) for name in PHONES},
         hiss=float(np.exp(rng.normal(0, 0.12))),
     )
 
@@ -265,7 +265,7 @@ def spell(text: str) -> list[str]:
 
 def _sound(letters: str) -> str | None:
     name = SPELLING.get(letters, letters)
-    return name if name in SOUNDS else None
+    return name if name in PHONES else None
 
 
 def _smooth(track: np.ndarray, frames: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A run of frames of one clip, seen as the features need it; what several features share is computed once.
 
-A clip of minutes is taken piece by piece, so that memory is bounded by the piece, whatever the clip's length.
+A clip of minutes is taken block by block, so that memory is bounded by the block, whatever the clip's length.
 """
 
 from functools import cached_property
@@ -13,7 +13,7 @@ import scipy.fft
 from pydantic import Field
 
 
-class FrameParams(sg.FrameParams):
+class SpeechFrameParams(sg.FrameParams):
     """Frames of 32 ms every 10 ms at 16 kHz, after pre-emphasis y[n] = x[n] - pre_emphasis * x[n - 1]."""
 
     sample_rate: int = Field(16_000, ge=1_000, le=768_000)
@@ -22,13 +22,13 @@ class FrameParams(sg.FrameParams):
     pre_emphasis: float = Field(0.97, ge=0, lt=1)
 
 
-class Piece:
+class FrameBlock:
     """Frames `first` to `last` (exclusive) of a clip.
 
     wave: the whole clip, float32 (n,). peak: its largest absolute sample. t is the number of frames.
     """
 
-    def __init__(self, wave: np.ndarray, first: int, last: int, params: FrameParams, peak: float) -> None:
+    def __init__(self, wave: np.ndarray, first: int, last: int, params: SpeechFrameParams, peak: float) -> None:
         self.wave, self.first, self.last, self.params, self.peak = wave, first, last, params, peak
         self._lpc: dict[int, np.ndarray] = {}
 
