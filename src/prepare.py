@@ -29,7 +29,7 @@ def run(call: Call, frontends: list[dict[str, Any]] | None = None) -> PrepareRep
 
 
 def gpu(call: Call) -> Any:
-    """The GPU that `device=cuda` asks for, to make the features that one can make; None otherwise."""
+    """The GPU of `device=cuda`, for frontends that can use one; None otherwise."""
     if not call.words.device.startswith("cuda"):
         return None
     from tonestack.training.device import choose_device  # torch: only here, preparing does without it

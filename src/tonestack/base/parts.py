@@ -1,4 +1,4 @@
-"""Parts found by name: one file a part in its package, no registry to edit.
+"""Parts found by name: one file per part in its package, no registry to edit.
 
 A part is a (name, params) pair such as `{name: logmel, n_mels: 64}`. Its module
 `tonestack/<kind>/<name>.py` defines `Params` (a `Section`: typed, unknown keys refused) and the

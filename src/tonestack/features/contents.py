@@ -1,4 +1,4 @@
-"""Which clips a competition has, and a hash of each one's file: features are up to date as long as neither changes."""
+"""The clips of a competition and a hash of each file: features are up to date while neither changes."""
 
 import os
 import stat
@@ -22,12 +22,12 @@ def clip_list(competition: Competition) -> pd.DataFrame:
     twice = clips[clips.clip_id.duplicated()]
     if len(twice):
         row = twice.iloc[0]
-        raise UserError(f"clip '{row.clip_id}' stands for two files, '{row.path}' being one; give every clip one file")
+        raise UserError(f"clip '{row.clip_id}' names two files, one is '{row.path}'; give every clip one file")
     return clips
 
 
 def known_contents(cache: Path) -> dict[tuple[str, int, int], str]:
-    """Content hashes of files by path, size and time of change, as remembered."""
+    """Content hashes of earlier calls, by path, size and time of change."""
     with suppress(OSError, ValueError, pa.ArrowException):  # absent or damaged: every file is read again
         old = pd.read_parquet(cache.absolute() / "files.parquet")
         return dict(zip(zip(old["path"], old["size"], old["mtime_ns"], strict=True), old["hash"], strict=True))
@@ -48,7 +48,7 @@ def contents(clips: pd.DataFrame, root: Path, cache: Path, n_jobs: int) -> list[
 
 
 def stat_key(path: str) -> tuple[str, int, int]:
-    """Return (path, size, mtime_ns); size -1 for what is missing or no regular file (never opened: a FIFO blocks)."""
+    """Return (path, size, mtime_ns); size -1 if missing or not a regular file (never opened: a FIFO blocks)."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

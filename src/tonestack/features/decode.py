@@ -2,7 +2,7 @@
 
 It imports neither pandas nor torch, because every worker process pays for its imports.
 A part is `<folder>/<key>.bin` (frames of the chunk's clips end to end) and `<key>.json` (rows and sums, written last).
-While a clip is decoded, `<pid>.doing` names it: a worker that died or hangs is put down to its clip.
+While a clip is decoded, `<pid>.doing` names it: if a worker dies or hangs, the clip is known.
 """
 
 import json
@@ -36,9 +36,9 @@ class Chunk:
 
 @dataclass(frozen=True)
 class DecodeContext:
-    """Where clips come from: the competition's root, the decoding settings, a scratch folder.
+    """Inputs of decoding that all clips share: the competition's root, the settings, a scratch folder.
 
-    fatal: clips that end or block the process that decodes them, and why. caller: the process that wants the work.
+    fatal: clips that crash or block the decoding process, and the reason. caller: the id of the parent process.
     """
 
     root: Path
@@ -63,7 +63,7 @@ def run_chunk(chunk: Chunk, frontends: dict[Path, FrontendProtocol], context: De
 def finish_chunk(chunk: Chunk, folder: Path, frontend: FrontendProtocol, maker: Any) -> None:
     """Write a chunk's part from the samples that a worker has left in `folder`/samples, which are then removed.
 
-    maker: what the frontend's module has for a device; see `device_logmel`.
+    maker: computes the frontend's features on a device; see `gpu_logmel`.
     """
     left = folder / "samples" / f"{chunk.key}.bin"
     rows = json.loads(left.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
@@ -81,7 +81,7 @@ def finish_chunk(chunk: Chunk, folder: Path, frontend: FrontendProtocol, maker: 
 
 @contextmanager
 def _marker(file: Path) -> Iterator[Callable[[str], None]]:
-    """Yield a function that notes the clip being decoded in `file`, so that a crash can be put down to it."""
+    """Yield a function that notes the clip being decoded in `file`, so that the clip is known after a crash."""
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
     def mark(path: str) -> None:
@@ -97,7 +97,7 @@ def _marker(file: Path) -> Iterator[Callable[[str], None]]:
 
 
 def try_decoding(path: str, context: DecodeContext) -> None:
-    """Decode one suspected clip for its effect on the process alone."""
+    """Decode one suspected clip only to see if the process survives."""
     end_with(context.caller)
     with suppress(BadAudio):
         decode_clip(context.root / path, context.audio, context.root, context.scratch)

@@ -38,7 +38,7 @@ RETRIES = 3  # how often workers may die without a clip that is to blame
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What `prepare` did: folders made and found up to date, one row a clip, and the seconds it took."""
+    """Result of `prepare`: folders made and found up to date, one row per clip, and the seconds it took."""
 
     made: list[str]
     up_to_date: list[str]
@@ -76,7 +76,7 @@ def prepare(
 
     Files are decoded once for all frontends together, by `n_jobs` worker processes (1: by this process, which then
     does not outlive a decoder that crashes). A second call only stats the files.
-    device: torch device that makes the features of those frontends that can be made by one.
+    device: torch device for the frontends that have `on_device`.
     Raises `UserError` listing the unusable train clips when `audio.bad_files` is `error`.
     """
     begin = time.monotonic()
@@ -104,7 +104,7 @@ def prepare(
 
 
 def why_stale(competition: Competition, specs: Sequence[Spec], audio: AudioParams, cache: Path) -> list[str]:
-    """Why `prepare` would make each frontend's features, "" where they are up to date. No recording is read."""
+    """Reason for which `prepare` would make each frontend's features, "" if up to date. No recording is read."""
     made = [_Job(spec, audio, cache.absolute()) for spec in specs]
     clips, known = clip_list(competition), known_contents(cache)
     keys = [stat_key(os.path.join(competition.root.absolute(), path)) for path in clips.path]
@@ -145,7 +145,7 @@ class _Job:
         return parts.find("frontends", self.name).Frontend(self.params)
 
     def maker(self, device: Any) -> Any:
-        """What makes the features on a device, None where the workers make them."""
+        """The maker of the features on a device; None if the workers make them."""
         on_device = getattr(parts.find("frontends", self.name), "on_device", None)
         return on_device(self.frontend(), device) if on_device and device is not None else None
 
@@ -162,7 +162,7 @@ def _make(
     progress: bool,
     device: Any,
 ) -> None:
-    """Decode what is not yet in part files, then join them; the caller holds the cache's lock."""
+    """Decode the clips that no part file has, then join the parts; the caller holds the cache's lock."""
     chunks = _chunks(clips, context.root)
     for job in jobs:
         job.parts.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def _make(
 def _decode_all(
     jobs: list[_Job], chunks: list[Chunk], context: DecodeContext, n_jobs: int, progress: bool, device: Any
 ) -> None:
-    """Decode until every part is there; a clip that kills the process decoding it is found and left out as bad."""
+    """Decode until every part is there; a clip that kills its worker is found and marked as bad."""
     retries = RETRIES
     while True:
         fatal = _fatal(context)
@@ -239,7 +239,7 @@ def _decode(
 
 
 def _left_by_worker(folder: Path, frontend: FrontendProtocol, on_device: bool) -> tuple[Path, Any]:
-    """What a worker makes for a frontend, and where: its features, or the samples for a device to make them of."""
+    """Folder and maker of a worker's output for a frontend: features, or samples if a device computes the features."""
     if not on_device:
         return folder, frontend
     (folder / "samples").mkdir(exist_ok=True)
@@ -247,7 +247,7 @@ def _left_by_worker(folder: Path, frontend: FrontendProtocol, on_device: bool) -
 
 
 def _fatal(context: DecodeContext) -> dict[str, str]:
-    """Which of the clips being decoded when a process died end or block a process of their own, too, and how."""
+    """Clips in work when a process died that also crash or block a process of their own: path -> fault."""
     found = {}
     for marker in context.scratch.glob("*.doing"):
         path = marker.read_text(encoding="utf-8")
@@ -259,7 +259,7 @@ def _fatal(context: DecodeContext) -> dict[str, str]:
 
 
 def _fault(path: str, context: DecodeContext) -> str:
-    """What one clip does to the process that decodes it; '' for nothing."""
+    """Fault of the process that decodes this one clip; '' if there is none."""
     minutes = context.audio.decode_minutes
     process = get_context("spawn").Process(target=try_decoding, args=(path, context), daemon=True)
     process.start()
@@ -317,7 +317,7 @@ def _table(rows: list[dict[str, Any]], clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def _concatenate(sources: list[Path], target: Path, frames: int, frontend: FrontendProtocol) -> None:
-    """Join raw parts into one npy (frames, F); by file copies, so that memory stays flat whatever the size."""
+    """Join raw parts into one npy (frames, F); copied as files, so that memory is bounded."""
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(frontend.dtype)), "fortran_order": False}
     with open(target, "wb") as out:
         np.lib.format.write_array_header_1_0(out, header | {"shape": (frames, frontend.width)})
@@ -337,5 +337,5 @@ def _refuse_bad(bad: pd.DataFrame) -> None:
         shown = "; ".join(f"{row.clip_id}: {row.reason}" for row in train.head(10).itertuples())
         more = f"; and {len(train) - 10} more" if len(train) > 10 else ""
         raise UserError(
-            f"{len(train)} training clip(s) cannot be used: {shown}{more}; mend them or set audio.bad_files=skip"
+            f"{len(train)} training clip(s) cannot be used: {shown}{more}; fix them or set audio.bad_files=skip"
         )

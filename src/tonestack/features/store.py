@@ -29,7 +29,7 @@ Spec = dict[str, Any]  # a frontend of a config: `{name: ..., **params}`
 class Store:
     """One frontend's features of one competition.
 
-    features: (T_total, F), float16 or int16, memory-mapped. clips: one row a clip, indexed by clip_id.
+    features: (T_total, F), float16 or int16, memory-mapped. clips: one row per clip, indexed by clip_id.
     mean, std: float32 (F,) over the usable train clips (std is 1 where a band is constant).
     frame_rate: frames per second. fingerprint: of settings and contents.
     """
@@ -48,7 +48,7 @@ class Store:
 
     @classmethod
     def open(cls, cache: Path, spec: Spec, audio: AudioParams) -> "Store":
-        """Open what `prepare` made for `spec` and `audio`; `UserError` where it has not been prepared."""
+        """Open the features of `spec` and `audio`; `UserError` if they are not prepared."""
         folder = folder_of(spec, audio, cache)
         if not (folder / "meta.json").exists():
             raise UserError(f"{folder}: the features of '{spec['name']}' are not prepared; run the prepare stage first")
@@ -66,7 +66,7 @@ class Store:
     def in_memory(cls, made: Sequence[np.ndarray], frontend: FrontendProtocol) -> "Store":
         """A store of clips outside any competition: the frames (T, F) that `frontend` has made of each.
 
-        Their ids are "0", "1" and so on. Nothing is known of the training clips: mean is 0 and std 1.
+        Their ids are "0", "1" and so on. There are no training clips: mean is 0 and std 1.
         """
         frames = np.array([len(m) for m in made])
         clips = pd.DataFrame(
@@ -106,7 +106,7 @@ def folder_of(spec: Spec, audio: AudioParams, cache: Path) -> Path:
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], np.memmap, pd.DataFrame]:
-    """What `prepare` left: settings, mapped features (T_total, F), clips; anything damaged is a `UserError`."""
+    """Read a folder of `prepare`: settings, mapped features (T_total, F), clips; damage is a `UserError`."""
     try:
         meta, clips = read_json(folder / "meta.json"), pd.read_parquet(folder / "clips.parquet")
         features = np.load(
@@ -140,7 +140,7 @@ def duplicates(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def shared_audio(clips: pd.DataFrame) -> list[str]:
-    """Lines that say which clips hold the same audio; pairs of train and test one by one: they flatter a score."""
+    """Messages on clips with the same audio; pairs of train and test are named one by one, as they raise a score."""
     same = duplicates(clips)
     if same.empty:
         return []
@@ -153,7 +153,7 @@ def shared_audio(clips: pd.DataFrame) -> list[str]:
 
 
 def newest_clips(cache: Path) -> pd.DataFrame | None:
-    """The table of clips of the features made last, a row a clip; None where nothing has been decoded yet."""
+    """The clip table of the features made last, one row per clip; None if nothing has been decoded yet."""
     tables = sorted(cache.glob("*/clips.parquet"), key=lambda path: path.stat().st_mtime)
     if not tables:
         return None
@@ -165,7 +165,7 @@ def newest_clips(cache: Path) -> pd.DataFrame | None:
 
 
 def audio_hashes(cache: Path, clip_ids: pd.Series) -> pd.Series | None:
-    """Hash of each clip's decoded samples, '' where it has none; None where nothing has been decoded yet."""
+    """Hash of each clip's decoded samples, '' if it has none; None if nothing has been decoded yet."""
     clips = newest_clips(cache)
     if clips is None:
         return None

@@ -1,9 +1,9 @@
-"""Label revisions as files: verdicts become rows, decisions become a table a person can read.
+"""Files of label revisions: verdicts are written as rows, and as a table of decisions for people.
 
 folds/<name>/<revision>.csv             clip_id, holdout, label, weight, source (+ class columns)
-folds/<name>/<revision>.decisions.csv   one row a clip, the majority over its holdouts
+folds/<name>/<revision>.decisions.csv   one row per clip, the majority over its holdouts
 folds/<name>/<revision>.json            parent, method, settings, inputs; written last
-folds/<name>/decisions.csv              the decisions of the chosen revision, a confidence column a method
+folds/<name>/decisions.csv              the decisions of the chosen revision, one confidence column per method
 folds/<name>/chosen.json                the revision that `all` trained on last, and that `train` goes on with
 """
 
@@ -28,7 +28,7 @@ def rows_of(
 ) -> pd.DataFrame:
     """One holdout's rows. table: the folds table; asked: indices (n,) of the clips that `made` decides on.
 
-    Soft verdicts give class columns, and every clip a row of full weight: the probabilities say what is doubtful.
+    Soft verdicts give class columns and a row of full weight for every clip: the probabilities express the doubt.
     """
     clips = table.iloc[asked]
     verified = clips["verified"].to_numpy()
@@ -54,9 +54,9 @@ def rows_of(
 def decisions(
     table: pd.DataFrame, verdicts: dict[int, tuple[np.ndarray, Verdict]], classes: Sequence[str], column: str
 ) -> pd.DataFrame:
-    """One row a clip: the majority decision of its holdouts, the majority label under it, the mean confidence.
+    """One row per clip: the majority decision of its holdouts, the majority label under it, the mean confidence.
 
-    verdicts: by holdout, the indices (n,) of its clips in `table` and what was decided on them.
+    verdicts: by holdout, the indices (n,) of its clips in `table` and the verdict on them.
     """
     shape = (len(verdicts), len(table))
     word = np.full(shape, NOT_ASKED, dtype=object)
@@ -85,7 +85,7 @@ def _majority(labels: np.ndarray, otherwise: int) -> int:
 
 
 def up_to_date(folder: Path, revision: str, inputs: dict[str, Any]) -> bool:
-    """Whether the revision has been made from these very inputs."""
+    """True if the revision was made from exactly these inputs."""
     path = folder / f"{revision}.json"
     return path.is_file() and (folder / f"{revision}.csv").is_file() and read_json(path).get("inputs") == inputs
 
@@ -93,14 +93,14 @@ def up_to_date(folder: Path, revision: str, inputs: dict[str, Any]) -> bool:
 def write(folder: Path, revision: str, rows: pd.DataFrame, decided: pd.DataFrame, receipt: dict[str, Any]) -> None:
     """Write a revision's three files, the json last."""
     path = folder / f"{revision}.json"
-    path.unlink(missing_ok=True)  # an old receipt must not vouch for new rows
+    path.unlink(missing_ok=True)  # an old receipt must not stand beside new rows
     write_csv(folder / f"{revision}.csv", rows)
     write_csv(folder / f"{revision}.decisions.csv", decided)
     write_json(path, {"revision": revision} | receipt)
 
 
 def choose(folder: Path, revision: str) -> None:
-    """Note which revision `train` uses where none is named."""
+    """Store the revision that `train` uses by default."""
     write_json(folder / CHOSEN, {"revision": revision})
 
 
@@ -112,7 +112,7 @@ def chosen(folder: Path) -> str:
 
 
 def cross_fitted(folder: Path, revision: str) -> bool:
-    """Whether the revision's test clips are to be predicted by the models alone that they have not taught."""
+    """True if the revision's test clips may be predicted only by models that were not trained on them."""
     path = folder / f"{revision}.json"
     return path.is_file() and bool(read_json(path).get("settings", {}).get("cross_fit", False))
 
@@ -148,7 +148,7 @@ def publish(folder: Path, revision: str) -> pd.DataFrame | None:
 
 
 def group_table(decided: pd.DataFrame, groups: dict[str, list[str]]) -> pd.DataFrame:
-    """The seed document's table: by group of given labels, clips in all, verified, newly verified, and shares."""
+    """The NTU report's table: by group of given labels, clips in all, verified, newly verified, and shares."""
     lines = [_line(name, decided[decided["given_label"].isin(names)]) for name, names in groups.items()]
     inside = {name for names in groups.values() for name in names}
     rest = decided[~decided["given_label"].isin(inside)]

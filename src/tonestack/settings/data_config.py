@@ -1,4 +1,4 @@
-"""Settings of a data config: what is known of a competition, and what is chosen for all of its models.
+"""Settings of a data config: facts about a competition, and choices for all of its models.
 
 configs/data/<name>.yaml is a `DataConfig`; every section below it is a class here.
 """
@@ -15,13 +15,13 @@ Checksum = Annotated[str, Field(pattern=r"^(md5|sha1|sha256|sha512):[0-9a-f]+$")
 
 
 class AudioParams(Section):
-    """How recordings are decoded.
+    """Settings of decoding.
 
     trim_db: cut leading and trailing samples quieter than this many dB under the clip's peak.
     peak_normalise: divide by the clip's peak (digital silence stays as it is).
-    bad_files: whether an unusable training clip is an error or is left out; test clips are never an error.
+    bad_files: unusable training clips are an error or are left out; test clips are never an error.
     max_channels, max_seconds: larger files are refused as bad.
-    decode_minutes: a file that takes longer to decode counts as one on which the decoder hangs.
+    decode_minutes: time limit per file; the decoder is taken to hang after it.
     """
 
     trim_db: float | None = Field(None, gt=0)
@@ -32,12 +32,12 @@ class AudioParams(Section):
     decode_minutes: float = Field(10.0, gt=0)
 
     def settings(self) -> dict[str, object]:
-        """Return what the decoded samples depend on (all but what is done with unusable files)."""
+        """Return the settings that decoded samples depend on."""
         return self.model_dump(exclude={"bad_files", "decode_minutes"})
 
 
 class FoldParams(Section):
-    """How the training clips are split."""
+    """Settings of the split of the training clips into folds."""
 
     n: int = Field(5, ge=2, le=100)
     seed: int = Field(0, ge=0)
@@ -52,10 +52,12 @@ class CleanParams(Section):
     candidates: tuple[str, ...] = ("agree", "confident", "label_spreading")
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="parameters by method")
     groups: Annotated[str, BeforeValidator(str)] = Field("2", description="scheme of the data config's groups, or 1")
-    judge: tuple[str, ...] = Field(("clip_forest",), min_length=1, description="model configs that judge clips")
-    scouts: tuple[str, ...] = Field((), description="models that compare revisions; none named: the judges")
+    judge: tuple[str, ...] = Field(
+        ("clip_forest",), min_length=1, description="pair models: model configs that predict clips"
+    )
+    scouts: tuple[str, ...] = Field((), description="models that compare revisions; none named: those of `judge`")
     name: str | None = Field(None, pattern=NAME, description="of the revision; left out: the method's")
-    rounds: int = Field(1, ge=1, description="of one method; each is judged by models of all rounds before")
+    rounds: int = Field(1, ge=1, description="of one method; each uses predictions by models of all rounds before")
     embedding: str = Field("statistics", description="statistics, penultimate or autoencoder")
     embedder: str = Field("clip_forest", description="model whose frontend (and network) the embedding uses")
     leave_weight: float = Field(0.0, ge=0, description="weight of clips that stay unverified; 0: not trained on")
@@ -77,7 +79,7 @@ class PseudoParams(Section):
         "weigh it against the prediction (clips of several labels)",
     )
     test: bool = True
-    cross_fit: bool = Field(True, description="test clips are predicted by models that they have not taught alone")
+    cross_fit: bool = Field(True, description="predict test clips only by models not trained on them")
     weight: float = Field(1.0, gt=0, description="of pseudo-labelled training clips")
     test_weight: float = Field(0.5, gt=0)
     soft: bool = Field(False, description="labels are probabilities, not the likeliest class")
@@ -88,7 +90,7 @@ class PseudoParams(Section):
 
     @property
     def changes_models(self) -> bool:
-        """Whether the rounds' models differ from the plain experiments of the same name."""
+        """True if the rounds' models differ from the plain experiments of the same name."""
         return self.start == "warm" or self.epochs is not None or self.patience is not None
 
 
@@ -129,26 +131,26 @@ class SubmitParams(Section):
 
     table: str | None = Field(None, description="table to submit, whatever cross-validation chooses")
     upload: bool = Field(False, description="send the file to Kaggle with the official client")
-    message: str | None = Field(None, description="said with the upload; left out: table and score")
+    message: str | None = Field(None, description="message of the upload; left out: table and score")
 
 
 class VerifyParams(Section):
     """Settings of the task `verify`: trials drawn where no list gives any, adaptive s-norm, the calibration's prior."""
 
-    trials: int = Field(2000, ge=2, description="drawn a fold, half of them of one speaker")
+    trials: int = Field(2000, ge=2, description="trials drawn per fold, half of them of one speaker")
     seed: int = Field(0, ge=0)
     cohort: Literal["clips", "speakers"] = Field("clips", description="s-norm compares with single clips, or means")
     cohort_size: int = Field(1000, ge=2, description="training clips drawn for the cohort, at most")
-    top: int = Field(300, ge=2, description="s-norm looks at so many of the cohort's best scores")
-    prior: float = Field(0.5, gt=0, lt=1, description="how likely one speaker is before anything is heard")
+    top: int = Field(300, ge=2, description="best cohort scores that s-norm uses")
+    prior: float = Field(0.5, gt=0, lt=1, description="prior probability that a trial is of one speaker")
 
     def settings(self) -> dict[str, object]:
-        """Return what the tables depend on, beside their rows."""
+        """Return the settings that the tables depend on, beside their rows."""
         return self.model_dump(include={"seed", "cohort", "cohort_size", "top"})
 
 
 class PredictParams(Section):
-    """How `predict` treats long recordings; seconds."""
+    """Treatment of long recordings by `predict`; in seconds."""
 
     whole: float = Field(60.0, gt=0, description="longest recording that is tagged as one clip")
     window: float = Field(10.0, gt=0, description="pieces that a longer one is cut into")
@@ -158,53 +160,55 @@ class PredictParams(Section):
 class ShiftParams(Section):
     """Settings of the `shift` stage."""
 
-    folds: int = Field(5, ge=2, description="folds of the cross-validation that tells the sets apart")
+    folds: int = Field(5, ge=2, description="folds of the cross-validation of the train-or-test classifier")
     rounds: int = Field(60, ge=1, description="trees of the classifier")
-    features: int = Field(12, ge=1, description="most telling statistics that are shown")
+    features: int = Field(12, ge=1, description="most important statistics that are shown")
     neighbours: int = Field(5, ge=1, description="clips that each clip is compared with, to find near-duplicates")
     similar: float = Field(0.9, gt=0, le=1, description="least correlation of near-duplicates")
 
 
 class ReportParams(Section):
-    """How much of a competition the pages show; the defaults keep FSDKaggle2018's pages small and quick to make."""
+    """Size of the pages; the defaults keep FSDKaggle2018's pages small and quick to make."""
 
     audit_clips: int = Field(300, ge=1, description="clips of the audit page, the most doubtful ones")
-    audit_seconds: float = Field(10.0, gt=0, le=60, description="length of what is heard of them, around the loudest")
-    clips: int = Field(1500, ge=0, description="most clips that can be heard on the other page")
-    seconds: float = Field(4.0, gt=0, le=60, description="length of what is heard of them, around the loudest")
+    audit_seconds: float = Field(
+        10.0, gt=0, le=60, description="length of the excerpt played, around the loudest moment"
+    )
+    clips: int = Field(1500, ge=0, description="most clips that can be played on the report page")
+    seconds: float = Field(4.0, gt=0, le=60, description="length of the excerpt played, around the loudest moment")
     map_clips: int = Field(3000, ge=10, description="clips that t-SNE places, drawn at random; PCA places all")
 
 
 class DownloadParams(Section):
-    """Where a competition's files come from; see `fetch.py`."""
+    """Sources of a competition's files; see `competition/download.py`."""
 
     source: Literal["zenodo", "kaggle", "urls"] | None = None  # none: the first of these that is given
     zenodo: int | None = Field(None, description="number of the record")
     files: tuple[str, ...] = Field((), description="files of the record; none named: all")
-    notice: str = Field("", description="what the owners ask of everybody who uses the files")
+    notice: str = Field("", description="terms of use that the owners ask every user to keep")
     kaggle: str | None = Field(None, description="the competition's name in Kaggle's addresses")
     urls: dict[str, Checksum] = Field(default_factory=dict, description="address: checksum, such as md5:0123...")
     server: str = "https://zenodo.org"
-    max_gb: float = Field(100.0, gt=0, description="most that an archive may unpack to")
-    max_ratio: float = Field(100.0, gt=1, description="most that an archive may grow by")
+    max_gb: float = Field(100.0, gt=0, description="largest size of an unpacked archive")
+    max_ratio: float = Field(100.0, gt=1, description="largest growth of an archive by unpacking")
     keep: bool = Field(False, description="keep archives after unpacking")
 
 
 class DataConfig(Section):
-    """What is known of a competition and of the choices made for all of its models."""
+    """Facts about a competition and choices for all of its models."""
 
     reader: dict[str, Any]
     root: str
     task: str = "classify"
     metric: str = "map@3"
-    more_metrics: tuple[str, ...] = Field((), description="said beside the metric of every fold and table")
+    more_metrics: tuple[str, ...] = Field((), description="printed beside the metric of every fold and table")
     preset: str = "fast"
     presets: str | None = Field(None, description="folder of presets of its own: configs/preset/<presets>/")
     groups: dict[str, dict[str, list[str]]] = {}
     sample_rate: int | Literal["auto", "any"] = Field(
         "auto",
-        description="of the recordings: frontends for higher rates are laid out for it; auto: as some of the files "
-        "say, any: frontends stay as configured",
+        description="sample rate of the recordings, to which frontends for higher rates are adapted; auto: from the "
+        "headers of some files; any: frontends stay as configured",
     )
     audio: AudioParams = AudioParams()
     folds: FoldParams = FoldParams()

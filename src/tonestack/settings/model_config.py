@@ -1,4 +1,4 @@
-"""Settings of a model config and of a preset: what one experiment is.
+"""Settings of a model config (one experiment) and of a preset.
 
 configs/model/<name>.yaml is a `ModelConfig`, configs/preset/<name>.yaml a `Preset`.
 """
@@ -26,7 +26,7 @@ class CropParams(Section):
 
 
 class AugmentParams(Section):
-    """Batched augmentation of crops; a zero switches a part off. See `augment.py`."""
+    """Batched augmentation of crops; a zero switches a part off. See `training/augment.py`."""
 
     mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha), the shares of two mixed crops; 1: even")
     mix: Literal["values", "power"] = Field(
@@ -81,15 +81,15 @@ class TrainingParams(Section):
     )
 
     def plan(self, n_clips: int) -> tuple[int, int]:
-        """Epochs and steps an epoch; a small set gets as many epochs as make `min_steps`."""
+        """Epochs and steps per epoch; a small set gets as many epochs as make `min_steps`."""
         steps = max(1, n_clips // self.batch_size)
         return max(self.epochs, math.ceil(self.min_steps / steps)), steps
 
 
 class InferenceParams(Section):
-    """Test-time augmentation: every clip is seen in several crops, at one or several lengths."""
+    """Test-time augmentation: each clip is predicted from several crops, at one or several lengths."""
 
-    crops: int = Field(6, ge=1, description="most crops a clip and length")
+    crops: int = Field(6, ge=1, description="most crops per clip and length")
     overlap: float = Field(0.5, ge=0, lt=1)
     lengths: tuple[float, ...] = Field((1.0,), min_length=1, description="factors of the crop length")
     rolls: int = Field(1, ge=1, description="crops of a clip that one crop covers: each starts further on and wraps")
@@ -98,14 +98,14 @@ class InferenceParams(Section):
 
 
 class PublishedParams(Section):
-    """What a document says of a network: its number of classes and of parameters."""
+    """Published facts of a network: its number of classes and of parameters."""
 
     classes: int = Field(ge=1)
     parameters: int = Field(ge=1)
 
 
 class ModelConfig(Section):
-    """What one experiment is: its frontend, network, loss and how it is trained and used."""
+    """One experiment: its frontend, network and loss, its training and its use."""
 
     published: PublishedParams | None = None
 
@@ -119,7 +119,7 @@ class ModelConfig(Section):
 
 
 class Preset(Section):
-    """configs/preset/<name>.yaml: which models, and what they and the data config change."""
+    """configs/preset/<name>.yaml: models, and the keys of theirs and of the data config that it changes."""
 
     models: tuple[str, ...]
     data: dict[str, Any] = {}

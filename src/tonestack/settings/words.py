@@ -19,7 +19,7 @@ DATA_KEYS = (
 
 
 class Words(Section):
-    """Every word but the dotted overrides; the text after each is what `--help` prints."""
+    """All words but the dotted overrides; `--help` prints the descriptions."""
 
     data: str = Field("demo", description="data config: configs/data/<data>.yaml")
     model: tuple[str, ...] | None = Field(None, description="model configs, by comma; left out: the preset's models")
@@ -29,7 +29,7 @@ class Words(Section):
     cache: str | None = Field(None, description="name whose features are used; left out: this call's own name")
     root: str | None = Field(None, description="folder of the competition's files; left out: the data config's")
     scoring: str | None = Field(None, description="csv of test labels with a 'usage' column, read by score alone")
-    revision: str | None = Field(None, description="label revision; left out: what `all` chose last, otherwise r0")
+    revision: str | None = Field(None, description="label revision; left out: the last choice of `all`, otherwise r0")
     variant: str | None = Field(None, description="name for changed settings: <model>-<variant>")
     seed: int = Field(0, ge=0, description="seed of the networks; not 0: <model>-s<seed>")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")

@@ -49,7 +49,7 @@ def write_fold(
     path = folder / f"fold{fold}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWN).touch()
-    path.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not vouch for a new table
+    path.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not stand beside a new table
     write_parquet(path, table)
     checksums = {**receipt.get("checksums", {}), path.name: file_hash(path)}
     write_json(
@@ -66,7 +66,7 @@ def experiments(oof_dir: Path, made: bool = False) -> list[str]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a table; a process that is killed meanwhile leaves no half of it."""
+    """Remove a table: hidden first, so that a killed process leaves no half of it."""
     hidden = folder.with_name(f".{folder.name}.removed")
     shutil.rmtree(hidden, ignore_errors=True)
     folder.rename(hidden)
@@ -99,9 +99,9 @@ def load(
     """Read a native or foreign table and align it; see `PredictionTable` for shapes.
 
     folds: the folds table (`clip_id, verified, fold`; fold -1 is never predicted). test_ids: M names, may be
-    empty. parts: what to read. nonnegative: whether rows are probabilities. fill: test clips that a fold's model
-    has learnt, and does not predict, get the geometric mean of the other folds there; otherwise NaN. Everything
-    wrong with a table (a missing fold, a missing, repeated or non-finite row, an unknown class, another fold's clip,
+    empty. parts: parts to read. nonnegative: refuse values below 0. fill: test clips that a fold's model
+    was trained on, and so does not predict, get the geometric mean of the other folds; else NaN. Every fault
+    of a table (a missing fold, a missing, repeated or non-finite row, an unknown class, another fold's clip,
     a damaged file) is a `UserError` naming file and row.
     """
     if not folder.is_dir():

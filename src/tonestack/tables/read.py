@@ -36,8 +36,8 @@ class PredictionTable:
     """One experiment's table, aligned to the competition.
 
     kind: `train`, `baseline`, `foreign`, `blend` or `stack`. oof: (N, C) float32 in the folds table's order, NaN rows
-    where the table may have none, or None without an OOF part. test: (K, M, C) float32 per fold in the test
-    order, or None. fold: (N,) of the folds table. meta: the receipts. notes: what a user should be told.
+    where a row may be missing; None without an OOF part. test: (K, M, C) float32 per fold in the test
+    order, or None. fold: (N,) of the folds table. meta: the receipts. notes: messages for the user.
     """
 
     name: str
@@ -90,7 +90,7 @@ class TableReader:
             self._add(_read_table(path), path, fold, int(meta.get("taught", 0)))
 
     def foreign(self) -> None:
-        """Read every parquet and csv, or what `table.yaml` names."""
+        """Read every parquet and csv, or the files named by `table.yaml`."""
         files = table_files(self.folder)
         pickles = sorted(f.name for f in self.folder.iterdir() if f.suffix.lower() in PICKLES)
         if pickles:
@@ -119,7 +119,7 @@ class TableReader:
                 f"{self.folder}: only {len(self.test)} of {fold_count} folds hold test rows; train the others again"
             )
         if "oof" in self.parts and self.oof is None:
-            self.notes.append(f"{self.folder.name}: no OOF part, so it cannot be judged; only equal weights can use it")
+            self.notes.append(f"{self.folder.name}: no OOF part, so it cannot be scored; only equal weights can use it")
         return PredictionTable(
             self.folder.name, self.kind, self.classes, self.oof, test, self.fold, self.meta, self.notes
         )
@@ -136,7 +136,7 @@ class TableReader:
             raise UserError(f"{path}: no column for class '{missing[0]}'; give one column for each of the classes")
         for part in ("oof", "test"):
             rows = table[table["part"] == part]
-            expected = len(rows) or (part == "test" and taught)  # a model may have learnt all test clips
+            expected = len(rows) or (part == "test" and taught)  # a model may have been trained on all test clips
             if expected and part in self.parts:
                 where, values = self._aligned(rows, path, part)
                 if part == "oof":
@@ -145,7 +145,7 @@ class TableReader:
                     self._place_test(where, values, path, taught)
 
     def _with_part(self, table: pd.DataFrame, path: Path) -> pd.DataFrame:
-        """Check the key columns; a table without `part` gets it from where its clips are known."""
+        """Check the key columns; a missing column `part` is derived from the clip names."""
         table = table[[c for c in table.columns if not ROW_NUMBERS.fullmatch(str(c))]]
         if "clip_id" not in table.columns and "fname" in table.columns:
             table = table.rename(columns={"fname": "clip_id"})
@@ -187,11 +187,11 @@ class TableReader:
         if self.oof is None:
             self.oof = np.full((len(self.fold), len(self.classes)), np.nan, dtype=np.float32)
         taken = np.asarray(~np.isnan(self.oof[where, 0]))
-        _refuse(ids, taken, f"{path}: clip", "(oof) was given by another file of this table too; keep one row a clip")
+        _refuse(ids, taken, f"{path}: clip", "(oof) was given by another file of this table too; keep one row per clip")
         self.oof[where] = values
 
     def _place_test(self, where: np.ndarray, values: np.ndarray, path: Path, taught: int) -> None:
-        """Rows may be absent of as many clips as the receipt says the model was taught."""
+        """Exactly `taught` clips may lack a row: those that the model was trained on, by its receipt."""
         ids = pd.Series(self.index["test"])
         absent = ~np.isin(np.arange(len(ids)), where)
         if absent.sum() != taught:
@@ -201,7 +201,7 @@ class TableReader:
         self.test.append(table)
 
     def _check_complete(self, oof: np.ndarray) -> None:
-        """Every folded clip has a row; a table that no fold of ours made may cover the verified clips alone."""
+        """Refuse a table that lacks a clip of a fold; a table not trained here may cover the verified clips alone."""
         absent = np.isnan(oof[:, 0]) & (self.fold >= 0)
         verified_only = self.kind != "train" and np.array_equal(absent, ~self.verified & (self.fold >= 0))
         if not verified_only:
@@ -248,7 +248,7 @@ def _parsed(path: Path) -> pd.DataFrame:
 
 
 def _read_yaml(path: Path) -> list[pd.DataFrame]:
-    """The tables that a `table.yaml` describes: one for the OOF part, one a fold for the test part."""
+    """The tables that a `table.yaml` describes: one for the OOF part, one per fold for the test part."""
     words = load_yaml(read_text(path), str(path), aliases=False)
     known = ("classes", "oof", "oof_ids", "test", "test_ids")
     if not isinstance(words, dict) or "classes" not in words or not ({"oof", "test"} & set(words)):
@@ -276,7 +276,7 @@ def _array_tables(yaml_path: Path, name: str, part: str, ids: list[str], classes
 
 
 def _names(yaml_path: Path, name: Any) -> list[str]:
-    """Read names from txt (one a line), csv (column clip_id or fname, else the first) or npy of text."""
+    """Read names from txt (one per line), csv (column clip_id or fname, else the first) or npy of text."""
     path = _beside(yaml_path, name)
     if path.suffix == ".npy":
         return [str(n) for n in _array(path)]

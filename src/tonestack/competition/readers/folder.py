@@ -1,4 +1,4 @@
-"""Any recordings sorted into one folder a class: `train/<class>/…` and, if there is one, `test/…`.
+"""Any recordings sorted into one folder per class: `train/<class>/…` and, optionally, `test/…`.
 
 Without a `train` folder the class folders are looked for in the root itself. Folders inside a class folder
 (a session, a speaker, a source recording) are its clips' group. A clip's id is its path relative to the root.
@@ -24,7 +24,7 @@ class Params(Section):
     test_dir: str = "test"
     id_column: str = "fname"
     label_column: str = "label"
-    k: int = Field(3, ge=1, description="labels a row of the submission")
+    k: int = Field(3, ge=1, description="labels per row of the submission")
 
 
 def read(params: Params, root: Path) -> Competition:
@@ -34,7 +34,7 @@ def read(params: Params, root: Path) -> Competition:
         train_dir = root
     clips = [p for p in recordings(root, train_dir) if len(_below(p, train_dir)) > 1 and test_dir not in p.parents]
     if not clips:
-        raise UserError(f"{train_dir}: no class folder with recordings in it; make one folder a class")
+        raise UserError(f"{train_dir}: no class folder with recordings in it; make one folder per class")
     labels = [_below(p, train_dir)[0] for p in clips]
     ids = [clip_id(p, root) for p in clips]
     train = csvs.train_frame(ids, ids, labels, group=[group(p, train_dir) for p in clips])
@@ -46,7 +46,7 @@ def read(params: Params, root: Path) -> Competition:
 
 
 def _submission(params: Params, ids: list[str], classes: tuple[str, ...]) -> SubmissionFormat:
-    """The k best labels a row; the best one alone where a class name has a blank, which would part labels."""
+    """The k best labels per row; only the best one if a class name has a blank, as blanks separate labels."""
     columns = (params.id_column, params.label_column)
     if any(len(name.split()) > 1 for name in classes):
         return SubmissionFormat(columns, tuple(ids), "label", 1)

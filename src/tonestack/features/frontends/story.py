@@ -1,6 +1,6 @@
 """Tracks of speech features for long recordings: frames every 10 ms, averaged to about ten values a second.
 
-A clip is taken in pieces of about half a minute, so that memory does not grow with its length but for the result.
+A clip is computed in blocks of about half a minute, so that only the result grows with its length.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ PIECE = 30.0  # seconds
 
 
 class Params(SpeechFrameParams):
-    """Frames, and which features: names, or `{name: ..., **settings}`; see `features/`. pool: frames a value."""
+    """Frames; features: names, or `{name: ..., **settings}`; see `features/speech/`. pool: frames per value."""
 
     features: tuple[dict[str, Any], ...] = Field(min_length=1)
     pool: int = Field(10, ge=1, le=10_000)

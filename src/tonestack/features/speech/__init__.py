@@ -22,4 +22,4 @@ class FeatureProtocol(Protocol):
         """Prepare tables; a `ValueError` says why `params` do not fit the frames."""
 
     def __call__(self, block: "FrameBlock") -> np.ndarray:
-        """Return (t, W), one row a frame of `piece`; NaN where a frame has no value (the pitch of a pause)."""
+        """Return (t, W), one row per frame of `block`; NaN where a frame has no value (the pitch of a pause)."""

@@ -1,6 +1,6 @@
-"""A run of frames of one clip, seen as the features need it; what several features share is computed once.
+"""A block of frames of one clip, with the spectra and polynomials that several features share computed once.
 
-A clip of minutes is taken block by block, so that memory is bounded by the block, whatever the clip's length.
+A long clip is computed block by block, so that memory does not grow with its length.
 """
 
 from functools import cached_property
@@ -35,7 +35,7 @@ class FrameBlock:
     def span(self, context: int, emphasised: bool) -> np.ndarray:
         """Samples from the centre of the first frame to that of the last, `context` samples more on both sides.
 
-        Zeros stand for what lies beyond the clip: float32 ((t - 1) * hop + 1 + 2 * context,).
+        Zeros beyond the clip: float32 ((t - 1) * hop + 1 + 2 * context,).
         """
         start = self.first * self.params.hop_length - context
         stop = (self.last - 1) * self.params.hop_length + 1 + context

@@ -65,6 +65,6 @@ def cepstral_matrix(centres: np.ndarray, step: float, count: int) -> np.ndarray:
 
     grid = np.arange(centres[0], centres[-1], step)
     spline = CubicSpline(centres, np.eye(len(centres)))(grid)  # (grid, bins)
-    place = (np.arange(len(grid)) + 0.5) / len(grid)
-    cosines = np.cos(np.pi * np.arange(count)[:, None] * place)  # DCT-II
+    phase = (np.arange(len(grid)) + 0.5) / len(grid)
+    cosines = np.cos(np.pi * np.arange(count)[:, None] * phase)  # DCT-II
     return (spline.T @ cosines.T) / len(grid)

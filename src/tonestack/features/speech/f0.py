@@ -32,7 +32,7 @@ class Params(Section):
 class Feature:
     """Frames -> (t, 1 or 2): semitones above 100 Hz, NaN where there is no pitch; then 1 or 0.
 
-    It hears the wave without pre-emphasis, which would take the fundamental away.
+    It gets the wave without pre-emphasis, which would remove the fundamental.
     """
 
     def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
@@ -58,7 +58,7 @@ class Feature:
             time_step=hop / rate,
             pitch_floor=self._params.floor,
             pitch_ceiling=self._params.ceiling,
-            silence_threshold=SILENCE * block.peak / loudest,  # of the clip, not of this piece
+            silence_threshold=SILENCE * block.peak / loudest,  # of the clip, not of this block
         )
         centres = (context + np.arange(block.last - block.first) * hop + 0.5) / rate
         nearest = np.rint((centres - pitch.t1) / pitch.dt).astype(int)

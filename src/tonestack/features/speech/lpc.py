@@ -14,7 +14,7 @@ class Params(Section):
 
 
 class Feature:
-    """Frames -> (t, order): a_1 .. a_order of A(z) = 1 + a_1 z^-1 + ...; the leading 1 says nothing."""
+    """Frames -> (t, order): a_1 .. a_order of A(z) = 1 + a_1 z^-1 + ...; the constant leading 1 is left out."""
 
     def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self.width = params.order

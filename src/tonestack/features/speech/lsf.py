@@ -1,6 +1,6 @@
 """Line spectral frequencies (Itakura 1975): angles of the roots of the polynomials P and Q of the linear prediction.
 
-`form: faithful` is what the seed document calls by this name: the angles of the roots of the polynomial whose
+`form: faithful` is what the voice story report calls LSF: the angles of the roots of the polynomial whose
 coefficients are a 1 and then all of -[1, a_1 .. a_p]. They do not interlace and do not determine A(z).
 """
 
@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 
 class Params(Section):
-    """Even order of the prediction; `line_spectral`, or the document's."""
+    """Even order of the prediction; `line_spectral`, or `faithful` as in the voice story report."""
 
     order: int = Field(12, ge=2, le=64)
     form: Literal["line_spectral", "faithful"] = "line_spectral"

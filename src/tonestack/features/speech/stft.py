@@ -11,7 +11,7 @@ class Params(Section):
 
 
 class Feature:
-    """Frames -> (t, 1 + n_fft // 2) magnitudes, linear: loud moments stand out, unlike in the dB of `spectrogram`."""
+    """Frames -> (t, 1 + n_fft // 2) magnitudes, linear, unlike the dB of `spectrogram`."""
 
     def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self.width = 1 + frames.n_fft // 2

@@ -1,6 +1,6 @@
 """Speech generators: one file each with `voice(seed) -> SyntheticVoice`; the same seed is the same person.
 
-`missing()` says what a generator lacks on this machine. `formant` needs nothing and is always there.
+`missing()` returns the message on what a generator lacks here. `formant` needs nothing and always works.
 """
 
 from collections.abc import Callable

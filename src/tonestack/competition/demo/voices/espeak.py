@@ -46,7 +46,7 @@ class EspeakVoice:
 
 
 def missing() -> str | None:
-    """What is lacking, None where voices can be had."""
+    """The missing program, None if installed."""
     return None if _program() else "espeak-ng is not installed (install the package espeak-ng, or give voice=formant)"
 
 

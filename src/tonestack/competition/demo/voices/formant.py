@@ -1,8 +1,8 @@
 """Built-in voices: a source-filter speech synthesiser (Fant 1960; Klatt 1980), all in array arithmetic.
 
 Glottal pulses and noise pass a vocal tract of moving resonances, frame by frame in the frequency domain. A person is
-the size of the tract, a pitch, a way of phonating and an accent; an utterance is a row of sounds with its own timing,
-stress and melody. Text is spelt out roughly (a letter or two a sound): speech-like, not meant to be understood.
+the size of the tract, a pitch, a way of phonating and an accent; an utterance is a sequence of sounds with its own
+timing, stress and melody. Text is spelt out roughly (one or two letters per sound): speech-like, not intelligible.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ import numpy as np
 RATE = 24000  # Hz
 HOP = 120  # samples: a frame every 5 ms
 WINDOW, FFT = 480, 1024  # samples: a tract rings for less than the 544 samples of zeros behind the window
-FRAMES = RATE / HOP  # a second
+FRAMES = RATE / HOP  # per second
 LEVEL = 0.08  # RMS of the samples given back
 
 # A vowel's first three resonances in Hz, between a man's and a woman's (Peterson & Barney 1952).
@@ -140,11 +140,11 @@ class FormantVoice:
         breath = _upsample(tracks["breath"] + 0.3 * self.breathiness * tracks["voiced"])
         through_tract = voiced + 0.25 * breath * rng.standard_normal(len(breath))
         hissed = 0.25 * _upsample(tracks["hiss"]) * rng.standard_normal(len(breath))
-        heard = _filter(through_tract, self._tract(tracks["formants"]) * self._source())
-        return heard + _filter(hissed, _band(self.hiss * tracks["centre"], tracks["width"]))
+        vocal = _filter(through_tract, self._tract(tracks["formants"]) * self._source())
+        return vocal + _filter(hissed, _band(self.hiss * tracks["centre"], tracks["width"]))
 
     def _tracks(self, text: str, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """What the mouth does in each of `count` frames: one array a control, smooth in time."""
+        """Control tracks of the vocal tract over `count` frames: one array per control, smooth in time."""
         names, lengths = self._row(text, count, rng)
         frame = np.repeat(np.arange(len(names)), lengths)[:count]  # the sound of each frame
         begins = np.cumsum(lengths) - lengths
@@ -182,7 +182,7 @@ class FormantVoice:
         return self.pitch * 2 ** np.clip(octaves, -0.9, 1.2)
 
     def _pulses(self, pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One impulse a glottal cycle, between samples where it falls so: (n,) at unit power."""
+        """One impulse per glottal cycle, between samples where it falls so: (n,) at unit power."""
         phase = np.cumsum(pitch) / RATE
         cycle = np.arange(1, int(phase[-1]) + 1)
         at = np.interp(cycle, phase, np.arange(len(phase)))  # samples
@@ -319,7 +319,7 @@ def _filter(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def _levelled(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """To the usual level, above a quiet room's hiss, peaks rounded off."""
+    """Scale to the usual level, add a quiet room's hiss, round off peaks."""
     samples = samples * (LEVEL / max(float(np.sqrt(np.mean(samples**2))), 1e-9))
     room = LEVEL * 10 ** (rng.uniform(-60, -45) / 20) * rng.standard_normal(len(samples))
     return np.tanh(samples + room).astype(np.float32)
