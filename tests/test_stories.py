@@ -25,6 +25,7 @@ from tonestack.studies import repeats
 from tonestack.tables import oof
 from tonestack.tables.competition import Competition
 from tonestack.tables.metrics import resolve
+from tonestack.training import job as training_job
 from tonestack.training import queue
 from tonestack.training.job import FoldJob
 from tonestack.training.learners import boosting, network, prior
@@ -184,7 +185,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     collection(folder / "in")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(folder / "home"))
-        patch.setattr(queue, "cores", lambda: 1)
+        patch.setattr(training_job, "cores", lambda: 1)
         prepare.run(call(folder / "in", "model=story_gru,language_only"))
     return folder
 
