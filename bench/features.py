@@ -16,6 +16,7 @@ from _measure import FSDMINI, in_turn, peak_memory, report
 from tonestack.base import workers
 from tonestack.config.call import Call
 from tonestack.features import store
+from tonestack.features.prepare import prepare
 from tonestack.tables.competition import Competition
 
 import librosa
@@ -62,7 +63,7 @@ def prepared(found: Competition, spec: dict[str, Any], cores: int) -> store.Stor
     audio = Call.from_arguments(["data=fsdkaggle2018"]).data.audio
     frontend = {"name": "logmel", "sample_rate": RATE, **spec}
     with tempfile.TemporaryDirectory() as folder:
-        store.prepare(found, [frontend], audio, Path(folder), cores, progress=False)
+        prepare(found, [frontend], audio, Path(folder), cores, progress=False)
         opened = store.Store.open(Path(folder), frontend, audio)
         return replace(opened, features=np.array(opened.features))
 

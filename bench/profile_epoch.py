@@ -15,7 +15,6 @@ from typing import Any
 
 from _measure import copy_bandwidth, product_peak, report
 from tonestack.base import parts
-from tonestack.config import layers
 from tonestack.config.call import Call
 from tonestack.networks.layers import Normalise, Tagger, count_multiply_adds
 from tonestack.settings.model_config import ModelConfig
@@ -70,7 +69,7 @@ def settings_of(model: str, call: Call, steps: int) -> tuple[ModelConfig, Any]:
     settings = call.experiment(model).config
     short = settings.training.model_copy(update={"epochs": 1, "min_steps": 0})
     module = parts.find("frontends", settings.frontend["name"])
-    frontend = module.Frontend(layers.part_params("frontends", settings.frontend, "frontend"))
+    frontend = module.Frontend(parts.part_params("frontends", settings.frontend, "frontend"))
     return settings.model_copy(update={"training": short}), frontend
 
 
@@ -89,7 +88,7 @@ def made_set(settings: ModelConfig, frontend: Any, clips: int) -> TrainingSet:
 def tagger(settings: ModelConfig, width: int) -> Tagger:
     """The network behind its normalisation, laid out as a fold job does."""
     module = parts.find("models", settings.network["name"])
-    params = layers.part_params("models", settings.network, "network")
+    params = parts.part_params("models", settings.network, "network")
     model = Tagger(
         Normalise(torch.full((width,), -40.0), torch.full((width,), 20.0)), module.build(params, width, CLASSES)
     )

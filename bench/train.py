@@ -22,8 +22,8 @@ import prepare
 from _measure import peak_memory, product_peak, report
 from features import SPECS, by_soundfile
 from tonestack.base import parts, workers
+from tonestack.base.parts import part_params
 from tonestack.config.call import Call
-from tonestack.config.layers import part_params
 from tonestack.ensemble import scoring
 from tonestack.features.store import Store
 from tonestack.networks.layers import count_multiply_adds

@@ -1,8 +1,8 @@
-"""Take in what a person said on the audit page: merge=FILE joins a corrections.csv with those that are there.
+"""Merge corrections from the audit page: merge=FILE joins a corrections.csv with the present one.
 
 Takes  a file downloaded from `reports/<name>/audit.html`, and folds/<name>/corrections.csv if there is one.
-Leaves folds/<name>/corrections.csv; whatever trains next learns from it. Where two people differ on a clip, both are
-shown and nothing is written until prefer=mine or prefer=theirs is given. Without merge= it says what there is.
+Leaves folds/<name>/corrections.csv; later training uses it. Where two people differ on a clip, both are
+shown and nothing is written until prefer=mine or prefer=theirs is given. Without merge= it prints the counts.
 """
 
 from pathlib import Path
@@ -20,28 +20,28 @@ import pandas as pd
 from pydantic import Field
 
 
-class Wanted(Section):
-    """The words of this verb alone."""
+class CorrectionsWords(Section):
+    """Words that only this stage has."""
 
     merge: str | None = Field(None, description="a corrections.csv of the audit page")
     prefer: Literal["mine", "theirs"] | None = Field(None, description="whose correction counts where two differ")
 
 
-def run(call: Call, wanted: Wanted) -> pd.DataFrame:
+def run(call: Call, words: CorrectionsWords) -> pd.DataFrame:
     """Merge, write and count; return the corrections."""
     table = make_folds.run(call, quiet=True)
     mine = call.labels.corrections
-    if wanted.merge is None:
+    if words.merge is None:
         print(f"corrections: {counts(mine)} in {call.folds / corrections.FILE}")
         return mine
-    path = Path(wanted.merge).expanduser()
+    path = Path(words.merge).expanduser()
     if not path.is_file():
-        raise UserError(f"merge={wanted.merge}: no such file")
+        raise UserError(f"merge={words.merge}: no such file")
     theirs = corrections.read_file(path, table)
-    joined, conflicts = corrections.merge(mine, theirs, wanted.prefer)
+    joined, conflicts = corrections.merge(mine, theirs, words.prefer)
     if len(conflicts):
         print(aligned(shown(conflicts)))
-    if len(conflicts) and wanted.prefer is None:
+    if len(conflicts) and words.prefer is None:
         raise UserError(
             f"{path}: differs from yours on {len(conflicts)} clips, listed above; give prefer=mine or prefer=theirs"
         )
@@ -51,13 +51,13 @@ def run(call: Call, wanted: Wanted) -> pd.DataFrame:
 
 
 def counts(corrected: pd.DataFrame) -> str:
-    """How many there are, by decision."""
+    """Number of corrections by decision."""
     found = corrected["decision"].value_counts()
     return ", ".join(f"{int(found.get(name, 0))} {name}" for name in corrections.DECISIONS)
 
 
 def shown(conflicts: pd.DataFrame) -> pd.DataFrame:
-    """The conflicts, a line a clip: what each person said, who and when."""
+    """The conflicts, one line per clip: each person's decision, name and date."""
     sides = {}
     for side in ("mine", "theirs"):
         said = conflicts[f"decision {side}"].str.cat(conflicts[f"label {side}"], sep=" ").str.strip()
@@ -67,4 +67,4 @@ def shown(conflicts: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    cli.main(run, __doc__, own=Wanted)
+    cli.main(run, __doc__, own=CorrectionsWords)

@@ -1,7 +1,7 @@
 """Download a competition: from Zenodo with checksums, or from Kaggle by its official client.
 
 Takes  the `download:` section of configs/data/<data>.yaml (download.source=kaggle: the other source).
-Leaves the competition's files below root. A call that was cut off goes on; a second one has nothing to do.
+Leaves the competition's files below root. An interrupted call resumes; a second one has nothing to do.
 """
 
 from tonestack import cli
@@ -11,7 +11,7 @@ from tonestack.config.call import Call
 
 
 def run(call: Call) -> None:
-    """Fetch, check, unpack; say what is there."""
+    """Download, check and unpack; print what was done."""
     if call.data.download is None:
         raise UserError(
             f"configs/data/{call.words.data}.yaml has no 'download:' section; put the files into {call.root}"

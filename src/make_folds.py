@@ -1,6 +1,6 @@
 """Split the training clips into folds: stratified by label × verified, grouped, official folds honoured.
 
-Takes the clip table and, where recordings have been decoded, which clips hold the same audio.
+Takes the clip table and, if recordings have been decoded, the clips with the same audio.
 Leaves folds/<name>/r0.csv (clip_id, label, verified, group, fold) and r0.json; for verification also trials.csv.
 """
 
@@ -21,13 +21,13 @@ import pandas as pd
 def run(call: Call, quiet: bool = False) -> pd.DataFrame:
     """Return the fold table, made anew only when the clips, labels or settings have changed.
 
-    quiet: nothing is said where the table stands; for stages that only need it. A task whose rows are not clips
+    quiet: print nothing if the table is up to date; for stages that only need it. A task whose rows are not clips
     writes them beside it.
     """
     with claimed(call.folds / ".lock", f"{call.folds}: another process is making the folds"):
         table = split(call, quiet)
-        place = f"configs/data/{call.words.data}.yaml: folds"
-        call.task.write_rows(call.folds, table, call.competition(), call.options, place)
+        origin = f"configs/data/{call.words.data}.yaml: folds"
+        call.task.write_rows(call.folds, table, call.competition(), call.options, origin)
     return table
 
 
@@ -43,9 +43,9 @@ def split(call: Call, quiet: bool) -> pd.DataFrame:
         return call.labels.folds
     joined, receipt = inputs(call)
     refuse_changed_meaning(call, folds.receipt(call.folds), receipt["settings"])
-    place = f"configs/data/{call.words.data}.yaml: folds"
-    table = call.task.assign(joined, call.data.folds, place)
-    folds.warn_of_split_groups(joined, table, place)
+    origin = f"configs/data/{call.words.data}.yaml: folds"
+    table = call.task.assign(joined, call.data.folds, origin)
+    folds.warn_of_split_groups(joined, table, origin)
     folds.write(call.folds, table, receipt)
     sizes = table.groupby("fold").size()
     print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")
@@ -53,7 +53,7 @@ def split(call: Call, quiet: bool) -> pd.DataFrame:
 
 
 def inputs(call: Call) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The clips, those with the same audio joined into groups where that is known; and what the folds depend on."""
+    """The clips, groups joined where the audio is known to be the same; and the inputs that the folds depend on."""
     train = call.competition().train
     hashes = store.audio_hashes(call.cache, train["clip_id"])
     joined = train if hashes is None else train.assign(group=folds.join_duplicates(train["group"], hashes))
@@ -65,7 +65,7 @@ def inputs(call: Call) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def why(call: Call) -> str:
-    """Why the folds would be made anew; empty where they stand."""
+    """Reason for making the folds again; empty if they are up to date."""
     known = folds.receipt(call.folds)
     if not known or folds.is_given(call.folds):
         return "" if folds.is_given(call.folds) else "not made yet"
@@ -77,13 +77,13 @@ def why(call: Call) -> str:
 
 
 def _given(call: Call, quiet: bool, joined: pd.DataFrame) -> pd.DataFrame:
-    """A fold table that somebody put there (it has no r0.json) is kept, if it is of these clips."""
+    """Keep a fold table given by the user (it has no r0.json), if it has these clips."""
     table = call.labels.folds
     unknown = set(table["clip_id"]) ^ set(call.competition().train["clip_id"])
     if unknown:
         raise UserError(
             f"{call.folds / 'r0.csv'}: not of this competition: clip '{min(unknown)}' is in one of them only; "
-            "mend the table, or delete it to have it made"
+            "fix the table, or delete it to have it made"
         )
     folds.warn_of_split_groups(joined, table, str(call.folds / "r0.csv"))
     if not quiet:

@@ -29,14 +29,14 @@ def describe(call: Call, name: str) -> dict[str, str]:
     """One row: the network is built and one crop is sent through it."""
     settings = call.experiment(name).config
     frontend_module = parts.find("frontends", settings.frontend["name"])
-    frontend = frontend_module.Frontend(layers.part_params("frontends", settings.frontend, "frontend"))
+    frontend = frontend_module.Frontend(parts.part_params("frontends", settings.frontend, "frontend"))
     module = parts.find("models", settings.network["name"])
     if not hasattr(module, "build"):  # not a network: its size depends on the clips
         heard = getattr(module, "INPUT", f"statistics of {frontend.width} bands")
         return {"model": name, "frontend": settings.frontend["name"], "input": heard}
     published = settings.published
     classes = published.classes if published else CLASSES
-    network = module.build(layers.part_params("models", settings.network, "network"), frontend.width, classes)
+    network = module.build(parts.part_params("models", settings.network, "network"), frontend.width, classes)
     frames = round(settings.crop.seconds * frontend.frame_rate)
     shape = (1, frontend.width, frames)
     work = count_multiply_adds(network, torch.zeros(1, *shape))

@@ -10,17 +10,16 @@ from tonestack import cli
 from tonestack.base import workers
 from tonestack.config.call import Call
 from tonestack.features import store
+from tonestack.features.prepare import PrepareReport, prepare
 
 
-def run(call: Call, frontends: list[dict[str, Any]] | None = None) -> store.PrepareReport:
+def run(call: Call, frontends: list[dict[str, Any]] | None = None) -> PrepareReport:
     """Make the features of `frontends`, or of all models of this call, that are not up to date."""
     specs = frontends or [experiment.config.frontend for experiment in call.experiments()]
     unique = [spec for index, spec in enumerate(specs) if spec not in specs[:index]]
     if call.rate and any(spec.get("sample_rate") == call.rate for spec in unique) and not frontends:
         print(f"prepare: the recordings are at {call.rate:,} Hz; spectral frontends reach up to {call.rate // 2:,} Hz")
-    report = store.prepare(
-        call.competition(), unique, call.data.audio, call.cache, workers.decoders(), device=gpu(call)
-    )
+    report = prepare(call.competition(), unique, call.data.audio, call.cache, workers.decoders(), device=gpu(call))
     print(f"prepare: {report}")
     for row in report.bad.itertuples():
         print(f"  unusable {row.part} clip {row.clip_id}: {row.reason}")
@@ -30,7 +29,7 @@ def run(call: Call, frontends: list[dict[str, Any]] | None = None) -> store.Prep
 
 
 def gpu(call: Call) -> Any:
-    """The GPU that `device=cuda` asks for, to make the features that one can make; None otherwise."""
+    """The GPU of `device=cuda`, for frontends that can use one; None otherwise."""
     if not call.words.device.startswith("cuda"):
         return None
     from tonestack.training.device import choose_device  # torch: only here, preparing does without it

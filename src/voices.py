@@ -1,8 +1,8 @@
-"""Have generated voices say sentences: a data set for few-shot voice matching.
+"""Make a data set of generated voices for few-shot voice matching.
 
 Takes n=10 prompts=30 voice=formant|espeak|bark, and name=NAME or root=FOLDER.
 Leaves input/<name>/<voice>/prompt-N.flac to learn from and input/<name>/<voice>.flac to recognise, for data=voices.
-A run that was stopped goes on where it was.
+A stopped run resumes.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from tonestack.config.call import Call
 
 
 def run(call: Call, wanted: VoiceSet) -> Path:
-    """Make the set; say what to call next."""
+    """Make the set; print the next command."""
     given = call.words.root
     root = Path(given).expanduser() if given else call.home / "input" / (call.words.name or "voices")
     made = voice_set.make(root, wanted, call.words.jobs or workers.cores())

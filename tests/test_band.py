@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tonestack.base import parts
 from tonestack.config import band, layers
 from tonestack.config.call import Call
 
@@ -25,9 +26,9 @@ def test_window_and_hop_keep_their_seconds_and_the_bands_end_at_half_the_rate() 
 def test_what_is_laid_out_is_valid_and_has_no_more_bands(rate: int) -> None:
     for name in layers.available("model"):
         frontend = layers.read_yaml(layers.CONFIGS / "model" / f"{name}.yaml")["frontend"]
-        filled = {"name": frontend["name"]} | layers.part_params("frontends", frontend, name).model_dump(mode="json")
+        filled = {"name": frontend["name"]} | parts.part_params("frontends", frontend, name).model_dump(mode="json")
         made = band.fitted(filled, rate)
-        layers.part_params("frontends", made, name)
+        parts.part_params("frontends", made, name)
         if "n_mels" in filled and made != filled:
             assert made["sample_rate"] == rate
             assert made["n_mels"] <= filled["n_mels"]

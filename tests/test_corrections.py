@@ -142,7 +142,7 @@ def test_a_row_that_makes_no_sense_is_named(tmp_path: Path, row: tuple[str, str,
 
 
 def test_a_clip_with_two_rows_and_a_missing_column_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="clip 'u' stands twice"):
+    with pytest.raises(UserError, match="clip 'u' has two rows"):
         _ = LabelTables(put(tmp_path, ("u", "keep", ""), ("u", "drop", ""))).corrections
     (tmp_path / corrections.FILE).write_text("clip_id,label\nu,a\n")
     with pytest.raises(UserError, match="column 'decision' is missing"):
@@ -173,7 +173,7 @@ def test_guarding_a_cell_is_undone_exactly(text: str) -> None:
 def merge(run: Call, theirs: pd.DataFrame, path: Path, prefer: Literal["mine", "theirs"] | None = None) -> pd.DataFrame:
     """Merge a second person's file as the verb does."""
     write_csv(path, theirs)
-    return verb.run(run, verb.Wanted(merge=str(path), prefer=prefer)).set_index("clip_id")
+    return verb.run(run, verb.CorrectionsWords(merge=str(path), prefer=prefer)).set_index("clip_id")
 
 
 def test_a_second_persons_file_is_merged(tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -206,5 +206,5 @@ def test_conflicts_are_shown_clip_by_clip_and_refused_until_somebody_is_preferre
 def test_the_verbs_mistakes_are_status_2(tiny_words: list[str], tiny_home: Path) -> None:
     for words in (["merge=nowhere.csv"], ["prefer=both"]):
         with pytest.raises(SystemExit) as end:
-            cli.main(verb.run, verb.__doc__, [*tiny_words, *words], verb.Wanted)
+            cli.main(verb.run, verb.__doc__, [*tiny_words, *words], verb.CorrectionsWords)
         assert end.value.code == 2

@@ -6,7 +6,8 @@ from typing import Any
 
 from tonestack.features import gpu_logmel
 from tonestack.features.frontends import logmel
-from tonestack.features.store import Store, prepare
+from tonestack.features.prepare import prepare
+from tonestack.features.store import Store
 from tonestack.settings.data_config import AudioParams
 from tonestack.tables.competition import Competition
 

@@ -12,8 +12,8 @@ import export
 from conftest import RATE, TINY_WORDS, sound
 from tonestack.base import parts
 from tonestack.base.errors import UserError
+from tonestack.base.parts import part_params
 from tonestack.config.call import Call
-from tonestack.config.layers import part_params
 from tonestack.deploy import onnx_export, predict_onnx
 from tonestack.deploy.predictor import Predictor
 from tonestack.deploy.trained import TrainedExperiment

@@ -8,7 +8,7 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.features.frontends import picture, story
 from tonestack.features.speech import _lpc, dwt, plp
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import librosa
 import numpy as np
@@ -91,7 +91,7 @@ def test_the_centroid_of_a_tone_is_its_frequency() -> None:
 
 
 def test_wavelet_sub_bands_rebuild_the_frame_and_share_its_energy() -> None:
-    feature = dwt.Feature(dwt.Params(), FrameParams())
+    feature = dwt.Feature(dwt.Params(), SpeechFrameParams())
     frames = framed(speech())
     np.testing.assert_allclose(pywt.waverec(feature.coefficients(frames), "db4", "periodization"), frames, atol=1e-6)
     tapered = framed(emphasised(speech())) * signal.windows.hann(SIZE, sym=False)
@@ -340,9 +340,9 @@ def test_impossible_settings_are_refused(params: dict[str, Any], message: str) -
 
 def test_pre_emphasis_is_the_usual_filter_also_at_the_clips_ends() -> None:
     wave = np.random.default_rng(0).standard_normal(2000).astype(np.float32)
-    piece = Piece(wave, 0, 13, FrameParams(), 1.0)
-    np.testing.assert_allclose(piece.frames(), framed(emphasised(wave)), atol=1e-6)
-    np.testing.assert_array_equal(piece.frames(emphasised=False), framed(wave))
+    block = FrameBlock(wave, 0, 13, SpeechFrameParams(), 1.0)
+    np.testing.assert_allclose(block.frames(), framed(emphasised(wave)), atol=1e-6)
+    np.testing.assert_array_equal(block.frames(emphasised=False), framed(wave))
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures

@@ -66,7 +66,7 @@ def write_features(run: Call, truth: np.ndarray, test_ids: list[str]) -> None:
     clips = pd.DataFrame({"clip_id": every, "offset": np.arange(len(every)) * FRAMES, "frames": FRAMES})
     meta = {"mean": [0.0] * BANDS, "std": [1.0] * BANDS, "frame_rate": 10.0, "fingerprint": "toy"}
     for model in SMALL:
-        folder = store._folder(run.experiment(model).config.frontend, AudioParams(), run.cache)
+        folder = store.folder_of(run.experiment(model).config.frontend, AudioParams(), run.cache)
         write_array(folder / "features.npy", features.astype(np.float16))
         write_parquet(folder / "clips.parquet", clips)
         write_json(folder / "meta.json", meta)

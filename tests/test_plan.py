@@ -11,7 +11,7 @@ import train
 from tonestack.base import parts
 from tonestack.base.files import read_json, write_json
 from tonestack.config.call import Call
-from tonestack.features import store
+from tonestack.features.prepare import why_stale
 from tonestack.studies import planning, timing
 from tonestack.studies.planning import DONE, PlanRow
 from tonestack.studies.timing import Counts
@@ -74,15 +74,15 @@ def test_features_are_stale_when_a_recording_changes(tiny_run: MakeRun, tiny_roo
     run = tiny_run()
     spec = [run.experiments()[0].config.frontend]
     competition = run.competition()
-    assert store.why_stale(competition, spec, run.data.audio, run.cache) == [""]
-    assert store.why_stale(competition, [spec[0] | {"n_mels": 8}], run.data.audio, run.cache) == ["not made yet"]
+    assert why_stale(competition, spec, run.data.audio, run.cache) == [""]
+    assert why_stale(competition, [spec[0] | {"n_mels": 8}], run.data.audio, run.cache) == ["not made yet"]
     copied = replace(competition, root=tmp_path / "elsewhere")
     for path in [*competition.train["path"], *competition.test["path"]]:
         (copied.root / path).parent.mkdir(parents=True, exist_ok=True)
         (copied.root / path).write_bytes((tiny_root / path).read_bytes())
-    assert store.why_stale(copied, spec, run.data.audio, run.cache) == ["64 recordings are new or changed"]
+    assert why_stale(copied, spec, run.data.audio, run.cache) == ["64 recordings are new or changed"]
     fewer = replace(competition, train=competition.train.iloc[1:])
-    assert store.why_stale(fewer, spec, run.data.audio, run.cache) == ["other clips than before"]
+    assert why_stale(fewer, spec, run.data.audio, run.cache) == ["other clips than before"]
 
 
 def test_folds_are_stale_when_labels_or_settings_change(tiny_run: MakeRun) -> None:

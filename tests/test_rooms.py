@@ -46,7 +46,7 @@ def imported(module: str) -> Iterator[str]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
             "parts.find",
             "part_params",
-            "layers.part_params",
+            "parts.part_params",
         ):
             kind = node.args[0]
             if isinstance(kind, ast.Constant):

@@ -7,8 +7,8 @@ from pathlib import Path
 import shift
 from conftest import CLASSES, RATE, TINY_WORDS, sound
 from tonestack.base import parts
+from tonestack.base.parts import part_params
 from tonestack.config.call import Call
-from tonestack.config.layers import part_params
 from tonestack.features import clip_statistics
 from tonestack.features.audio import Clip
 from tonestack.features.decode import features

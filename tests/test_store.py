@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.features import decode, store
+from tonestack.features import contents, decode
+from tonestack.features import prepare as preparation
 from tonestack.features.audio import resample
 from tonestack.features.frontends.logmel import Frontend, Params
-from tonestack.features.store import Store, duplicates, prepare
+from tonestack.features.prepare import PrepareReport, prepare
+from tonestack.features.store import Store, duplicates
 from tonestack.settings.data_config import AudioParams
 from tonestack.tables.competition import Competition
 
@@ -59,13 +61,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return original(path, *rest)
 
     monkeypatch.setattr(decode, "decode_clip", counting)
-    monkeypatch.setattr(store, "CHUNK_CLIPS", 2)
+    monkeypatch.setattr(preparation, "CHUNK_CLIPS", 2)
     return names
 
 
-def run(
-    competition: Competition, cache: Path, *specs: dict[str, Any], audio: AudioParams = SKIP
-) -> store.PrepareReport:
+def run(competition: Competition, cache: Path, *specs: dict[str, Any], audio: AudioParams = SKIP) -> PrepareReport:
     return prepare(competition, specs or [LOGMEL], audio, cache, progress=False)
 
 
@@ -106,7 +106,7 @@ def test_several_frontends_from_one_decoding(competition: Competition, cache: Pa
 
 def test_second_call_reads_no_file(competition: Competition, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(competition, cache)
-    monkeypatch.setattr(store, "file_hash", lambda path: pytest.fail("a file was read again"))
+    monkeypatch.setattr(contents, "file_hash", lambda path: pytest.fail("a file was read again"))
     second = run(competition, cache)
     assert (len(first.made), first.up_to_date) == (1, [])
     assert (second.made, second.up_to_date) == ([], first.made)
@@ -162,7 +162,7 @@ def test_damaged_part_is_made_again(
     competition: Competition, cache: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_join", _interrupt)
+        patch.setattr(preparation, "_join", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(competition, cache)
     part = sorted(cache.glob(".parts/*/*.bin"))[0]
@@ -254,7 +254,9 @@ class ExplodingRoot(type(Path())):  # type: ignore[misc]
 def test_crashing_decoder_costs_one_clip(
     competition: Competition, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "Source", lambda root, *rest: decode.Source(ExplodingRoot(root), *rest))
+    monkeypatch.setattr(
+        preparation, "DecodeContext", lambda root, *rest: decode.DecodeContext(ExplodingRoot(root), *rest)
+    )
     report = prepare(competition, [LOGMEL], SKIP, cache, n_jobs=2, progress=False)
     assert list(report.bad.clip_id) == ["3.wav"]
     assert "crashed" in report.bad.reason.iloc[0]

@@ -25,6 +25,7 @@ from tonestack.studies import repeats
 from tonestack.tables import oof
 from tonestack.tables.competition import Competition
 from tonestack.tables.metrics import resolve
+from tonestack.training import job as training_job
 from tonestack.training import queue
 from tonestack.training.job import FoldJob
 from tonestack.training.learners import boosting, network, prior
@@ -184,7 +185,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     collection(folder / "in")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(folder / "home"))
-        patch.setattr(queue, "cores", lambda: 1)
+        patch.setattr(training_job, "cores", lambda: 1)
         prepare.run(call(folder / "in", "model=story_gru,language_only"))
     return folder
 
@@ -390,5 +391,5 @@ def test_the_documents_network_has_its_size_and_its_training(name: str) -> None:
     t = settings.training
     assert (t.optimizer, t.lr, t.momentum, t.weight_decay, t.epochs, t.batch_size) == ("sgd", 0.05, 0, 0, 10, 15)
     assert (t.schedule, t.warmup, t.grad_clip, t.ema, settings.crop.normalise) == ("constant", 0, 0, 0, "none")
-    made = parts.find("frontends", "picture").Frontend(layers.part_params("frontends", settings.frontend, "frontend"))
+    made = parts.find("frontends", "picture").Frontend(parts.part_params("frontends", settings.frontend, "frontend"))
     assert (made.width, round(settings.crop.seconds * made.frame_rate)) == (224, 224)

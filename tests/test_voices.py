@@ -53,7 +53,7 @@ def test_text_is_spelt_into_sounds() -> None:
     assert formant.spell("She sang.") == ["sh", "e", "s", "a", "ng", "pause"]
     assert formant.spell("123") == ["uh"]
     rng = np.random.default_rng(0)
-    assert all(name in formant.SOUNDS for _ in range(20) for name in formant.spell(formant.babble(rng)))
+    assert all(name in formant.PHONES for _ in range(20) for name in formant.spell(formant.babble(rng)))
 
 
 def test_ten_voices_are_told_apart_by_new_utterances_but_not_by_pitch_alone() -> None:

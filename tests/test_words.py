@@ -1,7 +1,9 @@
 """The words of the command line: parsed one by one, and every mistake refused with its mend."""
 
+from tonestack import cli
 from tonestack.base.errors import UserError, nearest
 from tonestack.settings.words import Words, parse, parse_folds
+from tune import TuneWords
 
 import pytest
 
@@ -20,7 +22,6 @@ EVERY = {
     "engine": ("ray", "ray"),
     "jobs": ("2", 2),
     "gpu": ("0.25", 0.25),
-    "trials": ("5", 5),
     "cache": ("esc", "esc"),
 }
 
@@ -33,6 +34,17 @@ def test_the_table_above_holds_every_word() -> None:
 def test_every_word_is_parsed(word: str) -> None:
     text, value = EVERY[word]
     assert getattr(parse([f"{word}={text}"]), word) == value
+
+
+def test_tune_has_a_word_that_no_other_verb_has() -> None:
+    mine, rest = cli._parted(["trials=5", "seed=3"], TuneWords)
+    assert (TuneWords.parse(mine, "command line"), rest) == (TuneWords(trials=5), ["seed=3"])
+    assert TuneWords().trials == 50
+    for wrong in ("trials=0", "trials=one"):
+        with pytest.raises(UserError, match="command line: 'trials': input should be"):
+            TuneWords.parse(cli._parted([wrong], TuneWords)[0], "command line")
+    with pytest.raises(UserError, match="unknown word 'trials='"):
+        parse(["trials=5"])
 
 
 def test_no_words_are_the_defaults() -> None:

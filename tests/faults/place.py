@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import inspect
 import io
 import os
 import shutil
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent / "src")]
 
 from conftest import CLASSES, TINY_WORDS, sound  # noqa: E402
 from tonestack import cli  # noqa: E402
+from tonestack.base.section import Section  # noqa: E402
 
 RATE = 16_000
 PATIENCE = 900  # seconds after which a call counts as hung
@@ -41,6 +44,12 @@ class Result:
     def line(self) -> str:
         """The last line of the error output."""
         return (self.err.strip().splitlines() or [""])[-1]
+
+
+def own_words(verb: ModuleType) -> type[Section] | None:
+    """The class of the words that a verb alone has: the type of its `run`'s second argument."""
+    types = [argument.annotation for argument in inspect.signature(verb.run).parameters.values()][1:]
+    return next((one for one in types if isinstance(one, type) and issubclass(one, Section)), None)
 
 
 @dataclass
@@ -65,7 +74,7 @@ class Place:
         ):
             warnings.simplefilter("always")
             try:
-                own = getattr(module, "Wanted", None) or getattr(module, "VoiceSet", None)
+                own = own_words(module)
                 cli.main(module.run, module.__doc__, list(given.values()), own)
             except SystemExit as exit:
                 status = int(exit.code or 0)

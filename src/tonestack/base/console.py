@@ -13,7 +13,7 @@ EVERY = 10.0  # seconds between two plain lines
 
 
 class Bar(Protocol):
-    """What `bar` returns."""
+    """The progress bar that `bar` returns."""
 
     def update(self, n: int = 1) -> object:
         """Count `n` more units as done."""

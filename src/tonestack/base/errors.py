@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Bad input: the message is one line naming file or row, fault and mend (exit status 2)."""
+    """Bad input: the message is one line with the file or row, the fault and the fix (exit status 2)."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

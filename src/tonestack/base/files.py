@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, claims, content hashes, safe paths, inert csv cells."""
+"""Reading and writing of files: atomic writes, locks, content hashes, checked paths, spreadsheet-safe csv cells."""
 
 import fcntl
 import hashlib
@@ -31,7 +31,7 @@ claims: dict[Path, int] = {}  # held by this process, how many times over
 
 
 def temporary_name(path: Path) -> Path:
-    """A hidden name beside `path` that tells which process of which machine writes it."""
+    """A hidden name beside `path` with the machine and the process that write it."""
     return path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
 
 
@@ -67,10 +67,10 @@ def _lives(pid: int) -> bool:
 
 @contextmanager
 def claimed(path: Path, wait: str | None = None) -> Iterator[bool]:
-    """Hold the claim that `path` stands for; yield whether this process has it. The system frees it with its process.
+    """Hold the lock file `path`; yield True if this process has it. The system frees it when the process ends.
 
-    wait: what to say while another process has it; without it nobody waits and False is yielded. A process may
-    claim again what it holds. The file is removed by its last holder.
+    wait: message while another process has it; without a message, False is yielded at once. A process may
+    claim a lock again that it holds. The last holder removes the file.
     """
     path = path.absolute()
     handle = None if path in claims else _lock(path, wait)
@@ -90,7 +90,7 @@ def claimed(path: Path, wait: str | None = None) -> Iterator[bool]:
 
 
 def _lock(path: Path, wait: str | None) -> int | None:
-    """Lock a file that is there and stays there; its descriptor, or None where it is another process's."""
+    """Lock a file; return its descriptor, or None if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -149,9 +149,9 @@ def read_text(path: Path) -> str:
 
 
 def load_yaml(text: str, where: str, aliases: bool = True) -> Any:
-    """Parse YAML by its safe loader; what is no YAML is a `UserError` naming the line below `where`.
+    """Parse YAML with the safe loader; a syntax error is a `UserError` with the line below `where`.
 
-    aliases: whether `*name` may repeat `&name`; a few lines of them can stand for more than any memory holds.
+    aliases: allow `*name` to repeat `&name`; a few lines of them can expand to more than fits in memory.
     """
     try:
         if not aliases and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
@@ -168,7 +168,7 @@ def load_yaml(text: str, where: str, aliases: bool = True) -> Any:
 def read_json(path: Path, needed: Mapping[str, type] | None = None) -> dict[str, Any]:
     """Read a json object; a damaged one, or one that vanishes meanwhile, is a `UserError` naming it.
 
-    needed: keys that must be there, and of which type.
+    needed: required keys and their types.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -236,9 +236,9 @@ def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFram
         return change(cell) if isinstance(cell, str) else cell
 
     result = table.rename(columns=changed)
-    for place, dtype in enumerate(table.dtypes):
+    for position, dtype in enumerate(table.dtypes):
         if not pd.api.types.is_numeric_dtype(dtype):
-            result.isetitem(place, table.iloc[:, place].map(changed).array)
+            result.isetitem(position, table.iloc[:, position].map(changed).array)
     return result
 
 
@@ -268,6 +268,11 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def name_hash(name: str) -> int:
+    """Return a 32-bit number from a clip's or group's name, the same in every process and on every machine."""
+    return int(hashlib.blake2b(name.encode()).hexdigest()[:8], 16)
+
+
 def check_clip_name(name: str, where: str) -> str:
     """Refuse a clip name that could leave its folder (absolute, `..`, NUL, drive or back slash) or is no plain text."""
     parts = PurePosixPath(name).parts
@@ -285,14 +290,14 @@ def check_clip_name(name: str, where: str) -> str:
 
 
 def check_text(text: str, what: str) -> str:
-    """Refuse what no table could hold and no terminal should print: control signs, bytes that are no UTF-8."""
+    """Refuse control characters and bytes that are not UTF-8: no table can hold them, no terminal should print them."""
     if CONTROL.search(text):
-        raise UserError(f"{what} {text!r} holds a control sign or bytes that are not UTF-8; rename it")
+        raise UserError(f"{what} {text!r} holds a control character or bytes that are not UTF-8; rename it")
     return text
 
 
 def inside(root: Path, path: Path) -> bool:
-    """Tell whether `path`, links followed, lies below `root`, links followed."""
+    """True if `path` lies below `root`, links resolved in both."""
     return path.resolve().is_relative_to(root.resolve())
 
 

@@ -1,4 +1,4 @@
-"""Optuna journals that outlive their writers: killed while it wrote or held the lock, a worker stops nobody."""
+"""Optuna journals that survive killed workers: neither a held lock nor a half-written line blocks the others."""
 
 import os
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ def storage(path: Path) -> JournalStorage:
 
 
 class _Lock:
-    """A lock that the system frees with its process; its holder cuts off the half line that a killed writer left."""
+    """A lock that the system frees when its process ends; the holder removes the half line of a killed writer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class _Lock:
 
 
 def _cut_half_line(path: Path) -> None:
-    """Cut a file after its last line end: another line behind half a one would spoil both for ever."""
+    """Cut a file after its last line end: a line appended to half a line would damage both."""
     if not path.is_file() or path.stat().st_size == 0:
         return
     with open(path, "rb+") as handle:

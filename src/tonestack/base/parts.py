@@ -1,4 +1,4 @@
-"""Parts found by name: one file a part in its package, no registry to edit.
+"""Parts found by name: one file per part in its package, no registry to edit.
 
 A part is a (name, params) pair such as `{name: logmel, n_mels: 64}`. Its module
 `tonestack/<kind>/<name>.py` defines `Params` (a `Section`: typed, unknown keys refused) and the
@@ -9,8 +9,10 @@ import importlib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tonestack.base.errors import UserError, nearest
+from tonestack.base.section import Origin, Section
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -50,3 +52,21 @@ def find(kind: str, name: str) -> ModuleType:
         noun = NOUNS.get(kind, kind.removesuffix("s"))
         raise UserError(f"no {noun} is called '{name}'{nearest(name, known)}")
     return importlib.import_module(f"tonestack.{ROOMS[kind]}.{name}")
+
+
+def part_params(kind: str, section: dict[str, Any], origin: Origin) -> Section:
+    """Validate a part's `{name, **params}` by its module's own `Params`.
+
+    origin: the source that errors name, or a function from a key's path to it; see `Section.parse`.
+    """
+
+    def where(loc: tuple[str, ...]) -> str:
+        return origin(loc) if callable(origin) else origin
+
+    name = section.get("name")
+    if not isinstance(name, str):
+        raise UserError(f"{where(('name',))}: 'name' is {name!r}; there is: {', '.join(names(kind))}")
+    module = find(kind, name)
+    params = {key: value for key, value in section.items() if key != "name"}
+    parsed: Section = module.Params.parse(params, lambda loc: f"{where(loc)} ({name})")
+    return parsed

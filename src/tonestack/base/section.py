@@ -1,4 +1,4 @@
-"""Typed configuration sections: an unknown key, a wrong type or an impossible value is one clear line."""
+"""Typed configuration sections: an unknown key, a wrong type or an invalid value raises an error of one line."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -7,7 +7,7 @@ from tonestack.base.errors import UserError, nearest
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-Place = str | Callable[[tuple[str, ...]], str]
+Origin = str | Callable[[tuple[str, ...]], str]
 
 
 class Section(BaseModel):
@@ -16,26 +16,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, values: dict[str, Any], where: Place) -> Self:
-        """Validate `values`; raise `UserError` naming each key, its place and the mend.
+    def parse(cls, values: dict[str, Any], origin: Origin) -> Self:
+        """Validate `values`; raise `UserError` naming each key, its origin and the fix.
 
-        where: the place, or a function from a key's path to the place it came from.
+        origin: the source of all values (a file, the command line), or a function from a key's path to its source.
         """
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UserError("; ".join(_explain(cls, e, where) for e in error.errors())) from None
+            raise UserError("; ".join(_explain(cls, e, origin) for e in error.errors())) from None
 
 
-def _explain(section: type[BaseModel], error: Any, where: Place) -> str:
+def _explain(section: type[BaseModel], error: Any, origin: Origin) -> str:
     loc = tuple(str(part) for part in error["loc"])
-    place = where(loc) if callable(where) else where
+    source = origin(loc) if callable(origin) else origin
     if error["type"] == "extra_forbidden":
         known = _owner(section, loc).model_fields
-        return f"{place}: unknown key '{'.'.join(loc)}'{nearest(loc[-1], known)}"
+        return f"{source}: unknown key '{'.'.join(loc)}'{nearest(loc[-1], known)}"
     fault = error["msg"].removeprefix("Value error, ")
     given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
-    return f"{place}: '{'.'.join(loc)}': {fault[:1].lower()}{fault[1:]}{given}"
+    return f"{source}: '{'.'.join(loc)}': {fault[:1].lower()}{fault[1:]}{given}"
 
 
 def _owner(section: type[BaseModel], loc: tuple[str, ...]) -> type[BaseModel]:

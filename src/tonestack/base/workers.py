@@ -1,4 +1,4 @@
-"""Worker processes: they end with who started them, one that hangs is ended, and training keeps its memory."""
+"""Worker processes: they end with their parent, hanging ones are killed, and training keeps freed memory."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ KEEP = (-3, 1 << 30), (-1, (1 << 31) - 1)  # glibc's M_MMAP_THRESHOLD, M_TRIM_TH
 
 
 def end_with(caller: int) -> None:
-    """End this process soon after `caller`, which started it: a killed run must not work on beside the next one."""
+    """End this process soon after its parent `caller`: workers of a killed run must not go on beside the next run."""
     if os.getpid() != caller:
         _watch_over(caller)
 
@@ -34,10 +34,10 @@ def _watch_over(caller: int) -> None:
 
 @cache
 def keep_freed_memory() -> None:
-    """Let glibc's malloc keep what is freed for the next use; elsewhere nothing is done.
+    """Tell glibc's malloc to keep freed memory for the next use; no effect with other C libraries.
 
-    It gives large blocks back and has them again, zeroed page by page, which takes a training step on the CPU up to a
-    fifth of its time. A step needs what the last one needed; with large networks the peak grows by up to a third.
+    By default malloc returns large blocks to the system and gets them back as zeroed pages, which takes up to a fifth
+    of a training step on the CPU. Steps need the same memory; with large networks the peak grows by up to a third.
     """
     with suppress(AttributeError, OSError, TypeError):  # no glibc
         for setting, size in KEEP:
@@ -46,7 +46,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def ended_when_stuck(folder: Path, seconds: float) -> Iterator[None]:
-    """Meanwhile kill every process whose `<pid>.doing` in `folder` stays the same for longer than `seconds`."""
+    """Within the block, kill each process whose `<pid>.doing` in `folder` is unchanged for longer than `seconds`."""
     stop = threading.Event()
 
     def watch() -> None:
@@ -68,7 +68,7 @@ def ended_when_stuck(folder: Path, seconds: float) -> Iterator[None]:
 
 
 def _markers(folder: Path) -> list[tuple[Path, int]]:
-    """The markers of other processes and when each was last written."""
+    """The `<pid>.doing` files of other processes and the time of their last change."""
     found = []
     for marker in folder.glob("*.doing"):
         with suppress(OSError):
@@ -77,10 +77,10 @@ def _markers(folder: Path) -> list[tuple[Path, int]]:
 
 
 def cores() -> int:
-    """Cores this process may use (affinity and container limits counted)."""
+    """Number of cores that this process may use, by affinity and container limits."""
     return int(joblib.cpu_count())
 
 
 def decoders() -> int:
-    """Processes that decode recordings: never the calling one, which a decoder's crash would end."""
+    """Number of processes that decode recordings; at least 2, as a decoder's crash would end the calling process."""
     return max(2, cores())

@@ -6,11 +6,11 @@ reports/<name>/autoencoder.png    originals over reconstructions; autoencoder-lo
 
 from pathlib import Path
 
+from tonestack.base import parts
 from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic, fingerprint, write_array, write_csv, write_json
 from tonestack.cleaning import label_pictures
-from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
 from tonestack.features.store import Store
 from tonestack.networks.models.autoencoder import Autoencoder
@@ -65,7 +65,7 @@ def train(
     Resumes from `state` after its last epoch.
     """
     params = settings.training
-    sizes = layers.part_params("models", settings.network, "network")
+    sizes = parts.part_params("models", settings.network, "network")
     torch.manual_seed(seed_of(seed, "autoencoder"))
     model = Autoencoder(sizes, bands).to(clips.device)  # type: ignore[arg-type]
     optimizer = make_optimizer(model, params)

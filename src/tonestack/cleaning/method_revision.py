@@ -10,7 +10,6 @@ from tonestack.base.files import array_hash, fingerprint, write_csv
 from tonestack.cleaning import embeddings, label_pictures, pair_models, revision_tables
 from tonestack.cleaning.methods import Evidence, group_index
 from tonestack.cleaning.pair_models import Partition
-from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
 from tonestack.labels import revisions
 from tonestack.settings.data_config import CleanParams
@@ -42,7 +41,7 @@ def params_of(call: Call, method: str) -> Any:
         name = sorted(unknown)[0]
         raise UserError(f"clean.settings: no method is called '{name}'{nearest(name, parts.names('cleaning'))}")
     given = {"name": method} | call.data.clean.settings.get(method, {})
-    return layers.part_params("cleaning", given, f"clean.settings.{method}")
+    return parts.part_params("cleaning", given, f"clean.settings.{method}")
 
 
 def scheme(call: Call) -> dict[str, list[str]]:

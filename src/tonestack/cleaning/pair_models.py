@@ -8,13 +8,12 @@ holdout, they need twenty. With fewer than three folds the folds are split into 
 Pair models are fold jobs like any other, under `oof/<name>/.pairs/<model>-without<k>@<revision>/fold<j>.*`.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tonestack import tasks
 from tonestack.base.errors import UserError
-from tonestack.base.files import fingerprint
+from tonestack.base.files import fingerprint, name_hash
 from tonestack.config.call import Call, Experiment
 from tonestack.labels.training_labels import Labels
 from tonestack.tables.oof import FLOOR
@@ -45,7 +44,7 @@ class Partition:
         part = fold.copy()
         if (fold < 0).any() or len(np.unique(fold)) < 3:
             names = table["group"].where(table["group"] != "", table["clip_id"])
-            inner = [int(hashlib.blake2b(name.encode()).hexdigest()[:8], 16) % INNER for name in names]
+            inner = [name_hash(name) % INNER for name in names]
             part = (fold + 1) * INNER + np.array(inner)
         return cls(table["clip_id"].tolist(), fold, part)
 

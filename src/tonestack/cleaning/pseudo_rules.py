@@ -10,11 +10,11 @@ are not trained on held-out clips. So test clips are cross-fitted (`pseudo.cross
 them are trained on, in the next round the other half. Only models not trained on a test clip predict it.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 from tonestack import tasks
 from tonestack.base.errors import UserError
+from tonestack.base.files import name_hash
 from tonestack.config import layers
 from tonestack.settings.data_config import Bounds, PseudoParams
 
@@ -54,7 +54,7 @@ def teaching(clip_ids: Sequence[str], position: int, holdouts: int, number: int)
     """
     if holdouts == 1:
         return np.zeros(len(clip_ids), bool)
-    part = np.array([int(hashlib.blake2b(name.encode()).hexdigest()[:8], 16) for name in clip_ids]) % holdouts
+    part = np.array([name_hash(name) for name in clip_ids]) % holdouts
     early: np.ndarray = (part - position) % holdouts < holdouts // 2
     return early if number % 2 else ~early
 

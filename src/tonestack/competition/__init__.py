@@ -1,1 +1,1 @@
-"""Reads input/: csv files, layouts, downloads and archives; and the formats of submission files."""
+"""Reads input/: csv files, layouts, downloads and archives. Writes submission files."""

@@ -1,7 +1,7 @@
-"""Competition csv files as people really save them, read as text and checked at the door.
+"""Reading of competition csv files: as text, tolerant of how people save them, every column checked.
 
-A byte-order mark, CRLF line ends, semicolons or tabs and stray white space are read; what cannot be read
-safely is a `UserError` of one line: file, row, fault, mend. Rows are numbered as an editor shows them
+A byte-order mark, CRLF line ends, semicolons or tabs and stray white space are read; anything that cannot be
+read safely is a `UserError` of one line: file, row, fault, fix. Rows are numbered as an editor shows them
 (the header is row 1), and the tables returned here carry those numbers as their index.
 """
 
@@ -22,8 +22,8 @@ TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 def read_table(path: Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pd.DataFrame:
     """Read a csv as text, cells stripped, indexed by row number.
 
-    Only `columns` and those of `optional` that are there are kept (None: all of them), so that a caller
-    never holds a column that it did not ask for. Raises `UserError` for a file that is absent, empty, not
+    Only `columns` and the existing ones of `optional` are kept (None: all columns), so that no caller
+    holds a column that it did not ask for. Raises `UserError` for a file that is absent, empty, not
     UTF-8 or ragged, and for a missing or repeated column.
     """
     numbers, rows = _rows(path)
@@ -33,7 +33,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, optional: Seque
         raise UserError(f"{path}: has a header but no rows; restore the file")
     for number, row in zip(numbers, rows, strict=True):
         if len(row) != len(header):
-            raise UserError(f"{path}: row {number}: {len(row)} cells where the header has {len(header)}; mend the row")
+            raise UserError(f"{path}: row {number}: {len(row)} cells where the header has {len(header)}; fix the row")
     table = pd.DataFrame(rows[1:], columns=pd.Index(header), index=pd.Index(numbers[1:]), dtype=object)
     return table if columns is None else table[[*columns, *(c for c in optional if c in header)]]
 
@@ -130,7 +130,7 @@ def flags(table: pd.DataFrame, column: str, path: Path) -> list[bool]:
     """Return a column of 0/1 (or true/false, yes/no) as booleans."""
     for row, cell in zip(table.index, table[column], strict=True):
         if cell.lower() not in TRUE + FALSE:
-            raise UserError(f"{path}: row {row}: '{column}' is '{cell}', not 0 or 1; mend the row")
+            raise UserError(f"{path}: row {row}: '{column}' is '{cell}', not 0 or 1; fix the row")
     return [cell.lower() in TRUE for cell in table[column]]
 
 
@@ -138,7 +138,7 @@ def integers(table: pd.DataFrame, column: str, path: Path) -> list[int]:
     """Return a column of whole numbers, none below 0."""
     for row, cell in zip(table.index, table[column], strict=True):
         if not (cell.isascii() and cell.isdigit()):
-            raise UserError(f"{path}: row {row}: '{column}' is '{cell}', not a whole number; mend the row")
+            raise UserError(f"{path}: row {row}: '{column}' is '{cell}', not a whole number; fix the row")
     return [int(cell) for cell in table[column]]
 
 

@@ -1,7 +1,7 @@
-"""Getting a competition's files: a Zenodo record or plain addresses by pooch, or Kaggle by its own client.
+"""Download of a competition's files: a Zenodo record or plain addresses by pooch, or Kaggle by its own client.
 
-A file is downloaded into `<root>/.download/`, goes on where it was cut off, is checked against its checksum,
-unpacked safely (see `unpack`) and deleted; `<root>/.download/done.json`, written file by file, says what is there.
+A file is downloaded into `<root>/.download/`, resumed after a cut, checked against its checksum, unpacked safely
+(see `unpack`) and deleted. `<root>/.download/done.json`, updated after every file, lists the finished ones.
 """
 
 import json
@@ -42,7 +42,7 @@ class Remote:
 
 
 def fetch(params: DownloadParams, root: Path) -> list[str]:
-    """Bring everything into `root`; return what happened, one line a file. A second call has nothing to do."""
+    """Download all files into `root`; return one message per file. A second call has nothing to do."""
     with claimed(root / ".download" / ".lock", f"{root}: another process is downloading into it"):
         sweep_unpacked(root)
         return _fetch(params, root, root / ".download")
@@ -67,7 +67,7 @@ def _fetch(params: DownloadParams, root: Path, work: Path) -> list[str]:
 
 
 def chosen_source(params: DownloadParams) -> str:
-    """The source to use; `UserError` where nothing is said of it."""
+    """The source to use; `UserError` if the config names none."""
     given = [name for name in ("zenodo", "kaggle", "urls") if getattr(params, name)]
     source = params.source or (given[0] if given else "zenodo")
     if source not in given:
@@ -97,7 +97,7 @@ def url_files(params: DownloadParams) -> list[Remote]:
 
 
 def download(remote: Remote, folder: Path) -> Path:
-    """Download one file and check it; a part that is there already is not fetched again."""
+    """Download one file and check it; an existing part is not downloaded again."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{remote.name}.part"
     fetcher = _Resuming(part, remote)
@@ -113,7 +113,7 @@ def download(remote: Remote, folder: Path) -> Path:
 
 
 class _Resuming:
-    """A pooch downloader that keeps what has arrived and asks for the rest (HTTP Range)."""
+    """A pooch downloader that keeps the part received and requests the rest (HTTP Range)."""
 
     def __init__(self, part: Path, remote: Remote) -> None:
         self.part, self.remote = part, remote
@@ -167,7 +167,7 @@ def _remote(entry: dict[str, Any], params: DownloadParams) -> Remote:
 
 
 def _name(name: str) -> str:
-    """A file name from the network: one plain word, whatever the server says."""
+    """A safe file name from the network: one plain word."""
     if not name or name != Path(name).name or name.startswith(".") or "\\" in name:
         raise UserError(f"download: the server calls a file {name!r}; refused")
     return name

@@ -8,7 +8,7 @@ from tonestack.base.errors import UserError
 
 
 def download(competition: str, folder: Path) -> Path:
-    """Fetch a competition's files into `folder` (the client goes on with what is there); return the archive."""
+    """Download a competition's files into `folder` (the client resumes); return the archive."""
     folder.mkdir(parents=True, exist_ok=True)
     _call("competitions", "download", "-c", competition, "-p", str(folder))
     archive = folder / f"{competition}.zip"

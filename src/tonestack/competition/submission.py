@@ -50,7 +50,7 @@ def _score_columns(form: SubmissionFormat, classes: Sequence[str], rows: np.ndar
 
 
 def check_matrix(probabilities: np.ndarray, positive: bool = True, same_rows: bool = False) -> None:
-    """Refuse what no model meant to say: NaN, all zeros (where values must be positive), every row the same.
+    """Refuse implausible scores: NaN, all zeros (where values must be positive), every row the same.
 
     same_rows: every row may be the same.
     """
@@ -91,7 +91,7 @@ def write(
     probabilities: np.ndarray,
     same_rows: bool = False,
 ) -> None:
-    """Render, check and write a submission; nothing is written where a check fails."""
+    """Render, check and write a submission; nothing is written if a check fails."""
     table = render(form, test_ids, classes, probabilities, same_rows)
     check(table, form, classes, same_rows)
     write_csv(path, table, exact=True)
@@ -114,8 +114,8 @@ def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarr
     position = {c: i for i, c in enumerate(classes)}
     scores = np.zeros((len(table), len(classes)))
     for row, text in enumerate(table.iloc[:, 1]):
-        for place, label in enumerate(text.split(" ") if form.style == "labels" else [text]):
-            scores[row, position[label]] = 1.0 / (1 + place)
+        for rank, label in enumerate(text.split(" ") if form.style == "labels" else [text]):
+            scores[row, position[label]] = 1.0 / (1 + rank)
     return scores
 
 

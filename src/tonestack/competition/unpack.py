@@ -1,4 +1,4 @@
-"""Archives from strangers, unpacked safely: nothing outside the folder, no links, no devices, no bombs."""
+"""Safe unpacking of untrusted archives: nothing outside the folder, no links, no devices, no bombs."""
 
 import errno
 import lzma
@@ -26,7 +26,7 @@ STAGING = ".unpack-"  # hidden folders into which archives go first
 
 @dataclass(frozen=True)
 class Limits:
-    """The most an archive may hold: bytes in all, times its own size, and members."""
+    """Limits of an archive: bytes in all, growth factor, and number of members."""
 
     bytes: int = 100 << 30
     ratio: float = 100.0
@@ -34,7 +34,7 @@ class Limits:
 
 
 def is_archive(path: Path) -> bool:
-    """Tell whether a file is a zip or a tar (compressed or not), by its content."""
+    """True if a file is a zip or a tar (compressed or not), by its content."""
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
@@ -64,7 +64,7 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> list[st
 
 
 def sweep_unpacked(folder: Path) -> None:
-    """Remove what a killed `unpack` into `folder` has left."""
+    """Remove leftovers of a killed `unpack` into `folder`."""
     for left in folder.glob(f"{STAGING}*"):
         shutil.rmtree(left, ignore_errors=True)
 

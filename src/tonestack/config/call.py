@@ -146,7 +146,7 @@ class Call:
 
     @cached_property
     def _competition(self) -> Competition:
-        params = layers.part_params("readers", self.data.reader, f"configs/data/{self.words.data}.yaml: reader")
+        params = parts.part_params("readers", self.data.reader, f"configs/data/{self.words.data}.yaml: reader")
         competition: Competition = self._reader.read(params, self.root)
         return competition.checked()
 
@@ -167,7 +167,7 @@ class Call:
             if not path.is_file():
                 raise UserError(f"scoring={self.words.scoring}: no such file")
             return path
-        params = layers.part_params("readers", self.data.reader, "reader")
+        params = parts.part_params("readers", self.data.reader, "reader")
         find = getattr(self._reader, "scoring_table", None)
         return find(params, self.root) if find else None
 

@@ -12,7 +12,6 @@ from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import load_yaml, read_text
-from tonestack.base.section import Place, Section
 from tonestack.settings.data_config import DataConfig
 from tonestack.settings.model_config import LOSS, ModelConfig, Preset
 from tonestack.settings.words import Words
@@ -23,21 +22,6 @@ CONFIGS = PROJECT / "configs"
 
 
 Layer = tuple[str, dict[str, Any]]
-
-
-def part_params(kind: str, section: dict[str, Any], place: Place) -> Section:
-    """Validate a part's `{name, **params}` by its module's own `Params`."""
-
-    def where(loc: tuple[str, ...]) -> str:
-        return place(loc) if callable(place) else place
-
-    name = section.get("name")
-    if not isinstance(name, str):
-        raise UserError(f"{where(('name',))}: 'name' is {name!r}; there is: {', '.join(parts.names(kind))}")
-    module = parts.find(kind, name)
-    params = {key: value for key, value in section.items() if key != "name"}
-    parsed: Section = module.Params.parse(params, lambda loc: f"{where(loc)} ({name})")
-    return parsed
 
 
 def available(kind: str) -> list[str]:
@@ -130,7 +114,7 @@ def load_data(words: Words) -> tuple[DataConfig, Preset]:
     task = tasks.find(named)
     layers = [(f"task {task.name}", task.defaults), *layers]
     config = DataConfig.parse(merge(layers), lambda loc: _place_of(layers, loc))
-    part_params("readers", config.reader, _places(layers, "reader"))
+    parts.part_params("readers", config.reader, _places(layers, "reader"))
     for name in (config.metric, *config.more_metrics):
         metrics.resolve(name)  # refused here, not after a fold has been trained
     task.check(config)
@@ -151,7 +135,7 @@ def _with_defaults(config: ModelConfig, layers: list[Layer]) -> dict[str, Any]:
     filled = {}
     for section, kind in (("frontend", "frontends"), ("network", "models"), ("loss", "losses")):
         values = getattr(config, section)
-        params = part_params(kind, values, _places(layers, section)).model_dump(mode="json")
+        params = parts.part_params(kind, values, _places(layers, section)).model_dump(mode="json")
         filled[section] = {"name": values["name"]} | params
     return filled
 

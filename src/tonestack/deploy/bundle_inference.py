@@ -22,8 +22,8 @@ from tonestack.base import parts
 from tonestack.base.console import refuse
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import read_json
+from tonestack.base.parts import part_params
 from tonestack.competition import submission
-from tonestack.config.layers import part_params
 from tonestack.deploy.predictor import Predictor, key
 from tonestack.features.audio import BadAudio, Clip, decode_clip
 from tonestack.settings.data_config import DataConfig

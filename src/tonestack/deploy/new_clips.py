@@ -9,7 +9,7 @@ from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config.layers import part_params
+from tonestack.base.parts import part_params
 from tonestack.features.audio import BadAudio, Clip, decode_clip
 from tonestack.features.decode import features
 from tonestack.features.frontends import FrontendProtocol

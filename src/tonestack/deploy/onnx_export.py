@@ -10,7 +10,7 @@ from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config.layers import part_params
+from tonestack.base.parts import part_params
 from tonestack.deploy.new_clips import build_frontend
 from tonestack.deploy.trained import TrainedExperiment
 from tonestack.networks.layers import Tagger

@@ -1,13 +1,12 @@
 """Tag recordings of any length: find the files, decode them piece by piece, tag batches of bounded size."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.competition.readers.folder import SUFFIXES
-from tonestack.features.audio import BadAudio, Clip, Piece, pieces
+from tonestack.features.audio import AudioPiece, BadAudio, Clip, pieces
+from tonestack.features.recording_files import walk
 from tonestack.settings.data_config import AudioParams
 
 import numpy as np
@@ -49,18 +48,11 @@ def find(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
-        inside = sorted(_walk(path)) if path.is_dir() else [path]
+        inside = sorted(file for _, files in walk(path) for file in files) if path.is_dir() else [path]
         if not inside:
             raise UserError(f"{path}: no recording in this folder")
         found += inside
     return list(dict.fromkeys(found))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for here, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files = (Path(here) / name for name in names if not name.startswith("."))
-        yield from (file for file in files if file.suffix.lower() in SUFFIXES)
 
 
 def tagged(
@@ -82,7 +74,7 @@ def tagged(
 
 def _decoded(
     paths: Iterable[Path], audio: AudioParams, whole: float, window: float
-) -> Iterator[tuple[TaggedRecording, Piece | None]]:
+) -> Iterator[tuple[TaggedRecording, AudioPiece | None]]:
     """Yield every piece of every recording, then None after its last one."""
     for path in paths:
         record = TaggedRecording(path)
@@ -95,9 +87,9 @@ def _decoded(
 
 
 def _batches(
-    events: Iterable[tuple[TaggedRecording, Piece | None]],
-) -> Iterator[list[tuple[TaggedRecording, Piece | None]]]:
-    batch: list[tuple[TaggedRecording, Piece | None]] = []
+    events: Iterable[tuple[TaggedRecording, AudioPiece | None]],
+) -> Iterator[list[tuple[TaggedRecording, AudioPiece | None]]]:
+    batch: list[tuple[TaggedRecording, AudioPiece | None]] = []
     seconds, count = 0.0, 0
     for record, piece in events:
         batch.append((record, piece))

@@ -13,7 +13,7 @@ from tonestack.ensemble.problem import Problem
 from tonestack.tables import oof
 from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.metrics import resolve
-from tonestack.tables.oof import Predictions
+from tonestack.tables.oof import PredictionTable
 from tonestack.tasks import Task
 
 import numpy as np
@@ -55,7 +55,7 @@ class Tables:
     probabilities: bool = True
     form: SubmissionFormat | None = None
     whole: bool = False
-    _kept: dict[str, Predictions] = field(default_factory=dict, repr=False)
+    _kept: dict[str, PredictionTable] = field(default_factory=dict, repr=False)
     _facts: dict[str, TableFacts] = field(default_factory=dict, repr=False)
     _stack: np.ndarray | None = field(default=None, repr=False)
 
@@ -101,7 +101,7 @@ class Tables:
         """Targets of all training clips."""
         return self.task.row_truth(self.folds["label"].tolist(), self.labels or self.classes)
 
-    def read(self, name: str) -> Predictions:
+    def read(self, name: str) -> PredictionTable:
         """One table, aligned."""
         if name not in self._kept:
             ids, folder = self.test_ids, self.folder / name
@@ -147,7 +147,7 @@ class Tables:
         """OOF rows (N, C) of one table."""
         return self._oof(self.read(name))
 
-    def _oof(self, table: Predictions) -> np.ndarray:
+    def _oof(self, table: PredictionTable) -> np.ndarray:
         if table.oof is None:
             raise UserError(f"{self.folder / table.name}: no OOF part; only equal weights can use it")
         return table.oof
@@ -156,7 +156,7 @@ class Tables:
         """Test rows (M, C) of one table, folds combined as the config says."""
         return self.combine(self._test(self.read(name)))
 
-    def _test(self, table: Predictions) -> np.ndarray:
+    def _test(self, table: PredictionTable) -> np.ndarray:
         if table.test is None:
             raise UserError(
                 f"{self.folder / table.name}: no test part, yet the competition has {len(self.test_ids)} test clips"
@@ -226,7 +226,7 @@ class Tables:
             oof.write_fold(self.folder / name, int(k), ids, parts, np.concatenate(values), self.classes, receipt)
 
     @staticmethod
-    def _size(table: Predictions) -> int:
+    def _size(table: PredictionTable) -> int:
         return sum(a.nbytes for a in (table.oof, table.test) if a is not None)
 
 

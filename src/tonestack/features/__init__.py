@@ -1,1 +1,1 @@
-"""Leaves cache/<name>/: decoded audio and the frames of every frontend."""
+"""Leaves cache/<name>/: the features of decoded audio, one folder per frontend."""

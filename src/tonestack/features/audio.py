@@ -1,7 +1,7 @@
-"""Recordings into samples: any file libsndfile reads becomes one mono float32 wave, in bounded memory.
+"""Decoding: any file that libsndfile reads becomes one mono float32 wave, in bounded memory.
 
-What a file's header claims is never trusted: it is read block by block until it ends, so that a size field of
-0xFFFFFFFF costs nothing, and whatever cannot be used raises `BadAudio` with a reason a person can act on.
+Headers are not trusted: a file is read block by block until it ends, so that a size field of 0xFFFFFFFF costs
+nothing. A file that cannot be used raises `BadAudio` with the reason.
 """
 
 import os
@@ -39,7 +39,7 @@ class Clip(NamedTuple):
     truncated: bool
 
 
-class Piece(NamedTuple):
+class AudioPiece(NamedTuple):
     """A part of a recording: where it begins and how long it lasts in seconds, and its decoded samples."""
 
     start: float
@@ -50,14 +50,14 @@ class Piece(NamedTuple):
 def decode(path: Path, params: AudioParams) -> tuple[np.ndarray, int]:
     """Decode one file to its mono mix: wave float32 (n,), n >= 1, and its native rate in Hz.
 
-    Raises `BadAudio` where there is nothing usable.
+    Raises `BadAudio` if nothing is usable.
     """
     clip = decode_clip(path, params)
     return clip.wave, clip.rate
 
 
 def decode_clip(path: Path, params: AudioParams, root: Path | None = None, scratch: Path | None = None) -> Clip:
-    """Decode one file; also tell whether it is shorter than its header says.
+    """Decode one file; `truncated` is set if it is shorter than its header says.
 
     root: where given, a link that leads out of this folder is refused.
     scratch: folder for the temporary file behind a very long wave (default: the system's).
@@ -74,11 +74,11 @@ def decode_clip(path: Path, params: AudioParams, root: Path | None = None, scrat
     return Clip(_prepared(samples.finish(), params), rate, truncated)
 
 
-def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iterator[Piece]:
+def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iterator[AudioPiece]:
     """Decode one file in bounded memory: whole up to `whole` seconds, a longer one in pieces of `window` seconds.
 
-    A file in one piece has exactly the samples of `decode_clip`; those of a longer one are trimmed and normalised
-    each for itself, as if the file had been cut up before. Raises `BadAudio`, perhaps after some pieces.
+    A file in one piece has exactly the samples of `decode_clip`; the pieces of a longer one are trimmed and normalised
+    one by one, as separate files would be. Raises `BadAudio`, perhaps after some pieces.
     """
     _check_file(path, None)
     with _reasons(), soundfile.SoundFile(path) as sound:
@@ -94,12 +94,12 @@ def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iter
                 wave, cut, limit = np.concatenate(held), (count - 1) // length * length, length
                 for at in range(0, cut, length):
                     clip = Clip(_prepared(wave[at : at + length].copy(), params), rate, False)
-                    yield Piece((first + at) / rate, length / rate, clip)
+                    yield AudioPiece((first + at) / rate, length / rate, clip)
                 held, first, count = [wave[cut:]], first + cut, count - cut
         if not held:
             raise BadAudio("no samples")
         clip = Clip(_prepared(np.concatenate(held), params), rate, first + count < _promised(path, sound))
-        yield Piece(first / rate, count / rate, clip)
+        yield AudioPiece(first / rate, count / rate, clip)
 
 
 def resample(wave: np.ndarray, from_rate: int, to_rate: int, scratch: Path | None = None) -> np.ndarray:
@@ -110,7 +110,7 @@ def resample(wave: np.ndarray, from_rate: int, to_rate: int, scratch: Path | Non
     if from_rate == to_rate:
         return wave
     length = -(-len(wave) * to_rate // from_rate)
-    samples = Samples(scratch)
+    samples = GrowingWave(scratch)
     if len(wave) <= BLOCK:
         samples.append(soxr.resample(wave, from_rate, to_rate, quality="HQ"))
     else:
@@ -133,7 +133,7 @@ def peak(wave: np.ndarray) -> float:
     return max((_peak_of(block) for block in blocks(wave)), default=0.0)
 
 
-class Samples:
+class GrowingWave:
     """A float32 wave that grows: in memory while short, in an unnamed temporary file once long."""
 
     def __init__(self, scratch: Path | None = None) -> None:
@@ -177,7 +177,7 @@ def _check_file(path: Path, root: Path | None) -> None:
         missing = isinstance(error, FileNotFoundError)
         raise BadAudio("the file is missing" if missing else f"cannot be opened ({_one_line(error)})") from None
     if not stat.S_ISREG(status.st_mode):
-        raise BadAudio("not a regular file")  # opening a FIFO would wait for ever
+        raise BadAudio("not a regular file")  # opening a FIFO would block forever
     if status.st_size == 0:
         raise BadAudio("an empty file (0 bytes)")
 
@@ -196,9 +196,9 @@ def _check_header(sound: soundfile.SoundFile, params: AudioParams) -> None:
         raise BadAudio("no samples (0 frames)")
 
 
-def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> tuple[Samples, int, bool]:
+def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> tuple[GrowingWave, int, bool]:
     """Read the mono mix `step` samples at a time; return it, its rate and whether the file ends early."""
-    samples, more = Samples(scratch), True
+    samples, more = GrowingWave(scratch), True
     with soundfile.SoundFile(path) as sound:
         _check_header(sound, params)
         size = max(1, step // sound.channels)
@@ -236,7 +236,7 @@ def _steps(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
 
 @contextmanager
 def _reasons() -> Iterator[None]:
-    """Turn what a decoder may raise into `BadAudio`."""
+    """Turn the errors that a decoder may raise into `BadAudio`."""
     try:
         yield
     except (soundfile.SoundFileError, RuntimeError, OSError, ValueError) as error:
@@ -255,7 +255,7 @@ def _peak_of(block: np.ndarray) -> float:
 
 
 def _promised(path: Path, sound: soundfile.SoundFile) -> int:
-    """Return how many frames the file's header speaks of (libsndfile already cuts a WAV's count to the file's size)."""
+    """Return the number of frames in the file's header (libsndfile already cuts a WAV's count to the file's size)."""
     if sound.format not in ("WAV", "WAVEX"):
         return sound.frames
     present, claimed = _data_chunk(path)
@@ -291,7 +291,7 @@ def _prepared(wave: np.ndarray, params: AudioParams) -> np.ndarray:
 
 
 def _trimmed(wave: np.ndarray, threshold: float) -> np.ndarray:
-    """Cut what is quieter than `threshold` before the first and after the last louder sample."""
+    """Cut samples quieter than `threshold` before the first and after the last louder sample."""
     first = next(i * BLOCK + _first_loud(b, threshold) for i, b in enumerate(blocks(wave)) if _peak_of(b) >= threshold)
     backwards = wave[::-1]
     last = next(

@@ -1,4 +1,4 @@
-"""One vector a clip: statistics of a dB spectrogram over time, for trees, stackers and label spreading."""
+"""One vector per clip: statistics of a dB spectrogram over time, for trees, stackers and label spreading."""
 
 from typing import Literal
 
@@ -37,7 +37,7 @@ def clip_statistics(x: np.ndarray) -> np.ndarray:
 
 
 def track_statistics(x: np.ndarray) -> np.ndarray:
-    """Statistics (S,) of one clip's tracks x (T, F), whatever they are: each column on its own.
+    """Statistics (S,) of one clip's tracks x (T, F): each column on its own.
 
     Mean, standard deviation, 10th, 50th and 90th percentile, mean absolute difference from one value to the next and
     correlation with it; then the length.
@@ -54,7 +54,7 @@ STATISTICS = {"spectrogram": clip_statistics, "tracks": track_statistics}
 
 
 def names(bands: int) -> list[tuple[str, int]]:
-    """What each of the statistics (S,) of a spectrogram of so many bands is: its name, and the band or coefficient."""
+    """Name and band or coefficient of each statistic (S,) of a spectrogram of so many bands."""
     by_band = ("mean", "deviation", "10th percentile", "90th percentile", "change", "shape", "shape deviation")
     by_cepstrum = ("cepstrum", "cepstrum deviation", "cepstrum median", "cepstrum change")
     return [

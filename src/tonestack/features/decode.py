@@ -2,7 +2,7 @@
 
 It imports neither pandas nor torch, because every worker process pays for its imports.
 A part is `<folder>/<key>.bin` (frames of the chunk's clips end to end) and `<key>.json` (rows and sums, written last).
-While a clip is decoded, `<pid>.doing` names it: a worker that died or hangs is put down to its clip.
+While a clip is decoded, `<pid>.doing` names it: if a worker dies or hangs, the clip is known.
 """
 
 import json
@@ -35,10 +35,10 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where clips come from: the competition's root, the decoding settings, a scratch folder.
+class DecodeContext:
+    """Inputs of decoding that all clips share: the competition's root, the settings, a scratch folder.
 
-    fatal: clips that end or block the process that decodes them, and why. caller: the process that wants the work.
+    fatal: clips that crash or block the decoding process, and the reason. caller: the id of the parent process.
     """
 
     root: Path
@@ -48,22 +48,22 @@ class Source:
     caller: int = field(default_factory=os.getpid)
 
 
-def run_chunk(chunk: Chunk, frontends: dict[Path, FrontendProtocol], source: Source) -> Chunk:
+def run_chunk(chunk: Chunk, frontends: dict[Path, FrontendProtocol], context: DecodeContext) -> Chunk:
     """Write one part for every frontend (folder -> frontend); return the chunk."""
-    end_with(source.caller)
+    end_with(context.caller)
     with ExitStack() as stack:
-        mark = stack.enter_context(_marker(source.scratch / f"{os.getpid()}.doing"))
+        mark = stack.enter_context(_marker(context.scratch / f"{os.getpid()}.doing"))
         parts = [stack.enter_context(_Part(folder, chunk.key, f)) for folder, f in frontends.items()]
         for clip_id, path, train in zip(chunk.ids, chunk.paths, chunk.train, strict=True):
             mark(path)
-            _run_clip(clip_id, path, train, parts, source)
+            _run_clip(clip_id, path, train, parts, context)
     return chunk
 
 
 def finish_chunk(chunk: Chunk, folder: Path, frontend: FrontendProtocol, maker: Any) -> None:
     """Write a chunk's part from the samples that a worker has left in `folder`/samples, which are then removed.
 
-    maker: what the frontend's module has for a device; see `device_logmel`.
+    maker: computes the frontend's features on a device; see `gpu_logmel`.
     """
     left = folder / "samples" / f"{chunk.key}.bin"
     rows = json.loads(left.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
@@ -81,7 +81,7 @@ def finish_chunk(chunk: Chunk, folder: Path, frontend: FrontendProtocol, maker: 
 
 @contextmanager
 def _marker(file: Path) -> Iterator[Callable[[str], None]]:
-    """Yield a function that notes the clip being decoded in `file`, so that a crash can be put down to it."""
+    """Yield a function that notes the clip being decoded in `file`, so that the clip is known after a crash."""
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
     def mark(path: str) -> None:
@@ -96,26 +96,26 @@ def _marker(file: Path) -> Iterator[Callable[[str], None]]:
         file.unlink(missing_ok=True)
 
 
-def try_decoding(path: str, source: Source) -> None:
-    """Decode one suspected clip for its effect on the process alone."""
-    end_with(source.caller)
+def try_decoding(path: str, context: DecodeContext) -> None:
+    """Decode one suspected clip only to see if the process survives."""
+    end_with(context.caller)
     with suppress(BadAudio):
-        decode_clip(source.root / path, source.audio, source.root, source.scratch)
+        decode_clip(context.root / path, context.audio, context.root, context.scratch)
 
 
-def _run_clip(clip_id: str, path: str, train: bool, parts: list["_Part"], source: Source) -> None:
+def _run_clip(clip_id: str, path: str, train: bool, parts: list["_Part"], context: DecodeContext) -> None:
     row: dict[str, Any] = {"clip_id": clip_id, "seconds": 0.0, "status": "bad", "reason": "", "audio_hash": ""}
     try:
-        if path in source.fatal:
-            raise BadAudio(source.fatal[path])
-        clip = decode_clip(source.root / path, source.audio, source.root, source.scratch)
+        if path in context.fatal:
+            raise BadAudio(context.fatal[path])
+        clip = decode_clip(context.root / path, context.audio, context.root, context.scratch)
     except BadAudio as error:
         for part in parts:
             part.rows.append(row | {"reason": str(error), "frames": 0})
         return
     row |= {"seconds": len(clip.wave) / clip.rate, "audio_hash": _audio_hash(clip.wave, clip.rate)}
     row["status"], row["reason"] = ("truncated", "shorter than its header says") if clip.truncated else ("ok", "")
-    made = features(clip, [part.frontend for part in parts], source.scratch)
+    made = features(clip, [part.frontend for part in parts], context.scratch)
     for part, frames in zip(parts, made, strict=True):
         part.add(frames, row, train)
 

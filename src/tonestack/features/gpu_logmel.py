@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of many clips at once by torch, for a GPU: `frontends.logmel` but for the rounding of sums.
+"""Log-mel spectrograms of many clips at once on a GPU: equal to `frontends.logmel` up to the rounding of sums.
 
 The clips' frames are computed in groups that are independent of where clips begin and end: a group's samples go to the
 device in one copy, its frames come back in one. Memory is bounded by the group, not by the clips.
@@ -19,8 +19,8 @@ DECIBELS = 10 / np.log(10)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Frames `first` to `last` (not included) of one clip, and the clip's place in the list."""
+class ClipFrames:
+    """Frames `first` to `last` (not included) of one clip, and the clip's index in the list."""
 
     clip: int
     first: int
@@ -38,9 +38,9 @@ class MelTables(Protocol):
 
 
 class DeviceLogmel:
-    """Turns waves into log-mel frames on `device`.
+    """Turns waves into log-mel frames on a device.
 
-    frontend: the one of the CPU, whose settings and tables are taken.
+    frontend: the CPU's frontend, for its settings and tables.
     """
 
     def __init__(self, frontend: MelTables, device: torch.device) -> None:
@@ -49,14 +49,14 @@ class DeviceLogmel:
         self.basis = torch.from_numpy(frontend.basis).to(device)  # (bins, F)
 
     def counts(self, lengths: Sequence[int]) -> list[int]:
-        """Frames of clips of so many samples; none of a clip that could not be decoded."""
+        """Number of frames per clip for these lengths in samples; 0 for a clip that could not be decoded."""
         return [sg.frame_count(n, self.n_fft, self.hop) if n else 0 for n in lengths]
 
     @torch.inference_mode()
     def __call__(self, waves: Sequence[np.ndarray], summed: Sequence[bool]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield groups of frames of all clips end to end, float16 (t, F), and what they add to the sums.
+        """Yield groups of frames of all clips end to end, float16 (t, F), and their sums.
 
-        waves: float32 (n,) each. summed: which clips count in the sums (2, F), of values and of their squares.
+        waves: float32 (n,) each. summed: clips that count in the sums (2, F) of values and of squares.
         """
         for group in self._groups(self.counts([len(wave) for wave in waves])):
             frames = self._frames(self._samples(waves, group))
@@ -65,15 +65,15 @@ class DeviceLogmel:
             sums = torch.stack([values.sum(0), values.square().sum(0)])
             yield frames.cpu().numpy(), sums.cpu().numpy()
 
-    def _groups(self, counts: Sequence[int]) -> Iterator[list[Piece]]:
-        """Cut all frames into groups of GROUP, whatever clip they belong to."""
-        group: list[Piece] = []
+    def _groups(self, counts: Sequence[int]) -> Iterator[list[ClipFrames]]:
+        """Cut all frames into groups of GROUP, across clips."""
+        group: list[ClipFrames] = []
         room = GROUP
         for clip, count in enumerate(counts):
             first = 0
             while first < count:
                 last = min(count, first + room)
-                group.append(Piece(clip, first, last))
+                group.append(ClipFrames(clip, first, last))
                 room -= last - first
                 first = last
                 if room == 0:
@@ -82,10 +82,10 @@ class DeviceLogmel:
         if group:
             yield group
 
-    def _samples(self, waves: Sequence[np.ndarray], group: list[Piece]) -> tuple[Tensor, Tensor]:
+    def _samples(self, waves: Sequence[np.ndarray], group: list[ClipFrames]) -> tuple[Tensor, Tensor]:
         """A group's samples end to end (n,), zeros where a frame reaches beyond its clip; where its frames start (t,).
 
-        A piece takes the room of its frames; only neighbouring frames of one clip overlap.
+        Only neighbouring frames of one clip overlap.
         """
         half = self.n_fft // 2
         rooms = [(p.last - p.first - 1) * self.hop + self.n_fft for p in group]

@@ -1,8 +1,8 @@
-"""Labels that a person has corrected: one more source of labels, above every automatic one.
+"""Labels corrected by a person: a source of labels that overrides every automatic one.
 
 folds/<name>/corrections.csv: `clip_id, decision, label, by, when`; the audit page makes it, `corrections merge=` joins
-two people's. A decision is `keep` (the given label is right), `relabel` (`label` is right) or `drop` (not to be learnt
-from). Kept and relabelled clips count as verified. Scores stay on the labels of r0, so that they can be compared.
+two people's. A decision is `keep` (the given label is right), `relabel` (`label` is right) or `drop` (no training
+on it). Kept and relabelled clips count as verified. Scores stay on the labels of r0, so that they can be compared.
 """
 
 from pathlib import Path
@@ -42,24 +42,24 @@ def read_file(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         _check(row, given, known, f"{path}: row {number}")
     twice = found["clip_id"].duplicated()
     if twice.any():
-        raise UserError(f"{path}: clip '{found['clip_id'][twice].iloc[0]}' stands twice; keep one row")
+        raise UserError(f"{path}: clip '{found['clip_id'][twice].iloc[0]}' has two rows; keep one")
     right = np.where(found["decision"] == "keep", found["clip_id"].map(given), found["label"])
     return found.assign(label=np.where(found["decision"] == "drop", "", right))
 
 
-def _check(row: Any, given: dict[str, str], known: set[str], place: str) -> None:
+def _check(row: Any, given: dict[str, str], known: set[str], origin: str) -> None:
     clip, decision, label = row.clip_id, row.decision, row.label
     if clip not in given:
-        raise UserError(f"{place}: '{clip}' is no training clip of this competition; is the file of another one?")
+        raise UserError(f"{origin}: '{clip}' is no training clip of this competition; is the file of another one?")
     if decision not in DECISIONS:
-        raise UserError(f"{place} ('{clip}'): decision '{decision}'{nearest(decision, DECISIONS)}")
+        raise UserError(f"{origin} ('{clip}'): decision '{decision}'{nearest(decision, DECISIONS)}")
     if decision == "keep" and label not in ("", given[clip]):
         raise UserError(
-            f"{place} ('{clip}'): keeps '{label}', but the given label is '{given[clip]}'; write keep or relabel anew"
+            f"{origin} ('{clip}'): keeps '{label}', but the given label is '{given[clip]}'; write keep or relabel anew"
         )
     unknown = [name for name in label.split(",") if name not in known] if decision == "relabel" else []
     if unknown:
-        raise UserError(f"{place} ('{clip}'): unknown label '{unknown[0]}'{nearest(unknown[0], known)}")
+        raise UserError(f"{origin} ('{clip}'): unknown label '{unknown[0]}'{nearest(unknown[0], known)}")
 
 
 def write(folder: Path, corrected: pd.DataFrame) -> Path:
@@ -70,7 +70,7 @@ def write(folder: Path, corrected: pd.DataFrame) -> Path:
 
 
 def on_table(table: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
-    """The folds table as cleaning should see it: corrected labels are verified, dropped clips vouch for nothing."""
+    """The folds table for cleaning: corrected labels are verified, dropped clips are not."""
     if corrected.empty:
         return table
     decision = table["clip_id"].map(corrected.set_index("clip_id")["decision"])
@@ -82,7 +82,7 @@ def on_table(table: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
 
 
 def on_rows(rows: pd.DataFrame, table: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
-    """A revision's rows with every corrected clip as its person said, for all holdouts but the clip's own fold.
+    """A revision's rows with all corrections applied, for all holdouts but the clip's own fold.
 
     Dropped clips lose their rows. Corrected ones have weight 1 and source `corrected`; where the revision has class
     columns theirs are 0 and 1. Rows that a revision lacks are added at its end.
@@ -99,10 +99,10 @@ def on_rows(rows: pd.DataFrame, table: pd.DataFrame, corrected: pd.DataFrame) ->
 
 
 def merge(mine: pd.DataFrame, theirs: pd.DataFrame, prefer: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both people's corrections as one table, and the clips on which they differ.
+    """Merge two people's corrections; return the table and the clips on which they differ.
 
-    prefer: whose row is taken for those, `mine` or `theirs`; None leaves `mine`. The second table has a row a
-    conflict: clip_id, then what each says, who and when.
+    prefer: whose row is taken for those, `mine` or `theirs`; None leaves `mine`. The second table has one row per
+    conflict: clip_id, then each person's decision, name and date.
     """
     both = mine.merge(theirs, on="clip_id", suffixes=(" mine", " theirs"))
     differ = (both["decision mine"] != both["decision theirs"]) | (both["label mine"] != both["label theirs"])

@@ -21,12 +21,12 @@ COLUMNS = ["clip_id", "label", "verified", "group", "fold"]
 ListsOf = Callable[[pd.Series], pd.Series]
 
 
-def assign(train: pd.DataFrame, params: FoldParams, place: str, lists_of: ListsOf | None = None) -> pd.DataFrame:
-    """Give every training clip its fold: the table of `folds/<name>/r0.csv`.
+def assign(train: pd.DataFrame, params: FoldParams, origin: str, lists_of: ListsOf | None = None) -> pd.DataFrame:
+    """Assign every training clip to a fold: the table of `folds/<name>/r0.csv`.
 
     train: a reader's table (`clip_id, label, verified, group, fold`; fold -1 where there is none).
-    place names the settings in errors. Official folds are kept as they are. lists_of: the single labels of every
-    clip, where a clip may have several.
+    origin names the settings in errors. Official folds are kept as they are. lists_of: the single labels of every
+    clip, for clips with several.
     """
     table = train[COLUMNS].reset_index(drop=True).copy()
     official = table["fold"].to_numpy() >= 0
@@ -36,42 +36,42 @@ def assign(train: pd.DataFrame, params: FoldParams, place: str, lists_of: ListsO
         return table  # a fixed split: fold 0 validates, the others (-1) are only ever trained on
     if official.any():
         raise UserError(
-            f"{place}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"
+            f"{origin}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"
         )
     single = table["label"] if lists_of is None else lists_of(table["label"]).explode()
-    check_class_sizes(single, params, place)
+    check_class_sizes(single, params, origin)
     try:
         table["fold"] = split(table, params) if lists_of is None else split_several(table, single, params)
     except ValueError as error:  # more folds than any class has clips, or than there are groups
-        raise UserError(f"{place}: {str(error).rstrip('.')}; give a smaller folds.n") from None
-    warn_of_single_folds(single, table["fold"], place)
+        raise UserError(f"{origin}: {str(error).rstrip('.')}; give a smaller folds.n") from None
+    warn_of_single_folds(single, table["fold"], origin)
     return table
 
 
-def check_class_sizes(labels: pd.Series, params: FoldParams, place: str) -> None:
-    """Refuse (or warn of) a class with fewer clips than folds: some fold could not be scored on it."""
+def check_class_sizes(labels: pd.Series, params: FoldParams, origin: str) -> None:
+    """Refuse (or warn of) a class with fewer clips than folds: it would be absent from some fold's score."""
     counts = Counter(labels)
     small = sorted((n, label) for label, n in counts.items() if n < params.n)
     if not small:
         return
     listed = ", ".join(f"'{label}' has {n}" for n, label in small[:5])
-    message = f"{place}: {len(small)} classes have fewer clips than the {params.n} folds: {listed}"
+    message = f"{origin}: {len(small)} classes have fewer clips than the {params.n} folds: {listed}"
     if params.small_classes == "refuse":
         raise UserError(f"{message}; give folds.n={max(2, small[0][0])} or folds.small_classes=warn")
     warnings.warn(message, stacklevel=2)
 
 
-def warn_of_single_folds(labels: pd.Series, fold: pd.Series, place: str) -> None:
+def warn_of_single_folds(labels: pd.Series, fold: pd.Series, origin: str) -> None:
     """Warn of classes whose groups leave all clips in one fold: the model of that fold never sees them."""
     spread = fold.reindex(labels.index).groupby(labels.to_numpy()).nunique()
     single = spread.index[spread == 1]
     if len(single):
-        message = f"{place}: all clips of {len(single)} classes lie in one fold, first '{single[0]}'; group by less"
+        message = f"{origin}: all clips of {len(single)} classes lie in one fold, first '{single[0]}'; group by less"
         warnings.warn(message, stacklevel=2)
 
 
-def warn_of_split_groups(joined: pd.DataFrame, table: pd.DataFrame, place: str) -> None:
-    """Warn of recordings that folds made by others lay into several folds: their scores are flattered.
+def warn_of_split_groups(joined: pd.DataFrame, table: pd.DataFrame, origin: str) -> None:
+    """Warn of recordings in several folds of a given folds table: their scores are too high.
 
     joined: clips with the groups that hold the same recording; table: the same clips with their folds.
     """
@@ -80,7 +80,7 @@ def warn_of_split_groups(joined: pd.DataFrame, table: pd.DataFrame, place: str) 
     split = count.index[count > 1]
     if len(split):
         clips = joined.loc[joined["group"] == split[0], "clip_id"]
-        message = f"{place}: {len(split)} recordings lie in several folds, first {' = '.join(clips[:3])}"
+        message = f"{origin}: {len(split)} recordings lie in several folds, first {' = '.join(clips[:3])}"
         warnings.warn(f"{message}; the scores of cross-validation are flattered", stacklevel=2)
 
 
@@ -98,7 +98,7 @@ def split(table: pd.DataFrame, params: FoldParams) -> np.ndarray:
 
     strata, named = stratum(table["label"], table["verified"], params.n), named_groups(table["group"])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # small classes have been judged already
+        warnings.simplefilter("ignore", UserWarning)  # small classes have been checked already
         if named.nunique() == len(named):
             halves = StratifiedKFold(params.n, shuffle=True, random_state=params.seed).split(strata, strata)
         else:
@@ -111,9 +111,9 @@ def split(table: pd.DataFrame, params: FoldParams) -> np.ndarray:
 
 
 def split_several(table: pd.DataFrame, single: pd.Series, params: FoldParams) -> np.ndarray:
-    """Fold of each clip (N,) of several labels, even in label × verified; clips of one group stay together.
+    """Fold of each clip (N,) of several labels, balanced in label × verified; clips of one group stay together.
 
-    single: one row a label, indexed as the clips are.
+    single: one row per label, indexed as the clips are.
     """
     verified = table["verified"].reindex(single.index).to_numpy()
     codes = pd.factorize(single.astype(str).to_numpy() + np.where(verified, "\t1", "\t0"), sort=True)[0]
@@ -123,12 +123,12 @@ def split_several(table: pd.DataFrame, single: pd.Series, params: FoldParams) ->
 
 
 def named_groups(groups: pd.Series) -> pd.Series:
-    """A name for every clip's group; a clip without one is a group by itself."""
+    """A name for every clip's group; a clip without a group is a group of its own."""
     return groups.where(groups != "", "\0" + groups.index.astype(str))
 
 
 def join_duplicates(groups: pd.Series, audio_hash: pd.Series) -> pd.Series:
-    """Merge groups that share the same audio, so that it never lies in two folds.
+    """Merge groups that share a recording, so that no recording lies in two folds.
 
     groups, audio_hash: (N,), text, '' where unknown. Returns the groups, named by their first member.
     """
@@ -150,7 +150,7 @@ def join_duplicates(groups: pd.Series, audio_hash: pd.Series) -> pd.Series:
 
 
 def write(folder: Path, table: pd.DataFrame, receipt: dict[str, object]) -> None:
-    """Write r0.json and, last, r0.csv: a table without its json would pass for somebody else's (see `is_given`)."""
+    """Write r0.json and, last, r0.csv: a table without its json counts as given by the user (see `is_given`)."""
     out = table.assign(verified=table["verified"].astype(int))
     (folder / "r0.csv").unlink(missing_ok=True)
     write_json(folder / "r0.json", {"revision": "r0", "parent": None, "method": "given labels"} | receipt)
@@ -165,12 +165,12 @@ def read(folder: Path) -> pd.DataFrame:
     table = read_csv(path, ["clip_id", "label", "group"], COLUMNS)
     for column in ("verified", "fold"):
         if table[column].dtype.kind not in "iub":
-            raise UserError(f"{path}: column '{column}' holds more than whole numbers; mend it, or delete the file")
+            raise UserError(f"{path}: column '{column}' holds more than whole numbers; fix it, or delete the file")
     return table.assign(verified=table["verified"].astype(bool))
 
 
 def is_given(folder: Path) -> bool:
-    """Whether r0.csv was put there by somebody else: it has no receipt."""
+    """True if the user gave r0.csv: it has no receipt."""
     return (folder / "r0.csv").is_file() and not (folder / "r0.json").is_file()
 
 

@@ -31,11 +31,11 @@ class LabelTables:
 
     @property
     def corrected_folds(self) -> pd.DataFrame:
-        """The folds table as cleaning sees it: corrected labels are verified."""
+        """The folds table for cleaning: corrected labels are verified."""
         return corrections.on_table(self.folds, self.corrections)
 
     def revision(self, name: str) -> pd.DataFrame:
-        """The rows of a label revision, a person's corrections laid over them: what each holdout may train on."""
+        """The rows of a label revision, corrections applied: the labels that each holdout may train on."""
         return self._read(f"revision {name}", ("r0.csv", corrections.FILE, f"{name}.csv"), lambda: self._rows(name))
 
     def _rows(self, name: str) -> pd.DataFrame:
@@ -53,7 +53,7 @@ class LabelTables:
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Size, times and inode of a file; empty where it is missing."""
+    """Size, times and inode of a file; empty if it is missing."""
     if not path.is_file():
         return ()
     found = path.stat()

@@ -20,7 +20,7 @@ SHOWN = ["clip_id", "given_label", "verified", "proposed_label", "decision", "re
 
 
 def up_to_date(folder: Path, revision: str, inputs: dict[str, Any]) -> bool:
-    """Whether the revision has been made from these very inputs."""
+    """True if the revision was made from exactly these inputs."""
     path = folder / f"{revision}.json"
     return path.is_file() and (folder / f"{revision}.csv").is_file() and read_json(path).get("inputs") == inputs
 
@@ -28,14 +28,14 @@ def up_to_date(folder: Path, revision: str, inputs: dict[str, Any]) -> bool:
 def write(folder: Path, revision: str, rows: pd.DataFrame, decided: pd.DataFrame, receipt: dict[str, Any]) -> None:
     """Write a revision's three files, the json last."""
     path = folder / f"{revision}.json"
-    path.unlink(missing_ok=True)  # an old receipt must not vouch for new rows
+    path.unlink(missing_ok=True)  # an old receipt must not stand beside new rows
     write_csv(folder / f"{revision}.csv", rows)
     write_csv(folder / f"{revision}.decisions.csv", decided)
     write_json(path, {"revision": revision} | receipt)
 
 
 def choose(folder: Path, revision: str) -> None:
-    """Note which revision `train` uses where none is named."""
+    """Store the revision that `train` uses by default."""
     write_json(folder / CHOSEN, {"revision": revision})
 
 
@@ -47,7 +47,7 @@ def chosen(folder: Path) -> str:
 
 
 def cross_fitted(folder: Path, revision: str) -> bool:
-    """Whether the revision's test clips are to be predicted by the models alone that they have not taught."""
+    """True if the revision's test clips may be predicted only by models that were not trained on them."""
     path = folder / f"{revision}.json"
     return path.is_file() and bool(read_json(path).get("settings", {}).get("cross_fit", False))
 

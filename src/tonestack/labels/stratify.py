@@ -1,4 +1,4 @@
-"""Iterative stratification: folds in which every label of multi-label clips has its share.
+"""Iterative stratification: each label of multi-label clips is spread evenly over the folds.
 
 Sechidis, Tsoumakas & Vlahavas, On the stratification of multi-label data, 2011: the rarest label that is left goes
 first, clip by clip into the fold that lacks it most, because later there would be no clips to even it out. Here a unit
@@ -11,7 +11,7 @@ import numpy as np
 def assign(labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     """Fold of each clip (N,); clips of one group stay together.
 
-    labels: (N, L) bool, what is to be even over the folds. groups: (N,), a name for each clip's group. Raises
+    labels: (N, L) bool, spread evenly over the folds. groups: (N,), a name for each clip's group. Raises
     `ValueError` where there are fewer groups than folds.
     """
     unit = np.unique(groups, return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""Label revisions: what the model of each holdout may train on, and with which weight."""
+"""Training labels of one holdout: a revision's rows, weighted by source and encoded as class probabilities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Labels:
 
 
 def read_revision(folder: Path, revision: str) -> pd.DataFrame:
-    """Read the rows of a revision as its method left them: `clip_id, holdout, label, weight, source` (+ classes)."""
+    """Read the rows of a revision, corrections not applied: `clip_id, holdout, label, weight, source` (+ classes)."""
     path = folder / f"{revision}.csv"
     if not path.is_file():
         known = sorted(p.stem for p in folder.glob("*.csv") if p.with_suffix(".json").is_file())
@@ -68,7 +68,7 @@ def for_holdout(
 
 
 def inner_part(clip_ids: list[str], groups: dict[str, str], share: float, seed: int) -> np.ndarray:
-    """Which of the training clips (n,) to stop early by: whole groups, about `share` of the clips."""
+    """Mask (n,) of the training clips for early stopping: whole groups, about `share` of the clips."""
     group = np.unique([groups.get(name) or name for name in clip_ids], return_inverse=True)[1]
     order = np.random.default_rng(seed).permutation(group.max() + 1)
     filled = np.cumsum(np.bincount(group)[order]) / len(group)

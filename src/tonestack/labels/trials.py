@@ -1,6 +1,6 @@
-"""Trials of speaker verification: pairs of clips, said by one speaker or by two.
+"""Trials of speaker verification: pairs of clips of one speaker or of two.
 
-A list in VoxCeleb1's format has a line `1 enrol.wav test.wav` (1: the same speaker, 0: not) a trial; without the
+A list in VoxCeleb1's format has one line `1 enrol.wav test.wav` (1: the same speaker, 0: not) per trial; without the
 first column it is unlabelled. A trial's id is `enrol|test`.
 """
 
@@ -19,7 +19,7 @@ MARK = "|"
 
 
 def read_list(path: Path) -> pd.DataFrame:
-    """Read a trial list: `clip_id, label, enrol, test`; a line that says nothing new is left out."""
+    """Read a trial list: `clip_id, label, enrol, test`; repeated trials are left out."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -48,11 +48,11 @@ def _line(cells: list[str], where: str) -> tuple[str, str, str]:
     return cells[0], cells[1], cells[2]
 
 
-def placed(listed: pd.DataFrame | None, clips: pd.DataFrame, params: VerifyParams, place: str) -> pd.DataFrame:
-    """The trials with their folds: a trial belongs to the fold of both its speakers, otherwise it is for test alone.
+def placed(listed: pd.DataFrame | None, clips: pd.DataFrame, params: VerifyParams, origin: str) -> pd.DataFrame:
+    """The trials with their folds: a trial belongs to the fold of both its speakers, otherwise it is test only.
 
     listed: a list's trials, or None. clips: the folds table (`clip_id, label, group, fold`), every speaker in one
-    fold. Where no listed trial belongs to a fold, trials are drawn within every fold.
+    fold. If no listed trial belongs to a fold, trials are drawn within every fold.
     """
     fold = dict(zip(clips["clip_id"], clips["fold"], strict=True))
     if listed is None:
@@ -66,7 +66,7 @@ def placed(listed: pd.DataFrame | None, clips: pd.DataFrame, params: VerifyParam
         kinds = set(table.loc[table["fold"] == k, "label"])
         if kinds != {"0", "1"}:
             lacking = "one speaker" if "1" not in kinds else "two speakers"
-            raise UserError(f"{place}: fold {k} has no trial of {lacking}; give a smaller folds.n")
+            raise UserError(f"{origin}: fold {k} has no trial of {lacking}; give a smaller folds.n")
     return table[COLUMNS]
 
 
@@ -104,7 +104,7 @@ def _pairs(rng: np.random.Generator, speaker: np.ndarray, group: np.ndarray, sam
 
 
 def write(folder: Path, table: pd.DataFrame) -> None:
-    """Write trials.csv, unless it says so already."""
+    """Write trials.csv, unless it is the same already."""
     path = folder / FILE
     if not path.is_file() or not read(folder).equals(table.reset_index(drop=True)):
         write_csv(path, table)

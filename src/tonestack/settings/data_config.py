@@ -29,12 +29,12 @@ class AudioParams(Section):
     decode_minutes: float = Field(10.0, gt=0, description="a file that takes longer to decode is refused")
 
     def settings(self) -> dict[str, object]:
-        """Return what the decoded samples depend on (all but what is done with unusable files)."""
+        """Return the settings that decoded samples depend on."""
         return self.model_dump(exclude={"bad_files", "decode_minutes"})
 
 
 class FoldParams(Section):
-    """How the training clips are split."""
+    """Settings of the split of the training clips into folds."""
 
     n: int = Field(5, ge=2, le=100, description="number of folds")
     seed: int = Field(0, ge=0, description="seed of the split")
@@ -158,12 +158,12 @@ class VerifyParams(Section):
     prior: float = Field(0.5, gt=0, lt=1, description="prior probability that both clips are of one speaker")
 
     def settings(self) -> dict[str, object]:
-        """Return what the tables depend on, beside their rows."""
+        """Return the settings that the tables depend on, beside their rows."""
         return self.model_dump(include={"seed", "cohort", "cohort_size", "top"})
 
 
 class PredictParams(Section):
-    """How `predict` treats long recordings; seconds."""
+    """Treatment of long recordings by `predict`; in seconds."""
 
     whole: float = Field(60.0, gt=0, description="longest recording tagged as one clip, s")
     window: float = Field(10.0, gt=0, description="length of the pieces that longer recordings are cut into, s")
@@ -173,7 +173,7 @@ class PredictParams(Section):
 class ShiftParams(Section):
     """Settings of the `shift` stage."""
 
-    folds: int = Field(5, ge=2, description="folds of the cross-validation that tells the sets apart")
+    folds: int = Field(5, ge=2, description="folds of the cross-validation of the train-or-test classifier")
     rounds: int = Field(60, ge=1, description="trees of the classifier")
     features: int = Field(12, ge=1, description="statistics shown, those that differ most")
     neighbours: int = Field(5, ge=1, description="clips that each clip is compared with, to find near-duplicates")
@@ -181,7 +181,7 @@ class ShiftParams(Section):
 
 
 class ReportParams(Section):
-    """How much of a competition the pages show; the defaults keep FSDKaggle2018's pages small and quick to make."""
+    """Size of the pages; the defaults keep FSDKaggle2018's pages small and quick to make."""
 
     audit_clips: int = Field(300, ge=1, description="clips of the audit page, the most doubtful ones")
     audit_seconds: float = Field(10.0, gt=0, le=60, description="length of their excerpts, around the loudest point, s")

@@ -131,7 +131,7 @@ class ModelConfig(Section):
 
 
 class Preset(Section):
-    """configs/preset/<name>.yaml: which models, and what they and the data config change."""
+    """configs/preset/<name>.yaml: models, and the keys of theirs and of the data config that it changes."""
 
     models: tuple[str, ...] = Field(description="models that calls train when they name none")
     data: dict[str, Any] = Field({}, description="changes of the data config")

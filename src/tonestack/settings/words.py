@@ -19,7 +19,7 @@ DATA_KEYS = (
 
 
 class Words(Section):
-    """Every word but the dotted overrides; the text after each is what `--help` prints."""
+    """All words but the dotted overrides; `--help` prints the descriptions."""
 
     data: str = Field("demo", description="data config: configs/data/<data>.yaml")
     model: tuple[str, ...] | None = Field(None, description="model configs, by comma; left out: the preset's models")
@@ -29,14 +29,13 @@ class Words(Section):
     cache: str | None = Field(None, description="name whose features are used; left out: name=")
     root: str | None = Field(None, description="folder of the competition's files; left out: the data config's")
     scoring: str | None = Field(None, description="csv of test labels with a 'usage' column, read by score alone")
-    revision: str | None = Field(None, description="label revision; left out: what `all` chose last, otherwise r0")
+    revision: str | None = Field(None, description="label revision; left out: the last choice of `all`, otherwise r0")
     variant: str | None = Field(None, description="name for changed settings: <model>-<variant>")
     seed: int = Field(0, ge=0, description="seed of the networks; not 0: <model>-s<seed>")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     engine: str = Field("local", description="local: this machine; ray: a Ray cluster")
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores or GPUs")
     gpu: float | None = Field(None, gt=0, le=1, description="share of a GPU for one job: 0.5 puts two on each [1]")
-    trials: int = Field(50, ge=1, description="settings that tune tries, including those of earlier calls")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="any key of a config; task=, metric= and fold_mean= need no section"
     )

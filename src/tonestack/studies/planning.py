@@ -11,7 +11,7 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.cleaning import choose, pseudo_rounds
 from tonestack.config.call import Call, Experiment
-from tonestack.features import store
+from tonestack.features.prepare import why_stale
 from tonestack.labels import revisions
 from tonestack.settings.words import parse_folds
 from tonestack.studies import timing
@@ -68,7 +68,7 @@ def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tup
     """Return the `prepare` stage, and a cache with features of at least some clips."""
     competition, specs = call.competition(), [experiment.config.frontend for experiment in experiments]
     unique = [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
-    stale = store.why_stale(competition, unique, call.data.audio, call.cache)
+    stale = why_stale(competition, unique, call.data.audio, call.cache)
     names, clips = [_called(spec, experiments) for spec in unique], len(competition.train) + len(competition.test)
     if not any(stale):
         return [PlanRow("prepare", name) for name in names], call.cache

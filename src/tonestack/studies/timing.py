@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base import workers
+from tonestack.base.parts import part_params
 from tonestack.config.call import Call, Experiment
-from tonestack.config.layers import part_params
 from tonestack.ensemble import nested_cv, searches, stacking
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.stack_inputs import StackInputs, StackRows
-from tonestack.features import store
+from tonestack.features.prepare import prepare
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import Labels
 from tonestack.settings.model_config import ModelConfig
@@ -82,8 +82,8 @@ def features(call: Call, few: Competition, times: float, specs: Sequence[dict[st
     """
     audio = call.data.audio.model_copy(update={"bad_files": "skip"})
     with tempfile.TemporaryDirectory() as warm:
-        store.prepare(few, specs, audio, Path(warm), progress=False)
-    seconds = timed(lambda: store.prepare(few, specs, audio, folder, progress=False))
+        prepare(few, specs, audio, Path(warm), progress=False)
+    seconds = timed(lambda: prepare(few, specs, audio, folder, progress=False))
     return START + seconds * times / workers.cores()
 
 

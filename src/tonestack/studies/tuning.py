@@ -18,7 +18,8 @@ from tonestack.base.files import fingerprint
 from tonestack.base.section import Section
 from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
-from tonestack.features.store import Store, prepare
+from tonestack.features.prepare import prepare
+from tonestack.features.store import Store
 from tonestack.tables import metrics
 from tonestack.training import queue
 from tonestack.training.job import FoldJob, config_fingerprint

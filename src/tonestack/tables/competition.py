@@ -1,4 +1,4 @@
-"""What a reader returns: the competition as tables of text, no audio opened."""
+"""A competition as tables: the result of a reader. No audio is opened."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class SubmissionFormat:
     """The competition's own submission format.
 
     style: `labels` (one column of the k best labels, separated by blanks), `label` (the best one), `scores` (one
-    column a class, probabilities) or `raw` (values of any size). `columns` are the file's header in order, `ids` its
+    column per class, probabilities) or `raw` (values of any size). `columns` are the file's header in order, `ids` its
     rows in order.
     """
 
@@ -32,14 +32,14 @@ class SubmissionFormat:
 class Competition:
     """A competition's csv files, read and checked.
 
-    train: one row a labelled clip: `clip_id, path, label, verified, group, fold`; `path` is relative to
+    train: one row per labelled clip: `clip_id, path, label, verified, group, fold`; `path` is relative to
         `root`; `group` is text, empty where no grouping is known; `fold` is the official fold or -1.
         For multi-label tasks `label` is the comma-separated list of labels.
-    test: one row an unlabelled clip: `clip_id, path, group`. May be empty (cross-validation only).
+    test: one row per unlabelled clip: `clip_id, path, group`. May be empty (cross-validation only).
     classes: the labels' own spelling, sorted.
     submission: the format of the sample submission, None where there is no test set.
     extras: further tables of a task (trial lists, prompts), by name; `clips` has what else is known of clips.
-    notes: what a user should be told whenever the folds are made or used.
+    notes: messages that are printed when the folds are made or used.
     """
 
     root: Path
@@ -51,7 +51,7 @@ class Competition:
     notes: tuple[str, ...] = ()
 
     def checked(self) -> "Competition":
-        """The same, its class names fit for a column of every table; others are a `UserError`."""
+        """Return the competition itself; a class name that cannot be a column of every table is a `UserError`."""
         for name in self.classes:
             check_text(name, f"{self.root}: class")
             if RESERVED.fullmatch(name):

@@ -11,7 +11,7 @@ NOT_ASKED = ""  # the decision on a clip of the holdout's own fold
 
 
 class Source(StrEnum):
-    """Where the label of a revision's row comes from: the words of its column `source`."""
+    """Origin of the label of a revision's row: the words of its column `source`."""
 
     VERIFIED = "verified"  # given and checked by the competition
     GIVEN = "given"  # given, checked by nobody

@@ -1,61 +1,28 @@
-"""Prediction tables: what every model leaves, and all that blends, stackers and scores read.
+"""OOF tables: the predictions that each model leaves, and all that blends, stackers and scores read.
 
-A native table is `oof/<name>/<experiment>/fold<k>.parquet` (`clip_id, part, <one column a class>`; `part` is
-`oof` or `test`) with a receipt `fold<k>.json`, written last. A foreign table is any folder of parquet or csv
-files with those columns and no json, or npy arrays described by a `table.yaml`:
-
-    oof: oof.npy               # (N, C)
-    oof_ids: train_ids.txt     # one name a line, or a csv with clip_id, or an npy of text
-    test: [f0.npy, f1.npy]     # one file a fold, or one file (M, C) or (K, M, C)
-    test_ids: test_ids.txt
-    classes: classes.txt       # or a list
-
-Rows are aligned by clip name and columns by class name, never by position. Pickles are never opened.
+One fold of an experiment is `oof/<name>/<experiment>/fold<k>.parquet` with the columns `clip_id`, `part` (`oof` or
+`test`) and one column per class, and a receipt `fold<k>.json`, which is written last. This module knows that layout,
+writes it and loads it. A table without receipts was made elsewhere: `tables/read.py` says which files it may have.
 """
 
 import re
 import shutil
-import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import file_hash, inside, load_yaml, read_json, read_text, write_json, write_parquet
+from tonestack.base.files import file_hash, read_json, write_json, write_parquet
+from tonestack.tables.read import PredictionTable, TableReader, table_files
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 FLOOR = 1e-15  # a probability of 0 counts as this much where a logarithm is taken
 OWN = ".own"  # says that a table is ours: as long as it has no json it is unfinished, and not somebody else's
 MADE = ("blend", "stack")  # made of other tables
 APART = (*MADE, "baseline")  # kinds that are no inputs of blend and stack unless asked for
-PICKLES = {".pt", ".pth", ".npz", ".joblib", ".pkl", ".pickle", ".ckpt"}
-ROW_NUMBERS = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # pandas' own index, saved along by habit
 RECEIPT = re.compile(r"fold(\d+)\.json")
-
-
-@dataclass
-class Predictions:
-    """One experiment's table, aligned to the competition.
-
-    kind: `train`, `baseline`, `foreign`, `blend` or `stack`. oof: (N, C) float32 in the folds table's order, NaN rows
-    where the table may have none, or None without an OOF part. test: (K, M, C) float32 per fold in the test
-    order, or None. fold: (N,) of the folds table. meta: the receipts. notes: what a user should be told.
-    """
-
-    name: str
-    kind: str
-    classes: tuple[str, ...]
-    oof: np.ndarray | None
-    test: np.ndarray | None
-    fold: np.ndarray
-    meta: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def write_fold(
@@ -82,7 +49,7 @@ def write_fold(
     path = folder / f"fold{fold}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWN).touch()
-    path.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not vouch for a new table
+    path.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not stand beside a new table
     write_parquet(path, table)
     checksums = {**receipt.get("checksums", {}), path.name: file_hash(path)}
     write_json(
@@ -94,12 +61,12 @@ def write_fold(
 def experiments(oof_dir: Path, made: bool = False) -> list[str]:
     """Names of the folders of `oof_dir` that hold a prediction table; with `made`, blends, stacks and baselines too."""
     folders = sorted(f for f in oof_dir.glob("[!.]*") if f.is_dir()) if oof_dir.is_dir() else []
-    kinds = {f.name: kind_of(f) for f in folders if receipts(f) or (_files(f) and not (f / OWN).exists())}
+    kinds = {f.name: kind_of(f) for f in folders if receipts(f) or (table_files(f) and not (f / OWN).exists())}
     return [name for name, kind in kinds.items() if made or kind not in APART]
 
 
 def remove(folder: Path) -> None:
-    """Remove a table; a process that is killed meanwhile leaves no half of it."""
+    """Remove a table: hidden first, so that a killed process leaves no half of it."""
     hidden = folder.with_name(f".{folder.name}.removed")
     shutil.rmtree(hidden, ignore_errors=True)
     folder.rename(hidden)
@@ -128,13 +95,13 @@ def load(
     parts: Iterable[str] = ("oof", "test"),
     nonnegative: bool = True,
     fill: bool = True,
-) -> Predictions:
-    """Read a native or foreign table and align it; see `Predictions` for shapes.
+) -> PredictionTable:
+    """Read a native or foreign table and align it; see `PredictionTable` for shapes.
 
     folds: the folds table (`clip_id, verified, fold`; fold -1 is never predicted). test_ids: M names, may be
-    empty. parts: what to read. nonnegative: whether rows are probabilities. fill: test clips that a fold's model
-    has learnt, and does not predict, get the geometric mean of the other folds there; otherwise NaN. Everything
-    wrong with a table (a missing fold, a missing, repeated or non-finite row, an unknown class, another fold's clip,
+    empty. parts: parts to read. nonnegative: refuse values below 0. fill: test clips that a fold's model
+    was trained on, and so does not predict, get the geometric mean of the other folds; else NaN. Every fault
+    of a table (a missing fold, a missing, repeated or non-finite row, an unknown class, another fold's clip,
     a damaged file) is a `UserError` naming file and row.
     """
     if not folder.is_dir():
@@ -142,7 +109,7 @@ def load(
     native = receipts(folder)
     if not native and (folder / OWN).exists():
         raise UserError(f"{folder}: no fold of it is finished; make it again")
-    reader = _Reader(folder, folds, list(test_ids), tuple(classes), set(parts), nonnegative)
+    reader = TableReader(folder, folds, list(test_ids), tuple(classes), set(parts), nonnegative)
     if native:
         reader.native(native)
     else:
@@ -170,257 +137,3 @@ def combine_folds(test: np.ndarray, how: str, normalise: bool = True) -> np.ndar
             mean += np.log(np.maximum(table, FLOOR))
         mean = np.exp(mean / len(test))
     return mean / mean.sum(axis=1, keepdims=True) if normalise else mean
-
-
-class _Reader:
-    """Collects the files of one folder into aligned arrays, checking every row on the way."""
-
-    def __init__(
-        self,
-        folder: Path,
-        folds: pd.DataFrame,
-        test_ids: list[str],
-        classes: tuple[str, ...],
-        parts: set[str],
-        nonnegative: bool,
-    ) -> None:
-        self.folder, self.classes, self.parts, self.nonnegative = folder, classes, parts, nonnegative
-        self.index = {"oof": pd.Index(folds["clip_id"].astype(str)), "test": pd.Index(test_ids, dtype=object)}
-        self.fold = folds["fold"].to_numpy(dtype=int)
-        self.verified = folds["verified"].to_numpy(dtype=bool)
-        self.kind = "foreign"
-        self.oof: np.ndarray | None = None
-        self.test: list[np.ndarray] = []
-        self.meta: list[dict[str, Any]] = []
-        self.notes: list[str] = []
-
-    def native(self, native: dict[int, Path]) -> None:
-        """Read the folds that have a receipt; each must be there, undamaged, with its own clips only."""
-        for fold in sorted(set(self.fold[self.fold >= 0]) - set(native)):
-            raise UserError(
-                f"{self.folder}: fold {fold} is missing (finished: {', '.join(map(str, native))}); "
-                f"train fold={fold}, or blend other tables"
-            )
-        for fold, receipt in native.items():
-            meta, path = read_json(receipt), receipt.with_suffix(".parquet")
-            if not path.is_file() or file_hash(path) != meta.get("checksums", {}).get(path.name):
-                raise UserError(
-                    f"{path}: missing or not as its json says (damaged); delete {receipt.name}, train again"
-                )
-            self.kind = str(meta.get("kind", "train"))
-            self.meta.append(meta)
-            self._add(_read_table(path), path, fold, int(meta.get("taught", 0)))
-
-    def foreign(self) -> None:
-        """Read every parquet and csv, or what `table.yaml` names."""
-        files = _files(self.folder)
-        pickles = sorted(f.name for f in self.folder.iterdir() if f.suffix.lower() in PICKLES)
-        if pickles:
-            self.notes.append(f"{self.folder.name}: {', '.join(pickles)} not opened (a pickle could run code)")
-        if not files:
-            raise UserError(
-                f"{self.folder}: no prediction table here ({', '.join(pickles) or 'no parquet or csv'}); "
-                "give parquet or csv with clip_id, part and the class columns, or npy with a table.yaml"
-            )
-        for path in files:
-            tables = _read_yaml(path) if path.suffix == ".yaml" else [_read_table(path)]
-            for table in tables:
-                self._add(table, path, None)
-
-    def finish(self) -> Predictions:
-        """Check that the OOF part is complete and return everything."""
-        if self.oof is not None:
-            self._check_complete(self.oof)
-        test = np.stack(self.test) if self.test else None
-        if test is not None:
-            absent = np.isnan(test[:, :, 0]).all(axis=0)
-            _refuse(pd.Series(self.index["test"]), absent, f"{self.folder}: clip", "(test) has no row in any fold")
-        fold_count = len(set(self.fold[self.fold >= 0]))
-        if self.kind != "foreign" and self.test and len(self.test) < fold_count:
-            raise UserError(
-                f"{self.folder}: only {len(self.test)} of {fold_count} folds hold test rows; train the others again"
-            )
-        if "oof" in self.parts and self.oof is None:
-            self.notes.append(f"{self.folder.name}: no OOF part, so it cannot be judged; only equal weights can use it")
-        return Predictions(self.folder.name, self.kind, self.classes, self.oof, test, self.fold, self.meta, self.notes)
-
-    def _add(self, table: pd.DataFrame, path: Path, fold: int | None, taught: int = 0) -> None:
-        table = self._with_part(table, path)
-        unknown = [c for c in table.columns if c not in ("clip_id", "part", *self.classes)]
-        missing = [c for c in self.classes if c not in table.columns]
-        if unknown:
-            raise UserError(
-                f"{path}: unknown class column '{unknown[0]}'{nearest(unknown[0], missing or self.classes)}"
-            )
-        if missing:
-            raise UserError(f"{path}: no column for class '{missing[0]}'; give one column for each of the classes")
-        for part in ("oof", "test"):
-            rows = table[table["part"] == part]
-            expected = len(rows) or (part == "test" and taught)  # a model may have learnt all test clips
-            if expected and part in self.parts:
-                where, values = self._aligned(rows, path, part)
-                if part == "oof":
-                    self._place_oof(where, values, path, fold)
-                else:
-                    self._place_test(where, values, path, taught)
-
-    def _with_part(self, table: pd.DataFrame, path: Path) -> pd.DataFrame:
-        """Check the key columns; a table without `part` gets it from where its clips are known."""
-        table = table[[c for c in table.columns if not ROW_NUMBERS.fullmatch(str(c))]]
-        if "clip_id" not in table.columns and "fname" in table.columns:
-            table = table.rename(columns={"fname": "clip_id"})
-        if "clip_id" not in table.columns:
-            raise UserError(f"{path}: no column clip_id (columns: {', '.join(map(str, table.columns[:4]))} ...)")
-        table = table.assign(clip_id=table["clip_id"].astype(str))
-        if "part" not in table.columns:
-            table = table.assign(part=np.where(table["clip_id"].isin(self.index["oof"]), "oof", "test"))
-        wrong = table.loc[~table["part"].isin(["oof", "test"]), "part"]
-        if len(wrong):
-            raise UserError(f"{path}: row {wrong.index[0] + 2}: part is {wrong.iloc[0]!r}; write oof or test")
-        return table
-
-    def _aligned(self, rows: pd.DataFrame, path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (R,) in the competition's order and values (R, C); bad rows are named."""
-        ids = rows["clip_id"]
-        where = self.index[part].get_indexer(pd.Index(ids))
-        owner = "the folds table" if part == "oof" else "the competition's test set"
-        _refuse(ids, where < 0, f"{path}: clip", f"({part}) is not in {owner}; remove the row")
-        _refuse(ids, ids.duplicated().to_numpy(), f"{path}: clip", f"({part}) has two rows; keep one")
-        try:
-            values = rows[list(self.classes)].to_numpy(dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{path}: a class column is not numeric ({error})") from None
-        _refuse(ids, ~np.isfinite(values).all(axis=1), f"{path}: clip", f"({part}) has a NaN or infinite value")
-        if self.nonnegative:
-            _refuse(
-                ids, (values < 0).any(axis=1), f"{path}: clip", f"({part}) has a negative value; give probabilities"
-            )
-            _refuse(ids, ~(values > 0).any(axis=1), f"{path}: clip", f"({part}) is all zeros; give probabilities")
-        return where, values
-
-    def _place_oof(self, where: np.ndarray, values: np.ndarray, path: Path, fold: int | None) -> None:
-        ids = pd.Series(self.index["oof"][where])
-        if fold is not None:
-            _refuse(
-                ids, self.fold[where] != fold, f"{path}: clip", f"is not of fold {fold}; its model has trained on it"
-            )
-        if self.oof is None:
-            self.oof = np.full((len(self.fold), len(self.classes)), np.nan, dtype=np.float32)
-        taken = np.asarray(~np.isnan(self.oof[where, 0]))
-        _refuse(ids, taken, f"{path}: clip", "(oof) was given by another file of this table too; keep one row a clip")
-        self.oof[where] = values
-
-    def _place_test(self, where: np.ndarray, values: np.ndarray, path: Path, taught: int) -> None:
-        """Rows may be absent of as many clips as the receipt says the model was taught."""
-        ids = pd.Series(self.index["test"])
-        absent = ~np.isin(np.arange(len(ids)), where)
-        if absent.sum() != taught:
-            _refuse(ids, absent, f"{path}: clip", "(test) has no row; every test clip needs one in every fold's file")
-        table = np.full((len(ids), len(self.classes)), np.nan, dtype=np.float32)
-        table[where] = values
-        self.test.append(table)
-
-    def _check_complete(self, oof: np.ndarray) -> None:
-        """Every folded clip has a row; a table that no fold of ours made may cover the verified clips alone."""
-        absent = np.isnan(oof[:, 0]) & (self.fold >= 0)
-        verified_only = self.kind != "train" and np.array_equal(absent, ~self.verified & (self.fold >= 0))
-        if not verified_only:
-            ids = pd.Series(self.index["oof"])
-            _refuse(ids, absent, f"{self.folder}: clip", "(oof) has no row; predict it, or give the test part only")
-
-
-def _refuse(ids: pd.Series, bad: Any, before: str, after: str) -> None:
-    """Raise a `UserError` naming the first bad clip and how many there are."""
-    count = int(bad.sum())
-    if count:
-        more = f" (and {count - 1} more)" if count > 1 else ""
-        raise UserError(f"{before} '{ids.iloc[int(bad.argmax())]}'{more} {after}")
-
-
-def _files(folder: Path) -> list[Path]:
-    """The tables of a foreign folder in order of name: `table.yaml` alone if there is one."""
-    described = folder / "table.yaml"
-    if described.is_file():
-        return [described]
-    return sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in (".parquet", ".csv") and f.is_file())
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    table = _parsed(path)
-    names = [str(column) for column in table.columns]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{path}: the column '{twice}' is there twice; keep one")
-    return table.set_axis(names, axis=1)
-
-
-def _parsed(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix.lower() == ".csv":
-            text = {"clip_id": str, "fname": str, "part": str}
-            blank = {"keep_default_na": False, "na_values": ["", "nan", "NaN"]}  # a clip may be called "None"
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than the header
-                return pd.read_csv(path, dtype=text, encoding="utf-8-sig", index_col=False, **blank)  # type: ignore[call-overload]
-        return pq.read_table(path).to_pandas(ignore_metadata=True)
-    except (ValueError, OSError, pd.errors.ParserWarning, pa.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
-
-
-def _read_yaml(path: Path) -> list[pd.DataFrame]:
-    """The tables that a `table.yaml` describes: one for the OOF part, one a fold for the test part."""
-    words = load_yaml(read_text(path), str(path), aliases=False)
-    known = ("classes", "oof", "oof_ids", "test", "test_ids")
-    if not isinstance(words, dict) or "classes" not in words or not ({"oof", "test"} & set(words)):
-        raise UserError(f"{path}: needs the keys classes and oof or test (known: {', '.join(known)})")
-    for key in words:
-        if key not in known:
-            raise UserError(f"{path}: unknown key '{key}'{nearest(str(key), known)}")
-    classes = words["classes"] if isinstance(words["classes"], list) else _names(path, words["classes"])
-    tables = []
-    for part in ("oof", "test"):
-        named = words.get(part) or []
-        ids = _names(path, words.get(f"{part}_ids")) if named else []
-        for name in named if isinstance(named, list) else [named]:
-            tables += _array_tables(path, str(name), part, ids, list(map(str, classes)))
-    return tables
-
-
-def _array_tables(yaml_path: Path, name: str, part: str, ids: list[str], classes: list[str]) -> list[pd.DataFrame]:
-    array = _array(_beside(yaml_path, name))
-    stack = array if array.ndim == 3 else array[None]
-    if stack.ndim != 3 or stack.shape[1:] != (len(ids), len(classes)):
-        raise UserError(f"{yaml_path}: {name} has shape {array.shape}, expected ({len(ids)}, {len(classes)})")
-    tables = [pd.DataFrame(values, columns=classes) for values in stack]
-    return [t.assign(clip_id=ids, part=part) for t in tables]
-
-
-def _names(yaml_path: Path, name: Any) -> list[str]:
-    """Read names from txt (one a line), csv (column clip_id or fname, else the first) or npy of text."""
-    path = _beside(yaml_path, name)
-    if path.suffix == ".npy":
-        return [str(n) for n in _array(path)]
-    if path.suffix == ".csv":
-        table = _read_table(path)
-        column = next((c for c in ("clip_id", "fname") if c in table.columns), table.columns[0])
-        return table[column].astype(str).tolist()
-    return read_text(path).splitlines()
-
-
-def _beside(yaml_path: Path, name: Any) -> Path:
-    path = yaml_path.parent / str(name)
-    with suppress(OSError, ValueError):  # a name that no file can have
-        if isinstance(name, str) and inside(yaml_path.parent, path) and path.is_file():
-            return path
-    raise UserError(f"{yaml_path}: {str(name)[:100]!r} is not a file beside it")
-
-
-def _array(path: Path) -> np.ndarray:
-    """Read an npy array; anything else, a pickle above all, is refused."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except Exception as error:  # numpy reads the header as Python source: a damaged one fails in many ways
-        raise UserError(f"{path}: not a plain npy array ({str(error)[:100]})") from None
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path}: not a plain npy array; save it with np.save")
-    return array

@@ -1,4 +1,4 @@
-"""The rows and columns of a competition's prediction tables: clips x classes, or what its task says."""
+"""The rows and columns of a competition's prediction tables: clips x classes, or others by its task."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ class Rows:
 
     oof: `clip_id, label, verified, fold` of the rows that folds predict. test_ids: the rows that every fold's model
     predicts. columns: of the table. labels: the values of `label`, in the order of the metrics' class indices.
-    probabilities: whether values are probabilities (or scores of any size). form: the submission's, if there is one.
-    whole: whether a submission also has the OOF rows. file: the file that the folds' rows are read from.
+    probabilities: values are probabilities, not scores of any size. form: the submission's format, if there is one.
+    whole: a submission also has the OOF rows. file: the file that the folds' rows are read from.
     """
 
     oof: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Votes: how often each candidate was taken for the voice of a query, over many random crops."""
+"""Votes of few-shot voice matching: the number of random crops in which a candidate matched a query best."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ SHOWN = 24  # queries in one picture
 
 
 class VoteParams(Section):
-    """How a query is recognised."""
+    """Settings of the vote on a query."""
 
     crops: int = Field(1000, ge=1, description="crops of the query, each compared with a crop of every candidate")
     references: int = Field(1, ge=1, description="crops of a candidate in one comparison; their mean logit counts")
@@ -32,12 +32,12 @@ def shares(counts: np.ndarray) -> np.ndarray:
 
 
 def counts(shares: np.ndarray, crops: int) -> np.ndarray:
-    """Undo `shares`: whole votes (Q, N) of `crops` a row."""
+    """Undo `shares`: whole votes (Q, N), `crops` per row."""
     return np.rint(shares * (crops + PRIOR * shares.shape[1]) - PRIOR).astype(int)
 
 
 def of_folder(folder: Path, queries: Sequence[str], candidates: Sequence[str]) -> pd.DataFrame:
-    """Votes (`query, candidate, count`) on the clips to recognise, those of all finished folds' Judges together."""
+    """Votes (`query, candidate, count`) on the clips to recognise, summed over the networks of all finished folds."""
     total = np.zeros((len(queries), len(candidates)), dtype=int)
     for receipt in oof.receipts(folder).values():
         table = pd.read_parquet(receipt.with_suffix(".parquet"))
@@ -56,19 +56,19 @@ def long(counts: np.ndarray, queries: Sequence[str], candidates: Sequence[str]) 
 
 
 def wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows `query, candidate, count` as one row a query, one column a candidate, in their order."""
+    """Rows `query, candidate, count` as one row per query, one column per candidate, in their order."""
     candidates, queries = table["candidate"].unique(), table["query"].unique()
     return table.pivot(index="query", columns="candidate", values="count").loc[queries, candidates]
 
 
 def are_in(folder: Path) -> bool:
-    """Whether the folder's tables hold votes: its network has a section `vote`."""
+    """True if the folder's tables hold votes: its network has a section `vote`."""
     receipts = oof.receipts(folder).values()
     return any("vote" in read_json(path, {"config": dict})["config"]["network"] for path in receipts)
 
 
 def rendered(table: pd.DataFrame, truth: dict[str, str]) -> list[dict[str, str]]:
-    """One line a query: who it was taken for, by how many of its votes, and whether that is right where it is known."""
+    """One line per query: the best candidate, its share of the votes, and right or wrong where known."""
     lines = []
     for query, row in wide(table).iterrows():
         best = row.sort_values(ascending=False, kind="stable")

@@ -1,8 +1,8 @@
 """Twelve synthesised sound classes with real variety inside each: the clips of the demo competition.
 
 Every sound is a function `(rng, n) -> (n,)` samples at `RATE`, of any level. `recording` turns a class name into
-a clip as a recordist would have caught it: a second sound behind it, background noise, a room, silence around
-it, some level. The classes' parameter ranges overlap on purpose, so that no single feature tells them apart.
+a clip like a field recording: with a second sound, background noise, a room, silence around it and a random
+level. The classes' parameter ranges overlap on purpose, so that no single feature tells them apart.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ SHORTEST, LONGEST = 0.3, 6.0  # seconds
 
 Rng = np.random.Generator
 Frequencies = Sequence[float] | np.ndarray  # Hz
-Sound = Callable[[Rng, int], np.ndarray]
+SoundMaker = Callable[[Rng, int], np.ndarray]
 
 
 # --- building blocks ---------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def flute(rng: Rng, n: int) -> np.ndarray:
 
 
 def trumpet(rng: Rng, n: int) -> np.ndarray:
-    """Brass: the louder, the brighter, so that the high harmonics come late and leave early."""
+    """Brass: brighter when louder, so that high harmonics start late and end early."""
     pitch = log_uniform(rng, 120, 900) * vibrato(rng, n, 0.01)
     loud = envelope(n, rng.uniform(0.02, 0.15), rng.uniform(0.05, 0.4)) * rng.uniform(0.6, 1)
     order = np.arange(1, 21)[:, None]
@@ -262,7 +262,7 @@ def speech(rng: Rng, n: int) -> np.ndarray:
     return repeat(rng, n, pace, syllable)
 
 
-SOUNDS: dict[str, dict[str, Sound]] = {
+SOUNDS: dict[str, dict[str, SoundMaker]] = {
     "musical": {"Bell": bell, "Drum": drum, "Flute": flute, "Guitar": guitar, "Trumpet": trumpet, "Violin": violin},
     "non-musical": {
         "Alarm": alarm, "Bark": bark, "Engine": engine, "Footsteps": footsteps, "Rain": rain, "Speech": speech,
@@ -290,7 +290,7 @@ def recording(rng: Rng, label: str) -> np.ndarray:
 
 
 def mixture(rng: Rng, labels: Sequence[str], noisy: bool = False) -> np.ndarray:
-    """One clip in which all of `labels` can be heard, at levels up to 8 dB apart, one over or after the other.
+    """One clip with the sounds of all `labels`, at levels up to 8 dB apart, overlapping or one after the other.
 
     Samples (n,) in -1..1 at `RATE`, 0.8 to 5 seconds long. noisy: from farther away, in more noise.
     """

@@ -1,9 +1,9 @@
-"""A data set of generated voices in few-shot voice matching's layout: what a `Voice` says, as files.
+"""A data set of generated voices in the layout of few-shot voice matching: one file per utterance.
 
 <root>/<voice>/prompt-N.flac   clips to learn a voice from
 <root>/<voice>.flac            the clip to recognise
-<root>/voices.json             what it was made with; says `finished` once all clips are there
-Clips that are there already are kept, so that a run that was stopped goes on.
+<root>/voices.json             the settings; `finished` once all clips are there
+Existing clips are kept, so that a stopped run goes on.
 """
 
 import os
@@ -15,7 +15,7 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json, write_json
 from tonestack.base.section import Section
-from tonestack.competition.demo.voices import SENTENCES, Voice
+from tonestack.competition.demo.voices import SENTENCES, SyntheticVoice
 
 import joblib
 import numpy as np
@@ -27,7 +27,7 @@ SECONDS = (5.0, 11.0)  # length of a prompt; the clip to recognise has the longe
 
 
 class VoiceSet(Section):
-    """How many people say how many things, and who speaks."""
+    """Settings of a set: the numbers of voices and clips, and the generator."""
 
     n: int = Field(10, ge=2, le=1000, description="voices")
     prompts: int = Field(30, ge=1, le=10_000, description="clips to learn each voice from")
@@ -36,7 +36,7 @@ class VoiceSet(Section):
     weights: str | None = Field(None, description="of Bark: a model of the hub or a folder")
 
     def settled(self) -> "VoiceSet":
-        """The same with `auto` decided; a generator that lacks something is refused."""
+        """The same settings with `auto` resolved; a generator that cannot run here is refused."""
         name = self.voice
         if name == "auto":
             name = "formant" if parts.find("voices", "espeak").missing() else "espeak"
@@ -51,10 +51,10 @@ class VoiceSet(Section):
         """Folder names of the voices."""
         return [f"voice-{v + 1:0{len(str(self.n))}d}" for v in range(self.n)]
 
-    def speaker(self, v: int) -> Voice:
+    def speaker(self, v: int) -> SyntheticVoice:
         """The v-th person."""
         own = {"weights": self.weights} if self.weights else {}
-        found: Voice = parts.find("voices", self.voice).voice(1000 * self.seed + v, **own)
+        found: SyntheticVoice = parts.find("voices", self.voice).voice(1000 * self.seed + v, **own)
         return found
 
 
@@ -89,7 +89,7 @@ def _path(root: Path, wanted: VoiceSet, v: int, k: int) -> Path:
 
 
 def _write(root: Path, wanted: VoiceSet, v: int, k: int) -> None:
-    """Have one clip said: two sentences or three, its own for every voice."""
+    """Synthesise one clip: two or three sentences, different for every voice."""
     rng = np.random.default_rng([wanted.seed, v, k])
     seconds = rng.uniform(*SECONDS) if k < wanted.prompts else SECONDS[1]
     text = " ".join(rng.choice(SENTENCES, 3, replace=False))

@@ -1,1 +1,1 @@
-"""Readers: one file a competition layout. Each has `Params` and `read(params, root) -> Competition`."""
+"""Readers: one file per competition layout. Each has `Params` and `read(params, root) -> Competition`."""

@@ -1,8 +1,8 @@
-"""The embedded demo competition: FSDKaggle2018 in small, synthesised, laid out exactly alike.
+"""The embedded demo competition: a small synthesised FSDKaggle2018 with exactly its layout.
 
 Twelve sound classes, 40 % of the train labels verified and right, a third of the others wrong, a test set of
 which about 19 % is public, padding clips that are not scored, one of them without any samples. `truth.csv` has the
-train clips' true labels: evaluation alone reads it.
+train clips' true labels; only evaluation reads it.
 """
 
 import os
@@ -33,7 +33,7 @@ PUBLIC = 0.19  # share of the scored test clips
 
 
 class Params(Section):
-    """What to synthesise: train clips, scored test clips, unscored ones (the first has no samples), the seed."""
+    """Sizes of the demo: train clips, scored test clips, unscored ones (the first has no samples), the seed."""
 
     n_train: int = Field(480, ge=len(synth.CLASSES), description="training clips synthesised")
     n_test: int = Field(150, ge=len(synth.CLASSES), description="scored test clips synthesised")
@@ -42,7 +42,7 @@ class Params(Section):
 
 
 def read(params: Params, root: Path) -> Competition:
-    """Read the demo below `root`; synthesise it first where it is absent or was made with other settings."""
+    """Read the demo below `root`; synthesise it first if it is absent or was made with other settings."""
     make(params, root)
     # Given, not gathered: in a very small demo wrong labels may leave a class without any train clip.
     return fsdkaggle2018.read(fsdkaggle2018.Params(classes=tuple(synth.CLASSES)), root)
@@ -91,7 +91,7 @@ def finish(root: Path, settings: dict[str, Any]) -> None:
 def plan(params: Params) -> pd.DataFrame:
     """Every clip of the competition: `fname, folder, truth, label, manually_verified, usage` (usage empty in train).
 
-    `truth` is what is synthesised ("" for the file without samples); `label` what the competition says.
+    `truth` is the synthesised class ("" for the file without samples); `label` is the label in the csv.
     """
     # The clips' own generators are seeded (seed, index): three numbers cannot meet two.
     rng = np.random.default_rng([params.seed, 0, 1])
@@ -122,7 +122,7 @@ def _labels(rng: np.random.Generator, count: int) -> list[str]:
 
 
 def _mislabel(rng: np.random.Generator, truth: pd.Series) -> tuple[list[str], list[bool]]:
-    """Labels as a crowd would give them, and which of them were verified: 40 %, all of them right."""
+    """Noisy labels, and a mask of the verified ones: 40 %, all of them right."""
     order = rng.permutation(len(truth))
     verified = round(VERIFIED * len(truth))
     wrong = order[verified : verified + round(WRONG * (len(truth) - verified))]
@@ -149,7 +149,7 @@ def _rows(clips: pd.DataFrame) -> Iterable[tuple[int, Any]]:
 
 
 def _write(path: Path, truth: str, seed: tuple[int, int]) -> None:
-    """Synthesise one clip into a 16-bit wav; no class, no samples."""
+    """Synthesise one clip into a 16-bit wav; without a class it has no samples."""
     wave = synth.recording(np.random.default_rng(seed), truth) if truth else np.zeros(0)
     write_wav(path, wave)
 

@@ -1,8 +1,8 @@
-"""The embedded multi-label competition: FSDKaggle2019 in small, synthesised, laid out exactly alike.
+"""The embedded multi-label competition: a small synthesised FSDKaggle2019 with exactly its layout.
 
 Clips of one to three of the demo's twelve sound classes. A curated part, all of its labels right and complete; a noisy
 part twice as large, farther away and in more noise, half of whose clips have a wrong, a missing or a superfluous label;
-a test set of which a quarter is public. `truth.csv` has the train clips' true labels: evaluation alone reads it.
+a test set of which a quarter is public. `truth.csv` has the train clips' true labels: only evaluation reads it.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ Labels = tuple[str, ...]
 
 
 class Params(Section):
-    """How many clips to synthesise, and the seed."""
+    """Numbers of clips, and the seed."""
 
     n_curated: int = Field(160, ge=2 * len(synth.CLASSES), description="curated training clips synthesised")
     n_noisy: int = Field(320, ge=0, description="noisy training clips synthesised")
@@ -42,7 +42,7 @@ class Params(Section):
 
 
 def read(params: Params, root: Path) -> Competition:
-    """Read the demo below `root`; synthesise it first where it is absent or was made with other settings."""
+    """Read the demo below `root`; synthesise it first if it is absent or was made with other settings."""
     make(params, root)
     return fsdkaggle2019.read(fsdkaggle2019.Params(), root)
 

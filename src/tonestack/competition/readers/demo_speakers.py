@@ -31,7 +31,7 @@ PARTS = (__file__, formant.__file__, trials.__file__)  # what the samples and li
 
 
 class Params(voxceleb1.Params):
-    """What to synthesise: speakers, how many of them in the list of trials, sessions, clips a session, seconds."""
+    """Sizes of the demo: speakers, speakers in the list of trials, sessions, clips per session, seconds."""
 
     speakers: int = Field(16, ge=4, description="speakers synthesised")
     listed: int = Field(6, ge=2, description="speakers in the list of trials")
@@ -42,13 +42,13 @@ class Params(voxceleb1.Params):
 
 
 def read(params: Params, root: Path) -> Competition:
-    """Read the demo below `root`; synthesise it first where it is absent or was made with other settings."""
+    """Read the demo below `root`; synthesise it first if it is absent or was made with other settings."""
     make(params, root)
     return voxceleb1.read(params, root)
 
 
 def scoring_table(params: Params, root: Path) -> pd.DataFrame | None:
-    """What names and lists say of the test clips or trials."""
+    """Labels of the test clips or trials, from names and lists."""
     return voxceleb1.scoring_table(params, root)
 
 

@@ -1,8 +1,8 @@
 """The embedded demo of true and false stories: synthesised tellers of two invented languages, laid out as MLEnd's.
 
-Whoever makes a story up pauses a little longer and moves the pitch a little more: on average, by less than tellers
+In a made-up story pauses are a little longer and the pitch moves a little more: on average, by less than tellers
 differ. One language has somewhat more true stories than the other, as small real collections have, so that a model
-that knows the language alone is right more often than not.
+that knows the language alone is better than chance.
 """
 
 from collections.abc import Iterator
@@ -42,9 +42,9 @@ LANGUAGES = {
 
 
 class Params(Section):
-    """What to synthesise: tellers with four stories each, seconds of a story (least, most), the seed.
+    """Sizes of the demo: tellers with four stories each, seconds of a story (least, most), the seed.
 
-    cue: how strongly made-up stories differ; 0 is not at all, 1 the default.
+    cue: strength of the difference of made-up stories; 0 is none, 1 the default.
     """
 
     n_tellers: int = Field(30, ge=2, description="tellers synthesised, with four stories each")
@@ -54,7 +54,7 @@ class Params(Section):
 
 
 def read(params: Params, root: Path) -> Competition:
-    """Read the demo below `root`; synthesise it first where it is absent or was made with other settings."""
+    """Read the demo below `root`; synthesise it first if it is absent or was made with other settings."""
     make(params, root)
     return stories.read(stories.Params(), root)
 

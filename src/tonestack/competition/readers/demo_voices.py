@@ -1,4 +1,4 @@
-"""The embedded demo of few-shot voice matching: built-in voices say sentences, in the layout of `voices`."""
+"""The embedded demo of few-shot voice matching: sentences of built-in voices, in the layout of `voices`."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 
 class Params(Section):
-    """What to synthesise, and how many of the voices to take."""
+    """Settings of the synthesis, and the number of voices to use."""
 
     n: int = Field(10, ge=2, description="voices made")
     prompts: int = Field(30, ge=2, description="clips to learn each from")
@@ -28,7 +28,7 @@ def read(params: Params, root: Path) -> Competition:
 
 
 def scoring_table(params: Params, root: Path) -> pd.DataFrame | None:
-    """The truth that the clips' names tell."""
+    """True labels, from the clips' names."""
     return voices.scoring_table(_reader(params), root)
 
 

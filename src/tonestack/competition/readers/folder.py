@@ -1,10 +1,9 @@
-"""Any recordings sorted into one folder a class: `train/<class>/…` and, if there is one, `test/…`.
+"""Any recordings sorted into one folder per class: `train/<class>/…` and, optionally, `test/…`.
 
 Without a `train` folder the class folders are looked for in the root itself. Folders inside a class folder
 (a session, a speaker, a source recording) are its clips' group. A clip's id is its path relative to the root.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +11,10 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import check_clip_name, inside
 from tonestack.base.section import Section
 from tonestack.competition import csvs
+from tonestack.features.recording_files import is_recording, walk
 from tonestack.tables.competition import Competition, SubmissionFormat
 
-import soundfile
 from pydantic import Field
-
-# RAW has no header, so that its rate and sample type would be guesses.
-SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {
-    ".aif", ".aifc", ".oga", ".opus", ".snd",
-}  # fmt: skip
 
 
 class Params(Section):
@@ -30,7 +24,7 @@ class Params(Section):
     test_dir: str = Field("test", description="folder of test clips below root")
     id_column: str = Field("fname", description="header of the submission's clip column")
     label_column: str = Field("label", description="header of the submission's label column")
-    k: int = Field(3, ge=1, description="labels a row of the submission")
+    k: int = Field(3, ge=1, description="labels per row of the submission")
 
 
 def read(params: Params, root: Path) -> Competition:
@@ -40,7 +34,7 @@ def read(params: Params, root: Path) -> Competition:
         train_dir = root
     clips = [p for p in recordings(root, train_dir) if len(_below(p, train_dir)) > 1 and test_dir not in p.parents]
     if not clips:
-        raise UserError(f"{train_dir}: no class folder with recordings in it; make one folder a class")
+        raise UserError(f"{train_dir}: no class folder with recordings in it; make one folder per class")
     labels = [_below(p, train_dir)[0] for p in clips]
     ids = [clip_id(p, root) for p in clips]
     train = csvs.train_frame(ids, ids, labels, group=[group(p, train_dir) for p in clips])
@@ -52,7 +46,7 @@ def read(params: Params, root: Path) -> Competition:
 
 
 def _submission(params: Params, ids: list[str], classes: tuple[str, ...]) -> SubmissionFormat:
-    """The k best labels a row; the best one alone where a class name has a blank, which would part labels."""
+    """The k best labels per row; only the best one if a class name has a blank, as blanks separate labels."""
     columns = (params.id_column, params.label_column)
     if any(len(name.split()) > 1 for name in classes):
         return SubmissionFormat(columns, tuple(ids), "label", 1)
@@ -70,21 +64,19 @@ def recordings(root: Path, folder: Path) -> list[Path]:
 
 
 def _walk(root: Path, folder: Path) -> Iterator[Path]:
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(here) / name for name in folders):
+    for folders, files in walk(folder):
+        for path in folders:
             _check_folder(root, path)
-        for path in (Path(here) / name for name in names if not name.startswith(".")):
-            if path.suffix.lower() in SUFFIXES:
-                _check_file(root, path)
-                yield path
+        for path in files:
+            _check_file(root, path)
+            yield path
 
 
 def _check_folder(root: Path, path: Path) -> None:
-    # os.walk does not follow links to folders, which would lose their clips without a word.
+    # os.walk does not follow links to folders: their clips would be lost without a message
     if path.is_symlink():
         raise UserError(f"{path}: is a link to a folder; put the folder itself below {root}")
-    if path.suffix.lower() in SUFFIXES:
+    if is_recording(path):
         raise UserError(f"{path}: is a folder with the name of a recording; rename it")
 
 

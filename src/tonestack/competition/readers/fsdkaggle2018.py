@@ -29,7 +29,7 @@ class Params(Section):
     """Reader settings. `classes`: the labels allowed (none given: those of the train csv)."""
 
     classes: tuple[str, ...] = Field((), description="labels allowed; none given: those of the train csv")
-    k: int = Field(3, ge=1, description="labels a row of the submission")
+    k: int = Field(3, ge=1, description="labels per row of the submission")
 
 
 def read(params: Params, root: Path) -> Competition:
@@ -53,12 +53,12 @@ def read(params: Params, root: Path) -> Competition:
 
 
 def scoring_table(params: Params, root: Path) -> Path | None:
-    """Return the csv of test labels (`fname, label, usage`) that came out after the competition, if it is there."""
+    """Return the csv of test labels (`fname, label, usage`) published after the competition, if it exists."""
     return csvs.first_file(root, SCORING_CSVS)
 
 
 def _audio_folder(root: Path, name: str) -> str:
-    """Zenodo's name of an audio folder where that is what is there (or its csv files are), else Kaggle's."""
+    """Zenodo's name of an audio folder if it (or Zenodo's csv) exists, else Kaggle's."""
     if (root / name).is_dir():
         return name
     return ZENODO + name if (root / (ZENODO + name)).is_dir() or (root / META).is_dir() else name

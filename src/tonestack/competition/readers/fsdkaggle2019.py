@@ -1,6 +1,6 @@
-"""Freesound Audio Tagging 2019 (several labels a clip): under Kaggle's file names or Zenodo's.
+"""Freesound Audio Tagging 2019 (several labels per clip): under Kaggle's file names or Zenodo's.
 
-Kaggle: `train_curated.csv`, `train_noisy.csv` (`fname, labels`), `sample_submission.csv` (one column a class),
+Kaggle: `train_curated.csv`, `train_noisy.csv` (`fname, labels`), `sample_submission.csv` (one column per class),
 `train_curated/`, `train_noisy/`, `test/`. Zenodo (record 3612637): `FSDKaggle2019.meta/` with
 `train_curated_post_competition.csv`, `train_noisy_post_competition.csv` and `test_post_competition.csv`,
 `FSDKaggle2019.audio_train_curated/` and so on.
@@ -61,7 +61,7 @@ def read(params: Params, root: Path) -> Competition:
 
 
 def scoring_table(params: Params, root: Path) -> Path | None:
-    """Return the csv of test labels (`fname, labels, usage`) that came out after the competition, if it is there."""
+    """Return the csv of test labels (`fname, labels, usage`) published after the competition, if it exists."""
     return csvs.first_file(root, _csvs("test"))
 
 
@@ -83,13 +83,13 @@ def _train_part(
 
 
 def _csvs(name: str) -> tuple[str, ...]:
-    """Where a csv may lie: Kaggle's name, Zenodo's, Zenodo's in its folder. Kaggle's own test.csv has no labels."""
+    """Possible paths of a csv: Kaggle's name, Zenodo's, Zenodo's in its folder. Kaggle's own test.csv has no labels."""
     later = f"{name}_post_competition.csv"
     return (later, f"{META}/{later}") if name == "test" else (f"{name}.csv", later, f"{META}/{later}")
 
 
 def _audio_folder(root: Path, name: str) -> str:
-    """Zenodo's name of an audio folder where that is what is there (or its csv files are), else Kaggle's."""
+    """Zenodo's name of an audio folder if it (or Zenodo's csv) exists, else Kaggle's."""
     zenodo = f"FSDKaggle2019.audio_{name}"
     if (root / name).is_dir():
         return name

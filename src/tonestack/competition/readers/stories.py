@@ -1,8 +1,8 @@
 """Stories told truly or not: a csv of recordings, languages and labels, and a folder of recordings.
 
-It reads MLEnd Deception (`filename, Language, Story_type`; MLEndDD_stories_small/) and the csv layouts that go round
+It reads MLEnd Deception (`filename, Language, Story_type`; MLEndDD_stories_small/) and the csv layouts used
 in courses (`filename, language, label`; CBU0521DD_stories/). Where the csv has a column of tellers, clips of one teller
-stay together in the folds; where it has none, this is said.
+stay together in the folds; where it has none, a note says so.
 """
 
 from pathlib import Path

@@ -14,11 +14,12 @@ from pydantic import Field
 
 
 class Params(Section):
-    """Where things are below the root, and what the columns are called; an empty name means "there is none".
+    """Paths below the root and names of the columns; an empty name means "there is none".
 
     `train_suffix`/`test_suffix` are appended to a clip's id to get its file name (`.wav` where the csv gives bare ids).
-    `style: auto` reads the submission's style off the sample: one column a class is `scores`; one class name a cell is
-    `label`; anything else is `labels`, the `k` best separated by blanks (`k: 0`: as many as the sample's rows have).
+    `style: auto` derives the submission's style from the sample: one column per class is `scores`; one class name per
+    cell is `label`; anything else is `labels`, the `k` best separated by blanks (`k: 0`: as many as
+    in the sample's rows).
     """
 
     train_csv: str = Field("train.csv", description="csv of the training clips")
@@ -93,7 +94,7 @@ def _folds(params: Params, table: pd.DataFrame, source: Path) -> list[int] | int
     folds = [fold - params.first_fold for fold in csvs.integers(table, params.fold, source)]
     if min(folds) < 0:
         row = table.index[folds.index(min(folds))]
-        raise UserError(f"{source}: row {row}: '{params.fold}' is below first_fold {params.first_fold}; mend either")
+        raise UserError(f"{source}: row {row}: '{params.fold}' is below first_fold {params.first_fold}; fix either")
     return folds
 
 
@@ -155,7 +156,7 @@ def _style(table: pd.DataFrame, rest: list[str], classes: tuple[str, ...]) -> st
 
 
 def _length(params: Params, table: pd.DataFrame, rest: list[str], style: str) -> int:
-    """Labels a row: as configured, else as many as the longest row of the sample."""
+    """Labels per row: as configured, else as many as in the longest row of the sample."""
     if style != "labels":
         return 1
     return params.k or max(1, *(len(cell.split()) for cell in table[rest[0]]))
@@ -164,7 +165,7 @@ def _length(params: Params, table: pd.DataFrame, rest: list[str], style: str) ->
 def _check_rows(source: Path, ids: list[str], test_ids: list[str]) -> None:
     odd = set(ids) ^ set(test_ids)
     if odd:
-        raise UserError(f"{source}: '{min(odd)}' is in only one of the test csv and the sample submission; mend either")
+        raise UserError(f"{source}: '{min(odd)}' is in only one of the test csv and the sample submission; fix either")
 
 
 def _check_class_columns(source: Path, columns: list[str], classes: tuple[str, ...]) -> None:

@@ -1,8 +1,8 @@
 """Few-shot voice matching: `<voice>/…` clips to learn a voice from, `<voice>.<suffix>` clips to recognise.
 
 Clips of any format, rate and number of channels; names do not matter inside a voice's folder, and folders inside it (a
-session, a recording) are its clips' group. The clips to recognise lie beside the folders: where one is called as a
-voice is, that is its truth, which `score` alone reads; any other is recognised without being scored.
+session, a recording) are its clips' group. The clips to recognise lie beside the folders: a clip named like a
+voice has that voice as its true label, which only `score` reads; any other is recognised but not scored.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from pydantic import Field
 
 
 class Params(Section):
-    """Which of the voices to take."""
+    """The number of voices to use."""
 
     voices: int = Field(0, ge=0, description="only the first so many, by name; 0: all")
 
@@ -45,7 +45,7 @@ def read(params: Params, root: Path) -> Competition:
 
 
 def scoring_table(params: Params, root: Path) -> pd.DataFrame | None:
-    """The truth that the names tell (`clip_id, label, usage`); None where no clip is called as a voice is."""
+    """True labels from the names (`clip_id, label, usage`); None if no clip is named like a voice."""
     competition = read(params, root)
     queries = pd.DataFrame({"clip_id": competition.test["clip_id"], "usage": "Public"})
     queries["label"] = queries["clip_id"].map(lambda name: Path(name).stem)

@@ -1,7 +1,7 @@
 """VoxCeleb1 (Nagrani et al. 2017): `wav/idNNNNN/<video>/NNNNN.wav`, for identification and for verification.
 
 Identification: a clip's label is its speaker. `split: video` sets whole videos aside for test and groups the folds by
-video; `utterance` is the identification document's 60/20/20 by utterance, whose videos leak; `official` reads
+video; `utterance` is the ResNet-18 speaker project's 60/20/20 by utterance, whose videos leak; `official` reads
 iden_split.txt. Verification: `split: none` and a list of trials in VoxCeleb1's format (`1 enrol.wav test.wav`).
 """
 
@@ -27,7 +27,7 @@ VALIDATION, TEST = 0, -2  # of a split; -1: train
 
 
 class Params(Section):
-    """Reader settings: how many speakers (the first by name), how clips are split, the list of trials."""
+    """Reader settings: number of speakers (the first by name), split of the clips, list of trials."""
 
     n_speakers: int | None = Field(None, ge=2, description="speakers taken, the first by name; left out: all")
     split: Literal["video", "utterance", "official", "none"] = Field(
@@ -59,7 +59,7 @@ def read(params: Params, root: Path) -> Competition:
 
 
 def scoring_table(params: Params, root: Path) -> pd.DataFrame | None:
-    """What names and lists say of the test clips or trials: `clip_id, label, usage`; None where there are none."""
+    """Labels of the test clips or trials from names and lists: `clip_id, label, usage`; None if there are none."""
     if params.trials:
         listed = _listed(params, root)
         known = listed[listed["label"] != ""] if _listed_are_strangers(params, _clips(root), listed) else listed[:0]
@@ -99,14 +99,14 @@ def _first_speakers(params: Params, clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def _split(params: Params, root: Path, clips: pd.DataFrame) -> np.ndarray:
-    """Where each clip belongs (N,): TEST, VALIDATION (fold 0 of a fixed split), or -1."""
+    """Part of each clip (N,): TEST, VALIDATION (fold 0 of a fixed split), or -1."""
     if params.split == "official":
         return _official(root, clips)
     rng = np.random.default_rng(params.seed)
     if params.split == "utterance":
-        place = rng.permutation(len(clips)) / len(clips)
-        held = np.where(place < params.test + params.validation, VALIDATION, -1)
-        return np.where(place < params.test, TEST, held)
+        draw = rng.permutation(len(clips)) / len(clips)
+        held = np.where(draw < params.test + params.validation, VALIDATION, -1)
+        return np.where(draw < params.test, TEST, held)
     return np.where(_whole_videos(rng, clips, params.test if params.split == "video" else 0.0), TEST, -1)
 
 
@@ -120,7 +120,7 @@ def _whole_videos(rng: np.random.Generator, clips: pd.DataFrame, share: float) -
 
 
 def _official(root: Path, clips: pd.DataFrame) -> np.ndarray:
-    """iden_split.txt: a line `1 id10001/<video>/00001.wav` a clip; 1 train, 2 validation, 3 test."""
+    """iden_split.txt: one line `1 id10001/<video>/00001.wav` per clip; 1 train, 2 validation, 3 test."""
     path = root / OFFICIAL
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; split=official needs it, or give reader.split=video")
@@ -147,7 +147,7 @@ def _test(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def _verification(params: Params, root: Path, clips: pd.DataFrame) -> Competition:
-    """All other speakers' clips train where the list's are strangers, otherwise everybody's."""
+    """Train clips: those of all speakers outside the list if its speakers are kept out, otherwise all."""
     listed = _listed(params, root)
     named = set(listed["enrol"]) | set(listed["test"])
     absent = sorted(named - set(clips["clip_id"]))
@@ -176,7 +176,7 @@ def _speakers(listed: pd.DataFrame) -> set[str]:
 
 
 def _listed_are_strangers(params: Params, clips: pd.DataFrame, listed: pd.DataFrame) -> bool:
-    """Whether the list's speakers are kept out of training: with `auto`, where four others are there to learn from."""
+    """True if the list's speakers are kept out of training: with `auto`, if there are four others to train on."""
     if params.strangers != "auto":
         return params.strangers == "listed"
     return len(set(clips["label"]) - _speakers(listed)) >= 4

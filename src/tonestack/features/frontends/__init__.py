@@ -1,7 +1,7 @@
 """Frontends: one file each turns a wave into an array of frames; no torch, so that worker processes start fast.
 
 A module defines `Params` (a `Section`) and a class `Frontend` that follows the protocol below. One that also has
-`on_device(frontend, device)` can be computed by a GPU, for many clips at once (see `device_logmel`).
+`on_device(frontend, device)` can be computed by a GPU, for many clips at once (see `gpu_logmel`).
 """
 
 from typing import Any, Protocol
@@ -32,8 +32,8 @@ class FrontendProtocol(Protocol):
         """Return the same as float32 (T, F), before the rounding."""
 
 
-class Samples:
-    """What workers keep of a clip whose features a GPU makes: the wave at a frontend's rate, float32 (n, 1)."""
+class RawWave:
+    """Stands for a frontend whose features a GPU computes: workers keep the wave at its rate, float32 (n, 1)."""
 
     width, dtype = 1, np.float32
 

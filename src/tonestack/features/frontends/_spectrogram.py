@@ -1,7 +1,7 @@
-"""What the spectral frontends share: frames, power spectra and the mel filter bank, equal to librosa's.
+"""Shared by the spectral frontends: frames, power spectra and the mel filter bank, equal to librosa's.
 
 The filter bank is computed here because importing librosa's costs 1.1 s (numba) in every process;
-the tests hold it against `librosa.filters.mel`.
+the tests compare it with `librosa.filters.mel`.
 """
 
 from collections.abc import Iterator
@@ -113,7 +113,7 @@ def decibels(power: np.ndarray) -> np.ndarray:
 
 
 def to_float16(values: np.ndarray) -> np.ndarray:
-    """Round to float16; what lies outside its range is held at its ends."""
+    """Round to float16; values outside its range are clipped."""
     limit = np.finfo(np.float16).max
     return np.clip(values, -limit, limit).astype(np.float16)
 
@@ -135,7 +135,7 @@ def mel_centres(params: MelParams) -> np.ndarray:
 
 
 def mel_edges(params: MelParams) -> np.ndarray:
-    """Return where the triangles begin, peak and end, in Hz: (n_mels + 2,); band k peaks at entry k + 1."""
+    """Return begin, peak and end of the triangles in Hz: (n_mels + 2,); band k peaks at entry k + 1."""
     ends = _to_mel(np.array([params.fmin, params.fmax or params.sample_rate / 2]))
     return _to_hertz(np.linspace(ends[0], ends[1], params.n_mels + 2))
 

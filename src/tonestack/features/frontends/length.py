@@ -1,4 +1,4 @@
-"""A clip's length alone, for models that must not hear anything: one frame a clip, the logarithm of its seconds."""
+"""A clip's length alone, for baselines that must not use the sound: one frame per clip, the log of its seconds."""
 
 from tonestack.base.section import Section
 
@@ -7,7 +7,7 @@ from pydantic import Field
 
 
 class Params(Section):
-    """sample_rate in Hz; take another frontend's, and the clip is not resampled once more."""
+    """sample_rate in Hz; give another frontend's rate to save one resampling."""
 
     sample_rate: int = Field(
         16_000, ge=1_000, le=768_000, description="sample rate, Hz; that of another frontend avoids a second resampling"

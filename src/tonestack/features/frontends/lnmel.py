@@ -1,4 +1,4 @@
-"""Mel spectrogram in natural logarithms, ln(mel + offset), as the speaker identification document has it.
+"""Mel spectrogram in natural logarithms, ln(mel + offset), as in the ResNet-18 speaker project.
 
 Its defects are settings: filters laid out for another rate (`filter_rate: 22050`) and applied to the complex spectrum
 (`spectrum: complex`: the filters add up bins with their phases; ln |z| is the real part of the complex logarithm).
@@ -14,7 +14,7 @@ from pydantic import Field
 
 
 class Params(sg.MelParams):
-    """Sample rate, window, mel bands; what is added before the logarithm; what the filters are applied to."""
+    """Sample rate, window, mel bands; the offset added before the logarithm; the spectrum that is filtered."""
 
     sample_rate: int = Field(16_000, ge=1_000, le=768_000, description="sample rate, Hz")
     n_fft: int = Field(512, ge=16, le=1 << 18, description="length of the Fourier transform, samples")

@@ -53,7 +53,7 @@ def _runs(basis: np.ndarray, bands: int = 16) -> Iterator[tuple[slice, slice, np
 
 
 def on_device(frontend: Frontend, device: Any) -> Any:
-    """Return what computes the same for many clips at once on a torch device."""
+    """Return the same frontend on a torch device, for many clips at once."""
     from tonestack.features.gpu_logmel import DeviceLogmel  # torch: never imported where clips are decoded
 
     return DeviceLogmel(frontend, device)

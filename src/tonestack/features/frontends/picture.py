@@ -1,4 +1,4 @@
-"""A whole clip as one square grey picture: the seed document's drawn features, without the plotting library.
+"""A whole clip as one square grey picture: the plotted features of the voice story report, without a plotting library.
 
 The features of `story` lie above each other in panels of equal height, each from its least to its greatest value.
 """
@@ -45,7 +45,7 @@ class Frontend:
 
 
 def _grey(track: np.ndarray) -> np.ndarray:
-    """Scale to 0..1; what is constant is 0."""
+    """Scale to 0..1; a constant becomes 0."""
     low, high = track.min(), track.max()
     return (track - low) / (high - low) if high > low else np.zeros_like(track)
 

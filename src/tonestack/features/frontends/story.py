@@ -1,6 +1,6 @@
 """Tracks of speech features for long recordings: frames every 10 ms, averaged to about ten values a second.
 
-A clip is taken in pieces of about half a minute, so that memory does not grow with its length but for the result.
+A clip is computed in blocks of about half a minute, so that only the result grows with its length.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from tonestack.base.errors import UserError
 from tonestack.features.audio import peak
 from tonestack.features.frontends import _spectrogram as sg
 from tonestack.features.speech import FeatureProtocol
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -18,8 +18,8 @@ from pydantic import Field, field_validator, model_validator
 PIECE = 30.0  # seconds
 
 
-class Params(FrameParams):
-    """Frames, and which features: names, or `{name: ..., **settings}`; see `features/`. pool: frames a value."""
+class Params(SpeechFrameParams):
+    """Frames; features: names, or `{name: ..., **settings}`; see `features/speech/`. pool: frames per value."""
 
     features: tuple[dict[str, Any], ...] = Field(
         min_length=1, description="speech features: names, or {name: ..., settings}"
@@ -51,7 +51,7 @@ def _filled_in(given: Any) -> dict[str, Any]:
     return {"name": name} | params.model_dump(mode="json")
 
 
-def build(section: dict[str, Any], frames: FrameParams) -> FeatureProtocol:
+def build(section: dict[str, Any], frames: SpeechFrameParams) -> FeatureProtocol:
     """Make one feature from its section."""
     module = parts.find("features", section["name"])
     values = {key: value for key, value in section.items() if key != "name"}
@@ -82,12 +82,12 @@ class Frontend:
         """The features one by one, each float32 (T, W)."""
         p, loudest = self._params, peak(wave)
         frames = sg.frame_count(len(wave), p.n_fft, p.hop_length)
-        step = max(1, round(PIECE * self.frame_rate)) * p.pool  # whole values, wherever a piece ends
+        step = max(1, round(PIECE * self.frame_rate)) * p.pool  # whole values, wherever a block ends
         made: list[list[np.ndarray]] = [[] for _ in self._features]
         for first in range(0, frames, step):
-            piece = Piece(wave, first, min(first + step, frames), p, loudest)
+            block = FrameBlock(wave, first, min(first + step, frames), p, loudest)
             for track, feature in zip(made, self._features, strict=True):
-                track.append(_means(feature(piece), p.pool))
+                track.append(_means(feature(block), p.pool))
         return [_without_gaps(np.concatenate(track)) for track in made]
 
 

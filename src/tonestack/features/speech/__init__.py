@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from tonestack.features.speech._piece import FrameParams, Piece
+    from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 
 class FeatureProtocol(Protocol):
@@ -18,8 +18,8 @@ class FeatureProtocol(Protocol):
 
     width: int
 
-    def __init__(self, params: Any, frames: "FrameParams") -> None:
+    def __init__(self, params: Any, frames: "SpeechFrameParams") -> None:
         """Prepare tables; a `ValueError` says why `params` do not fit the frames."""
 
-    def __call__(self, piece: "Piece") -> np.ndarray:
-        """Return (t, W), one row a frame of `piece`; NaN where a frame has no value (the pitch of a pause)."""
+    def __call__(self, block: "FrameBlock") -> np.ndarray:
+        """Return (t, W), one row per frame of `block`; NaN where a frame has no value (the pitch of a pause)."""

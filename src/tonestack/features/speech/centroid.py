@@ -1,7 +1,7 @@
 """Spectral centroid in Hz: librosa.feature.spectral_centroid, the centre of gravity of the magnitudes."""
 
 from tonestack.base.section import Section
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 
@@ -15,11 +15,11 @@ class Feature:
 
     width = 1
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         pass
 
-    def __call__(self, piece: Piece) -> np.ndarray:
+    def __call__(self, block: FrameBlock) -> np.ndarray:
         import librosa
 
-        magnitude = np.sqrt(piece.power).T
-        return np.asarray(librosa.feature.spectral_centroid(S=magnitude, sr=piece.params.sample_rate)).T
+        magnitude = np.sqrt(block.power).T
+        return np.asarray(librosa.feature.spectral_centroid(S=magnitude, sr=block.params.sample_rate)).T

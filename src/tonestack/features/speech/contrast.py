@@ -1,7 +1,7 @@
 """Spectral contrast (Jiang et al. 2002): librosa.feature.spectral_contrast, octaves' peaks over valleys."""
 
 from tonestack.base.section import Section
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,7 @@ class Params(Section):
 class Feature:
     """Frames -> (t, n_bands + 1) dB."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         top = params.fmin * 2 ** (params.n_bands - 1)
         if top >= frames.sample_rate / 2:
             raise ValueError(f"the last of {params.n_bands} octaves begins at {top:g} Hz, beyond half the sample rate")
@@ -28,10 +28,10 @@ class Feature:
         self.width = params.n_bands + 1
         self._params = params
 
-    def __call__(self, piece: Piece) -> np.ndarray:
+    def __call__(self, block: FrameBlock) -> np.ndarray:
         import librosa
 
-        magnitude = np.sqrt(piece.power).T
+        magnitude = np.sqrt(block.power).T
         settings = {"fmin": self._params.fmin, "n_bands": self._params.n_bands}
-        rate = piece.params.sample_rate
+        rate = block.params.sample_rate
         return np.asarray(librosa.feature.spectral_contrast(S=magnitude, sr=rate, **settings)).T  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ Both are linear, so that they are one matrix here.
 import warnings
 
 from tonestack.base.section import Section
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field
@@ -30,7 +30,7 @@ class Params(Section):
 class Feature:
     """Frames -> (t, count)."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self.width = params.count
         self._bins = params.octaves * params.bins_per_octave
         self._per_octave = params.bins_per_octave
@@ -40,22 +40,22 @@ class Feature:
         longest = frames.sample_rate / (self._lowest * (2 ** (1 / params.bins_per_octave) - 1))  # samples
         self._context = int(np.ceil((longest / 2 + frames.n_fft) / frames.hop_length)) * frames.hop_length
 
-    def __call__(self, piece: Piece) -> np.ndarray:
+    def __call__(self, block: FrameBlock) -> np.ndarray:
         import librosa
 
-        hop = piece.params.hop_length
+        hop = block.params.hop_length
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "n_fft=.* is too large")  # octaves far down have few samples left
             transform = librosa.cqt(
-                piece.span(self._context, emphasised=True),
-                sr=piece.params.sample_rate,
+                block.span(self._context, emphasised=True),
+                sr=block.params.sample_rate,
                 hop_length=hop,
                 fmin=self._lowest,
                 n_bins=self._bins,
                 bins_per_octave=self._per_octave,
             )  # (bins, frames)
         first = self._context // hop
-        here = transform[:, first : first + piece.last - piece.first].T
+        here = transform[:, first : first + block.last - block.first].T
         return np.log(np.maximum(here.real**2 + here.imag**2, FLOOR)) @ self._matrix
 
 
@@ -65,6 +65,6 @@ def cepstral_matrix(centres: np.ndarray, step: float, count: int) -> np.ndarray:
 
     grid = np.arange(centres[0], centres[-1], step)
     spline = CubicSpline(centres, np.eye(len(centres)))(grid)  # (grid, bins)
-    place = (np.arange(len(grid)) + 0.5) / len(grid)
-    cosines = np.cos(np.pi * np.arange(count)[:, None] * place)  # DCT-II
+    phase = (np.arange(len(grid)) + 0.5) / len(grid)
+    cosines = np.cos(np.pi * np.arange(count)[:, None] * phase)  # DCT-II
     return (spline.T @ cosines.T) / len(grid)

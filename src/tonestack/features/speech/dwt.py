@@ -2,7 +2,7 @@
 
 from tonestack.base.section import Section
 from tonestack.features.frontends import _spectrogram as sg
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field
@@ -18,7 +18,7 @@ class Params(Section):
 class Feature:
     """Frames -> (t, level + 1) dB. Periodic at the frame's ends, so that the energies add up to the frame's own."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         import pywt
 
         if params.wavelet not in pywt.wavelist(kind="discrete") or not pywt.Wavelet(params.wavelet).orthogonal:
@@ -28,8 +28,8 @@ class Feature:
         self.width = params.level + 1
         self._params = params
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        energies = [np.square(band).sum(axis=1) for band in self.coefficients(piece.tapered)]
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        energies = [np.square(band).sum(axis=1) for band in self.coefficients(block.tapered)]
         return sg.decibels(np.stack(energies, axis=1))
 
     def coefficients(self, frames: np.ndarray) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ that gives Hz and 0 into `_track`.
 """
 
 from tonestack.base.section import Section
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -32,35 +32,35 @@ class Params(Section):
 class Feature:
     """Frames -> (t, 1 or 2): semitones above 100 Hz, NaN where there is no pitch; then 1 or 0.
 
-    It hears the wave without pre-emphasis, which would take the fundamental away.
+    It gets the wave without pre-emphasis, which would remove the fundamental.
     """
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self.width = 1 + params.voicing
         self._params = params
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        hertz = self._track(piece)
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        hertz = self._track(block)
         semitones = np.where(hertz > 0, 12 * np.log2(np.maximum(hertz, 1) / REFERENCE), np.nan)
         return np.stack([semitones, hertz > 0], axis=1)[:, : self.width]
 
-    def _track(self, piece: Piece) -> np.ndarray:
+    def _track(self, block: FrameBlock) -> np.ndarray:
         """Hz of each frame (t,), 0 where there is no pitch."""
         import parselmouth
 
-        rate, hop = piece.params.sample_rate, piece.params.hop_length
+        rate, hop = block.params.sample_rate, block.params.hop_length
         context = round(CONTEXT * rate)
-        span = piece.span(context, emphasised=False).astype(np.float64)
+        span = block.span(context, emphasised=False).astype(np.float64)
         loudest = np.abs(span).max()
         if loudest == 0:
-            return np.zeros(piece.last - piece.first)
+            return np.zeros(block.last - block.first)
         pitch = parselmouth.Sound(span / loudest, sampling_frequency=rate).to_pitch_ac(
             time_step=hop / rate,
             pitch_floor=self._params.floor,
             pitch_ceiling=self._params.ceiling,
-            silence_threshold=SILENCE * piece.peak / loudest,  # of the clip, not of this piece
+            silence_threshold=SILENCE * block.peak / loudest,  # of the clip, not of this block
         )
-        centres = (context + np.arange(piece.last - piece.first) * hop + 0.5) / rate
+        centres = (context + np.arange(block.last - block.first) * hop + 0.5) / rate
         nearest = np.rint((centres - pitch.t1) / pitch.dt).astype(int)
         hertz: np.ndarray = pitch.selected_array["frequency"][np.clip(nearest, 0, pitch.n_frames - 1)]
         return hertz

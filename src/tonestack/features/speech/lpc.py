@@ -1,7 +1,7 @@
 """Linear prediction coefficients by Burg's method (librosa.lpc): what the vocal tract makes of the source."""
 
 from tonestack.base.section import Section
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field
@@ -14,10 +14,10 @@ class Params(Section):
 
 
 class Feature:
-    """Frames -> (t, order): a_1 .. a_order of A(z) = 1 + a_1 z^-1 + ...; the leading 1 says nothing."""
+    """Frames -> (t, order): a_1 .. a_order of A(z) = 1 + a_1 z^-1 + ...; the constant leading 1 is left out."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self.width = params.order
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        return piece.lpc(self.width)[:, 1:]
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        return block.lpc(self.width)[:, 1:]

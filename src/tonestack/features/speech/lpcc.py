@@ -2,7 +2,7 @@
 
 from tonestack.base.section import Section
 from tonestack.features.speech import _lpc
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field
@@ -18,9 +18,9 @@ class Params(Section):
 class Feature:
     """Frames -> (t, count): c_1 .. c_count."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self.width = params.count
         self._order = params.order
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        return _lpc.cepstra(piece.lpc(self._order), self.width)
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        return _lpc.cepstra(block.lpc(self._order), self.width)

@@ -1,6 +1,6 @@
 """Line spectral frequencies (Itakura 1975): angles of the roots of the polynomials P and Q of the linear prediction.
 
-`form: faithful` is what the seed document calls by this name: the angles of the roots of the polynomial whose
+`form: faithful` is what the voice story report calls LSF: the angles of the roots of the polynomial whose
 coefficients are a 1 and then all of -[1, a_1 .. a_p]. They do not interlace and do not determine A(z).
 """
 
@@ -8,14 +8,14 @@ from typing import Literal
 
 from tonestack.base.section import Section
 from tonestack.features.speech import _lpc
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field, model_validator
 
 
 class Params(Section):
-    """Even order of the prediction; `line_spectral`, or the document's."""
+    """Even order of the prediction; `line_spectral`, or `faithful` as in the voice story report."""
 
     order: int = Field(12, ge=2, le=64, description="order of the linear prediction; even")
     form: Literal["line_spectral", "faithful"] = Field(
@@ -32,12 +32,12 @@ class Params(Section):
 class Feature:
     """Frames -> (t, order) radians, ascending in 0..pi; `faithful`: (t, order + 1) in -pi..pi."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self.width = params.order + (params.form == "faithful")
         self._params = params
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        a = piece.lpc(self._params.order)
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        a = block.lpc(self._params.order)
         if self._params.form == "line_spectral":
             return _lpc.line_spectral_frequencies(a)
         return _lpc.root_angles(np.concatenate([np.ones((len(a), 1)), -a], axis=1))

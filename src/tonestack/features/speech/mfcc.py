@@ -5,7 +5,7 @@ from typing import Any
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
 from tonestack.features.frontends import _spectrogram as sg
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 import scipy.fft
@@ -26,7 +26,7 @@ class Params(Section):
 class Feature:
     """Frames -> (t, n_mfcc). No floor under the clip's loudest band: it would need the whole clip at once."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         if params.n_mfcc > params.n_mels:
             raise ValueError(f"n_mfcc {params.n_mfcc} is more than n_mels {params.n_mels}")
         own: dict[str, Any] = params.model_dump(exclude={"n_mfcc"})
@@ -38,7 +38,7 @@ class Feature:
         self.width = params.n_mfcc
         self._basis = np.ascontiguousarray(sg.mel_basis(mel).T)  # (bins, n_mels)
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        bands = sg.decibels(piece.power @ self._basis)
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        bands = sg.decibels(block.power @ self._basis)
         mfcc: np.ndarray = scipy.fft.dct(bands, axis=1, norm="ortho")[:, : self.width]
         return mfcc

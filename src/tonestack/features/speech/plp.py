@@ -5,7 +5,7 @@ Its equal-loudness curve takes the place of pre-emphasis, so it starts from the 
 
 from tonestack.base.section import Section
 from tonestack.features.speech import _lpc
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 import scipy.fft
@@ -24,7 +24,7 @@ class Params(Section):
 class Feature:
     """Frames -> (t, count): ln(gain), then c_1, c_2 ... of the all-pole model of the auditory spectrum."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self._bands = critical_bands(frames.sample_rate, frames.n_fft)  # (bands, bins)
         if params.order >= len(self._bands):
             raise ValueError(f"order {params.order} needs more than the {len(self._bands)} critical bands of this rate")
@@ -33,8 +33,8 @@ class Feature:
         n = np.arange(frames.n_fft)
         self._window = (0.54 - 0.46 * np.cos(2 * np.pi * n / (frames.n_fft - 1))).astype(np.float32)  # (1)
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        spectrum = scipy.fft.rfft(piece.frames(emphasised=False) * self._window)
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        spectrum = scipy.fft.rfft(block.frames(emphasised=False) * self._window)
         power = spectrum.real**2 + spectrum.imag**2  # (2)
         loudness = auditory_spectrum(power, self._bands)  # (t, bands)
         r = scipy.fft.irfft(loudness, axis=1)[:, : self._order + 1]  # autocorrelation of a spectrum even in Bark

@@ -2,7 +2,7 @@
 
 from tonestack.base.section import Section
 from tonestack.features.frontends import _spectrogram as sg
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,7 @@ class Params(Section):
 class Feature:
     """Frames -> (t, bands) dB, the mean power of each band; silence is -100 dB."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         bins = 1 + frames.n_fft // 2
         if params.bands > bins:
             raise ValueError(f"bands {params.bands} are more than the {bins} bins of n_fft {frames.n_fft}")
@@ -25,5 +25,5 @@ class Feature:
         edges = np.round(np.linspace(0, bins, self.width + 1)).astype(int)
         self._first, self._count = edges[:-1], np.diff(edges).astype(np.float32)
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        return sg.decibels(np.add.reduceat(piece.power, self._first, axis=1) / self._count)
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        return sg.decibels(np.add.reduceat(block.power, self._first, axis=1) / self._count)

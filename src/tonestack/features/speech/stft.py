@@ -1,7 +1,7 @@
 """Short-time Fourier transform: the magnitudes |X| of all bins."""
 
 from tonestack.base.section import Section
-from tonestack.features.speech._piece import FrameParams, Piece
+from tonestack.features.speech._frame_block import FrameBlock, SpeechFrameParams
 
 import numpy as np
 
@@ -11,10 +11,10 @@ class Params(Section):
 
 
 class Feature:
-    """Frames -> (t, 1 + n_fft // 2) magnitudes, linear: loud moments stand out, unlike in the dB of `spectrogram`."""
+    """Frames -> (t, 1 + n_fft // 2) magnitudes, linear, unlike the dB of `spectrogram`."""
 
-    def __init__(self, params: Params, frames: FrameParams) -> None:
+    def __init__(self, params: Params, frames: SpeechFrameParams) -> None:
         self.width = 1 + frames.n_fft // 2
 
-    def __call__(self, piece: Piece) -> np.ndarray:
-        return np.sqrt(piece.power)
+    def __call__(self, block: FrameBlock) -> np.ndarray:
+        return np.sqrt(block.power)

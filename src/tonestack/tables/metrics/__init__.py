@@ -1,6 +1,6 @@
 """Metrics found by name, with `@k` where one is cut at k: `map@3`, `top@5`, `accuracy`, `lwlrap`.
 
-A metric file says `GREATER_IS_BETTER`, `DEFAULT_K` (None: no k) and defines one of
+A metric file defines `GREATER_IS_BETTER`, `DEFAULT_K` (None: no k) and one of
 `of_rank(rank, k) -> (..., N)`, which needs only the true class's rank; `per_clip(scores, targets) -> (..., N)`,
 a mean over clips (by `weights(targets) -> (N,)` if the file defines them); or `overall(scores, targets) -> float`,
 for what has no value per clip.
@@ -26,7 +26,7 @@ class Metric:
 
     @property
     def greater_is_better(self) -> bool:
-        """Whether larger values are better."""
+        """True if larger values are better."""
         return bool(self.module.GREATER_IS_BETTER)
 
     @property
@@ -36,12 +36,12 @@ class Metric:
 
     @property
     def ranked(self) -> bool:
-        """Whether the rank of the true class decides the metric, so that scores need no calibration."""
+        """True if the metric depends on the rank of the true class alone, so that scores need no calibration."""
         return hasattr(self.module, "of_rank")
 
     @property
     def decomposes(self) -> bool:
-        """Whether the metric is a mean over clips."""
+        """True if the metric is a mean over clips."""
         return self.ranked or hasattr(self.module, "per_clip")
 
     def of_rank(self, rank: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ class Metric:
         return self.module.per_clip(scores, targets)
 
     def weights(self, targets: np.ndarray) -> np.ndarray | None:
-        """What each clip counts in the mean (N,); None where all count alike."""
+        """Weight of each clip in the mean (N,); None where all are equal."""
         return self.module.weights(targets) if hasattr(self.module, "weights") else None
 
     def __call__(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
 def true_rank(scores: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Rank of the true class, without sorting: 1 + classes scored higher + equal scores at a lower class index.
 
-    scores (..., N, C), index (N,) -> (..., N) int. Anything not comparable (NaN) counts as scored higher,
+    scores (..., N, C), index (N,) -> (..., N) int. A value that cannot be compared (NaN) counts as scored higher,
     so that a broken table ranks last instead of first.
     """
     classes = scores.shape[-1]

@@ -1,4 +1,4 @@
-"""What the verification metrics share: the error rates at every threshold."""
+"""Error rates at every threshold, for the verification metrics."""
 
 import numpy as np
 

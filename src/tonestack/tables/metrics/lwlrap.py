@@ -30,5 +30,5 @@ def per_clip(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def weights(targets: np.ndarray) -> np.ndarray:
-    """What each clip counts (N,): its number of true labels."""
+    """Weight of each clip (N,): its number of true labels."""
     return np.count_nonzero(targets, axis=1) if targets.ndim == 2 else np.ones(len(targets))

@@ -1,6 +1,6 @@
-"""minDCF: the least detection cost over all thresholds, as NIST and VoxCeleb1 count it.
+"""minDCF: the smallest detection cost over all thresholds, as defined by NIST and used for VoxCeleb1.
 
-One trial in a hundred is of one speaker, a miss costs as much as a false acceptance; 1 is what accepting nothing costs.
+One trial in 100 is a target trial; a miss costs as much as a false acceptance. 1 is the cost of accepting nothing.
 """
 
 from tonestack.tables.metrics._trials import error_rates

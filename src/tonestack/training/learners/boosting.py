@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config import layers
 from tonestack.features import clip_statistics
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import inner_part
@@ -65,7 +65,7 @@ class FittedTrees:
 
 def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Trees:
     """The trees that `FittedTrees.tensors` describes."""
-    params: Any = layers.part_params("models", settings.network, "network")
+    params: Any = parts.part_params("models", settings.network, "network")
     return Trees(lgb.Booster(model_str=tensors["model"].numpy().tobytes().decode()), params.statistics)
 
 
@@ -73,7 +73,7 @@ def fit(job: FoldJob, store: Store) -> FittedTrees:
     """Find the number of rounds on an inner part, whole groups apart, then fit all training clips with it."""
     if store.width == 1:
         raise UserError(f"{job.experiment.name}: boosted trees need a frontend such as story or logmel, not a waveform")
-    params: Any = layers.part_params("models", job.experiment.config.network, "network")
+    params: Any = parts.part_params("models", job.experiment.config.network, "network")
     x = clip_statistics.table(store, job.labels.clip_ids, params.statistics)
     shares = job.labels.targets * job.labels.weights[:, None] * ~np.isnan(x).any(axis=1, keepdims=True)
     row, label = np.nonzero(shares > LEAST_SHARE)

@@ -3,8 +3,8 @@
 from typing import Any
 
 from tonestack import tasks
+from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config import layers
 from tonestack.features import clip_statistics
 from tonestack.features.store import Store
 from tonestack.settings.model_config import ModelConfig
@@ -107,7 +107,7 @@ def fit(job: FoldJob, store: Store) -> FittedForest:
     """Grow the fold's forest on its training clips."""
     if store.width == 1:
         raise UserError(f"{job.experiment.name}: a forest needs a spectrogram frontend such as logmel, not a waveform")
-    params: Any = layers.part_params("models", job.experiment.config.network, "network")
+    params: Any = parts.part_params("models", job.experiment.config.network, "network")
     x = clip_statistics.table(store, job.labels.clip_ids)
     usable = ~np.isnan(x).any(axis=1)
     settings = {

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from tonestack import tasks
 from tonestack.base import parts
-from tonestack.config import layers
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import inner_part
 from tonestack.networks import weights
@@ -81,7 +80,7 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
 def build_model(settings: ModelConfig, store: Store, n_classes: int) -> Tagger:
     """Build the network behind its input normalisation (waveforms are only scaled)."""
     module = parts.find("models", settings.network["name"])
-    params = layers.part_params("models", settings.network, "network")
+    params = parts.part_params("models", settings.network, "network")
     wave = store.width == 1
     mean, std = (np.zeros(1), np.ones(1)) if wave else (store.mean, store.std)
     normalise = Normalise(torch.from_numpy(mean), torch.from_numpy(std), settings.crop.normalise)
@@ -92,7 +91,7 @@ def start_from_published(model: Tagger, settings: ModelConfig) -> None:
     """Fill in published weights where the model knows of any (`pretrain(network, params)` in its module)."""
     pretrain = getattr(parts.find("models", settings.network["name"]), "pretrain", None)
     if pretrain:
-        pretrain(model.network, layers.part_params("models", settings.network, "network"))
+        pretrain(model.network, parts.part_params("models", settings.network, "network"))
 
 
 class RestoredNetwork:
@@ -126,7 +125,7 @@ def restore(
 def rebuild(settings: ModelConfig, tensors: dict[str, Tensor], classes: int) -> Tagger:
     """The network of a file of weights, on the CPU."""
     elsewhere = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in settings.network}
-    params = layers.part_params("models", settings.network | elsewhere, "network")
+    params = parts.part_params("models", settings.network | elsewhere, "network")
     mean, std = tensors["normalise.mean"].flatten(), tensors["normalise.std"].flatten()
     network = parts.find("models", settings.network["name"]).build(params, len(mean), classes)
     model = Tagger(Normalise(mean, std, settings.crop.normalise), network)
@@ -196,7 +195,7 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
 def build_loss(settings: ModelConfig, network: Network, n_classes: int, device: torch.device) -> AnyLoss:
     """Build the loss; one with parameters of its own fits the network's embedding and lies on its device."""
     module = parts.find("losses", settings.loss["name"])
-    params = layers.part_params("losses", settings.loss, "loss")
+    params = parts.part_params("losses", settings.loss, "loss")
     if not getattr(module, "ON_EMBEDDING", False):
         loss: Loss = module.build(params)
         return loss

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tonestack.config import layers
+from tonestack.base import parts
 from tonestack.features.store import Store
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training.job import FoldJob
@@ -60,7 +60,7 @@ def restore(
 
 def fit(job: FoldJob, store: Store) -> FittedPrior:
     """Count; a value's shares are drawn towards those of all clips by `smoothing` clips' worth."""
-    params: Any = layers.part_params("models", job.experiment.config.network, "network")
+    params: Any = parts.part_params("models", job.experiment.config.network, "network")
     columns = list(job.columns.values())
     ids = {name for column in columns for name in column}
     values = {name: "\t".join(column[name] for column in columns) for name in ids}

@@ -7,7 +7,6 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint
-from tonestack.config import layers
 from tonestack.features.frontends import _spectrogram as sg
 from tonestack.features.store import Store
 from tonestack.networks import weights
@@ -43,9 +42,9 @@ class SiameseNetwork:
     @classmethod
     def build(cls, settings: ModelConfig, device: torch.device) -> "SiameseNetwork":
         """Build an untrained one; crops must have the length that the head is made for."""
-        params: Any = layers.part_params("models", settings.network, "network")
+        params: Any = parts.part_params("models", settings.network, "network")
         spec = settings.frontend
-        frontend_params: Any = layers.part_params("frontends", spec, "frontend")
+        frontend_params: Any = parts.part_params("frontends", spec, "frontend")
         frontend = parts.find("frontends", spec["name"]).Frontend(frontend_params)
         waves = frontend.width == 1
         if waves != (params.tower == "conv1d"):
@@ -243,7 +242,7 @@ def fit(job: FoldJob, store: Store) -> FittedSiamese:
     net = SiameseNetwork.build(settings, device)
     if job.initial is not None:
         weights.put(net.model, weights.read_fold(job.initial, job.headings), job.initial)
-    loss = parts.find("losses", settings.loss["name"]).build(layers.part_params("losses", settings.loss, "loss"))
+    loss = parts.find("losses", settings.loss["name"]).build(parts.part_params("losses", settings.loss, "loss"))
     seed = seed_of(job.experiment.seed, job.fold, "training")
     history = learn(net, loss, speakers_of(job, store, device), seed, job.state_path, job.history_writer())
     return FittedSiamese(job, store, net, len(history.epochs))
@@ -252,5 +251,5 @@ def fit(job: FoldJob, store: Store) -> FittedSiamese:
 def speakers_of(job: FoldJob, store: Store, device: torch.device) -> Speakers:
     """The clips that a fold's network learns from, which are also what queries are compared with."""
     clips = Clips.load(store, job.labels.clip_ids, device)
-    params: Any = layers.part_params("models", job.experiment.config.network, "network")
+    params: Any = parts.part_params("models", job.experiment.config.network, "network")
     return Speakers.of(clips, job.labels.targets.argmax(axis=1), params.length)

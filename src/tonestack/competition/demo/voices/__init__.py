@@ -1,6 +1,6 @@
-"""Speech generators: one file each with `voice(seed) -> Voice`; the same seed is the same person.
+"""Speech generators: one file each with `voice(seed) -> SyntheticVoice`; the same seed is the same person.
 
-`missing()` says what a generator lacks on this machine. `formant` needs nothing and is always there.
+`missing()` returns the message on what a generator lacks here. `formant` needs nothing and always works.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ SENTENCES = (
 )
 
 
-class Voice(Protocol):
+class SyntheticVoice(Protocol):
     """One person who can say anything."""
 
     def say(self, text: str, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:

@@ -27,7 +27,7 @@ class BarkVoice:
     weights: str = WEIGHTS
 
     def say(self, text: str, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """See `Voice.say`; one reading is 14 seconds at the most, which is Bark's limit."""
+        """See `SyntheticVoice.say`; one reading is 14 seconds at the most, which is Bark's limit."""
         return repeated(lambda words: self._spoken(words, rng), text, seconds, rng)
 
     def _spoken(self, text: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:
@@ -43,7 +43,7 @@ class BarkVoice:
 
 
 def missing() -> str | None:
-    """What is lacking, None where the package is there (the weights are looked for when the first clip is made)."""
+    """The missing package, None if installed (weights are loaded for the first clip)."""
     from importlib.util import find_spec
 
     if find_spec("transformers") is None:
@@ -59,7 +59,7 @@ def voice(seed: int, weights: str = WEIGHTS) -> BarkVoice:
 
 @cache
 def _load(weights: str) -> tuple[Any, Any]:
-    """Processor and model, once a process."""
+    """Processor and model, loaded once per process."""
     lacking = missing()
     if lacking:
         raise UserError(f"voice=bark: {lacking}")

@@ -31,7 +31,7 @@ class EspeakVoice:
     pace: int
 
     def say(self, text: str, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """See `Voice.say`."""
+        """See `SyntheticVoice.say`."""
         return repeated(lambda words: self._spoken(words, rng), text, seconds, rng)
 
     def _spoken(self, text: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:
@@ -46,7 +46,7 @@ class EspeakVoice:
 
 
 def missing() -> str | None:
-    """What is lacking, None where voices can be had."""
+    """The missing program, None if installed."""
     return None if _program() else "espeak-ng is not installed (install the package espeak-ng, or give voice=formant)"
 
 

@@ -1,8 +1,8 @@
 """Built-in voices: a source-filter speech synthesiser (Fant 1960; Klatt 1980), all in array arithmetic.
 
 Glottal pulses and noise pass a vocal tract of moving resonances, frame by frame in the frequency domain. A person is
-the size of the tract, a pitch, a way of phonating and an accent; an utterance is a row of sounds with its own timing,
-stress and melody. Text is spelt out roughly (a letter or two a sound): speech-like, not meant to be understood.
+the size of the tract, a pitch, a way of phonating and an accent; an utterance is a sequence of sounds with its own
+timing, stress and melody. Text is spelt out roughly (one or two letters per sound): speech-like, not intelligible.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ import numpy as np
 RATE = 24000  # Hz
 HOP = 120  # samples: a frame every 5 ms
 WINDOW, FFT = 480, 1024  # samples: a tract rings for less than the 544 samples of zeros behind the window
-FRAMES = RATE / HOP  # a second
+FRAMES = RATE / HOP  # per second
 LEVEL = 0.08  # RMS of the samples given back
 
 # A vowel's first three resonances in Hz, between a man's and a woman's (Peterson & Barney 1952).
@@ -24,7 +24,7 @@ VOWELS = {
 
 
 @dataclass(frozen=True)
-class Sound:
+class Phone:
     """One sound: resonances in Hz, levels of voice, breath and hiss (0..1), where it hisses, length in seconds.
 
     `closed` is the share of the sound for which the mouth is shut, before a burst (stops).
@@ -40,24 +40,24 @@ class Sound:
     closed: float = 0.0
 
 
-SOUNDS = {name: Sound(formants, seconds=0.11) for name, formants in VOWELS.items()} | {
-    "m": Sound((250, 1100, 2200), 0.35), "n": Sound((250, 1500, 2500), 0.35), "ng": Sound((250, 1900, 2500), 0.3),
-    "l": Sound((360, 1200, 2700), 0.6), "r": Sound((330, 1150, 1600), 0.6, seconds=0.06),
-    "w": Sound((300, 680, 2200), 0.5, seconds=0.06), "y": Sound((270, 2300, 3000), 0.5, seconds=0.05),
-    "s": Sound((320, 1500, 2600), 0, 0, 0.7, 6500, 0.45, 0.11), "z": Sound((300, 1500, 2600), 0.3, 0, 0.4, 6300, 0.45),
-    "sh": Sound((320, 1900, 2600), 0, 0, 0.7, 3400, 0.5, 0.11),
-    "f": Sound((330, 1150, 2300), 0, 0, 0.22, 5500, 1.3, 0.09),
-    "v": Sound((280, 1150, 2300), 0.35, 0, 0.12, 5500, 1.3, 0.06),
-    "th": Sound((310, 1350, 2600), 0, 0, 0.2, 6000, 1.1), "h": Sound((550, 1500, 2500), 0, 0.6, seconds=0.06),
-    "p": Sound((320, 850, 2100), 0, 0.3, 0.35, 900, 1.2, 0.09, 0.7),
-    "t": Sound((320, 1750, 2600), 0, 0.3, 0.6, 4200, 0.8, 0.09, 0.7),
-    "k": Sound((320, 1900, 2300), 0, 0.3, 0.55, 2100, 0.5, 0.1, 0.7),
-    "b": Sound((260, 900, 2100), 0.45, 0, 0.15, 800, 1.2, 0.07, 0.65),
-    "d": Sound((260, 1700, 2600), 0.45, 0, 0.25, 3800, 0.8, 0.07, 0.65),
-    "g": Sound((260, 1900, 2300), 0.45, 0, 0.25, 1900, 0.5, 0.08, 0.65),
-    "ch": Sound((320, 1850, 2600), 0, 0, 0.7, 3600, 0.5, 0.12, 0.45),
-    "j": Sound((280, 1850, 2600), 0.4, 0, 0.45, 3500, 0.5, 0.09, 0.45),
-    "pause": Sound((500, 1500, 2500), 0, seconds=0.22),
+PHONES = {name: Phone(formants, seconds=0.11) for name, formants in VOWELS.items()} | {
+    "m": Phone((250, 1100, 2200), 0.35), "n": Phone((250, 1500, 2500), 0.35), "ng": Phone((250, 1900, 2500), 0.3),
+    "l": Phone((360, 1200, 2700), 0.6), "r": Phone((330, 1150, 1600), 0.6, seconds=0.06),
+    "w": Phone((300, 680, 2200), 0.5, seconds=0.06), "y": Phone((270, 2300, 3000), 0.5, seconds=0.05),
+    "s": Phone((320, 1500, 2600), 0, 0, 0.7, 6500, 0.45, 0.11), "z": Phone((300, 1500, 2600), 0.3, 0, 0.4, 6300, 0.45),
+    "sh": Phone((320, 1900, 2600), 0, 0, 0.7, 3400, 0.5, 0.11),
+    "f": Phone((330, 1150, 2300), 0, 0, 0.22, 5500, 1.3, 0.09),
+    "v": Phone((280, 1150, 2300), 0.35, 0, 0.12, 5500, 1.3, 0.06),
+    "th": Phone((310, 1350, 2600), 0, 0, 0.2, 6000, 1.1), "h": Phone((550, 1500, 2500), 0, 0.6, seconds=0.06),
+    "p": Phone((320, 850, 2100), 0, 0.3, 0.35, 900, 1.2, 0.09, 0.7),
+    "t": Phone((320, 1750, 2600), 0, 0.3, 0.6, 4200, 0.8, 0.09, 0.7),
+    "k": Phone((320, 1900, 2300), 0, 0.3, 0.55, 2100, 0.5, 0.1, 0.7),
+    "b": Phone((260, 900, 2100), 0.45, 0, 0.15, 800, 1.2, 0.07, 0.65),
+    "d": Phone((260, 1700, 2600), 0.45, 0, 0.25, 3800, 0.8, 0.07, 0.65),
+    "g": Phone((260, 1900, 2300), 0.45, 0, 0.25, 1900, 0.5, 0.08, 0.65),
+    "ch": Phone((320, 1850, 2600), 0, 0, 0.7, 3600, 0.5, 0.12, 0.45),
+    "j": Phone((280, 1850, 2600), 0.4, 0, 0.45, 3500, 0.5, 0.09, 0.45),
+    "pause": Phone((500, 1500, 2500), 0, seconds=0.22),
 }  # fmt: skip
 SPELLING = {
     "a": "a",
@@ -116,7 +116,7 @@ class FormantVoice:
     hiss: float = 1.0  # factor on the pitch of hissing sounds
 
     def say(self, text: str, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """See `Voice.say`."""
+        """See `SyntheticVoice.say`."""
         size = max(round(seconds * RATE), 1)
         samples = self._today(rng)._speak(text, -(-size // HOP) + 1, rng)[:size]
         return _levelled(samples, rng), RATE
@@ -140,16 +140,16 @@ class FormantVoice:
         breath = _upsample(tracks["breath"] + 0.3 * self.breathiness * tracks["voiced"])
         through_tract = voiced + 0.25 * breath * rng.standard_normal(len(breath))
         hissed = 0.25 * _upsample(tracks["hiss"]) * rng.standard_normal(len(breath))
-        heard = _filter(through_tract, self._tract(tracks["formants"]) * self._source())
-        return heard + _filter(hissed, _band(self.hiss * tracks["centre"], tracks["width"]))
+        vocal = _filter(through_tract, self._tract(tracks["formants"]) * self._source())
+        return vocal + _filter(hissed, _band(self.hiss * tracks["centre"], tracks["width"]))
 
     def _tracks(self, text: str, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """What the mouth does in each of `count` frames: one array a control, smooth in time."""
+        """Control tracks of the vocal tract over `count` frames: one array per control, smooth in time."""
         names, lengths = self._row(text, count, rng)
         frame = np.repeat(np.arange(len(names)), lengths)[:count]  # the sound of each frame
         begins = np.cumsum(lengths) - lengths
         within = (np.arange(count) - begins[frame]) / lengths[frame]  # 0..1 inside the sound
-        sounds = [SOUNDS[name] for name in names]
+        sounds = [PHONES[name] for name in names]
         of = {key: np.array([getattr(s, key) for s in sounds], float)[frame] for key in _CONTROLS}
         shut = within < of["closed"]
         of["voiced"] *= np.where(shut, 0.35, 1.0)  # a voice bar behind the closed mouth
@@ -169,7 +169,7 @@ class FormantVoice:
         lengths = np.zeros(0, int)
         while lengths.sum() < count:
             phrase = [*spell(text or babble(rng)), "pause"]
-            seconds = np.array([SOUNDS[name].seconds for name in phrase])
+            seconds = np.array([PHONES[name].seconds for name in phrase])
             stretch = np.exp(rng.normal(0, 0.08) + rng.normal(0, 0.2, len(phrase))) / self.pace
             names += phrase
             lengths = np.concatenate([lengths, np.maximum(np.round(seconds * stretch * FRAMES), 2).astype(int)])
@@ -182,7 +182,7 @@ class FormantVoice:
         return self.pitch * 2 ** np.clip(octaves, -0.9, 1.2)
 
     def _pulses(self, pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One impulse a glottal cycle, between samples where it falls so: (n,) at unit power."""
+        """One impulse per glottal cycle, between samples where it falls so: (n,) at unit power."""
         phase = np.cumsum(pitch) / RATE
         cycle = np.arange(1, int(phase[-1]) + 1)
         at = np.interp(cycle, phase, np.arange(len(phase)))  # samples
@@ -231,7 +231,7 @@ def voice(seed: int) -> FormantVoice:
         tilt=float(rng.uniform(4, 10)),
         sharpness=float(np.exp(rng.normal(0, 0.2))),
         upper=tuple(map(float, np.sort(upper))),
-        accent={name: tuple(map(float, rng.normal(1, 0.05, 3))) for name in SOUNDS},
+        accent={name: tuple(map(float, rng.normal(1, 0.05, 3))) for name in PHONES},
         hiss=float(np.exp(rng.normal(0, 0.12))),
     )
 
@@ -265,7 +265,7 @@ def spell(text: str) -> list[str]:
 
 def _sound(letters: str) -> str | None:
     name = SPELLING.get(letters, letters)
-    return name if name in SOUNDS else None
+    return name if name in PHONES else None
 
 
 def _smooth(track: np.ndarray, frames: int) -> np.ndarray:
@@ -319,7 +319,7 @@ def _filter(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def _levelled(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """To the usual level, above a quiet room's hiss, peaks rounded off."""
+    """Scale to the usual level, add a quiet room's hiss, round off peaks."""
     samples = samples * (LEVEL / max(float(np.sqrt(np.mean(samples**2))), 1e-9))
     room = LEVEL * 10 ** (rng.uniform(-60, -45) / 20) * rng.standard_normal(len(samples))
     return np.tanh(samples + room).astype(np.float32)

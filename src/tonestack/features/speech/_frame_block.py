@@ -1,6 +1,6 @@
-"""A run of frames of one clip, seen as the features need it; what several features share is computed once.
+"""A block of frames of one clip, with the spectra and polynomials that several features share computed once.
 
-A clip of minutes is taken piece by piece, so that memory is bounded by the piece, whatever the clip's length.
+A long clip is computed block by block, so that memory does not grow with its length.
 """
 
 from functools import cached_property
@@ -13,7 +13,7 @@ import scipy.fft
 from pydantic import Field
 
 
-class FrameParams(sg.FrameParams):
+class SpeechFrameParams(sg.FrameParams):
     """Frames of 32 ms every 10 ms at 16 kHz, after pre-emphasis y[n] = x[n] - pre_emphasis * x[n - 1]."""
 
     sample_rate: int = Field(16_000, ge=1_000, le=768_000, description="sample rate, Hz")
@@ -22,20 +22,20 @@ class FrameParams(sg.FrameParams):
     pre_emphasis: float = Field(0.97, ge=0, lt=1, description="factor p of the pre-emphasis y[n] = x[n] - p * x[n - 1]")
 
 
-class Piece:
+class FrameBlock:
     """Frames `first` to `last` (exclusive) of a clip.
 
     wave: the whole clip, float32 (n,). peak: its largest absolute sample. t is the number of frames.
     """
 
-    def __init__(self, wave: np.ndarray, first: int, last: int, params: FrameParams, peak: float) -> None:
+    def __init__(self, wave: np.ndarray, first: int, last: int, params: SpeechFrameParams, peak: float) -> None:
         self.wave, self.first, self.last, self.params, self.peak = wave, first, last, params, peak
         self._lpc: dict[int, np.ndarray] = {}
 
     def span(self, context: int, emphasised: bool) -> np.ndarray:
         """Samples from the centre of the first frame to that of the last, `context` samples more on both sides.
 
-        Zeros stand for what lies beyond the clip: float32 ((t - 1) * hop + 1 + 2 * context,).
+        Zeros beyond the clip: float32 ((t - 1) * hop + 1 + 2 * context,).
         """
         start = self.first * self.params.hop_length - context
         stop = (self.last - 1) * self.params.hop_length + 1 + context
