@@ -7,6 +7,7 @@ Leaves submissions/<name>/blend.csv, blend.json (weights, scores), diversity.csv
 """
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import make_folds
@@ -16,11 +17,11 @@ from tonestack.base import console
 from tonestack.base.files import write_csv, write_json
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import det, diversity, leaderboard, nested_cv
+from tonestack.ensemble import det, diversity, leaderboard, nested_cv, selection
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.nested_cv import Candidate
-from tonestack.ensemble.tables import Tables, made_name
+from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof
 
@@ -33,7 +34,7 @@ def run(call: Call) -> None:
     """Score every search and write the blend that nested CV chooses."""
     started = time.monotonic()
     upstream(call)
-    tables = Tables.of(call, call.data.blend.tables, call.data.blend.made)
+    tables = joined(call)
     last = record(call, tables)
     if last.up_to_date():
         return
@@ -49,8 +50,8 @@ def run(call: Call) -> None:
         found: dict[str, object] = {"search": "equal", "complexity": 0}
         part = tables.fold
     else:
-        chosen, part = search(call, tables, last)
-        whole, by_fold, found = chosen.blend, chosen.by_fold, summary(chosen)
+        choice, part = search(call, tables, last)
+        whole, by_fold, found = choice.blend, choice.by_fold, choice.summary
     rows, test = tables.blend(whole, by_fold, part)
     receipt: dict[str, object] = {
         "kind": "blend",
@@ -62,6 +63,12 @@ def run(call: Call) -> None:
     }
     last.finish(ship(call, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, last))
     leaderboard.update(call)
+
+
+def joined(call: Call) -> Tables:
+    """The tables that blend joins; `blend.made`: those that blend and stack have made, too."""
+    params = call.data.blend
+    return Tables.of(call, params.tables if params.made else to_join(call, params.tables), params.made)
 
 
 def own(whole: Blend | Fusion) -> dict[str, object]:
@@ -91,18 +98,30 @@ def upstream(call: Call) -> None:
         train.run(call)
 
 
-def search(call: Call, tables: Tables, last: UpToDate) -> tuple[Candidate, np.ndarray]:
+@dataclass(frozen=True)
+class BlendChoice:
+    """The chosen blend, the blends of its OOF rows by fold, and the receipt's keys of the choice."""
+
+    blend: Blend | Fusion
+    by_fold: dict[int, Blend | Fusion]
+    summary: dict[str, object]
+
+
+def search(call: Call, tables: Tables, last: UpToDate) -> tuple[BlendChoice, np.ndarray]:
     """Print the nested candidates of all searches; return the choice, and the parts (N,) of the nesting."""
     problem, params = tables.problem(), call.data.blend
     part = nested_cv.nesting(tables.fold)
     names = params.searches if problem.count > 1 or not tables.probabilities else ("single",)
     candidates = nested_cv.evaluate(problem, part[tables.scored], names, params, call.seed, call.cache / "blend")
-    chosen = nested_cv.choose(candidates, problem.metric, problem.targets)
+    found = selection.select(candidates, problem.metric, problem.targets, part[tables.scored], tables.normalise)
+    chosen = found.chosen
     clips = f"{len(problem.targets)} {'verified clips' if tables.probabilities else 'trials'}"
     if len(problem.targets) < scorable(tables):
         clips = f"a random {len(problem.targets):,} of {scorable(tables):,} verified clips (memory)"
     last.say(f"{problem.count} tables, {clips}, {problem.metric.name}, nested CV:")
-    last.say(console.aligned(pd.DataFrame([line(c, c is chosen) for c in candidates])))
+    last.say(console.aligned(pd.DataFrame([line(c, c is chosen, found.loss[c.name]) for c in candidates])))
+    cv, se = nested_cv.score(problem.metric, found.scores, problem.targets, params.bootstrap)
+    last.say(f"the choice among them, nested too: {cv:.4f} ± {se:.4f}")
     if chosen.name != "single" and chosen.gain.low <= 0:
         last.say(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")
     if tables.probabilities:
@@ -112,30 +131,33 @@ def search(call: Call, tables: Tables, last: UpToDate) -> tuple[Candidate, np.nd
     else:
         scores = dict(zip(problem.names, problem.tables, strict=True)) | {chosen.name: chosen.scores}
         last.say(str(det.draw(call.reports / "det.png", scores, problem.targets)))
-    return chosen, part
+    by_name = {candidate.name: candidate for candidate in candidates}
+    by_fold = {k: by_name[name].by_fold[k] for k, name in found.by_part.items()}
+    return BlendChoice(chosen.blend, by_fold, summary(chosen, cv, se)), part
 
 
-def line(candidate: Candidate, chosen: bool) -> dict[str, str]:
+def line(candidate: Candidate, chosen: bool, loss: float) -> dict[str, str]:
     """Return one row of the printed table."""
     gain = candidate.gain
     noise = "" if gain.low > 0 or candidate.name == "single" else "inside the noise" if gain.high >= 0 else "worse"
     return {
         "blend": f"{'*' if chosen else ' '} {candidate.name}",
         "nested cv ± se": f"{candidate.cv:.4f} ± {candidate.se:.4f}",
+        "log loss": f"{loss:.4f}",
         "against best single [95 %]": str(gain),
         "": noise,
     }
 
 
-def summary(chosen: Candidate) -> dict[str, object]:
-    """Return the receipt's keys of the choice."""
+def summary(chosen: Candidate, cv: float, se: float) -> dict[str, object]:
+    """Return the receipt's keys of the choice; cv and se are those of the choice, nested itself."""
     gain = chosen.gain
     paired = {"gain": gain.value, "se": gain.se, "low": gain.low, "high": gain.high}
     return {
         "search": chosen.name,
         "complexity": chosen.complexity,
-        "cv": chosen.cv,
-        "cv_se": chosen.se,
+        "cv": cv,
+        "cv_se": se,
         "paired": paired,
     }
 

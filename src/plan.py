@@ -14,7 +14,7 @@ import stack
 import submit
 from tonestack import cli
 from tonestack.config.call import Call
-from tonestack.ensemble.tables import Tables
+from tonestack.ensemble.tables import Tables, to_join
 from tonestack.studies import planning
 from tonestack.tables import oof
 
@@ -37,8 +37,7 @@ def on_tables(call: Call) -> dict[str, str]:
     """Return the same for the stages that read prediction tables."""
     if not oof.experiments(call.oof) or not (call.folds / "r0.csv").is_file():
         return dict.fromkeys(("blend", "stack", "submit", "report"), "not made yet")
-    tables = Tables.of(call, call.data.blend.tables, call.data.blend.made)
-    stacked = Tables.of(call, call.data.stack.tables)
+    tables, stacked = blend.joined(call), Tables.of(call, to_join(call, call.data.stack.tables))
     return {
         "blend": blend.record(call, tables).why(),
         "stack": stack.record(call, stacked).why(),

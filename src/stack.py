@@ -17,7 +17,7 @@ from tonestack.config.call import Call
 from tonestack.ensemble import clip_components, leaderboard, nested_cv, searches, stacking
 from tonestack.ensemble.clip_components import ClipComponents
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
-from tonestack.ensemble.tables import Tables, made_name
+from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
 
 import numpy as np
@@ -28,7 +28,7 @@ import pandas as pd
 def run(call: Call) -> None:
     """Fit and score every stacker fold by fold, write its table; the best one becomes stack.csv."""
     blend.upstream(call)
-    tables = Tables.of(call, call.data.stack.tables)
+    tables = Tables.of(call, to_join(call, call.data.stack.tables))
     if not tables.probabilities:
         print("stack: scores of trials have no classes to stack; blend fuses them")
         return

@@ -9,6 +9,7 @@ submit.table=NAME submits that table; submit.upload=true sends the file to Kaggl
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import blend
@@ -18,7 +19,7 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import write_json
 from tonestack.competition import kaggle, submission
 from tonestack.config.call import Call
-from tonestack.ensemble import nested_cv
+from tonestack.ensemble import nested_cv, selection
 from tonestack.ensemble.choice import Choice, best_single, made_tables
 from tonestack.ensemble.tables import Tables, made_name
 from tonestack.ensemble.up_to_date import UpToDate, alone
@@ -154,14 +155,16 @@ def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
     sub = tables if not unscored else Tables.of(call, scored)
     problem, part = sub.problem(), nested_cv.nesting(sub.fold)[sub.scored]
     candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]
-    picked = nested_cv.choose(candidates, problem.metric, problem.targets)
+    found = selection.select(candidates, problem.metric, problem.targets, part, sub.normalise)
     lines = []
     for c in candidates:
         gain = nested_cv.paired(problem.metric, c.scores, candidates[0].scores, problem.targets)
-        shown = {"table": f"{'*' if c is picked else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
-        lines.append(shown | {"against best single [95 %]": str(gain)})
+        shown = {"table": f"{'*' if c is found.chosen else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
+        lines.append(shown | {"log loss": f"{found.loss[c.name]:.4f}", "against best single [95 %]": str(gain)})
     last.say(console.aligned(pd.DataFrame(lines)))
-    return picked
+    cv, se = nested_cv.score(problem.metric, found.scores, problem.targets, call.data.blend.bootstrap)
+    last.say(f"the choice among them, nested too: {cv:.4f} ± {se:.4f}")
+    return replace(found.chosen, cv=cv, se=se)
 
 
 if __name__ == "__main__":

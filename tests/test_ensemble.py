@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.ensemble import diversity, nested_cv, searches, stacking
+from tonestack.ensemble import diversity, nested_cv, searches, selection, stacking
 from tonestack.ensemble.blends import Blend, equal, from_sum, row_normal, row_ranks, tempered, to_summand
 from tonestack.ensemble.nested_cv import nesting
 from tonestack.ensemble.problem import Problem
@@ -216,14 +216,15 @@ def test_ties_go_to_the_simpler() -> None:
     same = Problem(np.repeat(problem.tables[:1], 3, axis=0), problem.targets, problem.metric, ("a", "b", "c"))
     names = ["cmaes", "greedy", "single", "geometric"]
     found = nested_cv.evaluate(same, np.arange(400) % 4, names, BlendParams(trials=40), 0, None)
-    chosen = nested_cv.choose(found, same.metric, same.targets)
+    part = np.arange(400) % 4
+    chosen = selection.select(found, same.metric, same.targets, part, True).chosen
     assert chosen.name == "geometric"
     assert chosen.gain.low <= 0 <= chosen.gain.high
     rng = np.random.default_rng(0)
     noise = rng.dirichlet(np.ones(6), (3, 400)).astype(np.float32)
     mixed = Problem(np.concatenate([problem.tables[3:], noise]), problem.targets, problem.metric, tuple("abcd"))
     found = nested_cv.evaluate(mixed, np.arange(400) % 4, ["geometric", "single"], PARAMS, 0, None)
-    assert nested_cv.choose(found, mixed.metric, mixed.targets).name == "single"
+    assert selection.select(found, mixed.metric, mixed.targets, part, True).chosen.name == "single"
 
 
 def test_intervals() -> None:

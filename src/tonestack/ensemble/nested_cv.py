@@ -1,9 +1,8 @@
-"""Nested cross-validation of every search, with bootstrap intervals and paired tests, and the choice by it."""
+"""Nested cross-validation of every search, with bootstrap intervals and paired tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from tonestack.base.files import fingerprint
 from tonestack.ensemble import searches
@@ -101,37 +100,6 @@ def _fitted(problem: Problem, name: str, params: BlendParams, seed: int, journal
     if problem.tables.nbytes > LARGE:
         problem.forget()
     return blend
-
-
-class Scored(Protocol):
-    """A table to choose from: nested scores (N, C), their metric `cv`, and the complexity of the fit."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def complexity(self) -> int: ...
-    @property
-    def scores(self) -> np.ndarray: ...
-    @property
-    def cv(self) -> float: ...
-
-
-S = TypeVar("S", bound=Scored)
-
-
-def choose(candidates: Sequence[S], metric: Metric, targets: np.ndarray) -> S:
-    """Return the simplest candidate within one paired standard error of the best (Breiman et al., CART, 1984).
-
-    A candidate with a lower nested score than the best single table is not chosen for its simplicity.
-    """
-    single = searches.find("single").COMPLEXITY
-    best = max(candidates, key=lambda c: (metric.sign * c.cv, -c.complexity))
-    floor = max((metric.sign * c.cv for c in candidates if c.complexity == single), default=-np.inf)
-    for candidate in sorted(candidates, key=lambda c: (c.complexity, c.name)):
-        gap = paired(metric, best.scores, candidate.scores, targets)
-        if gap.value <= max(gap.se, 1e-12) and metric.sign * candidate.cv >= floor - 1e-12:
-            return candidate
-    return best
 
 
 def score(metric: Metric, scores: np.ndarray, targets: np.ndarray, resamples: int = 1000) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from tonestack.base.errors import UserError
 from tonestack.config.call import Call
 from tonestack.ensemble.blends import BlendSum, Summable
 from tonestack.ensemble.problem import Problem
+from tonestack.labels import revisions
 from tonestack.tables import oof
 from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.metrics import resolve
@@ -230,7 +231,22 @@ class Tables:
         return sum(a.nbytes for a in (table.oof, table.test) if a is not None)
 
 
+def to_join(call: Call, named: Sequence[str]) -> tuple[str, ...]:
+    """The tables that blend and stack join: those named, else strangers' tables and ours of the call's revision.
+
+    Models of other revisions, such as the scouts of the label loop, would be weaker copies of these. Where no model
+    of the revision is there, all tables are joined.
+    """
+    if named:
+        return tuple(named)
+    revision = call.words.revision or revisions.chosen(call.folds)
+    every = oof.experiments(call.oof)
+    own = {name for name in every if oof.kind_of(call.oof / name) == "train"}
+    current = {name for name in own if name.rpartition("@")[2] == revision}
+    return tuple(name for name in every if name not in own or name in current or not current)
+
+
 def made_name(kind: str, names: Sequence[str]) -> str:
     """Name of a made table: `blend@pseudo2`; `mixed` where the revisions differ or are unknown."""
-    revisions = {n.rpartition("@")[2] if "@" in n else "mixed" for n in names}
-    return f"{kind}@{revisions.pop() if len(revisions) == 1 else 'mixed'}"
+    found = {n.rpartition("@")[2] if "@" in n else "mixed" for n in names}
+    return f"{kind}@{found.pop() if len(found) == 1 else 'mixed'}"

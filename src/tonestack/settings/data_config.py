@@ -122,7 +122,7 @@ class StackParams(Section):
     stackers: tuple[str, ...] = Field(
         ("logistic", "lightgbm"), description="stackers fitted, each into a table of its own"
     )
-    unverified_weight: float = Field(0.3, ge=0, le=1, description="weight of clips whose label nobody checked")
+    unverified_weight: float = Field(0.0, ge=0, le=1, description="weight of clips whose label nobody checked")
     clip_statistics: bool = Field(
         True, description="use statistics of the clips' spectrograms where prepared features are there"
     )

@@ -1,0 +1,124 @@
+"""Choose one of several tables with nested rows: a proper score decides among those that the metric cannot tell apart.
+
+The metric of a few hundred clips has few values (MAP@3 has four per clip), and the best of many candidates is partly
+the luckiest. So every candidate within two paired standard errors of the best metric stays, and the least log loss
+decides, each candidate at the temperature that fits the other folds best: confidence is calibrated, order is not.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from tonestack.ensemble.nested_cv import paired
+from tonestack.tables.metrics import Metric, indicator
+
+import numpy as np
+
+ERRORS = 2.0  # paired standard errors within which candidates count as equally good
+FLOOR = 1e-6  # least probability: one confident mistake must not decide alone
+TEMPERATURES = np.geomspace(0.2, 5.0, 41)
+
+
+class Scored(Protocol):
+    """A candidate: nested scores (N, C), and how much its fit chooses."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def complexity(self) -> int: ...
+    @property
+    def scores(self) -> np.ndarray: ...
+
+
+S = TypeVar("S", bound=Scored)
+Losses = Callable[[np.ndarray, np.ndarray], np.ndarray]  # scores (N, C), targets -> (temperatures, N)
+
+
+@dataclass(frozen=True)
+class Selection(Generic[S]):
+    """The chosen candidate, and the rows of a choice that is nested itself.
+
+    scores (N, C): the rows of part k are those of the candidate chosen without part k. loss: the nested log loss of
+    every candidate by name.
+    """
+
+    chosen: S
+    scores: np.ndarray
+    by_part: dict[int, str]
+    loss: dict[str, float]
+
+
+def select(
+    candidates: Sequence[S], metric: Metric, targets: np.ndarray, part: np.ndarray, one_label: bool
+) -> Selection[S]:
+    """Choose on all rows, and once more without each part (N,), by the rule of the module's text."""
+    losses = {c.name: nested_losses(c.scores, targets, part, one_label) for c in candidates}
+    chosen = _pick(candidates, metric, targets, losses, np.ones(len(part), dtype=bool))
+    scores, by_part = np.empty_like(chosen.scores), {}
+    for k in np.unique(part):
+        inside = part == k
+        found = chosen if inside.all() else _pick(candidates, metric, targets, losses, ~inside)
+        scores[inside] = found.scores[inside]
+        by_part[int(k)] = found.name
+    return Selection(chosen, scores, by_part, {name: float(loss.mean()) for name, loss in losses.items()})
+
+
+def _pick(
+    candidates: Sequence[S], metric: Metric, targets: np.ndarray, losses: dict[str, np.ndarray], rows: np.ndarray
+) -> S:
+    """The candidate of least loss on `rows` (N,) among those that their metric cannot tell from the best."""
+    truth = targets[rows]
+    value = {c.name: metric.sign * float(metric(c.scores[rows], truth)) for c in candidates}
+    best = max(candidates, key=lambda c: (value[c.name], -losses[c.name][rows].mean()))
+    close = [c for c in candidates if c is best or _close(metric, best, c, truth, rows)]
+    return min(close, key=lambda c: (round(float(losses[c.name][rows].mean()), 4), c.complexity, c.name))
+
+
+def _close(metric: Metric, best: Scored, other: Scored, truth: np.ndarray, rows: np.ndarray) -> bool:
+    gap = paired(metric, best.scores[rows], other.scores[rows], truth, 200)
+    return gap.value <= max(ERRORS * gap.se, 1e-12)
+
+
+def nested_losses(scores: np.ndarray, targets: np.ndarray, part: np.ndarray, one_label: bool) -> np.ndarray:
+    """Log loss (N,) of every row at the temperature of least loss on the other parts.
+
+    one_label: rows of scores (N, C) sum to one; else each class is a matter of its own and a row's loss is the sum
+    over its classes.
+    """
+    if scores.shape[1] == 1:
+        return _of_trials(scores[:, 0], targets, part)
+    truth = indicator(targets, scores.shape[1])
+    every = np.stack([(_softmaxed if one_label else _binary)(scores, truth, t) for t in TEMPERATURES])  # (T, N)
+    losses = np.empty(len(scores))
+    for k in np.unique(part):
+        inside = part == k
+        others = ~inside if not inside.all() else inside
+        losses[inside] = every[every[:, others].mean(axis=1).argmin(), inside]
+    return losses
+
+
+def _softmaxed(scores: np.ndarray, truth: np.ndarray, temperature: float) -> np.ndarray:
+    logs = np.log(np.maximum(scores, FLOOR)) / temperature
+    logs -= logs.max(axis=1, keepdims=True)
+    logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
+    return -(logs * truth).sum(axis=1)
+
+
+def _binary(scores: np.ndarray, truth: np.ndarray, temperature: float) -> np.ndarray:
+    p = np.clip(scores, FLOOR, 1 - FLOOR)
+    logits = (np.log(p) - np.log1p(-p)) / temperature
+    return np.logaddexp(0, np.where(truth, -logits, logits)).sum(axis=1)
+
+
+def _of_trials(scores: np.ndarray, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Log loss (N,) of trial scores of any size, calibrated by logistic regression on the other parts."""
+    from sklearn.linear_model import LogisticRegression  # a second; most calls have tables of probabilities
+
+    losses = np.empty(len(scores))
+    for k in np.unique(part):
+        inside = part == k
+        learn = ~inside if len(np.unique(targets[~inside])) > 1 else np.ones(len(part), dtype=bool)
+        fitted = LogisticRegression(class_weight="balanced").fit(scores[learn, None], targets[learn])
+        p = np.clip(fitted.predict_proba(scores[inside, None])[:, 1], FLOOR, 1 - FLOOR)
+        losses[inside] = -np.log(np.where(targets[inside] == 1, p, 1 - p))
+    return losses
