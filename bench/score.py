@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tonestack.base import parts
+from tonestack.training.job import read_receipt
+
 import numpy as np
 import torch
 
@@ -25,7 +28,6 @@ import stack
 import submit
 import train
 from tonestack.base.files import atomic
-from tonestack.config import layers
 from tonestack.config.call import Call
 from tonestack.ensemble.tables import Tables
 from tonestack.features.store import Store
@@ -69,7 +71,7 @@ def measure(name: str, folds: str, plain: int, words: list[str]) -> list[dict[st
     rows = [reference(call, chosen, plain)] if plain else []
     for experiment in experiments:
         receipts = oof.receipts(call.oof / experiment.name)
-        read = [oof.read_receipt(call.oof / experiment.name, k) for k in chosen if k in receipts]
+        read = [read_receipt(call.oof / experiment.name, k) for k in chosen if k in receipts]
         minutes = sum(r["seconds"] for r in read) * int(read[0].get("threads", 1)) / 60
         rows.append({"model": experiment.name, **scored(call, experiment.name, chosen), "core-minutes": minutes})
     if not folds and len(experiments) > 1:
@@ -129,7 +131,7 @@ def _frontend(call: Call) -> dict[str, Any]:
     rate = min(call.rate or RATE, RATE)
     hop = round(rate * _plain.SECONDS_PER_FRAME)
     given = _plain.FRONTEND | {"sample_rate": rate, "n_fft": 2 ** (hop - 1).bit_length(), "hop_length": hop}
-    params = layers.part_params("frontends", given | {"fmax": min(rate / 2, 15_500.0)}, "plain")
+    params = parts.part_params("frontends", given | {"fmax": min(rate / 2, 15_500.0)}, "plain")
     return {"name": "logmel"} | params.model_dump(mode="json")
 
 

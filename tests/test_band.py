@@ -1,11 +1,13 @@
 """Frontends laid out for the band that the recordings have."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from tonestack.base import parts
 from tonestack.config import band, layers
 from tonestack.config.call import Call
+from tonestack.features import headers
 
 import numpy as np
 import pytest
@@ -64,3 +66,32 @@ def test_unreadable_files_say_nothing(root: Path) -> None:
     for path in root.rglob("*.wav"):
         path.write_bytes(b"")
     assert band.native_rate(competition) is None
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format", "subtype"),
+    [
+        ("wav", "WAV", "PCM_16"),
+        ("wav", "WAVEX", "FLOAT"),
+        ("flac", "FLAC", None),
+        ("ogg", "OGG", "VORBIS"),
+        ("mp3", "MP3", None),
+    ],
+)
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+def test_headers_give_the_rate_that_the_decoder_gives(
+    tmp_path: Path, suffix: str, format: str, subtype: str | None, rate: int
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).normal(size=rate), rate, format=format, subtype=subtype)
+    assert headers.sample_rate(path) == soundfile.info(path).samplerate == rate
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"RIFF", b"RIFF\0\0\0\0WAVEfmt ", b"fLaC", b"OggS", b"<html>", b"\xff\xff\xff\xff", b"ID3"]
+)
+def test_a_header_that_says_nothing_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    assert headers.sample_rate(tmp_path / "a.wav") is None
+    os.mkfifo(tmp_path / "fifo")
+    assert headers.sample_rate(tmp_path / "fifo") is None  # nothing waits for a writer

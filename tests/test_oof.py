@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.tables import oof
-from tonestack.tables.oof import combine_folds, experiments, load, remove, write_fold
+from tonestack.tables.load import load
+from tonestack.tables.oof import combine_folds, experiments, remove, write_fold
 
 import numpy as np
 import pandas as pd

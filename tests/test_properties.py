@@ -7,7 +7,7 @@ from tonestack.base.files import check_clip_name, inert, read_csv, uninert, writ
 from tonestack.competition import csvs, submission
 from tonestack.ensemble.blends import Blend
 from tonestack.settings.words import parse_folds
-from tonestack.tables import oof
+from tonestack.tables import load, oof
 from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.metrics import resolve
 
@@ -58,7 +58,7 @@ def test_a_table_means_the_same_in_any_order_of_rows_columns_and_files(
     for k in set(part):
         table[part == k].to_parquet(folder / f"{k}.parquet", index=False)
     folds = pd.DataFrame({"clip_id": ids[:6], "label": "Bark", "verified": True, "group": "", "fold": [0, 1] * 3})
-    found = oof.load(folder, folds, ids[6:], CLASSES)
+    found = load.load(folder, folds, ids[6:], CLASSES)
     assert found.oof is not None
     assert found.test is not None
     np.testing.assert_array_equal(found.oof, known)

@@ -19,7 +19,7 @@ from tonestack.report import doubts, page, sections, sounds
 from tonestack.report.blocks import Cell, TableBlock
 from tonestack.report.material import Material
 from tonestack.report.sections.calibration import reliability
-from tonestack.tables import oof
+from tonestack.tables import load
 
 import numpy as np
 import pandas as pd
@@ -159,7 +159,7 @@ def test_without_decisions_the_ensemble_doubts(run: Call, monkeypatch: pytest.Mo
     monkeypatch.setattr(doubts, "decided", lambda _: (pd.DataFrame(index=range(32)), [""] * 32))
     table = doubts.table(material)
     competition = run.competition()
-    found = oof.load(run.oof / "blend@r0", material.folds, competition.test["clip_id"].tolist(), competition.classes)
+    found = load.load(run.oof / "blend@r0", material.folds, competition.test["clip_id"].tolist(), competition.classes)
     assert found.oof is not None
     given = found.oof[np.arange(32), material.targets]
     assert table["doubt"].to_numpy() == pytest.approx(np.sort(1 - given)[::-1], abs=1e-6)

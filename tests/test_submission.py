@@ -17,8 +17,9 @@ from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard, scoring
 from tonestack.ensemble.tables import Tables
 from tonestack.tables.competition import SubmissionFormat
+from tonestack.tables.load import load
 from tonestack.tables.metrics import resolve
-from tonestack.tables.oof import load, write_fold
+from tonestack.tables.oof import write_fold
 
 import numpy as np
 import pandas as pd

@@ -31,7 +31,7 @@ def a_name_that_is_no_text(place: Place) -> str:
     line = place.refused("prepare", *words, naming=("not UTF-8", "rename it"))
     os.remove(odd)
     (place.root / "train" / "Drum").rename(place.root / "train" / "Dr\x07um")
-    place.refused("prepare", *words, naming=("control sign", "rename it"))
+    place.refused("prepare", *words, naming=("control character", "rename it"))
     (place.root / "train" / "Dr\x07um").rename(place.root / "train" / "Drum")
     place.works("prepare", *words)
     return f"refused: “{line}”. Without the check: a traceback when the name is hashed"

@@ -24,7 +24,10 @@ from tonestack.labels import folds  # noqa: E402
 from tonestack.settings import words  # noqa: E402
 from tonestack.settings.data_config import AudioParams, DataConfig, FoldParams  # noqa: E402
 from tonestack.settings.model_config import ModelConfig, Preset  # noqa: E402
-from tonestack.tables import oof  # noqa: E402
+from tonestack.tables import (  # noqa: E402
+    load,
+    oof,
+)
 from tonestack.tables.competition import SubmissionFormat  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -111,7 +114,7 @@ def tables(data: bytes) -> None:
         submission.read(written("submission.csv", content), form, CLASSES)
         return
     oof.kind_of(place)
-    oof.load(place, FOLDS, ["t.wav"], CLASSES)
+    load.load(place, FOLDS, ["t.wav"], CLASSES)
 
 
 def recordings(data: bytes) -> None:

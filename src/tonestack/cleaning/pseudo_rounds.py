@@ -15,7 +15,7 @@ from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.tables import Tables
 from tonestack.labels import revisions
 from tonestack.settings.data_config import PseudoParams
-from tonestack.tables import oof
+from tonestack.tables import load, oof
 from tonestack.tables.decisions import KEEP, LEAVE, RELABEL, TRUSTED, Source
 from tonestack.training import learners, queue
 from tonestack.training.job import FoldJob
@@ -175,7 +175,7 @@ def test_probabilities(call: Call, before: Round, table: pd.DataFrame) -> np.nda
     if not ids:
         return None
     folders = [call.oof / experiment.name for experiment in before.experiments]
-    loaded = [oof.load(f, table, ids, competition.classes, parts=("test",), fill=False) for f in folders]
+    loaded = [load.load(f, table, ids, competition.classes, parts=("test",), fill=False) for f in folders]
     folds_of = zip(*(t.test for t in loaded if t.test is not None), strict=True)
     return np.stack([oof.combine_folds(np.stack(each), "geometric", call.task.one_label) for each in folds_of])
 

@@ -4,14 +4,12 @@ A frontend for 32 kHz leaves its upper bands empty where recordings are at 16 or
 seconds, its bands end at half the recordings' rate.
 """
 
-from pathlib import Path
 from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
+from tonestack.features import headers
 from tonestack.tables.competition import Competition
-
-import soundfile
 
 LOOKED_AT = 32  # training clips whose headers say the rate
 SAMPLES = ("n_fft", "hop_length", "win_length")  # settings that count samples
@@ -21,15 +19,8 @@ BAND_STEP = 8
 def native_rate(competition: Competition) -> int | None:
     """The highest sample rate among some training clips, evenly chosen; None where no file can be read."""
     paths = competition.train["path"]
-    rates = [_rate(competition.root / path) for path in paths.iloc[:: max(1, len(paths) // LOOKED_AT)]]
+    rates = [headers.sample_rate(competition.root / path) for path in paths.iloc[:: max(1, len(paths) // LOOKED_AT)]]
     return max((rate for rate in rates if rate), default=None)
-
-
-def _rate(path: Path) -> int | None:
-    try:
-        return int(soundfile.info(path).samplerate) if path.is_file() else None
-    except (soundfile.SoundFileError, OSError):
-        return None
 
 
 def fitted(frontend: dict[str, Any], rate: int) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from tonestack.config.call import Call
 from tonestack.ensemble.blends import BlendSum, Summable
 from tonestack.ensemble.problem import Problem
 from tonestack.labels import revisions
-from tonestack.tables import oof
+from tonestack.tables import load, oof
 from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.metrics import resolve
-from tonestack.tables.oof import PredictionTable
+from tonestack.tables.read import PredictionTable
 from tonestack.tasks import Task
 
 import numpy as np
@@ -106,7 +106,7 @@ class Tables:
         """One table, aligned."""
         if name not in self._kept:
             ids, folder = self.test_ids, self.folder / name
-            table = oof.load(folder, self.folds, ids, self.classes, nonnegative=self.probabilities)
+            table = load.load(folder, self.folds, ids, self.classes, nonnegative=self.probabilities)
             folds = 0 if table.test is None else len(table.test)
             self._facts[name] = TableFacts(table.kind, table.meta, table.notes, table.oof is not None, folds)
             if self._size(table) * len(self.names) > IN_MEMORY:

@@ -130,6 +130,11 @@ class Normalise(nn.Module):
         std, mean = torch.std_mean(x, dim=dim, keepdim=True, correction=0)
         return (x - mean) / std.clamp_min(1e-5)
 
+    @property
+    def unit(self) -> Tensor:
+        """Decibels (1, 1, F, 1) of a dB spectrogram that are 1 after the normalisation."""
+        return torch.full_like(self.std, RANGE_DB / 4) if self.how == "level" else self.std
+
     def decibels(self, x: Tensor) -> Tensor:
         """Undo the normalisation of a dB spectrogram, for what has to be done to powers (`INVERTIBLE` ones alone)."""
         if self.how == "level":

@@ -7,13 +7,11 @@ writes it and loads it. A table without receipts was made elsewhere: `tables/rea
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import file_hash, read_json, write_json, write_parquet
-from tonestack.tables.read import PredictionTable, TableReader, table_files
 
 import numpy as np
 import pandas as pd
@@ -86,47 +84,6 @@ def receipts(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def load(
-    folder: Path,
-    folds: pd.DataFrame,
-    test_ids: Sequence[str],
-    classes: Sequence[str],
-    *,
-    parts: Iterable[str] = ("oof", "test"),
-    nonnegative: bool = True,
-    fill: bool = True,
-) -> PredictionTable:
-    """Read a native or foreign table and align it; see `PredictionTable` for shapes.
-
-    folds: the folds table (`clip_id, verified, fold`; fold -1 is never predicted). test_ids: M names, may be
-    empty. parts: parts to read. nonnegative: refuse values below 0. fill: test clips that a fold's model
-    was trained on, and so does not predict, get the geometric mean of the other folds; else NaN. Every fault
-    of a table (a missing fold, a missing, repeated or non-finite row, an unknown class, another fold's clip,
-    a damaged file) is a `UserError` naming file and row.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such prediction table{nearest(folder.name, experiments(folder.parent, True))}")
-    native = receipts(folder)
-    if not native and (folder / OWN).exists():
-        raise UserError(f"{folder}: no fold of it is finished; make it again")
-    reader = TableReader(folder, folds, list(test_ids), tuple(classes), set(parts), nonnegative)
-    if native:
-        reader.native(native)
-    else:
-        reader.foreign()
-    table = reader.finish()
-    if fill and table.test is not None:
-        fill_taught(table.test)
-    return table
-
-
-def fill_taught(test: np.ndarray) -> None:
-    """Fill NaN rows of test folds (K, M, C) with the geometric mean of the clip's other folds, in place."""
-    for clip in np.flatnonzero(np.isnan(test[:, :, 0]).any(axis=0)):
-        absent = np.isnan(test[:, clip, 0])
-        test[absent, clip] = np.exp(np.log(np.maximum(test[~absent, clip], FLOOR)).mean(axis=0))
-
-
 def combine_folds(test: np.ndarray, how: str, normalise: bool = True) -> np.ndarray:
     """Mean over folds (K, M, C) -> (M, C), `geometric` or `arithmetic`; rows sum to 1 if `normalise`."""
     if how == "arithmetic":
@@ -137,3 +94,11 @@ def combine_folds(test: np.ndarray, how: str, normalise: bool = True) -> np.ndar
             mean += np.log(np.maximum(table, FLOOR))
         mean = np.exp(mean / len(test))
     return mean / mean.sum(axis=1, keepdims=True) if normalise else mean
+
+
+def table_files(folder: Path) -> list[Path]:
+    """The tables of a foreign folder in order of name: `table.yaml` alone if there is one."""
+    described = folder / "table.yaml"
+    if described.is_file():
+        return [described]
+    return sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in (".parquet", ".csv") and f.is_file())

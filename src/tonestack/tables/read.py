@@ -21,6 +21,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import file_hash, inside, load_yaml, read_json, read_text
+from tonestack.tables.oof import table_files
 
 import numpy as np
 import pandas as pd
@@ -215,14 +216,6 @@ def _refuse(ids: pd.Series, bad: Any, before: str, after: str) -> None:
     if count:
         more = f" (and {count - 1} more)" if count > 1 else ""
         raise UserError(f"{before} '{ids.iloc[int(bad.argmax())]}'{more} {after}")
-
-
-def table_files(folder: Path) -> list[Path]:
-    """The tables of a foreign folder in order of name: `table.yaml` alone if there is one."""
-    described = folder / "table.yaml"
-    if described.is_file():
-        return [described]
-    return sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in (".parquet", ".csv") and f.is_file())
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -68,7 +68,7 @@ class Draws:
 def augment(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tensor:
     """Apply every augmentation that `params` switches on, except mixup, which also changes the targets.
 
-    std: (1, 1, F, 1) of the normalisation, so that gains are in dB on dB spectrograms.
+    std: dB per unit (1, 1, F, 1) of the normalisation, so that gains are in dB on dB spectrograms.
     """
     waveform = x.shape[2] == 1
     if params.gain_db or params.tilt_db:

@@ -122,7 +122,7 @@ class Step:
 
     def _augmented(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Draws) -> tuple[Tensor, ...]:
         params = self.config.augment
-        x = augment(self.model.normalise(batch), params, self.model.normalise.std, draws)
+        x = augment(self.model.normalise(batch), params, self.model.normalise.unit, draws)
         if params.mixup:
             x, targets, weights = mixup(x, targets, weights, draws, self.mix, params.mix_labels == "union")
         return x, targets, weights

@@ -1,0 +1,52 @@
+"""Loads prediction tables, ours and strangers', aligned by clip and class: what blends, stackers and scores read."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tonestack.base.errors import UserError, nearest
+from tonestack.tables.oof import FLOOR, OWN, experiments, receipts
+from tonestack.tables.read import PredictionTable, TableReader
+
+import numpy as np
+import pandas as pd
+
+
+def load(
+    folder: Path,
+    folds: pd.DataFrame,
+    test_ids: Sequence[str],
+    classes: Sequence[str],
+    *,
+    parts: Iterable[str] = ("oof", "test"),
+    nonnegative: bool = True,
+    fill: bool = True,
+) -> PredictionTable:
+    """Read a native or foreign table and align it; see `PredictionTable` for shapes.
+
+    folds: the folds table (`clip_id, verified, fold`; fold -1 is never predicted). test_ids: M names, may be
+    empty. parts: parts to read. nonnegative: refuse values below 0. fill: test clips that a fold's model
+    was trained on, and so does not predict, get the geometric mean of the other folds; else NaN. Every fault
+    of a table (a missing fold, a missing, repeated or non-finite row, an unknown class, another fold's clip,
+    a damaged file) is a `UserError` naming file and row.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such prediction table{nearest(folder.name, experiments(folder.parent, True))}")
+    native = receipts(folder)
+    if not native and (folder / OWN).exists():
+        raise UserError(f"{folder}: no fold of it is finished; make it again")
+    reader = TableReader(folder, folds, list(test_ids), tuple(classes), set(parts), nonnegative)
+    if native:
+        reader.native(native)
+    else:
+        reader.foreign()
+    table = reader.finish()
+    if fill and table.test is not None:
+        fill_taught(table.test)
+    return table
+
+
+def fill_taught(test: np.ndarray) -> None:
+    """Fill NaN rows of test folds (K, M, C) with the geometric mean of the clip's other folds, in place."""
+    for clip in np.flatnonzero(np.isnan(test[:, :, 0]).any(axis=0)):
+        absent = np.isnan(test[:, clip, 0])
+        test[absent, clip] = np.exp(np.log(np.maximum(test[~absent, clip], FLOOR)).mean(axis=0))
