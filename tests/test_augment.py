@@ -197,18 +197,20 @@ def test_a_crop_that_is_not_mixed_stays_as_it_is() -> None:
 # --------------------------------------------------------------------------------------------------- mixing of powers
 
 
-def test_mixed_powers_are_the_log_of_the_weighted_mean_of_powers() -> None:
+def test_mixed_powers_are_the_log_of_the_mean_by_squared_shares() -> None:
     one, two, share = torch.tensor([10.0, 0.0, -100.0]), torch.tensor([10.0, -100.0, 20.0]), torch.tensor(0.75)
-    powers = 0.75 * 10 ** (one / 10) + 0.25 * 10 ** (two / 10)
-    assert parts.mix_powers(one, two, share).tolist() == pytest.approx((10 * powers.log10()).tolist(), abs=1e-4)
+    squares = 0.75**2, 0.25**2
+    powers = (squares[0] * 10 ** (one / 10) + squares[1] * 10 ** (two / 10)) / sum(squares)
+    assert parts.mix_powers(one, two, share).tolist() == pytest.approx((10 * powers.log10()).tolist(), abs=1e-3)
 
 
-def test_mixing_the_powers_is_mixing_the_sounds_on_average() -> None:
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_mixing_the_powers_is_mixing_the_sounds_on_average(share: float) -> None:
     rng = np.random.default_rng(0)
     one, two = rng.normal(size=(2, 200, 4096)) * np.array([[[1.0]], [[0.2]]])
-    mixed = np.sqrt(0.5) * one + np.sqrt(0.5) * two
+    mixed = (share * one + (1 - share) * two) / np.hypot(share, 1 - share)
     db = [torch.tensor(10 * np.log10((wave**2).mean())) for wave in (one, two, mixed)]
-    assert float(parts.mix_powers(db[0], db[1], torch.tensor(0.5))) == pytest.approx(float(db[2]), abs=0.1)
+    assert float(parts.mix_powers(db[0], db[1], torch.tensor(share))) == pytest.approx(float(db[2]), abs=0.05)
 
 
 def test_a_union_keeps_the_labels_of_both_crops_in_full() -> None:

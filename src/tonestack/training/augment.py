@@ -140,13 +140,15 @@ def mix_values(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
 
 
 def mix_powers(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """The log of the weighted mean of two batches' powers, all in dB: what mixing the sounds gives on average.
+    """Spectrograms in dB of two batches' sounds mixed at amplitudes `share` and 1 - `share`.
 
-    Between-class learning (Tokozume et al. 2018) mixes waveforms; the cross term of their powers is zero on average.
+    Between-class learning (Tokozume et al. 2018) mixes waveforms and divides by the root of the summed squares of the
+    shares. Powers then add up by the squares; their cross term is zero on average.
     """
     scale = math.log(10) / 10
-    share = share.clamp(1e-6, 1 - 1e-6)
-    return torch.logaddexp(x * scale + share.log(), other * scale + (1 - share).log()) / scale
+    one, two = share.clamp_min(1e-3).square(), (1 - share).clamp_min(1e-3).square()
+    mixed = torch.logaddexp(x * scale + one.log(), other * scale + two.log())
+    return (mixed - (one + two).log()) / scale
 
 
 def mixup(
