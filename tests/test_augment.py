@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from tonestack.features.frontends import logmel
 from tonestack.settings.model_config import AugmentParams
 from tonestack.training import augment as parts
 
@@ -232,3 +233,26 @@ def test_the_equalisers_curve_is_smooth_and_as_strong_as_asked_for() -> None:
     assert float(curve[:, 0, [0, -1], 0].std()) == pytest.approx(6, rel=0.1)
     bends = curve[:, 0, :, 0].diff(dim=1).diff(dim=1).abs() > 1e-4
     assert int(bends.sum(dim=1).max()) <= 2 * (parts.KNOTS - 2)  # straight between the knots
+
+
+# --------------------------------------------------------------------------------------------------------------- speed
+
+
+def test_a_faster_tone_lies_higher() -> None:
+    params = logmel.Params(sample_rate=16000, n_fft=1024, hop_length=320, n_mels=64, fmin=40, fmax=8000)
+    frontend, centres = logmel.Frontend(params), torch.from_numpy(logmel.centres(params)).float()
+    t = np.arange(16000) / 16000
+    one, two = (
+        torch.from_numpy(frontend.exact(np.sin(2 * np.pi * hz * t).astype(np.float32))) for hz in (1000.0, 1150.0)
+    )
+    moved = parts.play_faster(one.T[None, None], torch.tensor([1.15]), centres)[0, 0, :, 25]
+    assert abs(int(moved.argmax()) - int(two[25].argmax())) <= 1
+    assert int(one[25].argmax()) < int(moved.argmax())
+    same = parts.play_faster(one.T[None, None], torch.tensor([1.0]), centres)[0, 0]
+    assert torch.allclose(same, one.T, atol=1e-3)
+
+
+def test_the_speed_of_a_crop_is_that_of_its_frames() -> None:
+    draws_of = torch.tensor([0.0, 0.5, 1.0])
+    assert parts.playing_rate(AugmentParams(speed=0.2), draws_of).tolist() == pytest.approx([0.8, 1.0, 1.2])
+    assert parts.playing_rate(AugmentParams(), draws_of).tolist() == [1, 1, 1]

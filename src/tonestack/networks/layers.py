@@ -158,10 +158,16 @@ def levelled(x: Tensor) -> Tensor:
 
 
 class Tagger(nn.Module):
-    """A network behind its input normalisation: raw features (B, 1, F, T) to logits (B, C)."""
+    """A network behind its input normalisation: raw features (B, 1, F, T) to logits (B, C).
 
-    def __init__(self, normalise: Normalise, network: Network) -> None:
+    centres: (F,) of the bands in Hz, of mel spectrograms alone; training's changes of speed need them.
+    """
+
+    centres: Tensor | None
+
+    def __init__(self, normalise: Normalise, network: Network, centres: Tensor | None = None) -> None:
         super().__init__()
+        self.register_buffer("centres", centres, persistent=False)
         self.normalise, self.network = normalise, network
 
     def forward(self, x: Tensor) -> Tensor:

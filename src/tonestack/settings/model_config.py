@@ -38,6 +38,12 @@ class AugmentParams(Section):
         "blend", description="labels of both crops: weighted by their shares, or both in full"
     )
     mixup_share: float = Field(1.0, ge=0, le=1, description="share of batches that are mixed")
+    speed: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="playing speed in 1 ± speed: a crop's length and, on mel bands, its pitch change together",
+    )
     stretch: float = Field(0.0, ge=0, lt=1, description="random resized crop: length factor in 1 ± stretch")
     shift_bands: float = Field(0.0, ge=0, lt=0.5, description="largest shift along frequency, share of the bands")
     time_masks: int = Field(0, ge=0, description="masks along time")

@@ -102,6 +102,25 @@ def equalise(x: Tensor, deviation_db: float, std: Tensor, draws: Draws) -> Tenso
     return x + curve[..., None] / std
 
 
+def play_faster(x: Tensor, rate: Tensor, centres: Tensor) -> Tensor:
+    """Move the bands of mel spectrograms (B, 1, F, T) as playing at `rate` (B,) times the speed does.
+
+    centres: (F,) of the bands in Hz. A band takes its value from where its centre came from, between two bands;
+    beyond both ends the last band is repeated.
+    """
+    came_from = (centres / rate[:, None]).clamp(centres[0], centres[-1])  # (B, F), Hz
+    above = torch.searchsorted(centres, came_from).clamp(1, len(centres) - 1)
+    below = above - 1
+    share = (came_from - centres[below]) / (centres[above] - centres[below])
+    low, high = (x.gather(2, index[:, None, :, None].expand_as(x)) for index in (below, above))
+    return torch.lerp(low, high, share[:, None, :, None])
+
+
+def playing_rate(params: AugmentParams, draws: Tensor) -> Tensor:
+    """Playing speeds from their random numbers: 1 where neither `speed` nor `stretch` is set."""
+    return 1 + (draws * 2 - 1) * max(params.speed, params.stretch)
+
+
 def scale_wave(x: Tensor, gain_db: float, draws: Draws) -> Tensor:
     """Multiply each waveform by one random gain and flip its sign half the time."""
     factor = 10 ** (draws.between(gain_db) / 20)

@@ -15,7 +15,7 @@ from tonestack.base.files import fingerprint
 from tonestack.networks.layers import Tagger
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss
 from tonestack.settings.model_config import ModelConfig, TrainingParams
-from tonestack.training.augment import draw
+from tonestack.training.augment import draw, playing_rate
 from tonestack.training.checkpoint import Average, History, LearntLoss, State
 from tonestack.training.crops import Clips, Place, random_starts, sent
 from tonestack.training.cuda_graph import RecordedStep
@@ -77,7 +77,7 @@ def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelC
 
     order: (steps, B) rows of `data`; draws: (steps, K, B).
     """
-    rate = 1 + (draws[:, 1] * 2 - 1) * config.augment.stretch
+    rate = playing_rate(config.augment, draws[:, 1])
     span = (crop_length(data, config) * rate).ceil().long()
     starts = random_starts(data.frames[order], span, draws[:, 2], config.augment.roll and config.crop.short == "tile")
     return data.rows[order], starts, rate

@@ -12,7 +12,7 @@ from tonestack.base.errors import UserError
 from tonestack.networks.layers import Network, Tagger
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss
 from tonestack.settings.model_config import ModelConfig, TrainingParams
-from tonestack.training.augment import Draws, augment, mix_powers, mix_values, mixup
+from tonestack.training.augment import Draws, augment, mix_powers, mix_values, mixup, play_faster, playing_rate
 from tonestack.training.device import autocast, records
 
 import torch
@@ -122,6 +122,8 @@ class Step:
 
     def _augmented(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Draws) -> tuple[Tensor, ...]:
         params = self.config.augment
+        if params.speed and self.model.centres is not None:
+            batch = play_faster(batch, playing_rate(params, draws.table[1]), self.model.centres)
         x = augment(self.model.normalise(batch), params, self.model.normalise.unit, draws)
         if params.mixup:
             x, targets, weights = mixup(x, targets, weights, draws, self.mix, params.mix_labels == "union")

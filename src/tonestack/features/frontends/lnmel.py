@@ -12,6 +12,8 @@ import numpy as np
 import scipy.fft
 from pydantic import Field
 
+centres = sg.mel_centres  # of Params: the bands in Hz (F,)
+
 
 class Params(sg.MelParams):
     """Sample rate, window, mel bands; the offset added before the logarithm; the spectrum that is filtered."""

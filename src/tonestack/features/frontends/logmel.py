@@ -7,6 +7,8 @@ from tonestack.features.frontends import _spectrogram as sg
 
 import numpy as np
 
+centres = sg.mel_centres  # of Params: the bands in Hz (F,)
+
 
 class Params(sg.MelParams):
     """Sample rate, window and mel bands."""

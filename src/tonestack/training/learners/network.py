@@ -84,7 +84,15 @@ def build_model(settings: ModelConfig, store: Store, n_classes: int) -> Tagger:
     wave = store.width == 1
     mean, std = (np.zeros(1), np.ones(1)) if wave else (store.mean, store.std)
     normalise = Normalise(torch.from_numpy(mean), torch.from_numpy(std), settings.crop.normalise)
-    return Tagger(normalise, module.build(params, store.width, n_classes))
+    return Tagger(normalise, module.build(params, store.width, n_classes), _centres(settings))
+
+
+def _centres(settings: ModelConfig) -> Tensor | None:
+    """Centres (F,) of the frontend's bands in Hz; None where its columns are no mel bands."""
+    centres_of = getattr(parts.find("frontends", settings.frontend["name"]), "centres", None)
+    if not settings.augment.speed or centres_of is None:
+        return None
+    return torch.from_numpy(centres_of(parts.part_params("frontends", settings.frontend, "frontend"))).float()
 
 
 def start_from_published(model: Tagger, settings: ModelConfig) -> None:
