@@ -34,7 +34,7 @@ EASIEST = -1  # complexity of the mean: it does not choose between blend and sta
 
 @alone
 def run(call: Call) -> None:
-    """Submit the simplest of single table, blend and stack that is as good as the best, or the table asked for."""
+    """Submit what nested CV chooses of single table, blend, stacks and their mean, or the table asked for."""
     if not oof.experiments(call.oof):
         blend.run(call)
     choice = call.submissions / "choice.json"
