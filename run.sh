@@ -9,16 +9,16 @@
 #     download     the competition's files, checked           input/
 #     prepare      decode every clip once, store features     cache/
 #     make_folds   split the training clips                   folds/
-#     clean_labels decide on unverified labels                folds/METHOD.csv
-#     pseudo_label rounds of pseudo-labels                    folds/pseudoN.csv
+#     clean_labels decide on unverified labels                folds/NAME/METHOD.csv
+#     pseudo_label rounds of pseudo-labels                    folds/NAME/pseudoN.csv
 #     train        K folds x models                           oof/
-#     blend        weighted means of the prediction tables    submissions/blend.csv
-#     stack        LightGBM and logistic regression on them   submissions/stack.csv
-#     submit       choose by nested CV, check, write          submissions/submission.csv
+#     blend        weighted means of the prediction tables    submissions/NAME/
+#     stack        LightGBM and logistic regression on them   submissions/NAME/
+#     submit       choose by nested CV, check, write          submissions/NAME/submission.csv
 #     score        Public and Private scores of everything    oof/NAME/leaderboard.csv
 #     repeat       the same on other folds, with intervals    reports/NAME/repeats.csv
 #     report       pages with charts and playable clips       reports/NAME/index.html
-#     corrections  take in a person's labels: merge=FILE      folds/corrections.csv
+#     corrections  take in a person's labels: merge=FILE      folds/NAME/corrections.csv
 #     shift        train against test clips; duplicates       reports/NAME/shift/
 #     predict      FILE|DIR...: tags for any recordings
 #     export       model=NAME: ONNX, wave in, tags out        exports/NAME/

@@ -4,6 +4,7 @@ python tests/code_tree.py
 """
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +61,7 @@ def _sentence(path: Path) -> str:
     """The first paragraph of a file's header up to its first full stop, fit for a table."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     paragraph = " ".join(text.split("\n\n")[0].split())
-    first = paragraph.split(". ")[0].rstrip(".")
+    first = re.split(r"(?<!al)(?<!\.)\. (?=[A-Z`])", paragraph)[0].rstrip(".")
     return first.replace("|", "\\|").replace("<", "&lt;")
 
 

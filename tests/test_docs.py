@@ -151,6 +151,10 @@ def test_the_model_of_the_page_can_be_trained(tiny_root: Path, tmp_path: Path) -
     for folder in ("src", "configs"):
         shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "src/tonestack/networks/models/separable.py").write_text(blocks(page, "python")[0], encoding="utf-8")
+    linted = [sys.executable, "-m", "ruff", "check", "--config", str(PROJECT / "pyproject.toml")]
+    linted += [str(tmp_path / "src/tonestack/networks/models/separable.py")]
+    assert subprocess.run(linted, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+    assert blocks(page, "python")[0].count("description=") == 3
     (tmp_path / "configs/model/separable.yaml").write_text(blocks(page, "yaml")[0], encoding="utf-8")
     words = [w for w in TINY_WORDS if not w.startswith(("network.", "model="))]
     words += ["model=separable", "network.width=4", "fold=0", f"root={tiny_root}"]

@@ -89,7 +89,11 @@ def load_preset(words: Words) -> tuple[str, Preset]:
     given = merge([layer("data", words.data), ("command line", words.overrides)])
     name = words.preset or str(given.get("preset", DataConfig.model_fields["preset"].default))
     place, values = layer("/".join(["preset", *filter(None, [given.get("presets")])]), name)
-    return place, Preset.parse(values, place)
+    preset = Preset.parse(values, place)
+    for model in (*preset.models, *preset.each):
+        if model not in available("model"):
+            raise UserError(f"{place}: no model config is called '{model}'{nearest(model, available('model'))}")
+    return place, preset
 
 
 def of_task(words: Words) -> Words:

@@ -1,4 +1,4 @@
-"""Test labels, and the scores of tables and submission files on them. Only `score` may import this module."""
+"""Test labels, and the scores of tables and submission files on them. Only `score` and studies import this module."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Leaves oof/<name>/<experiment>/: fold jobs, engines, learners, networks, losses, the train loop."""
+"""Leaves oof/<name>/<experiment>/: fold jobs, engines, learners, crops, augmentation, the train loop."""
