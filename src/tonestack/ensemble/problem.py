@@ -26,6 +26,7 @@ class Problem:
     """Tables (M, N, C) float32 of probabilities (rows normalised), their clips' targets, and the metric to optimise.
 
     probabilities: False for tables (M, N, 1) of trial scores, targets (N,) 1 where a trial is of one speaker.
+    groups: of the clips (N,), or the speakers of both sides of trials (N, 2); None where none are known.
     """
 
     tables: np.ndarray
@@ -34,6 +35,7 @@ class Problem:
     names: tuple[str, ...]
     normalise: bool = True
     probabilities: bool = True
+    groups: np.ndarray | None = None
     _margins: dict[float, "Margins"] = field(default_factory=dict, repr=False)
 
     @property
@@ -43,7 +45,8 @@ class Problem:
 
     def rows(self, keep: np.ndarray) -> "Problem":
         """Return the problem on some of the clips; `keep` is a mask or indices."""
-        return replace(self, tables=self.tables[:, keep], targets=self.targets[keep], _margins={})
+        groups = None if self.groups is None else self.groups[keep]
+        return replace(self, tables=self.tables[:, keep], targets=self.targets[keep], groups=groups, _margins={})
 
     def models(self, keep: Sequence[int]) -> "Problem":
         """Return the problem with some of the tables."""

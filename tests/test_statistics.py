@@ -1,0 +1,190 @@
+"""Statistics against draws of known truth: intervals, nesting, means of several labels, folds, weights."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import stack as stack_stage
+from tonestack.config.call import Call
+from tonestack.ensemble import nested_cv, resampling, stacking
+from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.searches import _optuna
+from tonestack.ensemble.stack_inputs import StackInputs, StackRows, inner_split
+from tonestack.ensemble.tables import Tables
+from tonestack.settings.data_config import StackParams
+from tonestack.tables import oof
+from tonestack.tables.metrics import resolve
+from tonestack.tasks import classify, verify
+
+import numpy as np
+import pandas as pd
+import pytest
+
+# ------------------------------------------------------------------------------------- groups: nesting, inner split
+
+
+def grouped(groups: int = 60, size: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Tables (2, N, 4) that know nothing, statistics that tell the groups, one label per group, and the groups."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(groups), size)
+    signature = rng.normal(size=(groups, 6))[group] + 0.01 * rng.normal(size=(len(group), 6))
+    tables = rng.dirichlet(np.full(4, 5.0), size=(2, len(group))).astype(np.float32)
+    return tables, signature.astype(np.float32), rng.integers(4, size=groups)[group], group
+
+
+def test_a_single_split_nests_whole_groups() -> None:
+    """Labels are drawn per group, so every score above chance (1/4) comes from clips of the group itself."""
+    tables, signature, truth, group = grouped()
+    inputs, fold = StackInputs.of(tables, signature), np.zeros(len(truth), dtype=int)
+    found = {}
+    for kind, known in (("clips", None), ("groups", group)):
+        part = nested_cv.nesting(fold, known)
+        rows = StackRows(inputs, truth, np.ones(len(truth)), part, 4, known)
+        scores = stacking.nested("lightgbm", rows, inputs, part, StackParams(rounds=40, jobs=1), 0)
+        found[kind] = float(resolve("accuracy")(scores, truth))
+    assert found["clips"] > 0.5
+    assert found["groups"] < 0.35
+
+
+def test_random_parts_are_whole_groups_of_even_size() -> None:
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(40), rng.integers(1, 20, 40))
+    fold = np.where(rng.random(len(group)) < 0.8, 0, -1)
+    part = nested_cv.nesting(fold, group)
+    assert (part[fold < 0] == -1).all()
+    assert sorted(set(part[fold == 0])) == [0, 1, 2, 3, 4]
+    assert pd.Series(part[fold == 0]).groupby(group[fold == 0]).nunique().max() == 1
+    sizes = np.bincount(part[fold == 0])
+    assert sizes.max() - sizes.min() <= 0.2 * sizes.mean()
+
+
+def test_clips_without_groups_are_nested_as_before() -> None:
+    before = np.random.default_rng(0).permutation(50) % 5
+    np.testing.assert_array_equal(nested_cv.nesting(np.zeros(50, dtype=int)), before)
+    np.testing.assert_array_equal(nested_cv.nesting(np.zeros(50, dtype=int), np.zeros(50, dtype=int)), before)
+
+
+def test_the_inner_split_of_one_fold_keeps_groups_whole() -> None:
+    tables, _, truth, group = grouped()
+    one = StackRows(StackInputs.of(tables), truth, np.ones(len(truth)), np.zeros(len(truth), dtype=int), 4, group)
+    for seed in range(5):
+        learn, stop = inner_split(one, seed)
+        assert not set(group[learn]) & set(group[stop])
+        assert 0.1 < stop.mean() < 0.3
+
+
+def test_the_stage_passes_the_groups_on(tmp_path: Path) -> None:
+    """A competition with one validation fold, as the stage reads it from its files."""
+    tables, _, truth, group = grouped(20, 6)
+    names = [f"c{i}.wav" for i in range(len(truth))]
+    folds = pd.DataFrame({"clip_id": names, "label": [f"k{t}" for t in truth], "verified": True, "fold": 0})
+    folds["group"] = [f"g{g}" for g in group]
+    classes = ("k0", "k1", "k2", "k3")
+    for m, table in enumerate(tables):
+        oof.write_fold(tmp_path / f"m{m}@r0", 0, names, ["oof"] * len(names), table, classes, {})
+    made = Tables(tmp_path, ("m0@r0", "m1@r0"), folds, (), classes, classify.TASK, "accuracy", "geometric")
+    np.testing.assert_array_equal(made.groups, pd.factorize(np.array(folds["group"]), sort=True)[0])
+    assert made.problem().groups is not None
+    seen: list[StackRows] = []
+
+    def fit(name: str, rows: StackRows, *rest: Any) -> Any:
+        seen.append(rows)
+        return lambda inputs: np.ones((len(inputs.extras), 4))
+
+    call = cast(Call, SimpleNamespace(data=SimpleNamespace(stack=StackParams(rounds=2, jobs=1)), seed=0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacking, "fit", fit)
+        stack_stage.stack(call, made, "logistic", None)
+    assert len(seen) == 6
+    for rows in seen:
+        assert rows.groups is not None
+        assert pd.Series(rows.fold).groupby(rows.groups).nunique().max() == 1
+
+
+def test_clips_that_are_all_alone_have_no_groups(tmp_path: Path) -> None:
+    folds = pd.DataFrame({"clip_id": ["a", "b"], "label": "k", "verified": True, "fold": 0, "group": ["", "g"]})
+    assert Tables(tmp_path, (), folds, (), ("k",), classify.TASK, "accuracy", "geometric").groups is None
+
+
+# ---------------------------------------------------------------------------------------------- groups: intervals
+
+
+@pytest.mark.parametrize(("groups", "size"), [(60, 8), (30, 20)])
+@pytest.mark.parametrize("metric", ["accuracy", "lwlrap", "auc"])
+def test_intervals_cover_where_clips_of_a_group_fail_together(metric: str, groups: int, size: int) -> None:
+    """Each group has a shift of its own; the truth is the metric on a hundred times as many groups."""
+    if metric == "auc":
+        pytest.importorskip("sklearn")
+    measure, rng = resolve(metric), np.random.default_rng(0)
+    code = np.repeat(np.arange(groups), size)
+
+    def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
+        truth = np.arange(count * size) % 2
+        apart = rng.normal(size=count).repeat(size) * 2 + rng.normal(size=count * size) + 1.0
+        margin = np.where(truth == 1, apart, -apart)
+        return np.stack([np.zeros_like(margin), margin], axis=1), truth
+
+    far = float(measure(*drawn(100 * groups)))
+    hit = {"clips": 0, "groups": 0}
+    draws = 100 if measure.decomposes else 30
+    for _ in range(draws):
+        scores, truth = drawn(groups)
+        blind = np.zeros_like(scores)
+        for kind, known in (("clips", None), ("groups", code)):
+            gap = nested_cv.paired(measure, scores, blind, truth, 200, known)
+            offset = float(measure(blind, truth))
+            hit[kind] += gap.low <= measure.sign * (far - offset) <= gap.high
+    assert hit["groups"] >= 0.87 * draws
+    assert hit["clips"] < 0.8 * draws
+
+
+def test_the_standard_error_counts_groups_once() -> None:
+    """Eight copies of each of 50 clips tell no more than the 50 clips."""
+    rng = np.random.default_rng(0)
+    truth, scores = rng.integers(3, size=50), rng.random((50, 3))
+    code = np.repeat(np.arange(50), 8)
+    metric = resolve("map@3")
+    few = nested_cv.score(metric, scores, truth)[1]
+    many = nested_cv.score(metric, scores[code], truth[code], 1000, code)[1]
+    assert many == pytest.approx(few, rel=0.1)
+    assert nested_cv.score(metric, scores[code], truth[code])[1] < 0.5 * few
+    values = metric.per_clip(scores, truth)
+    assert resampling.standard_error(values[code], None, code) == pytest.approx(values.std() / np.sqrt(50))
+    problem = Problem(scores[None, code].astype(np.float32), truth[code], metric, ("a",), groups=code)
+    assert _optuna._standard_error(problem, np.ones(1), 0.0) == pytest.approx(values.std() / np.sqrt(50), rel=1e-4)
+
+
+def trials_of(speakers: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores (N, 1), targets and speakers (N, 2) of trials; each speaker is easy or hard on both sides."""
+    ease = rng.normal(size=speakers)
+    pairs = rng.integers(speakers, size=(60 * speakers, 2))
+    pairs[::2, 1] = pairs[::2, 0]
+    same = (pairs[:, 0] == pairs[:, 1]).astype(int)
+    scores = 2.5 * same + ease[pairs].sum(axis=1) * 0.7 * (2 * same - 1) + rng.normal(size=len(pairs))
+    return scores[:, None], same, pairs
+
+
+def test_intervals_of_trials_cover_by_speakers_on_both_sides() -> None:
+    eer, rng = resolve("eer"), np.random.default_rng(0)
+    scores, same, _ = trials_of(3000, rng)
+    far, draws = float(eer(scores, same)), 30
+    hit = {"trials": 0, "speakers": 0}
+    for _ in range(draws):
+        scores, same, pairs = trials_of(20, rng)
+        for kind, known in (("trials", None), ("speakers", pairs)):
+            gap = nested_cv.paired(eer, scores, same[:, None].astype(float), same, 100, known)
+            hit[kind] += gap.low <= -far <= gap.high
+    assert hit["speakers"] >= 0.83 * draws
+    assert hit["trials"] <= 0.6 * draws
+
+
+def test_trials_know_the_speakers_of_both_sides(tmp_path: Path) -> None:
+    placed = pd.DataFrame({"clip_id": ["a|b", "a|c"], "label": ["1", "0"], "enrol": "a", "test": ["b", "c"], "fold": 0})
+    clips = pd.DataFrame({"clip_id": ["a", "b", "c"], "label": ["s", "s", "t"]})
+    competition: Any = SimpleNamespace(extras={})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify.trials, "read", lambda folder: placed)
+        rows = verify.TASK.rows(tmp_path, clips, competition)
+    assert rows.oof[["group", "other_group"]].to_numpy().tolist() == [["s", "s"], ["s", "t"]]
+    made = Tables(tmp_path, (), rows.oof, (), ("score",), verify.TASK, "eer", "arithmetic")
+    np.testing.assert_array_equal(made.groups, [[0, 0], [0, 1]])
