@@ -6,19 +6,27 @@ from typing import Any, cast
 
 import stack as stack_stage
 from tonestack.config.call import Call
+from tonestack.deploy.onnx_export import TaggerOfWaves
 from tonestack.ensemble import nested_cv, resampling, stacking
+from tonestack.ensemble.blends import Blend, equal, tempered
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.stack_inputs import StackInputs, StackRows, inner_split
 from tonestack.ensemble.tables import Tables
+from tonestack.networks.layers import Network, Normalise, Tagger
 from tonestack.settings.data_config import StackParams
-from tonestack.tables import oof
+from tonestack.settings.model_config import ModelConfig
+from tonestack.tables import load, oof
 from tonestack.tables.metrics import resolve
-from tonestack.tasks import classify, verify
+from tonestack.tasks import classify, multilabel, verify
+from tonestack.training.crops import Clips
+from tonestack.training.inference import predict
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import Tensor, nn
 
 # ------------------------------------------------------------------------------------- groups: nesting, inner split
 
@@ -188,3 +196,74 @@ def test_trials_know_the_speakers_of_both_sides(tmp_path: Path) -> None:
     assert rows.oof[["group", "other_group"]].to_numpy().tolist() == [["s", "s"], ["s", "t"]]
     made = Tables(tmp_path, (), rows.oof, (), ("score",), verify.TASK, "eer", "arithmetic")
     np.testing.assert_array_equal(made.groups, [[0, 0], [0, 1]])
+
+
+# ------------------------------------------------------------------------------------- several labels: log odds
+
+
+def test_means_of_several_labels_are_of_log_odds() -> None:
+    """0.9 and 0.1 of one class mean one half; the mean of log p says 0.3."""
+    pair = np.array([[[0.9, 0.5]], [[0.1, 0.5]]], dtype=np.float32)
+    np.testing.assert_allclose(oof.combine_folds(pair, "geometric", normalise=False), [[0.5, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(Blend(equal(2), 0.0, normalise=False)(pair), [[0.5, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(tempered(pair[0], 0.5, normalise=False), [[0.81 / 0.82, 0.5]], atol=1e-6)
+    holes = np.concatenate([pair, np.full((1, 1, 2), np.nan, dtype=np.float32)])
+    load.fill_taught(holes, one_label=False)
+    np.testing.assert_allclose(holes[2], [[0.5, 0.5]], atol=1e-6)
+    sure = np.array([[[1.0, 0.0]], [[1.0, 0.0]]], dtype=np.float32)
+    assert np.isfinite(oof.combine_folds(sure, "geometric", normalise=False)).all()
+
+
+def test_a_problem_scores_several_labels_as_its_blend_does() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.random((80, 5)) < 0.3).astype(np.int8)
+    tables = rng.random((3, 80, 5)).astype(np.float32)
+    problem = Problem(tables, truth, resolve("auc"), ("a", "b", "c"), normalise=False)
+    weights = rng.dirichlet(np.ones(3), 4)
+    slow = [problem.score(Blend(w, 0.0, normalise=False)) for w in weights]
+    np.testing.assert_allclose(problem.evaluate(weights, 0.0), slow, rtol=1e-6)
+
+
+def test_means_of_log_odds_score_better_where_models_err_in_log_odds() -> None:
+    """Networks' logits are the truth's plus noise; the mean of log probabilities leans to the lowest of them."""
+    rng, metric = np.random.default_rng(0), resolve("mean_average_precision")
+    gain = []
+    for _ in range(10):
+        odds = rng.normal(size=(400, 10)) * 2 - 2
+        truth = (rng.random(odds.shape) < 1 / (1 + np.exp(-odds))).astype(np.int8)
+        folds = 1 / (1 + np.exp(-(odds + 1.5 * rng.normal(size=(5, *odds.shape))))).astype(np.float32)
+        by_logs = np.exp(np.log(folds).mean(axis=0))
+        gain.append(float(metric(oof.combine_folds(folds, "geometric", False), truth) - metric(by_logs, truth)))
+    assert np.mean(gain) > 0.002
+    assert min(gain) > -0.001
+
+
+class Bands(nn.Module):
+    """Logits of a crop: its first two bands' means over time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(3)[:, 0, :2]
+
+
+@pytest.mark.parametrize("mean", ["geometric", "arithmetic"])
+def test_crops_of_several_labels_are_averaged_as_log_odds(mean: str) -> None:
+    """Two crops with logits 4 and -4: one half, by log odds and by probabilities; by log p it was 0.13."""
+    features = torch.zeros(32, 2)
+    features[:16, 0], features[16:, 0] = 4.0, -4.0
+    length = torch.tensor([32])
+    clips = Clips(features.half(), torch.tensor([0]), length, torch.zeros(2))
+    plain = {"frontend": {"name": "logmel"}, "network": {"name": "vgg"}}
+    config = ModelConfig.parse(plain | {"crop": {"seconds": 1.0}, "training": {"precision": "float32"}}, "here")
+    own = config.inference.model_copy(update={"crops": 2, "overlap": 0.0, "mean": mean})
+    network = Network(Bands(), nn.Identity(), nn.Identity())
+    model = Tagger(Normalise(torch.zeros(2), torch.ones(2)), network)
+    task = multilabel.TASK
+    logs = predict(model, clips, config.model_copy(update={"inference": own}), 16.0, task.log_probabilities, True)
+    np.testing.assert_allclose(task.probabilities(logs), [[0.5, 0.5]], atol=1e-4)
+    exported = TaggerOfWaves.__new__(TaggerOfWaves)
+    nn.Module.__init__(exported)
+    exported.geometric, exported.normalise, exported.fold_mean = mean == "geometric", False, "geometric"
+    crops = torch.tensor([[[[4.0]], [[0.0]]], [[[-4.0]], [[0.0]]]]).transpose(1, 2)  # (2, 1, 2, 1): crops of one clip
+    row = exported._one(network, [crops], 1)
+    np.testing.assert_allclose(row.numpy(), [[0.5, 0.5]], atol=1e-4)
+    np.testing.assert_allclose(exported._mean([torch.tensor([[0.9]]), torch.tensor([[0.1]])]), [[0.5]], atol=1e-5)

@@ -97,7 +97,7 @@ class Problem:
         """Return the terms of a power mean for all tables (M, N, C), without a second copy in memory."""
         result = np.empty(self.tables.shape, dtype=np.float32)
         for m in range(self.count):
-            result[m] = to_summand(self.tables[m], power)
+            result[m] = to_summand(self.tables[m], power, self.normalise)
         return result
 
     def forget(self) -> None:
@@ -112,7 +112,7 @@ class Problem:
             block = weights[start : start + step]
             total = np.zeros((len(block), n, c), dtype=np.float32)
             for m in np.flatnonzero(block.any(axis=0)):
-                total += block[:, m, None, None] * to_summand(self.tables[m], power)
+                total += block[:, m, None, None] * to_summand(self.tables[m], power, self.normalise)
             values.append(metric(from_sum(total, power, self.normalise), self.targets))
         return np.concatenate(values)
 
@@ -191,7 +191,7 @@ class Margins:
 
 def _margin(problem: Problem, m: int, power: float, index: np.ndarray) -> np.ndarray:
     """Margins (N, C) of table m: the summand of every class less the true class's, sign turned for p < 0."""
-    values = to_summand(problem.tables[m], power)
+    values = to_summand(problem.tables[m], power, problem.normalise)
     margin = values - values[np.arange(len(index)), index][:, None]
     return -margin if power < 0 else margin
 

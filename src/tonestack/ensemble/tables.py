@@ -116,7 +116,8 @@ class Tables:
         """One table, aligned."""
         if name not in self._kept:
             ids, folder = self.test_ids, self.folder / name
-            table = load.load(folder, self.folds, ids, self.classes, nonnegative=self.probabilities)
+            one, positive = self.task.one_label, self.probabilities
+            table = load.load(folder, self.folds, ids, self.classes, nonnegative=positive, one_label=one)
             folds = 0 if table.test is None else len(table.test)
             self._facts[name] = TableFacts(table.kind, table.meta, table.notes, table.oof is not None, folds)
             if self._size(table) * len(self.names) > IN_MEMORY:
