@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import stack as stack_stage
+from tonestack.base import parts
 from tonestack.config.call import Call
 from tonestack.deploy.onnx_export import TaggerOfWaves
 from tonestack.ensemble import nested_cv, resampling, stacking
@@ -13,15 +14,17 @@ from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.stack_inputs import StackInputs, StackRows, inner_split
 from tonestack.ensemble.tables import Tables
-from tonestack.labels import stratify
+from tonestack.labels import folds, stratify
 from tonestack.networks.layers import Network, Normalise, Tagger
-from tonestack.settings.data_config import StackParams
-from tonestack.settings.model_config import ModelConfig
+from tonestack.settings.data_config import FoldParams, StackParams
+from tonestack.settings.model_config import AugmentParams, ModelConfig
 from tonestack.tables import load, oof
 from tonestack.tables.metrics import resolve
 from tonestack.tasks import classify, multilabel, verify
+from tonestack.training import augment
 from tonestack.training.crops import Clips
 from tonestack.training.inference import predict
+from tonestack.training.loop import epoch_order
 
 import numpy as np
 import pandas as pd
@@ -86,13 +89,13 @@ def test_the_stage_passes_the_groups_on(tmp_path: Path) -> None:
     """A competition with one validation fold, as the stage reads it from its files."""
     tables, _, truth, group = grouped(20, 6)
     names = [f"c{i}.wav" for i in range(len(truth))]
-    folds = pd.DataFrame({"clip_id": names, "label": [f"k{t}" for t in truth], "verified": True, "fold": 0})
-    folds["group"] = [f"g{g}" for g in group]
+    table = pd.DataFrame({"clip_id": names, "label": [f"k{t}" for t in truth], "verified": True, "fold": 0})
+    table["group"] = [f"g{g}" for g in group]
     classes = ("k0", "k1", "k2", "k3")
-    for m, table in enumerate(tables):
-        oof.write_fold(tmp_path / f"m{m}@r0", 0, names, ["oof"] * len(names), table, classes, {})
-    made = Tables(tmp_path, ("m0@r0", "m1@r0"), folds, (), classes, classify.TASK, "accuracy", "geometric")
-    np.testing.assert_array_equal(made.groups, pd.factorize(np.array(folds["group"]), sort=True)[0])
+    for m, values in enumerate(tables):
+        oof.write_fold(tmp_path / f"m{m}@r0", 0, names, ["oof"] * len(names), values, classes, {})
+    made = Tables(tmp_path, ("m0@r0", "m1@r0"), table, (), classes, classify.TASK, "accuracy", "geometric")
+    np.testing.assert_array_equal(made.groups, pd.factorize(np.array(table["group"]), sort=True)[0])
     assert made.problem().groups is not None
     seen: list[StackRows] = []
 
@@ -111,8 +114,8 @@ def test_the_stage_passes_the_groups_on(tmp_path: Path) -> None:
 
 
 def test_clips_that_are_all_alone_have_no_groups(tmp_path: Path) -> None:
-    folds = pd.DataFrame({"clip_id": ["a", "b"], "label": "k", "verified": True, "fold": 0, "group": ["", "g"]})
-    assert Tables(tmp_path, (), folds, (), ("k",), classify.TASK, "accuracy", "geometric").groups is None
+    table = pd.DataFrame({"clip_id": ["a", "b"], "label": "k", "verified": True, "fold": 0, "group": ["", "g"]})
+    assert Tables(tmp_path, (), table, (), ("k",), classify.TASK, "accuracy", "geometric").groups is None
 
 
 # ---------------------------------------------------------------------------------------------- groups: intervals
@@ -297,3 +300,80 @@ def test_groups_of_several_labels_are_spread_by_all_labels_at_once() -> None:
         assert sizes.max() - sizes.min() < 0.25 * sizes.mean()
         found.append(imbalance(labels, fold))
     assert np.mean(found) < 0.18
+
+
+# --------------------------------------------------------------------------------- training: mixup, balance, folds
+
+
+def halves(weights: list[float]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Eight crops of classes and weights, mixed: their draws' ratios, their partners, mixed targets and weights."""
+    params = AugmentParams(mixup=1.0)
+    table = augment.draw(params, 1, 8, torch.Generator().manual_seed(0))[0]
+    targets, known = torch.eye(4)[torch.arange(8) % 4], torch.tensor(weights)
+    _, mixed, both = augment.mixup(torch.zeros(8, 1, 2, 3), targets, known, augment.Draws(table))
+    return table[0], table[augment.OF_CROPS].argsort(stable=True), targets, mixed, both
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "bce", "generalised_cross_entropy"])
+def test_each_half_of_a_mixed_crop_counts_by_its_own_weight(name: str) -> None:
+    weights = [1.0, 1.0, 1.0, 0.3, 0.3, 0.3, 1.0, 0.1]
+    ratio, other, targets, mixed, both = halves(weights)
+    module = parts.find("losses", name)
+    loss, own = module.build(module.Params()), torch.tensor(weights)
+    logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
+
+    def each(truth: Tensor) -> Tensor:
+        return torch.stack([loss(logits[[i]], truth[[i]], torch.ones(1)) for i in range(8)])
+
+    expected = ratio * own * each(targets) + (1 - ratio) * own[other] * each(targets[other])
+    torch.testing.assert_close(both * each(mixed), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(loss(logits, mixed, both), expected.sum() / both.sum(), atol=1e-5, rtol=1e-5)
+
+
+def test_doubtful_labels_weigh_what_they_should_in_mixed_batches() -> None:
+    """Half of the clips are of class 0 with weight .3: their labels are .3 / 1.3 = .23 of all."""
+    params, generator = AugmentParams(mixup=1.0), torch.Generator().manual_seed(0)
+    label = torch.arange(256) % 2
+    targets, weights = torch.eye(2)[label], torch.where(label == 0, 0.3, 1.0)
+    mass = torch.zeros(2)
+    for table in augment.draw(params, 40, 256, generator):
+        _, mixed, both = augment.mixup(torch.zeros(256, 1, 1, 1), targets, weights, augment.Draws(table))
+        mass += (both[:, None] * mixed).sum(dim=0)
+    assert float(mass[0] / mass.sum()) == pytest.approx(0.3 / 1.3, abs=0.005)
+
+
+def test_balanced_sampling_follows_the_clips_and_not_the_tails_of_soft_labels() -> None:
+    """900 clips of class 0, 100 of class 1, none of class 2; tails of soft labels are all that it has."""
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], [900, 100])
+    odds = 3.0 * np.eye(3)[label] + rng.normal(size=(1000, 3)) - np.array([0, 0, 5.0])
+    soft = torch.from_numpy(np.exp(odds) / np.exp(odds).sum(axis=1, keepdims=True)).float()
+    order = epoch_order(soft, 1.0, torch.Generator().manual_seed(0)).numpy()
+    likeliest = soft.numpy().argmax(axis=1)[order]
+    assert float((likeliest == 0).mean()) == pytest.approx(0.5, abs=0.06)
+    assert np.bincount(order, minlength=1000).max() < 20
+    hard = torch.eye(3)[torch.from_numpy(label)]
+    before = torch.multinomial(
+        hard @ hard.sum(0).clamp_min(1e-6) ** -1.0, 1000, True, generator=torch.Generator().manual_seed(0)
+    )
+    np.testing.assert_array_equal(epoch_order(hard, 1.0, torch.Generator().manual_seed(0)), before)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_few_verified_clips_of_a_class_do_not_meet_in_one_fold(grouped: bool) -> None:
+    """Three verified clips among 15 of each of 20 classes and five folds; now and then they met by chance."""
+    label = np.repeat([f"c{i}" for i in range(20)], 15)
+    group = np.where(np.arange(300) % 15 < 12, np.arange(300) // 2, 1000 + np.arange(300)).astype(str)
+    for seed in range(5):
+        verified = pd.Series(np.random.default_rng(seed).permuted(np.arange(15) < 3).tolist() * 20)
+        table = pd.DataFrame({"label": label, "verified": verified, "group": group if grouped else ""})
+        fold = folds.split(table, FoldParams(n=5, seed=seed))
+        per_class = table.assign(fold=fold).groupby(["label", "fold"]).size().unstack(fill_value=0)
+        known = table[table["verified"]].assign(fold=fold[table["verified"]])
+        meeting = known.groupby(["label", "fold"]).size().unstack(fill_value=0).max(axis=1)
+        if grouped:
+            assert pd.Series(fold).groupby(group).nunique().max() == 1
+            assert (meeting <= 2).all()
+        else:
+            assert (meeting == 1).all()
+            assert (per_class == 3).all(axis=None)

@@ -175,12 +175,15 @@ def mixup(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mixup (Zhang et al. 2018): mix each crop, its target and its weight with another's.
 
-    x: (B, 1, F, T), targets: (B, C), weights: (B,). union: a mixed crop has the labels of both crops in full.
+    x: (B, 1, F, T), targets: (B, C), weights: (B,). union: a mixed crop has the labels of both crops in full. Otherwise
+    each half's label counts by its own weight: with any loss that is linear in targets, the mixed crop's weight times
+    its loss is ratio · w1 · loss(y1) + (1 - ratio) · w2 · loss(y2).
     """
     ratio, other = draws.ratio, draws.next().argsort(stable=True)
     mixed = mix(x, x[other], ratio.view(-1, 1, 1, 1))
+    both = ratio * weights + (1 - ratio) * weights[other]
     if union:
-        targets = torch.maximum(targets, targets[other])
-    else:
-        targets = ratio[:, None] * targets + (1 - ratio[:, None]) * targets[other]
-    return mixed, targets, ratio * weights + (1 - ratio) * weights[other]
+        return mixed, torch.maximum(targets, targets[other]), both
+    alike = (weights == weights[other]) | (both == 0)
+    share = torch.where(alike, ratio, ratio * weights / both.clamp_min(1e-8))[:, None]
+    return mixed, share * targets + (1 - share) * targets[other], both
