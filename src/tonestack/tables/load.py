@@ -10,6 +10,8 @@ from tonestack.tables.read import PredictionTable, TableReader
 import numpy as np
 import pandas as pd
 
+DOUBT = 1e-6  # what a foreign table's hard zeros become, as a share of their row
+
 
 def load(
     folder: Path,
@@ -41,9 +43,25 @@ def load(
     else:
         reader.foreign()
     table = reader.finish()
+    if table.kind == "foreign" and nonnegative:
+        for rows in (table.oof, table.test):
+            if rows is not None:
+                soften(rows, one_label)
     if fill and table.test is not None:
         fill_taught(table.test, one_label)
     return table
+
+
+def soften(rows: np.ndarray, one_label: bool = True) -> None:
+    """Lift rows (..., C) that hold a zero to `DOUBT`, in place; with several labels per clip, bound ones likewise.
+
+    Tables from elsewhere are often rounded. In a geometric mean one hard zero would outvote all other models.
+    """
+    lowest = DOUBT * rows.sum(axis=-1, keepdims=True) if one_label else np.full_like(rows[..., :1], DOUBT)
+    hard = (rows == 0).any(axis=-1, keepdims=True)
+    np.copyto(rows, np.maximum(rows, lowest), where=hard)
+    if not one_label:
+        np.copyto(rows, np.float32(1 - DOUBT), where=rows == 1)
 
 
 def fill_taught(test: np.ndarray, one_label: bool = True) -> None:
