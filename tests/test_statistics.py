@@ -377,3 +377,43 @@ def test_few_verified_clips_of_a_class_do_not_meet_in_one_fold(grouped: bool) ->
         else:
             assert (meeting == 1).all()
             assert (per_class == 3).all(axis=None)
+
+
+# ---------------------------------------------------------------------------------------- hard zeros, masks
+
+
+@pytest.mark.parametrize("one_label", [True, False])
+def test_a_foreign_tables_hard_zeros_do_not_veto(tmp_path: Path, one_label: bool) -> None:
+    """Two tables say .9, one that was rounded says 0: their geometric mean still prefers the class."""
+    frame = pd.DataFrame({"clip_id": ["a", "b"], "part": "oof", "k0": [0.0, 0.6], "k1": [1.0, 0.4]})
+    (tmp_path / "theirs").mkdir()
+    frame.to_csv(tmp_path / "theirs" / "table.csv", index=False)
+    table = pd.DataFrame({"clip_id": ["a", "b"], "verified": True, "fold": [0, 0]})
+    found = oof.load(tmp_path / "theirs", table, (), ("k0", "k1"), one_label=one_label).oof
+    assert found is not None
+    np.testing.assert_allclose(found, [[1e-6, 1.0 - (not one_label) * 1e-6], [0.6, 0.4]], rtol=1e-6)
+    sure = np.repeat([[[0.999, 0.001]]], 2, axis=0)
+    mean = oof.combine_folds(np.concatenate([sure, found[None, :1]]).astype(np.float32), "geometric", one_label)
+    assert mean[0, 0] > 0.3
+    veto = oof.combine_folds(np.concatenate([sure, [[[0.0, 1.0]]]]).astype(np.float32), "geometric", one_label)
+    assert veto[0, 0] < 0.01
+
+
+@pytest.mark.parametrize("how", ["dataset", "training", "level", "minmax", "band", "frame", "none"])
+def test_a_mask_writes_the_mean_or_the_floor_of_its_normalisation(how: Any) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = -60 + 15 * torch.randn(4, 1, 8, 20, generator=rng)  # dB
+    normalise = Normalise(x.mean(dim=(0, 1, 3)), x.std(dim=(0, 1, 3)), how)
+    y = normalise(x)
+    params = AugmentParams(time_masks=1, time_mask=1.0)
+    table = augment.draw(params, 1, 4, rng)[0]
+    masked = augment.augment(y, params, normalise.std, augment.Draws(table), normalise.blank)
+    hidden = masked != y
+    assert hidden.any()
+    written = torch.where(hidden, masked, torch.zeros(()))
+    torch.testing.assert_close(written, normalise.blank.expand_as(y) * hidden)
+    silence = normalise(torch.where(torch.arange(20) == 3, -300.0, x))[..., 3]  # one silent frame
+    if how in ("level", "minmax"):
+        torch.testing.assert_close(normalise.blank.expand(4, 1, 8, 1)[..., 0], silence, atol=1e-4, rtol=1e-4)
+    else:
+        assert float((normalise.blank - y.mean()).abs().max()) < 0.5 * float(y.std()) + 1e-3
