@@ -389,7 +389,7 @@ def test_a_foreign_tables_hard_zeros_do_not_veto(tmp_path: Path, one_label: bool
     (tmp_path / "theirs").mkdir()
     frame.to_csv(tmp_path / "theirs" / "table.csv", index=False)
     table = pd.DataFrame({"clip_id": ["a", "b"], "verified": True, "fold": [0, 0]})
-    found = oof.load(tmp_path / "theirs", table, (), ("k0", "k1"), one_label=one_label).oof
+    found = load.load(tmp_path / "theirs", table, (), ("k0", "k1"), one_label=one_label).oof
     assert found is not None
     np.testing.assert_allclose(found, [[1e-6, 1.0 - (not one_label) * 1e-6], [0.6, 0.4]], rtol=1e-6)
     sure = np.repeat([[[0.999, 0.001]]], 2, axis=0)
