@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import stack as stack_stage
 from tonestack.base import parts
+from tonestack.cleaning.methods import Evidence, agree
 from tonestack.config.call import Call
 from tonestack.deploy.onnx_export import TaggerOfWaves
 from tonestack.ensemble import nested_cv, resampling, stacking
@@ -417,3 +418,44 @@ def test_a_mask_writes_the_mean_or_the_floor_of_its_normalisation(how: Any) -> N
         torch.testing.assert_close(normalise.blank.expand(4, 1, 8, 1)[..., 0], silence, atol=1e-4, rtol=1e-4)
     else:
         assert float((normalise.blank - y.mean()).abs().max()) < 0.5 * float(y.std()) + 1e-3
+
+
+# ------------------------------------------------------------------------- cleaning: temperature of unverified clips
+
+
+def harder(heat: float, seed: int, verified: int = 400, others: int = 1600) -> tuple[Evidence, np.ndarray]:
+    """Ten classes; the models' p is right on verified clips and too sure by `heat` on others, a third of them wrong."""
+    rng, n = np.random.default_rng(seed), verified + others
+    known = np.arange(n) < verified
+    logits = rng.normal(size=(n, 10)) * 3
+    real = np.exp(logits / np.where(known, 1.0, heat)[:, None])
+    truth = ((real / real.sum(axis=1, keepdims=True)).cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    wrong = ~known & (rng.random(n) < 1 / 3)
+    label = np.where(wrong, (truth + rng.integers(1, 10, n)) % 10, truth)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Evidence(label, known, np.zeros(n, bool), np.zeros(10, int), p), truth
+
+
+@pytest.mark.parametrize("heat", [1.0, 2.0])
+def test_agreement_fits_a_temperature_of_the_unverified_clips(heat: float) -> None:
+    found, rates, loss = [], [], {"one": 0.0, "two": 0.0}
+    for seed in range(5):
+        shown, truth = harder(heat, seed)
+        p, others = np.maximum(shown.predicted(), agree.FLOOR), ~shown.verified
+        first = agree.temperature(p[~others], shown.given[~others])
+        own = agree.second_temperature(p, shown, first)
+        found.append(own)
+        rates.append(agree.noise_rates(agree.sharpen(p, own), shown)[0])
+        for kind, used in (("one", first), ("two", own)):
+            q = agree.sharpen(p, used)
+            q = agree.posterior(q, shown.given, agree.noise_rates(q, shown), shown.group_of)[others]
+            loss[kind] -= float(np.log(q[np.arange(len(q)), truth[others]]).mean()) / 5
+        made = agree.decide(shown, agree.Params())
+        q = agree.sharpen(p, own)
+        q = agree.posterior(q, shown.given, agree.noise_rates(q, shown), shown.group_of)
+        np.testing.assert_allclose(made.confidence[others], q[np.arange(len(q)), shown.given][others])
+    assert np.mean(found) == pytest.approx(heat, rel=0.12)
+    assert np.mean(rates) == pytest.approx(2 / 3, abs=0.03)
+    assert loss["two"] < loss["one"] + 0.005
+    if heat > 1:
+        assert loss["two"] < loss["one"] - 0.02
