@@ -17,7 +17,7 @@ from tonestack.base import console
 from tonestack.base.files import write_csv, write_json
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import det, diversity, leaderboard, nested_cv, selection
+from tonestack.ensemble import det, diversity, leaderboard, nested_cv, plausibility, selection
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.nested_cv import Candidate
@@ -44,6 +44,8 @@ def run(call: Call) -> None:
     for name in tables.names:
         for note in tables.facts(name).notes:
             last.say(f"note: {note}")
+    for note in plausibility.notes(tables):
+        last.say(f"note: {note}")
     if unscored:
         last.say(f"equal weights only, no CV score: {', '.join(unscored)} came without OOF predictions")
         whole, by_fold = equal_mean(call, tables), None

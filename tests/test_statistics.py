@@ -9,8 +9,8 @@ from tonestack.base import parts
 from tonestack.cleaning.methods import Evidence, agree
 from tonestack.config.call import Call
 from tonestack.deploy.onnx_export import TaggerOfWaves
-from tonestack.ensemble import nested_cv, resampling, stacking
-from tonestack.ensemble.blends import Blend, equal, tempered
+from tonestack.ensemble import nested_cv, plausibility, resampling, stacking
+from tonestack.ensemble.blends import Blend, equal, row_normal, tempered
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.stack_inputs import StackInputs, StackRows, inner_split
@@ -459,3 +459,59 @@ def test_agreement_fits_a_temperature_of_the_unverified_clips(heat: float) -> No
     assert loss["two"] < loss["one"] + 0.005
     if heat > 1:
         assert loss["two"] < loss["one"] - 0.02
+
+
+# ------------------------------------------------------------------------------------------- too good to be true
+
+
+def four(
+    rng: np.random.Generator, margins: list[float], clips: int = 600, several: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tables (4, N, 10) that share part of their errors, whose true classes stand out by `margins`, and targets."""
+    truth = rng.integers(10, size=clips)
+    right = rng.random((clips, 10)) < 0.2 if several else np.arange(10) == truth[:, None]
+    shared = rng.normal(size=(clips, 10))
+    odds = np.stack([shared + rng.normal(size=(clips, 10)) + m * (right - 0.5 * several) for m in margins])
+    if several:
+        return (1 / (1 + np.exp(1.0 - odds))).astype(np.float32), right.astype(np.int8)
+    return row_normal(np.exp(odds)).astype(np.float32), truth
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    ("own", "test", "flagged"),
+    [
+        ([2.5, 3.0, 2.8, 3.2], [2.5, 3.0, 2.8, 3.2], False),
+        ([2.5, 6.0, 2.8, 3.2], [2.5, 6.0, 2.8, 3.2], False),  # really better
+        ([3.5, 6.0, 3.8, 4.2], [1.7, 3.0, 1.9, 2.1], False),  # better, and the test clips are harder
+        ([2.5, 6.0, 2.8, 3.2], [2.5, 3.0, 2.8, 3.2], True),  # trained on what it predicts
+    ],
+)
+def test_a_table_too_good_on_its_oof_rows_is_found(
+    own: list[float], test: list[float], flagged: bool, several: bool
+) -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        rows, truth = four(rng, own, several=several)
+        found = plausibility.suspicious(rows, four(rng, test, several=several)[0], truth, not several)
+        assert [m for m, *_ in found] == ([1] if flagged else [])
+
+
+def test_blend_notes_a_table_too_good_to_be_true(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows, truth = four(rng, [2.5, 6.0, 2.8, 3.2], 400)
+    test, _ = four(rng, [2.5, 3.0, 2.8, 3.2], 300)
+    classes = tuple(f"k{c}" for c in range(10))
+    names, asked = [f"c{i}" for i in range(400)], [f"t{i}" for i in range(300)]
+    table = pd.DataFrame(
+        {"clip_id": names, "label": [f"k{t}" for t in truth], "verified": True, "fold": 0, "group": ""}
+    )
+    for m in range(4):
+        part = ["oof"] * 400 + ["test"] * 300
+        oof.write_fold(tmp_path / f"m{m}@r0", 0, names + asked, part, np.concatenate([rows[m], test[m]]), classes, {})
+    experiments = tuple(f"m{m}@r0" for m in range(4))
+    made = Tables(tmp_path, experiments, table, tuple(asked), classes, classify.TASK, "accuracy", "geometric")
+    (note,) = plausibility.notes(made)
+    assert note.startswith("m1@r0: too good on its OOF rows? Its error there is 0.")
+    two = Tables(tmp_path, experiments[:2], table, tuple(asked), classes, classify.TASK, "accuracy", "geometric")
+    assert plausibility.notes(two) == []
