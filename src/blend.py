@@ -17,7 +17,7 @@ from tonestack.base import console
 from tonestack.base.files import write_csv, write_json
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import det, diversity, leaderboard, nested_cv, selection
+from tonestack.ensemble import det, diversity, leaderboard, nested_cv, plausibility, selection
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.nested_cv import Candidate
@@ -44,6 +44,8 @@ def run(call: Call) -> None:
     for name in tables.names:
         for note in tables.facts(name).notes:
             last.say(f"note: {note}")
+    for note in plausibility.notes(tables):
+        last.say(f"note: {note}")
     if unscored:
         last.say(f"equal weights only, no CV score: {', '.join(unscored)} came without OOF predictions")
         whole, by_fold = equal_mean(call, tables), None
@@ -110,17 +112,19 @@ class BlendChoice:
 def search(call: Call, tables: Tables, last: UpToDate) -> tuple[BlendChoice, np.ndarray]:
     """Print the nested candidates of all searches; return the choice, and the parts (N,) of the nesting."""
     problem, params = tables.problem(), call.data.blend
-    part = nested_cv.nesting(tables.fold)
+    part = nested_cv.nesting(tables.fold, tables.groups)
     names = params.searches if problem.count > 1 or not tables.probabilities else ("single",)
     candidates = nested_cv.evaluate(problem, part[tables.scored], names, params, call.seed, call.cache / "blend")
-    found = selection.select(candidates, problem.metric, problem.targets, part[tables.scored], tables.normalise)
+    found = selection.select(
+        candidates, problem.metric, problem.targets, part[tables.scored], tables.normalise, problem.groups
+    )
     chosen = found.chosen
     clips = f"{len(problem.targets)} {'verified clips' if tables.probabilities else 'trials'}"
     if len(problem.targets) < scorable(tables):
         clips = f"a random {len(problem.targets):,} of {scorable(tables):,} verified clips (memory)"
     last.say(f"{problem.count} tables, {clips}, {problem.metric.name}, nested CV:")
     last.say(console.aligned(pd.DataFrame([line(c, c is chosen, found.loss[c.name]) for c in candidates])))
-    cv, se = nested_cv.score(problem.metric, found.scores, problem.targets, params.bootstrap)
+    cv, se = nested_cv.score(problem.metric, found.scores, problem.targets, params.bootstrap, problem.groups)
     last.say(f"the choice among them, nested too: {cv:.4f} ± {se:.4f}")
     if chosen.name != "single" and chosen.gain.low <= 0:
         last.say(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")

@@ -47,8 +47,8 @@ def run(call: Call) -> None:
     for name in params.stackers:
         started = time.monotonic()
         rows, test, fitted = stack(call, tables, name, statistics)
-        cv, se = nested_cv.score(problem.metric, rows[tables.scored], problem.targets)
-        gain = nested_cv.paired(problem.metric, rows[tables.scored], best, problem.targets)
+        cv, se = nested_cv.score(problem.metric, rows[tables.scored], problem.targets, groups=problem.groups)
+        gain = nested_cv.paired(problem.metric, rows[tables.scored], best, problem.targets, groups=problem.groups)
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}
@@ -84,7 +84,8 @@ def stack(
     known = np.where(predicted[:, None], stacked, np.float32(1))
     inputs = StackInputs.of(known, statistics.train if statistics else None, independent)
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
-    every = StackRows(inputs, tables.targets, weights, nested_cv.nesting(tables.fold), len(tables.classes))
+    part = nested_cv.nesting(tables.fold, tables.groups)
+    every = StackRows(inputs, tables.targets, weights, part, len(tables.classes), tables.groups)
     learn = every.where(predicted & (weights > 0))
     rows = stacking.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, call.seed)
     fitted = stacking.fit(name, learn, params, call.seed)

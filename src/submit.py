@@ -138,7 +138,9 @@ def asked_for(call: Call, tables: Tables) -> Choice:
     found, problem = made_tables(one, one.problem(), call), one.problem()
     if found:
         return found[0]
-    cv, se = nested_cv.score(problem.metric, problem.tables[0], problem.targets, call.data.blend.bootstrap)
+    cv, se = nested_cv.score(
+        problem.metric, problem.tables[0], problem.targets, call.data.blend.bootstrap, problem.groups
+    )
     return Choice(name, 0, problem.tables[0], cv, se, (name,), {name: 1.0})
 
 
@@ -153,16 +155,16 @@ def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
         last.say("no table has an OOF part: nothing to choose by")
         return Choice.unscored(made[0])
     sub = tables if not unscored else Tables.of(call, scored)
-    problem, part = sub.problem(), nested_cv.nesting(sub.fold)[sub.scored]
+    problem, part = sub.problem(), nested_cv.nesting(sub.fold, sub.groups)[sub.scored]
     candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]
-    found = selection.select(candidates, problem.metric, problem.targets, part, sub.normalise)
+    found = selection.select(candidates, problem.metric, problem.targets, part, sub.normalise, problem.groups)
     lines = []
     for c in candidates:
-        gain = nested_cv.paired(problem.metric, c.scores, candidates[0].scores, problem.targets)
+        gain = nested_cv.paired(problem.metric, c.scores, candidates[0].scores, problem.targets, groups=problem.groups)
         shown = {"table": f"{'*' if c is found.chosen else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
         lines.append(shown | {"log loss": f"{found.loss[c.name]:.4f}", "against best single [95 %]": str(gain)})
     last.say(console.aligned(pd.DataFrame(lines)))
-    cv, se = nested_cv.score(problem.metric, found.scores, problem.targets, call.data.blend.bootstrap)
+    cv, se = nested_cv.score(problem.metric, found.scores, problem.targets, call.data.blend.bootstrap, problem.groups)
     last.say(f"the choice among them, nested too: {cv:.4f} ± {se:.4f}")
     return replace(found.chosen, cv=cv, se=se)
 

@@ -162,11 +162,13 @@ def test_mixup_targets_stay_distributions_and_blend_as_the_crops_do() -> None:
     targets = torch.eye(4)[label]
     x = label.float().view(8, 1, 1, 1).expand(8, 1, 2, 3)  # a crop holds its own label
     weights = 1 + label.float()
-    y, mixed, mixed_weights = parts.mixup(x, targets, weights, draws(mixup=0.5))
-    assert torch.allclose(mixed.sum(1), torch.ones(8))
-    assert (mixed >= 0).all()
+    y, weighed, mixed_weights = parts.mixup(x, targets, weights, draws(mixup=0.5))
+    assert torch.allclose(weighed.sum(1), torch.ones(8))
+    assert (weighed >= 0).all()
+    assert torch.allclose(mixed_weights, 1 + y[:, 0, 0, 0], atol=1e-6)
+    mixed = parts.mixup(x, targets, torch.full((8,), 0.3), draws(mixup=0.5))[1]
+    assert torch.equal(mixed, parts.mixup(x, targets, torch.ones(8), draws(mixup=0.5))[1])
     assert torch.allclose(y[:, 0, 0, 0], mixed @ torch.arange(4.0), atol=1e-6)
-    assert torch.allclose(mixed_weights, 1 + mixed @ torch.arange(4.0), atol=1e-6)
     assert (mixed[torch.arange(8), label] >= 0.5 - 1e-6).all()  # a crop keeps its own place
     assert not torch.equal(mixed, targets)
 

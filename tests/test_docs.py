@@ -22,7 +22,11 @@ import yaml
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-OTHER = {"test": {"long"}, "bench": {"set", "plain"}, "docs": set()}  # verbs of run.sh that are no script, with their words
+OTHER = {
+    "test": {"long"},
+    "bench": {"set", "plain"},
+    "docs": set(),
+}  # verbs of run.sh that are no script, with their words
 
 
 def blocks(path: Path, language: str) -> list[str]:

@@ -60,7 +60,7 @@ def choose(call: Call, names: list[str]) -> str:
     candidates = [_score(call, name, group) for name, group in zip(names, every, strict=True)]
     tables = Tables.of(call, [experiment.name for experiment in every[0]])
     problem = tables.problem()
-    part = nested_cv.nesting(tables.fold)[tables.scored]
+    part = nested_cv.nesting(tables.fold, tables.groups)[tables.scored]
     best = pick(candidates, problem.metric, problem.targets)
     honest = float(problem.metric(nested(candidates, problem.metric, problem.targets, part), problem.targets))
     lines = pd.DataFrame(
@@ -97,5 +97,5 @@ def nested(candidates: list[RevisionScore], metric: Metric, targets: np.ndarray,
 def _score(call: Call, revision: str, experiments: list[Experiment]) -> RevisionScore:
     problem = Tables.of(call, [experiment.name for experiment in experiments]).problem()
     mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
-    cv, se = nested_cv.score(problem.metric, mean, problem.targets, call.data.blend.bootstrap)
+    cv, se = nested_cv.score(problem.metric, mean, problem.targets, call.data.blend.bootstrap, problem.groups)
     return RevisionScore(revision, mean, cv, se)

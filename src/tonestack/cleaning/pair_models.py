@@ -16,7 +16,7 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, name_hash
 from tonestack.config.call import Call, Experiment
 from tonestack.labels.training_labels import Labels
-from tonestack.tables.oof import FLOOR
+from tonestack.tables import oof
 from tonestack.training import queue
 from tonestack.training.job import FoldJob, config_fingerprint
 
@@ -130,8 +130,9 @@ def predictions(call: Call, experiments: Sequence[Experiment]) -> np.ndarray:
     print(f"pair models: {count - len(todo)} of {count} up to date, {len(todo)} to train")
     queue.run_all(call, todo)
     partition = Partition.of(call.labels.folds)
-    logs = [np.log(np.maximum(_read(made, partition), FLOOR)) for made in every]
-    found: np.ndarray = call.task.probabilities(np.mean(logs, axis=0))
+    one_label = call.task.one_label
+    mean = np.mean([oof.to_logs(_read(made, partition), one_label) for made in every], axis=0)
+    found: np.ndarray = call.task.probabilities(mean) if one_label else oof.from_logs(mean, one_label)
     return found
 
 

@@ -15,7 +15,7 @@ from tonestack.deploy.new_clips import build_frontend
 from tonestack.deploy.trained import TrainedExperiment
 from tonestack.networks.layers import Tagger
 from tonestack.settings.model_config import ModelConfig
-from tonestack.tables.oof import FLOOR
+from tonestack.tables.oof import EDGE, FLOOR
 from tonestack.training.learners.network import rebuild
 
 import torch
@@ -84,19 +84,34 @@ class TaggerOfWaves(nn.Module):
 
     def _one(self, network: nn.Module, crops: Sequence[Tensor], clips: int) -> Tensor:
         """Probabilities (B, C) by one fold's network: the mean over crops, then over their lengths."""
+        if not self.normalise:
+            return self._independent([network(x).unflatten(0, (clips, -1)) for x in crops])
         each = [self.log_probabilities(network(x)).unflatten(0, (clips, -1)) for x in crops]  # (B, count, C)
         if not self.geometric:
             each = [logs.exp().mean(dim=1, keepdim=True).clamp_min(1e-12).log() for logs in each]
         logs = torch.stack([logs.mean(dim=1) for logs in each]).mean(dim=0)
-        return logs.softmax(dim=1) if self.normalise else logs.exp()
+        return logs.softmax(dim=1)
+
+    def _independent(self, odds: list[Tensor]) -> Tensor:
+        """Probabilities (B, C) of classes that do not exclude each other from the log odds of crops (B, count, C)."""
+        if not self.geometric:
+            odds = [_log_odds(one.sigmoid().mean(dim=1, keepdim=True)) for one in odds]
+        return torch.stack([one.mean(dim=1) for one in odds]).mean(dim=0).sigmoid()
 
     def _mean(self, rows: list[Tensor]) -> Tensor:
         """Return the mean over folds."""
         if self.fold_mean == "arithmetic":
             mean = torch.stack(rows).mean(dim=0)
-        else:
+        elif self.normalise:
             mean = torch.stack(rows).clamp_min(FLOOR).log().mean(dim=0).exp()
+        else:
+            mean = _log_odds(torch.stack(rows)).mean(dim=0).sigmoid()
         return mean / mean.sum(dim=1, keepdim=True) if self.normalise else mean
+
+
+def _log_odds(p: Tensor) -> Tensor:
+    p = p.clamp(FLOOR, 1 - float(EDGE))
+    return p.log() - (1 - p).log()
 
 
 def refusal(trained: TrainedExperiment) -> str | None:

@@ -1,15 +1,15 @@
 """One family of blends: the weighted power mean of probabilities, and the mean of ranks.
 
 p = 1 is the arithmetic mean, p -> 0 the geometric, p = -1 the harmonic: q_c ~ (sum_m w_m p_mc^p)^(1/p)
-(Hardy, Littlewood, Polya, Inequalities, 1934). Every step works on one table at a time, so that a blend of
-many large tables needs the memory of two.
+(Hardy, Littlewood, Polya, Inequalities, 1934). If classes are independent, p -> 0 is the mean of log odds. Every step
+works on one table at a time, so that a blend of many large tables needs the memory of two.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tonestack.tables.oof import FLOOR
+from tonestack.tables.oof import FLOOR, from_logs, to_logs
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Blend:
     """A fitted blend: `blend(tables)` gives one (N, C) table.
 
     weights: (M,) on the simplex, or (M, C) with every column on it. power: p, or None for the mean of ranks.
-    temperatures: (M,) or None; table m is first sharpened or softened to p^(1/T), renormalised.
+    temperatures: (M,) or None; table m is first sharpened or softened to p^(1/T), renormalised, or to odds^(1/T).
     normalise: True if rows sum to 1 (one label per clip), False if classes are independent.
     """
 
@@ -51,7 +51,7 @@ class Blend:
         table = row_normal(table) if self.normalise else table
         if self.temperatures is not None:
             table = tempered(table, float(self.temperatures[m]), self.normalise)
-        return to_summand(table, self.power)
+        return to_summand(table, self.power, self.normalise)
 
 
 class Summable(Protocol):
@@ -98,25 +98,31 @@ def row_normal(table: np.ndarray) -> np.ndarray:
     return table / table.sum(axis=-1, keepdims=True)
 
 
-def to_summand(p: np.ndarray, power: float) -> np.ndarray:
-    """Return the terms of the power mean: log p for p -> 0, else p^power, any shape."""
+def to_summand(p: np.ndarray, power: float, normalise: bool = True) -> np.ndarray:
+    """Return the terms of the power mean: log p (log odds if not `normalise`) for p -> 0, else p^power, any shape."""
+    if power == 0 and not normalise:
+        return to_logs(p, one_label=False)
     p = np.maximum(p, np.float32(FLOOR))
     return np.log(p) if power == 0 else p if power == 1 else p ** np.float32(power)
 
 
 def from_sum(total: np.ndarray, power: float, normalise: bool) -> np.ndarray:
     """Invert `to_summand` on the weighted sum (..., C)."""
+    if power == 0 and not normalise:
+        return from_logs(total, one_label=False)
     if power == 0:
-        mean = np.exp(total - total.max(axis=-1, keepdims=True) if normalise else total)
+        mean = np.exp(total - total.max(axis=-1, keepdims=True))
     else:
         mean = total if power == 1 else total ** np.float32(1 / power)
     return row_normal(mean) if normalise else mean
 
 
 def tempered(p: np.ndarray, temperature: float, normalise: bool = True) -> np.ndarray:
-    """p^(1/T), rows renormalised: T > 1 softens, T < 1 sharpens (Guo et al. 2017)."""
+    """p^(1/T), rows renormalised, or odds^(1/T): T > 1 softens, T < 1 sharpens (Guo et al. 2017)."""
+    if not normalise:
+        return from_logs(to_logs(p, one_label=False) / np.float32(temperature), one_label=False)
     power = np.exp(np.log(np.maximum(p, np.float32(FLOOR))) / np.float32(temperature))
-    return row_normal(power) if normalise else power
+    return row_normal(power)
 
 
 def row_ranks(table: np.ndarray) -> np.ndarray:

@@ -50,7 +50,9 @@ def made_tables(tables: Tables, problem: Problem, call: Call) -> list[Choice]:
             continue
         search = str(meta[0].get("search", ""))
         complexity = int(meta[0].get("complexity", STACK_COMPLEXITY.get(search, 70)))
-        cv, se = nested_cv.score(problem.metric, problem.tables[m], problem.targets, call.data.blend.bootstrap)
+        cv, se = nested_cv.score(
+            problem.metric, problem.tables[m], problem.targets, call.data.blend.bootstrap, problem.groups
+        )
         sources, weights = tuple(meta[0].get("tables", ())), dict(meta[0].get("weights", {}))
         choices.append(Choice(name, complexity, problem.tables[m], cv, se, sources, weights))
     return choices

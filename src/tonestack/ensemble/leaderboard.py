@@ -44,7 +44,9 @@ def _row(call: Call, name: str, recorded: dict[str, Any]) -> dict[str, Any] | No
     cv, cv_se, more = np.nan, np.nan, dict.fromkeys(call.data.more_metrics, np.nan)
     if predictions.oof is not None:
         problem = tables.problem()
-        cv, cv_se = nested_cv.score(problem.metric, problem.tables[0], problem.targets, call.data.blend.bootstrap)
+        cv, cv_se = nested_cv.score(
+            problem.metric, problem.tables[0], problem.targets, call.data.blend.bootstrap, problem.groups
+        )
         more = {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in more}
     seconds = [float(m["seconds"]) for m in predictions.meta if isinstance(m.get("seconds"), int | float)]
     params = [m["params"] for m in predictions.meta if isinstance(m.get("params"), int)]

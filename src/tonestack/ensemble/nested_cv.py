@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tonestack.base.files import fingerprint
-from tonestack.ensemble import searches
+from tonestack.ensemble import resampling, searches
 from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.problem import Problem
@@ -49,12 +49,15 @@ class Candidate:
     gain: Interval
 
 
-def nesting(fold: np.ndarray) -> np.ndarray:
-    """Return the parts (N,) to nest over: the folds, or five random parts of a single fold (fixed split)."""
+def nesting(fold: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    """Return the parts (N,) to nest over: the folds, or five random parts of a single fold (fixed split).
+
+    groups: of the rows, None where none are known. They are whole in the random parts, as they are in folds: what is
+    tuned on one clip of a group is not scored on another.
+    """
     if len(np.unique(fold[fold >= 0])) > 1:
         return fold
-    parts = np.random.default_rng(0).permutation(len(fold)) % 5
-    return np.where(fold >= 0, parts, -1)
+    return resampling.parts(fold, groups, 5)
 
 
 def evaluate(
@@ -87,8 +90,8 @@ def _evaluated(
         by_fold[int(k)] = _fitted(problem.rows(part != k), name, params, seed, journals)
         scores[part == k] = by_fold[int(k)](problem.tables[:, part == k])
     blend = _fitted(problem, name, params, seed, journals)
-    cv, se = score(problem.metric, scores, problem.targets, params.bootstrap)
-    gain = paired(problem.metric, scores, best, problem.targets, params.bootstrap)
+    cv, se = score(problem.metric, scores, problem.targets, params.bootstrap, problem.groups)
+    gain = paired(problem.metric, scores, best, problem.targets, params.bootstrap, problem.groups)
     return Candidate(name, search.COMPLEXITY, blend, by_fold, scores, cv, se, gain)
 
 
@@ -102,43 +105,36 @@ def _fitted(problem: Problem, name: str, params: BlendParams, seed: int, journal
     return blend
 
 
-def score(metric: Metric, scores: np.ndarray, targets: np.ndarray, resamples: int = 1000) -> tuple[float, float]:
-    """Return the metric of one table and its bootstrap standard error."""
+def score(
+    metric: Metric, scores: np.ndarray, targets: np.ndarray, resamples: int = 1000, groups: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Return the metric of one table and its bootstrap standard error; groups of clips are resampled whole."""
     if metric.decomposes:
         values, weights = metric.per_clip(scores, targets), metric.weights(targets)
-        return float(mean(values, weights)), float(_resampled_means(values, resamples, weights).std())
-    drawn = [float(metric(scores[i], targets[i])) for i in _resamples(len(scores), min(resamples, 200))]
+        return float(mean(values, weights)), float(np.nanstd(resampling.means(values, resamples, weights, groups)))
+    drawn = [float(metric(scores[i], targets[i])) for i in resampling.rows(len(scores), min(resamples, 200), groups)]
     return float(metric(scores, targets)), float(np.nanstd(drawn))
 
 
-def paired(metric: Metric, a: np.ndarray, b: np.ndarray, targets: np.ndarray, resamples: int = 1000) -> Interval:
+def paired(
+    metric: Metric,
+    a: np.ndarray,
+    b: np.ndarray,
+    targets: np.ndarray,
+    resamples: int = 1000,
+    groups: np.ndarray | None = None,
+) -> Interval:
     """Bootstrap of the difference a - b on the same clips (Efron and Tibshirani 1993); positive: a is better."""
     if metric.decomposes:
         difference = metric.sign * (metric.per_clip(a, targets) - metric.per_clip(b, targets))
         weights = metric.weights(targets)
-        value, drawn = float(mean(difference, weights)), _resampled_means(difference, resamples, weights)
+        value, drawn = float(mean(difference, weights)), resampling.means(difference, resamples, weights, groups)
     else:
         value = metric.sign * float(metric(a, targets) - metric(b, targets))
-        rows = _resamples(len(a), min(resamples, 200))
+        rows = resampling.rows(len(a), min(resamples, 200), groups)
         drawn = np.array([metric.sign * float(metric(a[i], targets[i]) - metric(b[i], targets[i])) for i in rows])
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return Interval(value, float(np.nanstd(drawn)), float(low), float(high))
-
-
-def _resamples(count: int, resamples: int) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(count, size=count) for _ in range(resamples)]
-
-
-def _resampled_means(values: np.ndarray, resamples: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """Return the means of bootstrap resamples. With few distinct values their counts are drawn, not the clips."""
-    if weights is not None:
-        return np.array([float(mean(values[i], weights[i])) for i in _resamples(len(values), resamples)])
-    distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) > 1000:
-        return np.array([values[i].mean() for i in _resamples(len(values), resamples)])
-    drawn = np.random.default_rng(0).multinomial(len(values), counts / len(values), size=resamples)
-    return drawn @ distinct / len(values)
 
 
 def _journal(folder: Path | None, name: str, problem: Problem, params: BlendParams, seed: int) -> Path | None:

@@ -26,6 +26,7 @@ class Problem:
     """Tables (M, N, C) float32 of probabilities (rows normalised), their clips' targets, and the metric to optimise.
 
     probabilities: False for tables (M, N, 1) of trial scores, targets (N,) 1 where a trial is of one speaker.
+    groups: of the clips (N,), or the speakers of both sides of trials (N, 2); None where none are known.
     """
 
     tables: np.ndarray
@@ -34,6 +35,7 @@ class Problem:
     names: tuple[str, ...]
     normalise: bool = True
     probabilities: bool = True
+    groups: np.ndarray | None = None
     _margins: dict[float, "Margins"] = field(default_factory=dict, repr=False)
 
     @property
@@ -43,7 +45,8 @@ class Problem:
 
     def rows(self, keep: np.ndarray) -> "Problem":
         """Return the problem on some of the clips; `keep` is a mask or indices."""
-        return replace(self, tables=self.tables[:, keep], targets=self.targets[keep], _margins={})
+        groups = None if self.groups is None else self.groups[keep]
+        return replace(self, tables=self.tables[:, keep], targets=self.targets[keep], groups=groups, _margins={})
 
     def models(self, keep: Sequence[int]) -> "Problem":
         """Return the problem with some of the tables."""
@@ -94,7 +97,7 @@ class Problem:
         """Return the terms of a power mean for all tables (M, N, C), without a second copy in memory."""
         result = np.empty(self.tables.shape, dtype=np.float32)
         for m in range(self.count):
-            result[m] = to_summand(self.tables[m], power)
+            result[m] = to_summand(self.tables[m], power, self.normalise)
         return result
 
     def forget(self) -> None:
@@ -109,7 +112,7 @@ class Problem:
             block = weights[start : start + step]
             total = np.zeros((len(block), n, c), dtype=np.float32)
             for m in np.flatnonzero(block.any(axis=0)):
-                total += block[:, m, None, None] * to_summand(self.tables[m], power)
+                total += block[:, m, None, None] * to_summand(self.tables[m], power, self.normalise)
             values.append(metric(from_sum(total, power, self.normalise), self.targets))
         return np.concatenate(values)
 
@@ -188,7 +191,7 @@ class Margins:
 
 def _margin(problem: Problem, m: int, power: float, index: np.ndarray) -> np.ndarray:
     """Margins (N, C) of table m: the summand of every class less the true class's, sign turned for p < 0."""
-    values = to_summand(problem.tables[m], power)
+    values = to_summand(problem.tables[m], power, problem.normalise)
     margin = values - values[np.arange(len(index)), index][:, None]
     return -margin if power < 0 else margin
 

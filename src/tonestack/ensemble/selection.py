@@ -49,33 +49,48 @@ class Selection(Generic[S]):
 
 
 def select(
-    candidates: Sequence[S], metric: Metric, targets: np.ndarray, part: np.ndarray, one_label: bool
+    candidates: Sequence[S],
+    metric: Metric,
+    targets: np.ndarray,
+    part: np.ndarray,
+    one_label: bool,
+    groups: np.ndarray | None = None,
 ) -> Selection[S]:
-    """Choose on all rows, and once more without each part (N,), by the rule of the module's text."""
+    """Choose on all rows, and once more without each part (N,), by the rule of the module's text.
+
+    groups: of the rows, whole in the resamples behind the standard errors; None where none are known.
+    """
     losses = {c.name: nested_losses(c.scores, targets, part, one_label) for c in candidates}
-    chosen = _pick(candidates, metric, targets, losses, np.ones(len(part), dtype=bool))
+    chosen = _pick(candidates, metric, targets, losses, np.ones(len(part), dtype=bool), groups)
     scores, by_part = np.empty_like(chosen.scores), {}
     for k in np.unique(part):
         inside = part == k
-        found = chosen if inside.all() else _pick(candidates, metric, targets, losses, ~inside)
+        found = chosen if inside.all() else _pick(candidates, metric, targets, losses, ~inside, groups)
         scores[inside] = found.scores[inside]
         by_part[int(k)] = found.name
     return Selection(chosen, scores, by_part, {name: float(loss.mean()) for name, loss in losses.items()})
 
 
 def _pick(
-    candidates: Sequence[S], metric: Metric, targets: np.ndarray, losses: dict[str, np.ndarray], rows: np.ndarray
+    candidates: Sequence[S],
+    metric: Metric,
+    targets: np.ndarray,
+    losses: dict[str, np.ndarray],
+    rows: np.ndarray,
+    groups: np.ndarray | None,
 ) -> S:
     """The candidate of least loss on `rows` (N,) among those that their metric cannot tell from the best."""
-    truth = targets[rows]
+    truth, own = targets[rows], None if groups is None else groups[rows]
     value = {c.name: metric.sign * float(metric(c.scores[rows], truth)) for c in candidates}
     best = max(candidates, key=lambda c: (value[c.name], -losses[c.name][rows].mean()))
-    close = [c for c in candidates if c is best or _close(metric, best, c, truth, rows)]
+    close = [c for c in candidates if c is best or _close(metric, best, c, truth, rows, own)]
     return min(close, key=lambda c: (round(float(losses[c.name][rows].mean()), 4), c.complexity, c.name))
 
 
-def _close(metric: Metric, best: Scored, other: Scored, truth: np.ndarray, rows: np.ndarray) -> bool:
-    gap = paired(metric, best.scores[rows], other.scores[rows], truth, 200)
+def _close(
+    metric: Metric, best: Scored, other: Scored, truth: np.ndarray, rows: np.ndarray, groups: np.ndarray | None
+) -> bool:
+    gap = paired(metric, best.scores[rows], other.scores[rows], truth, 200, groups)
     return gap.value <= max(ERRORS * gap.se, 1e-12)
 
 

@@ -8,6 +8,7 @@ blend. Its own predictions are nested: the stacker of fold k is trained on the r
 from dataclasses import dataclass
 from typing import Protocol
 
+from tonestack.ensemble import resampling
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.searches.log_loss import loss_and_slope
 from tonestack.tables.metrics import indicator
@@ -80,7 +81,7 @@ class FittedStacker(Protocol):
 class StackRows:
     """Training rows of a stacker: inputs of R clips, targets, weights (R,), folds (R,).
 
-    targets: class indices (R,), or 0/1 (R, C) if the classes are independent.
+    targets: class indices (R,), or 0/1 (R, C) if the classes are independent. groups (R,): None where none are known.
     """
 
     inputs: StackInputs
@@ -88,10 +89,12 @@ class StackRows:
     weights: np.ndarray
     fold: np.ndarray
     classes: int
+    groups: np.ndarray | None = None
 
     def where(self, keep: np.ndarray) -> "StackRows":
         """Some of the rows."""
-        return StackRows(self.inputs.where(keep), self.targets[keep], self.weights[keep], self.fold[keep], self.classes)
+        own = self.inputs.where(keep), self.targets[keep], self.weights[keep], self.fold[keep]
+        return StackRows(*own, self.classes, None if self.groups is None else self.groups[keep])
 
     @property
     def sure(self) -> np.ndarray:
@@ -155,11 +158,15 @@ def probabilities(logits: np.ndarray, independent: bool) -> np.ndarray:
 def inner_split(rows: StackRows, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Masks (learn, stop) inside the training rows: one fold where there are several, else a random fifth.
 
+    A random fifth consists of whole groups where groups are known.
+
     Only trusted rows decide when to stop.
     """
     folds = np.unique(rows.fold)
     if len(folds) > 1:
         held = rows.fold == folds[seed % len(folds)]
+    elif rows.groups is not None:
+        held = resampling.share(rows.groups, seed)
     else:
         held = np.random.default_rng(seed).random(len(rows.fold)) < 0.2
     stop = held & rows.sure

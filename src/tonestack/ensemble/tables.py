@@ -10,7 +10,7 @@ from tonestack.base.errors import UserError
 from tonestack.config.call import Call
 from tonestack.ensemble.blends import BlendSum, Summable
 from tonestack.ensemble.problem import Problem
-from tonestack.labels import revisions
+from tonestack.labels import folds, revisions
 from tonestack.tables import load, oof
 from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.metrics import resolve
@@ -86,6 +86,16 @@ class Tables:
         return self.folds["fold"].to_numpy(dtype=int)
 
     @cached_property
+    def groups(self) -> np.ndarray | None:
+        """Groups (N,) of the training clips, or speakers of both sides of trials (N, 2); None where each is alone."""
+        columns = [self.folds[c] for c in ("group", "other_group") if c in self.folds.columns]
+        if not columns:
+            return None
+        named = np.stack([folds.named_groups(column).to_numpy(dtype=str) for column in columns], axis=-1)
+        code = np.unique(named, return_inverse=True)[1].reshape(named.shape)
+        return None if code.max(initial=0) + 1 == code.size else code.squeeze(axis=-1) if len(columns) == 1 else code
+
+    @cached_property
     def scored(self) -> np.ndarray:
         """Mask (N,) of the clips that scores count."""
         mask: np.ndarray = self.folds["verified"].to_numpy(dtype=bool) & (self.fold >= 0)
@@ -106,7 +116,8 @@ class Tables:
         """One table, aligned."""
         if name not in self._kept:
             ids, folder = self.test_ids, self.folder / name
-            table = load.load(folder, self.folds, ids, self.classes, nonnegative=self.probabilities)
+            one, positive = self.task.one_label, self.probabilities
+            table = load.load(folder, self.folds, ids, self.classes, nonnegative=positive, one_label=one)
             folds = 0 if table.test is None else len(table.test)
             self._facts[name] = TableFacts(table.kind, table.meta, table.notes, table.oof is not None, folds)
             if self._size(table) * len(self.names) > IN_MEMORY:
@@ -129,7 +140,8 @@ class Tables:
         for name in self.without_oof():
             self.oof(name)  # raises
         metric, targets = resolve(self.metric), self.targets[keep]
-        return Problem(self._gather(), targets, metric, self.names, self.normalise, self.probabilities)
+        groups = None if self.groups is None else self.groups[keep]
+        return Problem(self._gather(), targets, metric, self.names, self.normalise, self.probabilities, groups)
 
     def _gather(self) -> np.ndarray:
         """One pass over all tables: the scored rows (tables, n, C), and the facts on the way."""

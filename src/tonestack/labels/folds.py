@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 COLUMNS = ["clip_id", "label", "verified", "group", "fold"]
+PAIRS = 10_000_000  # of groups of one label that may change places; beyond, so many clips are even by themselves
 
 
 ListsOf = Callable[[pd.Series], pd.Series]
@@ -107,7 +108,47 @@ def split(table: pd.DataFrame, params: FoldParams) -> np.ndarray:
         fold = np.full(len(strata), -1)
         for k, (_, held_out) in enumerate(halves):
             fold[held_out] = k
-    return fold
+    merged = table["label"].astype(str).to_numpy() == strata
+    return spread_verified(fold, table["label"].where(merged, ""), table["verified"], named, params.n)
+
+
+def spread_verified(
+    fold: np.ndarray, labels: pd.Series, verified: pd.Series, groups: pd.Series, n_folds: int
+) -> np.ndarray:
+    """Return folds (N,) in which the verified clips of a label do not meet if that can be avoided.
+
+    labels: '' where verified and unverified clips were stratified apart already. Whole groups of one label and of
+    equal size change places, so that the sizes of folds and of labels in them stay.
+    """
+    fold, code = fold.copy(), pd.factorize(groups)[0]
+    frame = pd.DataFrame({"label": labels.to_numpy(), "verified": verified.to_numpy(dtype=int), "group": code})
+    units = frame.groupby("group").agg(
+        label=("label", "first"), kinds=("label", "nunique"), size=("label", "size"), known=("verified", "sum")
+    )
+    place = pd.Series(fold).groupby(code).first().to_numpy(copy=True)
+    label_of = units["label"].where(units["kinds"] == 1, "")
+    for label in sorted(set(label_of) - {""}):
+        own = np.flatnonzero(label_of == label)
+        held = np.bincount(fold[labels == label], verified[labels == label].to_numpy(dtype=float), n_folds)
+        _even_out(place, own, units["size"].to_numpy()[own], units["known"].to_numpy()[own], held)
+    return place[code]
+
+
+def _even_out(place: np.ndarray, own: np.ndarray, size: np.ndarray, known: np.ndarray, held: np.ndarray) -> None:
+    """Let pairs of groups `own` change places (in place) while that makes the folds' counts `held` more even."""
+    giving, taking = np.flatnonzero(known > 0), np.flatnonzero(known < known.max(initial=0))
+    if not 0 < len(giving) * len(taking) <= PAIRS:
+        return
+    more, alike = known[giving, None] - known[taking], size[giving, None] == size[taking]
+    while True:
+        one, two = place[own[giving]], place[own[taking]]
+        gain = np.where(alike & (more > 0), more * (held[one][:, None] - held[two] - more), 0)
+        row, column = np.unravel_index(int(gain.argmax()), gain.shape)
+        if gain[row, column] <= 0:  # half of what the sum of squares falls by
+            return
+        held[one[row]] -= more[row, column]
+        held[two[column]] += more[row, column]
+        place[own[giving[row]]], place[own[taking[column]]] = two[column], one[row]
 
 
 def split_several(table: pd.DataFrame, single: pd.Series, params: FoldParams) -> np.ndarray:

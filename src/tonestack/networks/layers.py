@@ -135,6 +135,20 @@ class Normalise(nn.Module):
         """Decibels (1, 1, F, 1) of a dB spectrogram that are 1 after the normalisation."""
         return torch.full_like(self.std, RANGE_DB / 4) if self.how == "level" else self.std
 
+    @property
+    def blank(self) -> Tensor:
+        """What a mask writes into normalised crops (1, 1, F or 1, 1): the value that tells the network nothing.
+
+        That is the mean where the normalisation has one (`dataset`, `training`, `band`, `frame`: 0; `none`: the train
+        clips' mean, which padding holds, too), else its floor, which is silence (`minmax`: 0, `level`: -2). For
+        `none`, 0 would be the loudest value of a dB spectrogram.
+        """
+        if self.how == "none":
+            return self.mean
+        return torch.full_like(
+            self.mean[:, :, :1], (LEVEL_DB - RANGE_DB) / (RANGE_DB / 4) if self.how == "level" else 0
+        )
+
     def decibels(self, x: Tensor) -> Tensor:
         """Undo the normalisation of a dB spectrogram, for what has to be done to powers (`INVERTIBLE` ones alone)."""
         if self.how == "level":

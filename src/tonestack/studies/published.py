@@ -209,7 +209,7 @@ class Study:
         tables = self.tables([made[other] for other in there])
         how = 0.0 if row.how == "geometric" else 1.0
         blend = Blend(equal(len(there)), how, normalise=tables.normalise)
-        fold = nested_cv.nesting(tables.fold)
+        fold = nested_cv.nesting(tables.fold, tables.groups)
         rows, test = tables.blend(blend, {int(k): blend for k in np.unique(fold[fold >= 0])}, fold)
         made[key] = f"mean-{key}@r0"
         receipt = {"kind": "blend", "search": row.how, "tables": list(tables.names)}
@@ -222,7 +222,7 @@ class Study:
     def _scores_of(self, call: Call, name: str) -> dict[str, float]:
         metric, tables = resolve(call.data.metric), self.tables([name], call)
         problem = tables.problem()
-        cv, se = nested_cv.score(metric, problem.tables[0], problem.targets, call.data.blend.bootstrap)
+        cv, se = nested_cv.score(metric, problem.tables[0], problem.targets, call.data.blend.bootstrap, problem.groups)
         found = {"cv": cv, "se": se}
         found |= {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in call.data.more_metrics}
         if call.scoring is not None and tables.test_folds():

@@ -11,6 +11,7 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint
 from tonestack.config import layers
 from tonestack.config.call import Call
+from tonestack.ensemble import resampling
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.tables import Tables
 from tonestack.tables import oof
@@ -61,6 +62,8 @@ class Scores:
 
     def drawn(self, groups: np.ndarray) -> np.ndarray:
         """Return the value in resamples of whole groups (B,); every experiment gets the same resamples."""
+        if groups.ndim == 2:
+            return np.array([self.value(rows) for rows in resampling.rows(len(groups), FEWER, groups)])
         rng = np.random.default_rng(0)
         code = np.unique(groups, return_inverse=True)[1]
         count = code.max() + 1
@@ -92,7 +95,9 @@ def _there(call: Call, name: str) -> bool:
 
 
 def _groups(tables: Tables) -> np.ndarray:
-    """Return the group of each scored clip; a clip without a group is one by itself."""
+    """Return the group of each scored clip, of trials both speakers; a clip without a group is one by itself."""
+    if "other_group" in tables.folds.columns:
+        return tables.folds[["group", "other_group"]].to_numpy(dtype=str)[tables.scored]
     named = tables.folds["group"].where(tables.folds["group"] != "", "\0" + tables.folds["clip_id"])
     return named.to_numpy(dtype=str)[tables.scored]
 

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tonestack.base.errors import UserError, nearest
-from tonestack.tables.oof import FLOOR, OWN, experiments, receipts
+from tonestack.tables.oof import OWN, experiments, from_logs, receipts, to_logs
 from tonestack.tables.read import PredictionTable, TableReader
 
 import numpy as np
 import pandas as pd
+
+DOUBT = 1e-6  # what a foreign table's hard zeros become, as a share of their row
 
 
 def load(
@@ -20,14 +22,15 @@ def load(
     parts: Iterable[str] = ("oof", "test"),
     nonnegative: bool = True,
     fill: bool = True,
+    one_label: bool = True,
 ) -> PredictionTable:
     """Read a native or foreign table and align it; see `PredictionTable` for shapes.
 
     folds: the folds table (`clip_id, verified, fold`; fold -1 is never predicted). test_ids: M names, may be
     empty. parts: parts to read. nonnegative: refuse values below 0. fill: test clips that a fold's model
-    was trained on, and so does not predict, get the geometric mean of the other folds; else NaN. Every fault
-    of a table (a missing fold, a missing, repeated or non-finite row, an unknown class, another fold's clip,
-    a damaged file) is a `UserError` naming file and row.
+    was trained on, and so does not predict, get the geometric mean of the other folds; else NaN. one_label: False if
+    that is a mean of log odds. Every fault of a table (a missing fold, a missing, repeated or non-finite row, an
+    unknown class, another fold's clip, a damaged file) is a `UserError` naming file and row.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such prediction table{nearest(folder.name, experiments(folder.parent, True))}")
@@ -40,13 +43,29 @@ def load(
     else:
         reader.foreign()
     table = reader.finish()
+    if table.kind == "foreign" and nonnegative:
+        for rows in (table.oof, table.test):
+            if rows is not None:
+                soften(rows, one_label)
     if fill and table.test is not None:
-        fill_taught(table.test)
+        fill_taught(table.test, one_label)
     return table
 
 
-def fill_taught(test: np.ndarray) -> None:
+def soften(rows: np.ndarray, one_label: bool = True) -> None:
+    """Lift rows (..., C) that hold a zero to `DOUBT`, in place; with several labels per clip, bound ones likewise.
+
+    Tables from elsewhere are often rounded. In a geometric mean one hard zero would outvote all other models.
+    """
+    lowest = DOUBT * rows.sum(axis=-1, keepdims=True) if one_label else np.full_like(rows[..., :1], DOUBT)
+    hard = (rows == 0).any(axis=-1, keepdims=True)
+    np.copyto(rows, np.maximum(rows, lowest), where=hard)
+    if not one_label:
+        np.copyto(rows, np.float32(1 - DOUBT), where=rows == 1)
+
+
+def fill_taught(test: np.ndarray, one_label: bool = True) -> None:
     """Fill NaN rows of test folds (K, M, C) with the geometric mean of the clip's other folds, in place."""
     for clip in np.flatnonzero(np.isnan(test[:, :, 0]).any(axis=0)):
         absent = np.isnan(test[:, clip, 0])
-        test[absent, clip] = np.exp(np.log(np.maximum(test[~absent, clip], FLOOR)).mean(axis=0))
+        test[absent, clip] = from_logs(to_logs(test[~absent, clip], one_label).mean(axis=0), one_label)

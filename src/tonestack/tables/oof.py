@@ -15,8 +15,10 @@ from tonestack.base.files import file_hash, read_json, write_json, write_parquet
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 FLOOR = 1e-15  # a probability of 0 counts as this much where a logarithm is taken
+EDGE = np.float32(2**-24)  # a probability of 1 counts as this much less where log odds are taken
 OWN = ".own"  # says that a table is ours: as long as it has no json it is unfinished, and not somebody else's
 MADE = ("blend", "stack")  # made of other tables
 APART = (*MADE, "baseline")  # kinds that are no inputs of blend and stack unless asked for
@@ -84,15 +86,34 @@ def receipts(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def to_logs(p: np.ndarray, one_label: bool = True) -> np.ndarray:
+    """Return what a geometric mean is taken of: log probabilities; with several labels per clip, log odds.
+
+    A class of its own has two outcomes. The mean of log p alone forgets one of them: it is nearer to 0 than to 1.
+    """
+    if one_label:
+        return np.asarray(np.log(np.maximum(p, FLOOR)))
+    p = np.clip(p, FLOOR, 1 - EDGE)
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def from_logs(logs: np.ndarray, one_label: bool = True) -> np.ndarray:
+    """Invert `to_logs`; rows are not normalised."""
+    return np.asarray(np.exp(logs) if one_label else expit(logs))
+
+
 def combine_folds(test: np.ndarray, how: str, normalise: bool = True) -> np.ndarray:
-    """Mean over folds (K, M, C) -> (M, C), `geometric` or `arithmetic`; rows sum to 1 if `normalise`."""
+    """Mean over folds (K, M, C) -> (M, C), `geometric` or `arithmetic`; rows sum to 1 if `normalise`.
+
+    Without `normalise` a clip may have several labels; the geometric mean is then one of log odds.
+    """
     if how == "arithmetic":
         mean = test.mean(axis=0)
     else:
         mean = np.zeros(test.shape[1:], dtype=np.float32)
         for table in test:  # one fold at a time: no second copy of all folds
-            mean += np.log(np.maximum(table, FLOOR))
-        mean = np.exp(mean / len(test))
+            mean += to_logs(table, normalise)
+        mean = from_logs(mean / len(test), normalise)
     return mean / mean.sum(axis=1, keepdims=True) if normalise else mean
 
 

@@ -90,7 +90,9 @@ class Verify(Task):
         """Trials within a fold are its OOF rows; all others are predicted by every fold's network."""
         placed, listed = trials.read(folder), _listed(competition)
         within = placed["fold"] >= 0
-        oof = placed[within].assign(verified=True).reset_index(drop=True)
+        speaker = dict(zip(table["clip_id"], table["label"], strict=True))
+        sides = {"group": placed["enrol"].map(speaker), "other_group": placed["test"].map(speaker)}
+        oof = placed.assign(verified=True, **sides)[within].reset_index(drop=True)
         form = None if listed is None else SubmissionFormat(("trial", SCORE), tuple(listed["clip_id"]), "raw")
         test = tuple(placed.loc[~within, "clip_id"])
         return Rows(oof, test, (SCORE,), LABELS, form, folder / trials.FILE, probabilities=False, whole=True)

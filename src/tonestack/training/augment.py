@@ -65,10 +65,11 @@ class Draws:
         return (place >= first) & (place < first + width)
 
 
-def augment(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tensor:
+def augment(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws, blank: Tensor | None = None) -> Tensor:
     """Apply every augmentation that `params` switches on, except mixup, which also changes the targets.
 
-    std: dB per unit (1, 1, F, 1) of the normalisation, so that gains are in dB on dB spectrograms.
+    std: dB per unit (1, 1, F, 1) of the normalisation, so that gains are in dB on dB spectrograms. blank: what masks
+    write (`Normalise.blank`), 0 if None.
     """
     waveform = x.shape[2] == 1
     if params.gain_db or params.tilt_db:
@@ -78,9 +79,9 @@ def augment(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws) -> Tens
     if params.shift_bands and not waveform:
         x = shift_bands(x, params.shift_bands, draws)
     for _ in range(params.time_masks):
-        x = mask(x, params.time_mask, 3, draws)
+        x = mask(x, params.time_mask, 3, draws, blank)
     for _ in range(0 if waveform else params.band_masks):
-        x = mask(x, params.band_mask, 2, draws)
+        x = mask(x, params.band_mask, 2, draws, blank)
     if params.erase and not waveform:
         x = erase(x, params.erase, draws)
     if params.noise:
@@ -136,11 +137,12 @@ def shift_bands(x: Tensor, share: float, draws: Draws) -> Tensor:
     return x.gather(2, index[:, None, :, None].expand_as(x))
 
 
-def mask(x: Tensor, share: float, dim: int, draws: Draws) -> Tensor:
-    """SpecAugment (Park et al. 2019): set one random stretch of time (3) or bands (2) per crop to the mean, 0."""
+def mask(x: Tensor, share: float, dim: int, draws: Draws, blank: Tensor | None = None) -> Tensor:
+    """SpecAugment (Park et al. 2019): set one random stretch of time (3) or bands (2) per crop to `blank`, or to 0."""
     shape = [len(x), 1, 1, 1]
     shape[dim] = x.shape[dim]
-    return x.masked_fill(draws.stretch(x.shape[dim], share).view(shape), 0.0)
+    hidden = draws.stretch(x.shape[dim], share).view(shape)
+    return x.masked_fill(hidden, 0.0) if blank is None else torch.where(hidden, blank, x)
 
 
 def erase(x: Tensor, probability: float, draws: Draws) -> Tensor:
@@ -175,12 +177,15 @@ def mixup(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mixup (Zhang et al. 2018): mix each crop, its target and its weight with another's.
 
-    x: (B, 1, F, T), targets: (B, C), weights: (B,). union: a mixed crop has the labels of both crops in full.
+    x: (B, 1, F, T), targets: (B, C), weights: (B,). union: a mixed crop has the labels of both crops in full. Otherwise
+    each half's label counts by its own weight: with any loss that is linear in targets, the mixed crop's weight times
+    its loss is ratio · w1 · loss(y1) + (1 - ratio) · w2 · loss(y2).
     """
     ratio, other = draws.ratio, draws.next().argsort(stable=True)
     mixed = mix(x, x[other], ratio.view(-1, 1, 1, 1))
+    both = ratio * weights + (1 - ratio) * weights[other]
     if union:
-        targets = torch.maximum(targets, targets[other])
-    else:
-        targets = ratio[:, None] * targets + (1 - ratio[:, None]) * targets[other]
-    return mixed, targets, ratio * weights + (1 - ratio) * weights[other]
+        return mixed, torch.maximum(targets, targets[other]), both
+    alike = (weights == weights[other]) | (both == 0)
+    share = torch.where(alike, ratio, ratio * weights / both.clamp_min(1e-8))[:, None]
+    return mixed, share * targets + (1 - share) * targets[other], both

@@ -11,24 +11,35 @@ from tonestack.training.step import BatchSplit
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 ToLogProbabilities = Callable[[Tensor], Tensor]
 
 
 @torch.inference_mode()
 def predict(
-    model: Tagger, clips: Clips, config: ModelConfig, frame_rate: float, to_log: ToLogProbabilities
+    model: Tagger,
+    clips: Clips,
+    config: ModelConfig,
+    frame_rate: float,
+    to_log: ToLogProbabilities,
+    independent: bool = False,
 ) -> np.ndarray:
-    """Log-probabilities (N, C) of all clips, not normalised after the mean over crops; NaN for empty clips."""
+    """Log-probabilities (N, C) of all clips, not normalised after the mean over crops; NaN for empty clips.
+
+    independent: classes do not exclude each other, so means are taken of log odds, which are the logits.
+    """
     frames = clips.frames.cpu().numpy()
     usable = np.flatnonzero(frames > 0)
     total: Tensor | float = 0.0
     model.eval()
     for factor in config.inference.lengths:
         length = max(1, round(config.crop.seconds * factor * frame_rate))
-        total = total + _mean_over_crops(model, clips, usable, frames[usable], length, config, to_log)
+        total = total + _mean_over_crops(model, clips, usable, frames[usable], length, config, to_log, independent)
     result = np.full((len(frames), 0 if isinstance(total, float) else total.shape[1]), np.nan)
-    result[usable] = (total / len(config.inference.lengths)).numpy()  # type: ignore[union-attr]
+    if isinstance(total, Tensor):
+        mean = total / len(config.inference.lengths)
+        result[usable] = (logsigmoid(mean) if independent else mean).numpy()
     return result
 
 
@@ -40,8 +51,12 @@ def _mean_over_crops(
     length: int,
     config: ModelConfig,
     to_log: ToLogProbabilities,
+    independent: bool,
 ) -> Tensor:
-    """Mean over one length's crops of log-probabilities (`geometric`) or the log of the mean (`arithmetic`)."""
+    """Mean over one length's crops of log-probabilities (`geometric`) or the log of the mean (`arithmetic`).
+
+    If the classes are independent, both are log odds.
+    """
     params = config.inference
     row, start = even_starts(
         frames, length, params.overlap, params.crops, params.rolls if config.crop.short == "tile" else 1
@@ -57,11 +72,13 @@ def _mean_over_crops(
         x = x.to(memory_format=torch.channels_last) if config.training.channels_last else x
         logits = _logits(model, x, config, pieces)
         # Accumulate on the CPU (GPU atomics are not deterministic) and per batch (all outputs may not fit in memory).
-        each = to_log(logits).cpu().double()  # (B, C)
+        each = (logits if independent and geometric else to_log(logits)).cpu().double()  # (B, C)
         sums = sums if len(sums) else each.new_zeros(len(frames), each.shape[1])
         sums.index_add_(0, torch.from_numpy(row[batch]), each if geometric else each.exp())
     mean = sums / torch.from_numpy(np.bincount(row, minlength=len(frames)))[:, None]
-    return mean if geometric else mean.clamp_min(1e-12).log()
+    if geometric:
+        return mean
+    return mean.logit(1e-12) if independent else mean.clamp_min(1e-12).log()
 
 
 def _logits(model: Tagger, x: Tensor, config: ModelConfig, pieces: BatchSplit) -> Tensor:

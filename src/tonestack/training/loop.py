@@ -65,11 +65,17 @@ def learning_rate(step: int, steps: int, params: TrainingParams, epoch: int = 0)
 
 
 def epoch_order(targets: Tensor, balanced: float, generator: torch.Generator) -> Tensor:
-    """The epoch's clips: all in random order, or drawn so that classes come out even (`balanced` = 1)."""
+    """The epoch's clips: all in random order, or drawn so that classes come out even (`balanced` = 1).
+
+    A soft target (N, C) counts as its likeliest class, and as every class from a half on. Shares of a class that is
+    nobody's likeliest would else be blown up until the few clips that have them are drawn again and again.
+    """
     if balanced == 0:
         return torch.randperm(len(targets), generator=generator)
-    share = targets.sum(0).clamp_min(1e-6) ** -balanced  # (C,)
-    return torch.multinomial(targets @ share, len(targets), replacement=True, generator=generator)
+    most = targets.amax(dim=1, keepdim=True)
+    labels = ((targets >= 0.5) | ((targets == most) & (most > 0))).to(targets.dtype)
+    share = labels.sum(0).clamp_min(1e-6) ** -balanced  # (C,)
+    return torch.multinomial(labels @ share, len(targets), replacement=True, generator=generator)
 
 
 def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelConfig) -> Place:

@@ -124,7 +124,8 @@ class Step:
         params = self.config.augment
         if params.speed and self.model.centres is not None:
             batch = play_faster(batch, playing_rate(params, draws.table[1]), self.model.centres)
-        x = augment(self.model.normalise(batch), params, self.model.normalise.unit, draws)
+        normalise = self.model.normalise
+        x = augment(normalise(batch), params, normalise.unit, draws, normalise.blank)
         if params.mixup:
             x, targets, weights = mixup(x, targets, weights, draws, self.mix, params.mix_labels == "union")
         return x, targets, weights

@@ -1,8 +1,9 @@
 """Agreement: the posterior of the given label, from the predictions of pair models.
 
-The probabilities are sharpened or softened by one temperature (Guo et al. 2017), fitted on the verified clips. The
+The probabilities are sharpened or softened by a temperature (Guo et al. 2017), fitted on the verified clips. The
 given label then counts as one annotator: right with some rate, otherwise another label of its group or of the rest.
-The three rates are estimated from the unverified clips by expectation maximisation (Dawid & Skene 1979). The clip's
+The three rates are estimated from the unverified clips by expectation maximisation (Dawid & Skene 1979), together with
+a temperature of their own: unverified clips are often harder, and models are less often right on them. The clip's
 confidence is the posterior of its given label. `multilabel_posterior` is the counterpart for clips of several labels.
 """
 
@@ -20,6 +21,8 @@ from scipy.special import logsumexp
 
 NEEDS = "probabilities"
 FLOOR = 1e-12
+APART = 0.5  # how far log temperatures of verified and unverified clips lie apart before any clip has been seen
+ROUNDS = 20
 
 
 class Params(Section):
@@ -39,7 +42,9 @@ def decide(evidence: Evidence, params: Params) -> Verdict:
     """Keep, relabel or set aside each unverified clip."""
     p = np.maximum(evidence.predicted(), FLOOR)
     if params.calibrate and evidence.verified.any():
-        p = sharpen(p, temperature(p[evidence.verified], evidence.given[evidence.verified]))
+        first = temperature(p[evidence.verified], evidence.given[evidence.verified])
+        own = second_temperature(p, evidence, first) if params.posterior and not evidence.verified.all() else first
+        p = np.where(evidence.verified[:, None], sharpen(p, first), sharpen(p, own))
     if params.posterior and not evidence.verified.all():
         p = posterior(p, evidence.given, noise_rates(p, evidence), evidence.group_of)
     rows = np.arange(len(p))
@@ -69,6 +74,33 @@ def temperature(p: np.ndarray, labels: np.ndarray) -> float:
     def surprise(log_t: float) -> float:
         scaled = logs / np.exp(log_t)
         return float((logsumexp(scaled, axis=1) - scaled[rows, labels]).mean())
+
+    return float(np.exp(minimize_scalar(surprise, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def second_temperature(p: np.ndarray, evidence: Evidence, first: float) -> float:
+    """Return the temperature of p (n, C) on the unverified clips at which their given labels are likeliest.
+
+    It is fitted in turn with the labels' noise rates. first: that of the verified clips, which few clips do not leave.
+    """
+    rows = ~evidence.verified
+    given, logs, found = evidence.given[rows], np.log(p[rows]), first
+    for _ in range(ROUNDS):
+        rates = noise_rates(np.where(rows[:, None], sharpen(p, found), p), evidence)
+        named = np.log(np.maximum(likelihood(rates, given, evidence.group_of), FLOOR))
+        before, found = found, _likeliest(logs, named, first)
+        if abs(np.log(found / before)) < 0.01:
+            break
+    return found
+
+
+def _likeliest(logs: np.ndarray, named: np.ndarray, first: float) -> float:
+    """The temperature of largest likelihood; logs: log p (n, C), named: log P(given label | class) (n, C)."""
+
+    def surprise(log_t: float) -> float:
+        scaled = logs / np.exp(log_t)
+        each = logsumexp(scaled, axis=1) - logsumexp(scaled + named, axis=1)
+        return float(each.sum() + 0.5 * ((log_t - np.log(first)) / APART) ** 2)
 
     return float(np.exp(minimize_scalar(surprise, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tonestack.base import journals
+from tonestack.ensemble import resampling
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import log_loss
 from tonestack.settings.data_config import BlendParams
-from tonestack.tables.metrics import mean
 
 import numpy as np
 import optuna
@@ -77,9 +77,9 @@ def _standard_error(problem: Problem, weights: np.ndarray, power: float) -> floa
     blend = Blend(weights, power, normalise=problem.normalise)
     values = problem.metric.per_clip(blend(problem.tables), problem.targets)
     share = problem.metric.weights(problem.targets)
-    if share is None:
+    if share is None and problem.groups is None:
         return float(values.std() / np.sqrt(len(values)))
-    return float(np.linalg.norm(share * (values - mean(values, share))) / max(share.sum(), 1))
+    return resampling.standard_error(values, share, problem.groups)
 
 
 def _starts(problem: Problem, params: BlendParams) -> list[np.ndarray]:

@@ -26,7 +26,7 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
         return _free_pool(problem)
     temperatures = np.array([temperature(t, problem.targets, problem.normalise) for t in problem.tables])
     soft = (tempered(t, float(h), problem.normalise) for t, h in zip(problem.tables, temperatures, strict=True))
-    summands = np.stack([to_summand(t, power) for t in soft])
+    summands = np.stack([to_summand(t, power, problem.normalise) for t in soft])
     return Blend(minimise(summands, problem, power), power, temperatures, problem.normalise)
 
 

@@ -15,7 +15,11 @@ class Loss(Protocol):
     """The contract of a loss."""
 
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Take logits (B, C), targets (B, C) of probabilities and weights (B,); return a scalar."""
+        """Take logits (B, C), targets (B, C) of probabilities and weights (B,); return a scalar.
+
+        Mixup weighs the labels of a mixed crop's halves by way of the targets. That is exact for a loss that is
+        linear in them.
+        """
 
 
 class EmbeddingLoss(nn.Module):

@@ -44,7 +44,8 @@ class FittedNetwork:
         """Mean over test-time crops (N, C); NaN rows for clips without audio."""
         task = tasks.find(self.job.task)
         clips = Clips.load(self.store, clip_ids, self.device)
-        return predict(self.model, clips, self.job.experiment.config, self.store.frame_rate, task.log_probabilities)
+        config, rate = self.job.experiment.config, self.store.frame_rate
+        return predict(self.model, clips, config, rate, task.log_probabilities, not task.one_label)
 
     def unit_embeddings(self, clip_ids: list[str]) -> np.ndarray:
         """Mean over test-time crops of embeddings of length one (N, D) float32; NaN rows without audio.
@@ -117,7 +118,8 @@ class RestoredNetwork:
         if crops is not None:
             fewer = settings.inference.model_copy(update={"crops": min(crops, settings.inference.crops)})
             settings = settings.model_copy(update={"inference": fewer})
-        return predict(self.model, clips, settings, store.frame_rate, self.task.log_probabilities)
+        independent = not self.task.one_label
+        return predict(self.model, clips, settings, store.frame_rate, self.task.log_probabilities, independent)
 
 
 def restore(
