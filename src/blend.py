@@ -17,7 +17,7 @@ from tonestack.base import console
 from tonestack.base.files import write_csv, write_json
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import det, diversity, leaderboard, nested_cv, plausibility, selection
+from tonestack.ensemble import det, diversity, leaderboard, made, nested_cv, plausibility, selection
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.nested_cv import Candidate
@@ -34,7 +34,7 @@ def run(call: Call) -> None:
     """Score every search and write the blend that nested CV chooses."""
     started = time.monotonic()
     upstream(call)
-    tables = joined(call)
+    tables = Tables.of(call, inputs(call))
     last = record(call, tables)
     if last.up_to_date():
         return
@@ -67,10 +67,13 @@ def run(call: Call) -> None:
     leaderboard.update(call)
 
 
-def joined(call: Call) -> Tables:
-    """The tables that blend joins; `blend.made`: those that blend and stack have made, too."""
-    params = call.data.blend
-    return Tables.of(call, params.tables if params.made else to_join(call, params.tables), params.made)
+def inputs(call: Call) -> tuple[str, ...]:
+    """Return the tables to blend, as `to_join` says; with `blend.made` all, and made ones that rest on no blend."""
+    if call.data.blend.tables or not call.data.blend.made:
+        return to_join(call, call.data.blend.tables)
+    every = oof.experiments(call.oof, made=True)
+    blends = {name for name in every if name.startswith("blend@") and oof.kind_of(call.oof / name) == "blend"}
+    return tuple(name for name in every if name not in blends and not blends & made.made_of(call, name))
 
 
 def own(whole: Blend | Fusion) -> dict[str, object]:
@@ -94,8 +97,9 @@ def equal_mean(call: Call, tables: Tables) -> Blend | Fusion:
 
 
 def upstream(call: Call) -> None:
-    """Make missing inputs of blend and stack: the folds, and tables if there is none at all."""
+    """Make missing inputs of blend and stack (folds, tables if there is none); remove made tables that are stale."""
     make_folds.run(call, quiet=True)
+    made.remove_stale(call)
     if not oof.experiments(call.oof):
         train.run(call)
 

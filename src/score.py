@@ -9,7 +9,7 @@ from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import leaderboard, scoring
+from tonestack.ensemble import leaderboard, made, scoring
 from tonestack.ensemble.tables import Tables
 from tonestack.ensemble.up_to_date import alone
 from tonestack.tables import oof
@@ -21,6 +21,7 @@ import pandas as pd
 @alone
 def run(call: Call) -> None:
     """Print and record the Public and Private scores of all tables and files."""
+    made.remove_stale(call)
     rows = call.rows
     if not rows.test_ids:
         print("no test set: the scores are those of cross-validation")

@@ -19,9 +19,9 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import write_json
 from tonestack.competition import kaggle, submission
 from tonestack.config.call import Call
-from tonestack.ensemble import nested_cv, selection
+from tonestack.ensemble import made, nested_cv, selection
 from tonestack.ensemble.choice import Choice, best_single, made_tables
-from tonestack.ensemble.tables import Tables, made_name
+from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof
 
@@ -35,13 +35,14 @@ EASIEST = -1  # complexity of the mean: it does not choose between blend and sta
 @alone
 def run(call: Call) -> None:
     """Submit what nested CV chooses of single table, blend, stacks and their mean, or the table asked for."""
+    made.remove_stale(call)
     if not oof.experiments(call.oof):
         blend.run(call)
     choice = call.submissions / "choice.json"
     last = record(call)
     path = call.submissions / "submission.csv"
     if not last.up_to_date():
-        outputs = [choice, *average(call)]
+        outputs = [choice, *average(call, last)]
         tables = Tables.of(call, made=True)
         chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, last)
         write_json(choice, {"table": chosen.name, "cv": _number(chosen.cv), "se": _number(chosen.se)})
@@ -59,19 +60,18 @@ def run(call: Call) -> None:
         upload(call, path)
 
 
-def average(call: Call) -> list[Path]:
+def average(call: Call, last: UpToDate) -> list[Path]:
     """Write the equal mean of the blend and the stackers as a table of its own; return its folder, if there is one.
 
     Nested scores seldom separate blend and stackers, and a mean of tables with different errors varies less than each
     (Breiman, Stacked regressions, 1996).
     """
-    every = [n for n in oof.experiments(call.oof, made=True) if oof.kind_of(call.oof / n) in oof.MADE]
-    means = [name for name in every if _is_mean(call, name)]
-    made = [name for name in every if name not in means]
-    tables = Tables.of(call, made) if len(made) > 1 else None
+    means = [name for name in made.of(call) if _is_mean(call, name)]
+    parts = averaged(call, last)
+    tables = Tables.of(call, parts) if len(parts) > 1 else None
     if tables is not None and (not tables.probabilities or tables.without_oof()):
         tables = None
-    folder = call.oof / made_name(MEAN, made) if tables else None
+    folder = call.oof / made_name(MEAN, parts) if tables else None
     for name in means:  # of tables that are others by now
         if call.oof / name != folder:
             oof.remove(call.oof / name)
@@ -79,10 +79,25 @@ def average(call: Call) -> list[Path]:
         return []
     whole, part = blend.equal_mean(call, tables), tables.fold
     rows, test = tables.blend(whole, dict.fromkeys(np.unique(part[part >= 0]).tolist(), whole), part)
-    weights = dict.fromkeys(made, 1 / len(made))
-    receipt = {"kind": "blend", "search": MEAN, "complexity": EASIEST, "tables": made, "weights": weights}
+    weights = dict.fromkeys(parts, 1 / len(parts))
+    receipt = {"kind": "blend", "search": MEAN, "complexity": EASIEST, "tables": parts, "weights": weights}
     tables.write(folder.name, rows, test, receipt | {"power": whole.power, "temperatures": None, "seconds": 0.0})
     return [folder]
+
+
+def averaged(call: Call, last: UpToDate) -> list[str]:
+    """Return the tables that blend and stack write in a call of these words, where they are of the tables there now.
+
+    Older ones of other tables or revisions would count twice what they share with the newer.
+    """
+    blended, stacked = blend.inputs(call), to_join(call, call.data.stack.tables)
+    wanted = {made_name("blend", blended): blended}
+    wanted |= {made_name(f"stack-{name}", stacked): stacked for name in call.data.stack.stackers}
+    there = [name for name in wanted if name in made.of(call)]
+    older = [name for name in there if set(made.sources(call.oof / name)) != set(wanted[name])]
+    if older:
+        last.say(f"mean: without {', '.join(older)}, made of other tables than blend and stack would take now")
+    return [name for name in there if name not in older]
 
 
 def _is_mean(call: Call, name: str) -> bool:
@@ -97,7 +112,9 @@ def _number(value: float) -> float | None:
 def record(call: Call) -> UpToDate:
     """Return the record of submit."""
     names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_mean(call, n))
-    return UpToDate(call, "submit", names, [call.data.submit.table, call.data.blend.model_dump(), "choice.json"])
+    stacked = call.data.stack.model_dump(include={"tables", "stackers"})
+    settings = [call.data.submit.table, call.data.blend.model_dump(), stacked, "choice.json"]
+    return UpToDate(call, "submit", names, settings)
 
 
 def entry(path: Path, chosen: Choice) -> dict[str, str]:
@@ -149,11 +166,11 @@ def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
     unscored = tables.without_oof()
     scored = [n for n in tables.names if n not in unscored]
     if not scored:
-        made = [n for n in unscored if oof.kind_of(call.oof / n) in oof.MADE] or unscored
-        if len(made) > 1:
+        blends = [n for n in unscored if oof.kind_of(call.oof / n) in oof.MADE] or unscored
+        if len(blends) > 1:
             raise UserError("no table has an OOF part, so none can be chosen; run blend for their equal mean")
         last.say("no table has an OOF part: nothing to choose by")
-        return Choice.unscored(made[0])
+        return Choice.unscored(blends[0])
     sub = tables if not unscored else Tables.of(call, scored)
     problem, part = sub.problem(), nested_cv.nesting(sub.fold, sub.groups)[sub.scored]
     candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]

@@ -222,8 +222,11 @@ def test_a_blend_is_no_input_of_the_next(toy: Call) -> None:
     blend.run(toy)
     assert pd.read_json(toy.submissions / "blend.json", typ="series")["tables"] == first
     assert "blend@r0" not in first
+    stack.run(toy)
     blend.run(words(toy.home, "blend.made=true"))
-    assert "blend@r0" in pd.read_json(toy.submissions / "blend.json", typ="series")["tables"]
+    tables = pd.read_json(toy.submissions / "blend.json", typ="series")["tables"]
+    assert "stack-logistic@r0" in tables
+    assert "blend@r0" not in tables  # nor ever of the next under its own name
 
 
 def test_one_table_passes_through(toy: Call) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.config.call import Call
+from tonestack.ensemble import made as made_tables
 from tonestack.ensemble.blends import BlendSum, Summable
 from tonestack.ensemble.problem import Problem
 from tonestack.labels import folds, revisions
@@ -224,7 +225,11 @@ class Tables:
         return nested, np.stack([total.result() for total in test]) if test else None
 
     def write(self, name: str, rows: np.ndarray | None, test: np.ndarray | None, receipt: dict[str, Any]) -> None:
-        """Write a made table fold by fold, like a model's. rows (N, C) or None, test (K, M, C) or None."""
+        """Write a made table fold by fold, like a model's. rows (N, C) or None, test (K, M, C) or None.
+
+        Its receipt names the tables at hand as its sources, with their fingerprints.
+        """
+        receipt = receipt | {"sources": {n: made_tables.content(self.folder / n) for n in self.names}}
         folds = np.unique(self.fold[self.fold >= 0])
         for position, k in enumerate(folds):
             ids: list[str] = []

@@ -103,7 +103,7 @@ class BlendParams(Section):
     """Settings of the `blend` stage."""
 
     tables: tuple[str, ...] = Field((), description="experiments to blend; none named: all there are")
-    made: bool = Field(False, description="also take tables made by blend and stack")
+    made: bool = Field(False, description="also take made tables, those of a blend aside")
     searches: tuple[str, ...] = Field(
         ("single", "geometric", "arithmetic", "log_loss", "greedy", "cmaes"), description="blend searches tried"
     )
