@@ -25,6 +25,7 @@ from tonestack.labels import revisions
 def run(call: Call) -> None:
     """Run every stage in order."""
     started = time.monotonic()
+    score.check(call)
     call = call.but(revision=loop(call))
     revisions.choose(call.folds, call.words.revision or "r0")
     train.run(call)

@@ -1,8 +1,11 @@
 """Score every table and submission on the test labels: the only stage that reads them.
 
-Takes  scoring=FILE (fname or clip_id, label, usage: Public, Private or Ignored), oof/<name>/, submissions/<name>/.
+Takes  scoring=FILE (the clips' and labels' columns as in the competition's csv, or fname and label; usage: Public,
+       Private or Ignored), oof/<name>/, submissions/<name>/.
 Leaves the scores in oof/<name>/scores.json and oof/<name>/leaderboard.csv, and prints both.
 """
+
+from pathlib import Path
 
 from tonestack import cli
 from tonestack.base import console
@@ -28,7 +31,7 @@ def run(call: Call) -> None:
     elif call.scoring is None:
         raise UserError("score: no test labels known; give scoring=FILE (columns fname, label, usage)")
     else:
-        labels = scoring.read(call.scoring, rows.labels, call.task)
+        labels = scoring.read(call.scoring, rows.labels, call.task, scoring.Headings.of(call))
         found = score_tables(call, labels) | score_files(call, labels)
         leaderboard.record(call, found)
         files = [{"file": n, **{k: f"{v:.4f}" for k, v in s.items()}} for n, s in found.items() if n.endswith(".csv")]
@@ -36,6 +39,19 @@ def run(call: Call) -> None:
             print(console.aligned(pd.DataFrame(files)) + "\n")
         call.task.scored(call.oof, call.reports, labels)
     print(leaderboard.render(leaderboard.update(call)))
+
+
+def check(call: Call) -> None:
+    """Refuse, at the start of a long run, a scoring csv that could not be used at its end."""
+    competition = call.competition()
+    if not isinstance(call.scoring, Path):
+        return
+    labels = scoring.read(
+        call.scoring, competition.classes if call.task.tags else None, call.task, scoring.Headings.of(call)
+    )
+    unknown = set(labels["clip_id"]) - set(competition.test["clip_id"])
+    if unknown and call.task.clip_rows:
+        raise UserError(f"{call.scoring}: clip '{min(unknown)}' ({len(unknown)} such) is no test clip; remove the rows")
 
 
 def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]:

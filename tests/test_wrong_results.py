@@ -3,14 +3,19 @@
 import shutil
 from pathlib import Path
 
+import all as all_verb
 import blend
 import score
 import stack
 import submit
 from test_submission import CLASSES, TEST, TRAIN, toy, words
+from tonestack.base.errors import UserError
+from tonestack.competition import submission
+from tonestack.competition.readers import table
 from tonestack.config.call import Call
-from tonestack.ensemble import made
+from tonestack.ensemble import leaderboard, made
 from tonestack.tables import oof
+from tonestack.tables.competition import SubmissionFormat
 
 import numpy as np
 import pandas as pd
@@ -98,3 +103,72 @@ def test_no_blend_is_made_of_itself(toy: Call) -> None:
     assert not taken & {"blend@r0", "mean@r0"}
     blend.run(again)
     assert "blend@r0" in made.of(toy)
+
+
+# ---------------------------------------------------------------------------------------------------- columns of a csv
+
+
+def test_the_columns_of_test_labels_are_found_as_kaggle_spells_them(toy: Call, tmp_path: Path) -> None:
+    truth = pd.read_csv(tmp_path / "truth.csv")
+    score.run(toy)
+    known = leaderboard.recorded_scores(toy)["net2@r0"]
+    truth.set_axis(["FName", "Label", "Usage"], axis=1).to_csv(tmp_path / "truth.csv", index=False)
+    score.run(toy)
+    assert leaderboard.recorded_scores(toy)["net2@r0"] == known
+    truth.set_axis(["fname", "label", "split"], axis=1).to_csv(tmp_path / "truth.csv", index=False)
+    with pytest.raises(UserError, match="'split' says Private and Public; rename it to usage"):
+        score.run(toy)
+    truth.assign(Usage="Public").to_csv(tmp_path / "truth.csv", index=False)
+    score.run(toy)  # `usage` as it is spelt comes before `Usage`
+    assert leaderboard.recorded_scores(toy)["net2@r0"] == known
+    truth.drop(columns="usage").assign(LABEL="x", Label="y").drop(columns="label").to_csv(
+        tmp_path / "truth.csv", index=False
+    )
+    with pytest.raises(UserError, match="differ in case alone"):
+        score.run(toy)
+
+
+def test_the_columns_of_test_labels_have_the_readers_own_names(toy: Call, tmp_path: Path) -> None:
+    root = tmp_path / "input"
+    for path in (root / "train.csv", root / "sample_submission.csv", tmp_path / "truth.csv"):
+        pd.read_csv(path).rename(columns={"fname": "id", "label": "species"}).to_csv(path, index=False)
+    given = ["reader.clip=id", "reader.label=species", "reader.sample_submission=sample_submission.csv"]
+    here = [f"root={root}", f"scoring={tmp_path / 'truth.csv'}", "name=toy", "preset=fast"]
+    call = Call.from_arguments(["data=table", *given, *here])
+    score.run(call)
+    assert leaderboard.recorded_scores(call)["net2@r0"]["private"] > 0.5
+
+
+def test_test_labels_are_checked_before_anything_is_made(
+    toy: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "truth.csv").write_text("fname,lable\nt00.wav,Bark\n")
+    monkeypatch.setattr(all_verb, "loop", lambda call: pytest.fail("went on"))
+    with pytest.raises(UserError, match="needs the columns fname or clip_id and label"):
+        all_verb.run(toy)
+    (tmp_path / "truth.csv").write_text("fname,label\nt00.wav,Bark\nother.wav,Bark\n")
+    with pytest.raises(UserError, match=r"'other.wav' \(1 such\) is no test clip"):
+        all_verb.run(toy)
+    (tmp_path / "truth.csv").write_text("fname,label,usage\nt00.wav,Bark,Ignored\n")
+    with pytest.raises(UserError, match="nothing to score"):
+        all_verb.run(toy)
+
+
+def test_a_sample_submission_may_have_its_clips_last(tmp_path: Path) -> None:
+    form = SubmissionFormat(("label", "fname"), ("a.wav", "b.wav"), "labels", 1, "fname")
+    rows = np.array([[0.7, 0.2, 0.1, 0.0], [0.1, 0.2, 0.3, 0.4]])
+    submission.write(tmp_path / "s.csv", form, ["a.wav", "b.wav"], CLASSES, rows)
+    assert (tmp_path / "s.csv").read_text() == "label,fname\nBark,a.wav\nOboe,b.wav\n"
+    np.testing.assert_array_equal(submission.read(tmp_path / "s.csv", form, CLASSES).argmax(axis=1), [0, 3])
+    scores = SubmissionFormat((*CLASSES, "id"), ("a.wav", "b.wav"), "scores", 1, "id")
+    submission.write(tmp_path / "s.csv", scores, ["a.wav", "b.wav"], CLASSES, rows)
+    np.testing.assert_allclose(submission.read(tmp_path / "s.csv", scores, CLASSES), rows)
+
+
+def test_the_reader_knows_which_column_of_the_sample_has_the_clips(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("fname,label\n1.wav,Bark\n2.wav,Oboe\n")
+    (tmp_path / "sample.csv").write_text("label,fname\nBark,a.wav\nBark,b.wav\n")
+    found = table.read(table.Params(sample_submission="sample.csv"), tmp_path)
+    assert found.submission is not None
+    assert (found.submission.key, found.submission.rest) == ("fname", ("label",))
+    assert found.test["clip_id"].tolist() == ["a.wav", "b.wav"]

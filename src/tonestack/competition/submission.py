@@ -32,7 +32,7 @@ def render(
     rows = probabilities[where]
     if form.style in ("scores", "raw"):
         return _score_columns(form, classes, rows)
-    key, column = form.columns[0], form.columns[1]
+    key, column = form.key, form.rest[0]
     best = np.argsort(-rows, axis=1, kind="stable")[:, : form.k if form.style == "labels" else 1]
     if form.style == "labels" and any(" " in c for c in classes):
         raise UserError("sample submission: labels are separated by blanks, but a class name holds a blank")
@@ -42,10 +42,10 @@ def render(
 
 def _score_columns(form: SubmissionFormat, classes: Sequence[str], rows: np.ndarray) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(classes))
-    missing = [c for c in form.columns[1:] if c not in table.columns]
+    missing = [c for c in form.rest if c not in table.columns]
     if missing:
         raise UserError(f"sample submission: column '{missing[0]}' is none of the classes")
-    table.insert(0, form.columns[0], list(form.ids))
+    table.insert(0, form.key, list(form.ids))
     return table[list(form.columns)]
 
 
@@ -68,14 +68,14 @@ def check(table: pd.DataFrame, form: SubmissionFormat, classes: Sequence[str], s
     """Check a submission table against the sample's format; the first fault is a `UserError` naming its row."""
     if list(table.columns) != list(form.columns):
         raise UserError(f"submission: columns {list(table.columns)} instead of {list(form.columns)}")
-    if table.iloc[:, 0].tolist() != list(form.ids):
+    if table[form.key].tolist() != list(form.ids):
         raise UserError("submission: rows are missing, doubled or not in the sample's order")
     if form.style in ("scores", "raw"):
-        check_matrix(table.iloc[:, 1:].to_numpy(dtype=float), form.style == "scores", same_rows)
+        check_matrix(table[list(form.rest)].to_numpy(dtype=float), form.style == "scores", same_rows)
         return
     expected = min(form.k, len(classes)) if form.style == "labels" else 1
     known = set(classes)
-    for row, text in enumerate(table.iloc[:, 1]):
+    for row, text in enumerate(table[form.rest[0]]):
         labels = str(text).split(" ") if form.style == "labels" else [str(text)]
         if len(labels) != expected or len(set(labels)) != expected or not known.issuperset(labels):
             raise UserError(
@@ -104,7 +104,7 @@ def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarr
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if form.style in ("scores", "raw"):
-        table = table.astype(dict.fromkeys(form.columns[1:], float))
+        table = table.astype(dict.fromkeys(form.rest, float))
     try:
         check(table, form, classes)
     except UserError as error:
@@ -113,7 +113,7 @@ def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarr
         return table[list(classes)].to_numpy(dtype=np.float64)
     position = {c: i for i, c in enumerate(classes)}
     scores = np.zeros((len(table), len(classes)))
-    for row, text in enumerate(table.iloc[:, 1]):
+    for row, text in enumerate(table[form.rest[0]]):
         for rank, label in enumerate(text.split(" ") if form.style == "labels" else [text]):
             scores[row, position[label]] = 1.0 / (1 + rank)
     return scores

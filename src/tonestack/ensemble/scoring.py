@@ -1,10 +1,12 @@
 """Test labels, and the scores of tables and submission files on them. Only `score` and studies import this module."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.competition.csvs import read_table
+from tonestack.config.call import Call
 from tonestack.tables.metrics import Metric
 from tonestack.tasks import Task
 
@@ -14,22 +16,42 @@ import pandas as pd
 USAGES = ("Public", "Private")
 
 
-def read(source: Path | pd.DataFrame, classes: Sequence[str], task: Task) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Headings:
+    """The column names under which a scoring csv may have its clips and labels, the likeliest first."""
+
+    clip: tuple[str, ...] = ("clip_id", "fname")
+    label: tuple[str, ...] = ("label", "labels")
+
+    @classmethod
+    def of(cls, call: Call) -> "Headings":
+        """The default names, those of the reader's settings, and those of the sample submission."""
+        reader, form = call.data.reader, call.competition().submission
+        named = form is not None and form.style in ("label", "labels")
+        clip = [reader.get("test_clip"), reader.get("clip"), reader.get("id_column"), form.key if form else None]
+        label = [reader.get("label"), reader.get("label_column"), *(form.rest if form and named else ())]
+        return cls((*filter(None, clip), *cls.clip), (*filter(None, label), *cls.label))
+
+
+def read(
+    source: Path | pd.DataFrame, classes: Sequence[str] | None, task: Task, headings: Headings = Headings()
+) -> pd.DataFrame:
     """Read a scoring csv: `clip_id, label, usage` of the scored clips, usage `Public` or `Private`.
 
-    Columns `fname` or `clip_id`, `label` or `labels`, and optionally `usage` (without it all rows are Public).
+    Columns are found by `headings`, and optionally `usage` (without it all rows are Public), without regard to case.
     `Ignored` rows and rows without a label are left out. A reader that knows the test labels without a csv passes the
-    table itself. Faults are `UserError` naming column or row.
+    table itself. Faults are `UserError` naming column or row. classes: None leaves the labels unchecked.
     """
     if isinstance(source, pd.DataFrame):
         return _checked(source, Path("test labels"), classes, task)
     path = source
     table = read_table(path)
-    key = next((c for c in ("clip_id", "fname") if c in table.columns), None)
-    label = next((c for c in ("label", "labels") if c in table.columns), None)
+    key, label, use = (_column(path, table, names) for names in (headings.clip, headings.label, ("usage",)))
     if key is None or label is None:
-        raise UserError(f"{path}: needs the columns fname (or clip_id) and label; it has {', '.join(table.columns)}")
-    usage = table["usage"].str.capitalize() if "usage" in table.columns else "Public"
+        wanted = f"{' or '.join(dict.fromkeys(headings.clip))} and {' or '.join(dict.fromkeys(headings.label))}"
+        raise UserError(f"{path}: needs the columns {wanted}; it has {', '.join(table.columns)}")
+    _refuse_unnamed_usage(path, table, use)
+    usage = table[use].str.capitalize() if use else "Public"
     table = pd.DataFrame({"clip_id": table[key], "label": table[label], "usage": usage})
     unknown = table[~table["usage"].isin([*USAGES, "Ignored", ""])]
     for row, value in unknown["usage"].items():
@@ -37,13 +59,38 @@ def read(source: Path | pd.DataFrame, classes: Sequence[str], task: Task) -> pd.
     if not task.one_label:
         table["label"] = table["label"].str.replace(r"\s*,\s*", ",", regex=True)
     table = table[table["usage"].isin(USAGES) & (table["label"] != "")]
+    if table.empty:
+        raise UserError(f"{path}: no row is Public or Private and has a label, so there is nothing to score")
     return _checked(table, path, classes, task)
 
 
-def _checked(table: pd.DataFrame, path: Path, classes: Sequence[str], task: Task) -> pd.DataFrame:
+def _column(path: Path, table: pd.DataFrame, names: Sequence[str]) -> str | None:
+    """Return the column that has one of these names, spelt so or in other case; None if there is none."""
+    for name in dict.fromkeys(names):
+        if name in table.columns:
+            return name
+        alike = [column for column in table.columns if column.casefold() == name.casefold()]
+        if len(alike) > 1:
+            raise UserError(f"{path}: the columns {' and '.join(alike)} differ in case alone; rename one to {name}")
+        if alike:
+            return str(alike[0])
+    return None
+
+
+def _refuse_unnamed_usage(path: Path, table: pd.DataFrame, use: str | None) -> None:
+    """Refuse a column of Public and Private under another name: all rows would count as Public."""
+    for name in table.columns if use is None else ():
+        found = set(table[name].str.capitalize()) - {""}
+        if found and found <= {*USAGES, "Ignored"}:
+            raise UserError(f"{path}: the column '{name}' says {' and '.join(sorted(found))}; rename it to usage")
+
+
+def _checked(table: pd.DataFrame, path: Path, classes: Sequence[str] | None, task: Task) -> pd.DataFrame:
     twice = table[table["clip_id"].duplicated()]
     for row, name in twice["clip_id"].items():
         raise UserError(f"{path}: row {row}: clip '{name}' stands twice")
+    if classes is None:
+        return table.reset_index(drop=True)
     for row, text in table["label"].items():
         for label in task.label_lists(pd.Series([text])).iloc[0]:
             if label not in classes:

@@ -6,6 +6,7 @@ The record is cache/<name>/stages/<verb>.json; deleting it only makes the stage 
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class UpToDate:
             [
                 [self._hash(f) for f in (call.folds / "r0.csv", rows.file, *more)],
                 [[name, [self._hash(f) for f in _files(call.oof / name)]] for name in tables],
-                [rows.columns, rows.test_ids, None if form is None else [form.columns, form.ids, form.style, form.k]],
+                [rows.columns, rows.test_ids, None if form is None else asdict(form)],
                 [call.data.task, call.data.metric, call.data.fold_mean, call.seed, settings],
                 [self._hash(f) for f in sorted([*(CODE / "tables").rglob("*.py"), *(CODE / "ensemble").rglob("*.py")])],
             ]

@@ -226,7 +226,7 @@ class Study:
         found = {"cv": cv, "se": se}
         found |= {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in call.data.more_metrics}
         if call.scoring is not None and tables.test_folds():
-            labels = scoring.read(call.scoring, call.rows.labels, call.task)
+            labels = scoring.read(call.scoring, call.rows.labels, call.task, scoring.Headings.of(call))
             found |= scoring.score(metric, tables.test(name), tables.test_ids, labels, tables.labels, tables.task)
         return found
 

@@ -19,13 +19,24 @@ class SubmissionFormat:
 
     style: `labels` (one column of the k best labels, separated by blanks), `label` (the best one), `scores` (one
     column per class, probabilities) or `raw` (values of any size). `columns` are the file's header in order, `ids` its
-    rows in order.
+    rows in order; `id_column` is the clips' column where it is not the first.
     """
 
     columns: tuple[str, ...]
     ids: tuple[str, ...]
     style: str = "labels"
     k: int = 3
+    id_column: str = ""
+
+    @property
+    def key(self) -> str:
+        """The column of the ids."""
+        return self.id_column or self.columns[0]
+
+    @property
+    def rest(self) -> tuple[str, ...]:
+        """The columns of labels or scores, in order."""
+        return tuple(column for column in self.columns if column != self.key)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def _submission(params: Params, root: Path, test_ids: list[str], classes: tuple[
         _check_class_columns(source, rest, classes)
     elif len(rest) != 1:
         raise UserError(f"{source}: style '{style}' needs two columns, there are {len(header)}; say style: scores")
-    return _checked(SubmissionFormat(header, tuple(ids), style, _length(params, table, rest, style)), classes)
+    return _checked(SubmissionFormat(header, tuple(ids), style, _length(params, table, rest, style), column), classes)
 
 
 def _checked(submission: SubmissionFormat, classes: tuple[str, ...]) -> SubmissionFormat:
