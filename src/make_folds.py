@@ -37,6 +37,8 @@ def split(call: Call, quiet: bool) -> pd.DataFrame:
         print(f"note: {note}")
     if folds.is_given(call.folds):
         return _given(call, quiet, inputs(call)[0])
+    if folds.receipt(call.folds):
+        folds.read(call.folds)  # refuses what was changed by hand, before it is made again
     if not why(call):
         if not quiet:
             print(f"folds: up to date ({len(call.competition().train)} clips)")

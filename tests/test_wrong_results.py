@@ -1,10 +1,12 @@
 """Results that would be wrong or lost without a word: each test fails without its fix."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import all as all_verb
 import blend
+import make_folds
 import score
 import stack
 import submit
@@ -14,6 +16,7 @@ from tonestack.competition import submission
 from tonestack.competition.readers import table
 from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard, made
+from tonestack.labels import folds, revisions, training_labels
 from tonestack.tables import oof
 from tonestack.tables.competition import SubmissionFormat
 
@@ -172,3 +175,60 @@ def test_the_reader_knows_which_column_of_the_sample_has_the_clips(tmp_path: Pat
     assert found.submission is not None
     assert (found.submission.key, found.submission.rest) == ("fname", ("label",))
     assert found.test["clip_id"].tolist() == ["a.wav", "b.wav"]
+
+
+# ------------------------------------------------------------------------------------------------ tables edited by hand
+
+
+def edited(toy: Call, change: Callable[[str], str]) -> None:
+    path = toy.folds / "r0.csv"
+    path.write_text(change(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("Bark", "Oboe", 1),
+        lambda text: text.replace(",,2\n", ",,7\n", 1),
+        lambda text: text[: text.rstrip("\n").rindex("\n") + 1],
+        lambda text: text.replace(",1,,", ",0,,", 1),
+    ],
+    ids=["label", "fold", "clip gone", "verified"],
+)
+def test_folds_edited_by_hand_are_noticed(toy: Call, change: Callable[[str], str]) -> None:
+    (toy.folds / "r0.csv").unlink()
+    shutil.rmtree(toy.oof)
+    make_folds.run(toy)
+    edited(toy, change)
+    for verb in (make_folds, blend, score, submit):
+        with pytest.raises(UserError, match=r"was changed by hand since it was made; delete r0\.json"):
+            verb.run(words(toy.home))
+    whole = pd.read_csv(toy.folds / "r0.csv")
+    if len(whole) == 160:
+        (toy.folds / "r0.json").unlink()
+        make_folds.run(words(toy.home))  # now it is the user's own
+        assert pd.read_csv(toy.folds / "r0.csv").equals(whole)
+    (toy.folds / "r0.csv").unlink()
+    make_folds.run(words(toy.home))
+
+
+def test_a_clip_twice_in_the_folds_is_one_line(toy: Call) -> None:
+    edited(toy, lambda text: text + text.splitlines()[3] + "\n")
+    with pytest.raises(UserError, match=r"r0\.csv: rows 4 and 162: clip '002\.wav' is there twice; keep one"):
+        blend.run(toy)
+
+
+def test_a_revision_edited_by_hand_is_noticed(toy: Call) -> None:
+    rows = training_labels.given(folds.read(toy.folds))
+    revisions.write(toy.folds, "mine", rows, pd.DataFrame(), {"inputs": {}})
+    assert len(training_labels.read_revision(toy.folds, "mine")) == len(rows)
+    path = toy.folds / "mine.csv"
+    path.write_text(path.read_text().replace("Bark", "Oboe", 1))
+    with pytest.raises(UserError, match=r"mine\.csv: was changed by hand"):
+        training_labels.read_revision(toy.folds, "mine")
+    path.rename(toy.folds / "other.csv")
+    training_labels.read_revision(toy.folds, "other")
+    path = toy.folds / "other.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    with pytest.raises(UserError, match=r"is there twice for its holdout"):
+        training_labels.read_revision(toy.folds, "other")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import read_csv, read_json, write_csv, write_json
+from tonestack.base.files import fingerprint, read_csv, read_json, write_csv, write_json
 from tonestack.labels import stratify
 from tonestack.settings.data_config import FoldParams
 
@@ -192,9 +192,9 @@ def join_duplicates(groups: pd.Series, audio_hash: pd.Series) -> pd.Series:
 
 def write(folder: Path, table: pd.DataFrame, receipt: dict[str, object]) -> None:
     """Write r0.json and, last, r0.csv: a table without its json counts as given by the user (see `is_given`)."""
-    out = table.assign(verified=table["verified"].astype(int))
+    out, sum_of = table.assign(verified=table["verified"].astype(int)), {"checksum": content(table)}
     (folder / "r0.csv").unlink(missing_ok=True)
-    write_json(folder / "r0.json", {"revision": "r0", "parent": None, "method": "given labels"} | receipt)
+    write_json(folder / "r0.json", {"revision": "r0", "parent": None, "method": "given labels"} | receipt | sum_of)
     write_csv(folder / "r0.csv", out)
 
 
@@ -207,7 +207,23 @@ def read(folder: Path) -> pd.DataFrame:
     for column in ("verified", "fold"):
         if table[column].dtype.kind not in "iub":
             raise UserError(f"{path}: column '{column}' holds more than whole numbers; fix it, or delete the file")
-    return table.assign(verified=table["verified"].astype(bool))
+    twice = table["clip_id"].duplicated(keep=False)
+    if twice.any():
+        clip = _first(table, twice.to_numpy())
+        first, second = np.flatnonzero(table["clip_id"] == clip)[:2] + 2
+        raise UserError(f"{path}: rows {first} and {second}: clip '{clip}' is there twice; keep one")
+    table = table.assign(verified=table["verified"].astype(bool))
+    if receipt(folder).get("checksum") not in (None, content(table)):
+        raise UserError(
+            f"{path}: was changed by hand since it was made; delete r0.json to keep it as a table of your own, "
+            "or r0.csv to have it made again"
+        )
+    return table
+
+
+def content(table: pd.DataFrame) -> str:
+    """Return the checksum of a folds table, as r0.json has it."""
+    return fingerprint(table[COLUMNS].astype(str).to_numpy().tolist())
 
 
 def is_given(folder: Path) -> bool:

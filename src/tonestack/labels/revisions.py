@@ -10,6 +10,7 @@ folds/<name>/chosen.json                the revision that `all` trained on last,
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, read_csv, read_json, write_csv, write_json
 
 import pandas as pd
@@ -22,7 +23,10 @@ SHOWN = ["clip_id", "given_label", "verified", "proposed_label", "decision", "re
 def up_to_date(folder: Path, revision: str, inputs: dict[str, Any]) -> bool:
     """True if the revision was made from exactly these inputs."""
     path = folder / f"{revision}.json"
-    return path.is_file() and (folder / f"{revision}.csv").is_file() and read_json(path).get("inputs") == inputs
+    if not path.is_file() or not (folder / f"{revision}.csv").is_file():
+        return False
+    check(folder, revision)
+    return read_json(path).get("inputs") == inputs
 
 
 def write(folder: Path, revision: str, rows: pd.DataFrame, decided: pd.DataFrame, receipt: dict[str, Any]) -> None:
@@ -31,7 +35,19 @@ def write(folder: Path, revision: str, rows: pd.DataFrame, decided: pd.DataFrame
     path.unlink(missing_ok=True)  # an old receipt must not stand beside new rows
     write_csv(folder / f"{revision}.csv", rows)
     write_csv(folder / f"{revision}.decisions.csv", decided)
-    write_json(path, {"revision": revision} | receipt)
+    write_json(path, {"revision": revision} | receipt | {"checksum": content(folder, revision)})
+
+
+def check(folder: Path, revision: str) -> None:
+    """Refuse a revision whose rows were changed since its json was written."""
+    path = folder / f"{revision}.json"
+    whole = path.is_file() and (folder / f"{revision}.csv").is_file()
+    known = read_json(path).get("checksum") if whole else None
+    if known not in (None, content(folder, revision)):
+        raise UserError(
+            f"{path.with_suffix('.csv')}: was changed by hand since it was made; give it another name to keep it as "
+            f"a revision of your own, or delete it to have it made again"
+        )
 
 
 def choose(folder: Path, revision: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_csv
+from tonestack.labels import revisions
 from tonestack.settings.model_config import TrainingParams
 from tonestack.tables.decisions import Source
 
@@ -36,7 +37,13 @@ def read_revision(folder: Path, revision: str) -> pd.DataFrame:
     if not path.is_file():
         known = sorted(p.stem for p in folder.glob("*.csv") if p.with_suffix(".json").is_file())
         raise UserError(f"no label revision '{revision}' in {folder}; there is: {', '.join(known)}")
-    return read_csv(path, ["clip_id", "label", "source"], ["clip_id", "holdout", "label", "weight", "source"])
+    revisions.check(folder, revision)
+    rows = read_csv(path, ["clip_id", "label", "source"], revisions.COLUMNS)
+    twice = np.flatnonzero(rows.duplicated(["clip_id", "holdout"]))
+    if len(twice):
+        clip = rows["clip_id"].iloc[twice[0]]
+        raise UserError(f"{path}: row {twice[0] + 2}: clip '{clip}' is there twice for its holdout; keep one row")
+    return rows
 
 
 def given(table: pd.DataFrame) -> pd.DataFrame:
