@@ -18,7 +18,7 @@ from tonestack.settings.data_config import PseudoParams
 from tonestack.tables import load, oof
 from tonestack.tables.decisions import KEEP, LEAVE, RELABEL, TRUSTED, Source
 from tonestack.training import learners, queue
-from tonestack.training.job import FoldJob
+from tonestack.training.job import FoldJob, refuse_changed_meaning
 
 import numpy as np
 import pandas as pd
@@ -100,7 +100,7 @@ def _train(call: Call, params: PseudoParams, revision: str, number: int, before:
         made = [_warm(call, job, before) for job in made]
     todo = [job for job in made if job.finished() is None]
     for experiment in chosen:
-        queue.refuse_changed_meaning(call.oof / experiment.name, experiment)
+        refuse_changed_meaning(call.oof / experiment.name, experiment)
     print(f"pseudo: {revision}: {len(made) - len(todo)} of {len(made)} folds up to date, {len(todo)} to train")
     queue.run_all(everything, todo)
     return Round(revision, chosen, _line(call, params, revision, number, made))

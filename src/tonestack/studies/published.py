@@ -26,7 +26,7 @@ from tonestack.ensemble.tables import Tables
 from tonestack.studies.tuning import merged
 from tonestack.tables.metrics import resolve
 from tonestack.training import queue
-from tonestack.training.job import FoldJob
+from tonestack.training.job import FoldJob, refuse_changed_meaning
 
 import numpy as np
 import pandas as pd
@@ -169,7 +169,7 @@ class Study:
         todo = []
         for key, experiment in experiments.items():
             folder = self.folder / experiment.name
-            queue.refuse_changed_meaning(folder, experiment)
+            refuse_changed_meaning(folder, experiment)
             call = self.competition(self.by_id[key])
             todo += [replace(job, folder=folder) for job in queue.build(call, [experiment])]
         return [job for job in todo if job.finished() is None]

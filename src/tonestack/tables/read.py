@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+SHARED = ("features", "columns", "options")  # inputs that all folds of a table have alike
 PICKLES = {".pt", ".pth", ".npz", ".joblib", ".pkl", ".pickle", ".ckpt"}
 ROW_NUMBERS = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # pandas' own index, saved along by habit
 
@@ -87,6 +88,11 @@ class TableReader:
                     f"{path}: missing or not as its json says (damaged); delete {receipt.name}, train again"
                 )
             self.kind = str(meta.get("kind", "train"))
+            if self.meta and (why := _unlike(self.meta[0], meta)):
+                raise UserError(
+                    f"{self.folder}: {receipt.stem} was made with another {why} than fold{self.meta[0].get('fold')}; "
+                    "delete the folder and train it again, or give variant=WORD to keep both"
+                )
             self.meta.append(meta)
             self._add(_read_table(path), path, fold, int(meta.get("taught", 0)))
 
@@ -208,6 +214,25 @@ class TableReader:
         if not verified_only:
             ids = pd.Series(self.index["oof"])
             _refuse(ids, absent, f"{self.folder}: clip", "(oof) has no row; predict it, or give the test part only")
+
+
+def _unlike(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """Return the setting in which the receipts of two folds of one table differ; empty if in none.
+
+    A setting that only one of them has did not exist yet when the other was made.
+    """
+    kept = ("seed", "config", "search", "tables", "weights", "sources")
+    shared = {key: (one[key], other[key]) for key in kept if key in one and key in other}
+    inputs = [{k: v for k, v in dict(said.get("inputs", {})).items() if k in SHARED} for said in (one, other)]
+    shared["inputs"] = (inputs[0], inputs[1])
+    return next(filter(None, (_differs(key, *values) for key, values in shared.items())), "")
+
+
+def _differs(key: str, one: Any, other: Any) -> str:
+    if isinstance(one, dict) and isinstance(other, dict):
+        below = (_differs(f"{key}.{name}", one[name], other[name]) for name in one.keys() & other.keys())
+        return next(filter(None, sorted(below)), "")
+    return "" if one == other else f"{key.removeprefix('config.')} ({one} and {other})"
 
 
 def _refuse(ids: pd.Series, bad: Any, before: str, after: str) -> None:

@@ -18,7 +18,7 @@ from tonestack.features.store import Store
 from tonestack.tables import metrics, oof
 from tonestack.training import learners
 from tonestack.training.device import set_up_process
-from tonestack.training.job import FoldJob, config_fingerprint
+from tonestack.training.job import FoldJob, config_fingerprint, refuse_changed_meaning
 from tonestack.training.learners import Fitted
 
 import numpy as np
@@ -27,8 +27,12 @@ from safetensors.torch import save_file
 
 
 def run(job: FoldJob) -> dict[str, Any]:
-    """Make a fold that is not up to date; return the receipt. Of several processes one makes it, the others wait."""
+    """Make a fold that is not up to date; return the receipt. Of several processes one makes it, the others wait.
+
+    Another process may meanwhile have made this fold, or another one, with other settings under the same name: refused.
+    """
     with claimed(job.folder / f".fold{job.fold}.lock", f"{job.name}: another process is at it"):
+        refuse_changed_meaning(job.folder, job.experiment)
         return job.finished() or make(job)
 
 
@@ -41,6 +45,7 @@ def make(job: FoldJob) -> dict[str, Any]:
     model = parts.find("models", settings.network["name"])
     fitted = learners.find(settings.network).fit(job, store)
     tables = tasks.find(job.task).tables(job, fitted, lambda: _predict(job, fitted, store))
+    refuse_changed_meaning(job.folder, job.experiment)  # as a fold finished meanwhile
     weights = job.folder / f"fold{job.fold}.safetensors"
     weights.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not stand beside new weights
     with atomic(weights) as temporary:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_json, write_text
 from tonestack.base.workers import cores
 from tonestack.config import layers
@@ -119,6 +120,18 @@ def changed_settings(receipt: dict[str, Any], experiment: Experiment) -> list[st
         return []
     now = experiment.config.model_dump(mode="json")
     return layers.differences(layers.completed(receipt.get("config", {})), now)
+
+
+def refuse_changed_meaning(folder: Path, experiment: Experiment) -> None:
+    """Refuse to train under a name whose finished folds were made with other settings."""
+    for path in sorted(folder.glob("fold*.json")):
+        receipt = read_json(path)
+        changed = changed_settings(receipt, experiment)
+        if changed:
+            raise UserError(
+                f"{folder} was trained with other settings ({'; '.join(changed[:3])}); give variant=WORD "
+                f"to keep both, or delete that folder"
+            )
 
 
 def threads_and_jobs(call: Call) -> tuple[int, int]:

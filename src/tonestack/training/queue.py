@@ -4,7 +4,6 @@ Nothing here imports torch, so that a call with nothing to do starts at once. A 
 fold; fold_job.py makes it in a process that an engine starts.
 """
 
-from pathlib import Path
 from typing import Any
 
 from tonestack.base import parts
@@ -16,7 +15,7 @@ from tonestack.labels import revisions, training_labels
 from tonestack.settings.words import parse_folds
 from tonestack.tables.competition import Competition
 from tonestack.tasks import Task
-from tonestack.training.job import FoldJob, changed_settings, threads_and_jobs
+from tonestack.training.job import FoldJob, refuse_changed_meaning, threads_and_jobs
 from tonestack.training.progress import progress_of
 
 import pandas as pd
@@ -109,18 +108,6 @@ def pending(call: Call, experiments: list[Experiment]) -> list[FoldJob]:
     todo = [job for job in jobs if job.finished() is None]
     print(f"train: {len(jobs) - len(todo)} of {len(jobs)} folds up to date, {len(todo)} to train")
     return todo
-
-
-def refuse_changed_meaning(folder: Path, experiment: Experiment) -> None:
-    """Refuse to train under a name whose finished folds were made with other settings."""
-    for path in sorted(folder.glob("fold*.json")):
-        receipt = read_json(path)
-        changed = changed_settings(receipt, experiment)
-        if changed:
-            raise UserError(
-                f"{folder} was trained with other settings ({'; '.join(changed[:3])}); give variant=WORD "
-                f"to keep both, or delete that folder"
-            )
 
 
 def run_all(call: Call, todo: list[FoldJob]) -> None:
