@@ -1,15 +1,31 @@
 """Results that would be wrong or lost without a word, in training and preparation: each fails without its fix."""
 
+import errno
+import os
 from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
 
 import blend
 import train
+from test_store import LOGMEL, cache, competition
 from tonestack.base.errors import UserError
-from tonestack.base.files import read_json, write_json
+from tonestack.base.files import read_json, write_json, write_parquet
 from tonestack.config.call import Call
+from tonestack.features import audio, contents, decode
+from tonestack.features import prepare as preparation
+from tonestack.features.audio import BadAudio, PassingFault, decode_clip
+from tonestack.features.prepare import PrepareReport, prepare
+from tonestack.features.store import Store
+from tonestack.settings.data_config import AudioParams
+from tonestack.tables.competition import Competition
 from tonestack.training import fold_job, queue
 
+import pandas as pd
 import pytest
+import soundfile
+
+__all__ = ["cache", "competition"]  # fixtures
 
 TinyRun = Callable[..., Call]
 
@@ -60,3 +76,134 @@ def test_folds_of_two_runs_are_no_table(tiny_run: TinyRun, key: str, value: obje
         blend.run(tiny_run())
     write_json(path, said)
     blend.run(tiny_run())
+
+
+# ------------------------------------------------------------------------------------- faults that are not of the file
+
+
+def prepared(competition: Competition, cache: Path, **given: object) -> PrepareReport:
+    return prepare(competition, [LOGMEL], AudioParams(bad_files="skip", **given), cache, progress=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM])
+@pytest.mark.parametrize("where", ["open", "decode", "hash", "resample"])
+def test_a_fault_of_the_system_is_no_verdict_on_a_recording(
+    competition: Competition, cache: Path, code: int, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the call with a line; when it has passed, the clip has its features."""
+    module, name = {
+        "open": (audio, "leads_out"),
+        "decode": (audio, "_read"),
+        "hash": (contents, "file_hash"),
+        "resample": (decode, "resample"),
+    }[where]
+
+    def failing(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, failing)
+        with pytest.raises(PassingFault, match=r"\.wav: .* while it was read; run again when that has passed"):
+            prepared(competition, cache)
+    assert prepared(competition, cache).bad.empty
+
+
+def test_a_decoder_that_does_not_say_why_it_cannot_read_is_asked_again(
+    competition: Competition, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libsndfile says "System error." when there is no file handle left."""
+
+    def failing(*_: object) -> None:
+        raise soundfile.LibsndfileError(2)
+
+    def no_handle(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audio, "_read", failing)
+        patch.setattr(audio, "open", no_handle, raising=False)
+        with pytest.raises(PassingFault, match="Too many open files"):
+            decode_clip(competition.root / "train/0.wav", AudioParams())
+        patch.undo()
+    (competition.root / "train/0.wav").write_text("<html>")
+    with pytest.raises(BadAudio, match="cannot be decoded"):  # the file's own fault
+        decode_clip(competition.root / "train/0.wav", AudioParams())
+
+
+def test_no_memory_is_no_verdict_on_a_recording(
+    competition: Competition, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audio, "_mono", failing)
+        with pytest.raises(PassingFault, match="no memory is left"):
+            prepared(competition, cache)
+    assert prepared(competition, cache).bad.empty
+
+
+def test_a_killed_process_is_no_verdict_on_a_recording() -> None:
+    class Killed:
+        exitcode = -9
+
+        def start(self) -> None: ...
+
+        def join(self, seconds: float) -> None: ...
+
+        def is_alive(self) -> bool:
+            return False
+
+    class Crashed(Killed):
+        exitcode = -11
+
+    context = decode.DecodeContext(Path(), AudioParams(), Path())
+    for kind, fault in ((Killed, ""), (Crashed, "the decoder crashed on it")):
+        with mock.patch.object(preparation, "get_context", return_value=mock.Mock(Process=lambda **_: kind())):  # noqa: B023
+            assert preparation._fault("x.wav", context) == fault
+
+
+def test_a_refused_link_is_not_remembered_by_what_it_leads_to(competition: Competition, cache: Path) -> None:
+    path, outside = competition.root / "train/1.wav", competition.root.parent / "outside.wav"
+    path.rename(outside)
+    path.symlink_to(outside)
+    assert prepared(competition, cache).bad.reason.tolist() == ["a link that leads out of the competition's folder"]
+    path.unlink()
+    outside.rename(path)  # the same bytes, of the same times, now a file of the competition
+    assert prepared(competition, cache).bad.empty
+
+
+def test_an_unreadable_file_is_not_remembered(
+    competition: Competition, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    clips = contents.clip_list(competition)
+    with monkeypatch.context() as patch:
+        patch.setattr(contents, "file_hash", refused)
+        assert set(contents.contents(clips, competition.root, cache, 1)) == {contents.UNREADABLE}
+    assert contents.UNREADABLE not in contents.contents(clips, competition.root, cache, 1)
+
+
+def test_a_decoder_with_more_time_tries_again(competition: Competition, cache: Path) -> None:
+    prepared(competition, cache)
+    path = next(cache.glob("logmel-*/clips.parquet"))
+    clips = pd.read_parquet(path)
+    clips.loc[0, ["status", "reason"]] = ["bad", "the decoder does not end within 0.5 minutes (audio.decode_minutes)"]
+    write_parquet(path, clips)
+    assert len(prepared(competition, cache, decode_minutes=0.5).bad) == 1
+    assert prepared(competition, cache, decode_minutes=5).bad.empty
+
+
+def test_a_recording_replaced_by_one_of_the_same_size_and_time_is_read(competition: Competition, cache: Path) -> None:
+    prepared(competition, cache)
+    before = Store.open(cache, LOGMEL, AudioParams()).fingerprint
+    path = competition.root / "train/0.wav"
+    status, wave = path.stat(), soundfile.read(path)[0]
+    soundfile.write(path.with_name("new.wav"), -wave[::-1], 16_000)
+    os.utime(path.with_name("new.wav"), ns=(status.st_atime_ns, status.st_mtime_ns))
+    path.with_name("new.wav").replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert prepared(competition, cache).made
+    assert Store.open(cache, LOGMEL, AudioParams()).fingerprint != before

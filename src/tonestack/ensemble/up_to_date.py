@@ -1,6 +1,6 @@
 """The record of a stage: content hashes of its inputs and outputs, to tell if it is up to date.
 
-A file is hashed again only if its size or modification time differ, so that a check costs a few stat calls.
+A file is hashed again only if its size, times or inode differ, so that a check costs a few stat calls.
 The record is cache/<name>/stages/<verb>.json; deleting it only makes the stage run again.
 """
 
@@ -85,9 +85,9 @@ class UpToDate:
             return ""
         found = path.stat()
         known = self.before.get("hashes", {}).get(str(path))
-        same = known and known[:2] == [found.st_size, found.st_mtime_ns]
-        self.hashes[str(path)] = known if same else [found.st_size, found.st_mtime_ns, file_hash(path)]
-        return str(self.hashes[str(path)][2])
+        now = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+        self.hashes[str(path)] = known if known and known[:-1] == now else [*now, file_hash(path)]
+        return str(self.hashes[str(path)][-1])
 
 
 def remembered(path: Path) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Decoding: any file that libsndfile reads becomes one mono float32 wave, in bounded memory.
 
 Headers are not trusted: a file is read block by block until it ends, so that a size field of 0xFFFFFFFF costs
-nothing. A file that cannot be used raises `BadAudio` with the reason.
+nothing. A file that cannot be used raises `BadAudio` with the reason. A fault of the system (a full disk, no memory,
+no file handles, an input error) raises `PassingFault`: it says nothing about the file and is never remembered.
 """
 
+import errno
 import os
 import stat
 import struct
@@ -14,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from tonestack.base.errors import UserError
 from tonestack.settings.data_config import AudioParams
 
 import numpy as np
@@ -24,11 +27,26 @@ BLOCK = 1 << 22  # samples (all channels together) held at once while decoding: 
 SALVAGE = 4096  # samples read at once from a file that the decoder gives up on
 IN_MEMORY = 1 << 25  # a wave longer than this (12 minutes at 44.1 kHz) goes to a file on disk
 LOUDEST = 1e12  # beyond any integer full scale; larger values overflow a float32 power spectrum
+# What the system says of a file that is not there, not to be read, or no file:
+OF_THE_FILE = {
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+    *(errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.EILSEQ),
+}
 RATES = (1_000, 768_000)  # Hz; outside, the header is damaged and resampling would multiply the length
 
 
 class BadAudio(Exception):  # noqa: N818  (it describes the file, not the program)
     """A recording that cannot be used; the message is the reason, without the file's name."""
+
+
+class PassingFault(UserError):  # noqa: N818  (as BadAudio)
+    """A fault of the system while a recording was read; another time the same file may be read."""
+
+    @classmethod
+    def of(cls, path: Path | str, error: BaseException) -> "PassingFault":
+        """The fault in one line."""
+        reason = "no memory is left" if isinstance(error, MemoryError) else _one_line(error)
+        return cls(f"{path}: {reason} while it was read; run again when that has passed: what is done is kept")
 
 
 class Clip(NamedTuple):
@@ -64,7 +82,7 @@ def decode_clip(path: Path, params: AudioParams, root: Path | None = None, scrat
     Raises `BadAudio`.
     """
     _check_file(path, root)
-    with _reasons():
+    with _reasons(path):
         try:
             samples, rate, truncated = _read(path, params, scratch, BLOCK)
         except soundfile.SoundFileError:  # damaged in the middle: read again in small steps, up to the damage
@@ -81,7 +99,7 @@ def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iter
     one by one, as separate files would be. Raises `BadAudio`, perhaps after some pieces.
     """
     _check_file(path, None)
-    with _reasons(), soundfile.SoundFile(path) as sound:
+    with _reasons(path), soundfile.SoundFile(path) as sound:
         _check_header(sound, params)
         rate, limit = sound.samplerate, round(whole * sound.samplerate)
         held, first, count, length = list[np.ndarray](), 0, 0, max(1, round(window * rate))
@@ -170,16 +188,28 @@ class GrowingWave:
 
 def _check_file(path: Path, root: Path | None) -> None:
     try:
-        if root is not None and not os.path.realpath(path).startswith(_real_folder(root)):
+        if root is not None and leads_out(path, root):
             raise BadAudio("a link that leads out of the competition's folder")
         status = os.stat(path)
     except (OSError, ValueError) as error:
+        if is_passing(error):
+            raise PassingFault.of(path, error) from None
         missing = isinstance(error, FileNotFoundError)
         raise BadAudio("the file is missing" if missing else f"cannot be opened ({_one_line(error)})") from None
     if not stat.S_ISREG(status.st_mode):
         raise BadAudio("not a regular file")  # opening a FIFO would block forever
     if status.st_size == 0:
         raise BadAudio("an empty file (0 bytes)")
+
+
+def leads_out(path: Path | str, root: Path) -> bool:
+    """True if a link takes this path out of the folder `root`."""
+    return not os.path.realpath(path).startswith(_real_folder(root))
+
+
+def is_passing(error: BaseException) -> bool:
+    """True if an error of opening or reading a file is the system's, not the file's."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in OF_THE_FILE)
 
 
 @cache
@@ -235,12 +265,29 @@ def _steps(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
-    """Turn the errors that a decoder may raise into `BadAudio`."""
+def _reasons(path: Path) -> Iterator[None]:
+    """Turn the errors that a decoder may raise into `BadAudio`, those of the system into `PassingFault`.
+
+    A decoder does not say why it could not read: the file is read once more without it to know whose fault that was.
+    """
     try:
         yield
-    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError) as error:
+    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, MemoryError) as error:
+        cause = error if is_passing(error) else _unreadable(path)
+        if cause is not None and is_passing(cause):
+            raise PassingFault.of(path, cause) from None
         raise BadAudio(f"cannot be decoded ({_one_line(error)})") from None
+
+
+def _unreadable(path: Path) -> OSError | None:
+    """Return the error with which reading all of a file ends, None if it can be read."""
+    try:
+        with open(path, "rb", buffering=0) as handle:
+            while handle.read(BLOCK):
+                pass
+    except OSError as error:
+        return error
+    return None
 
 
 def _mono(block: np.ndarray) -> np.ndarray:

@@ -7,11 +7,16 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, write_parquet
+from tonestack.features.audio import PassingFault, is_passing, leads_out
 from tonestack.tables.competition import Competition
 
 import joblib
 import pandas as pd
 import pyarrow as pa
+
+KEY = ["path", "size", "mtime_ns", "ctime_ns", "inode"]
+StatKey = tuple[str, int, int, int, int]
+UNREADABLE, OUTSIDE = "unreadable", "outside"  # in place of a hash: never remembered
 
 
 def clip_list(competition: Competition) -> pd.DataFrame:
@@ -26,38 +31,48 @@ def clip_list(competition: Competition) -> pd.DataFrame:
     return clips
 
 
-def known_contents(cache: Path) -> dict[tuple[str, int, int], str]:
-    """Content hashes of earlier calls, by path, size and time of change."""
-    with suppress(OSError, ValueError, pa.ArrowException):  # absent or damaged: every file is read again
+def known_contents(cache: Path) -> dict[StatKey, str]:
+    """Content hashes of earlier calls, by path, size, times of change and inode."""
+    with suppress(OSError, ValueError, KeyError, pa.ArrowException):  # absent or damaged: every file is read again
         old = pd.read_parquet(cache.absolute() / "files.parquet")
-        return dict(zip(zip(old["path"], old["size"], old["mtime_ns"], strict=True), old["hash"], strict=True))
+        return dict(zip(zip(*(old[name] for name in KEY), strict=True), old["hash"], strict=True))
     return {}
 
 
 def contents(clips: pd.DataFrame, root: Path, cache: Path, n_jobs: int) -> list[str]:
-    """Return a content hash for every clip; files of the same path, size and time as last time are not read again."""
+    """Return a content hash for every clip; files of the same path, size, times and inode are not read again.
+
+    A copy of another recording may have the size and the time of the one that it replaces, but not its inode or the
+    time when they were set. A link out of the root is refused unread, and by that, not by what it leads to.
+    """
     memory, known = cache / "files.parquet", known_contents(cache)
     keys = [stat_key(os.path.join(root, path)) for path in clips.path]
-    new = [key for key in dict.fromkeys(keys) if key not in known and key[1] >= 0]
+    outside = [leads_out(key[0], root) for key in keys]
+    wanted = dict.fromkeys(key for key, out in zip(keys, outside, strict=True) if not out)
+    new = [key for key in wanted if key not in known and key[1] >= 0]
     if new:
         hashes = joblib.Parallel(n_jobs, prefer="threads", batch_size=64)(joblib.delayed(_hash)(key[0]) for key in new)
-        known |= dict(zip(new, hashes, strict=True))
+        known |= {key: value for key, value in zip(new, hashes, strict=True) if value != UNREADABLE}
         rows = [(*key, value) for key, value in known.items()]
-        write_parquet(memory, pd.DataFrame(rows, columns=["path", "size", "mtime_ns", "hash"]))
-    return [known.get(key, "unreadable") for key in keys]
+        write_parquet(memory, pd.DataFrame(rows, columns=[*KEY, "hash"]))
+    return [OUTSIDE if out else known.get(key, UNREADABLE) for key, out in zip(keys, outside, strict=True)]
 
 
-def stat_key(path: str) -> tuple[str, int, int]:
-    """Return (path, size, mtime_ns); size -1 if missing or not a regular file (never opened: a FIFO blocks)."""
+def stat_key(path: str) -> StatKey:
+    """Return `KEY` of a file; size -1 if missing or not a regular file (never opened: a FIFO blocks)."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
-        return path, -1, 0
-    return (path, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (path, -1, 0)
+        return path, -1, 0, 0, 0
+    if not stat.S_ISREG(status.st_mode):
+        return path, -1, 0, 0, 0
+    return path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _hash(path: str) -> str:
     try:
         return file_hash(Path(path))
-    except OSError:
-        return "unreadable"
+    except (OSError, MemoryError) as error:
+        if is_passing(error):
+            raise PassingFault.of(path, error) from None
+        return UNREADABLE

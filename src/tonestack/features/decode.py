@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tonestack.base.workers import end_with
-from tonestack.features.audio import BadAudio, Clip, blocks, decode_clip, resample
+from tonestack.features.audio import BadAudio, Clip, PassingFault, blocks, decode_clip, resample
 from tonestack.features.frontends import FrontendProtocol
 from tonestack.settings.data_config import AudioParams
 
@@ -99,7 +99,7 @@ def _marker(file: Path) -> Iterator[Callable[[str], None]]:
 def try_decoding(path: str, context: DecodeContext) -> None:
     """Decode one suspected clip only to see if the process survives."""
     end_with(context.caller)
-    with suppress(BadAudio):
+    with suppress(BadAudio, PassingFault, MemoryError):
         decode_clip(context.root / path, context.audio, context.root, context.scratch)
 
 
@@ -115,7 +115,10 @@ def _run_clip(clip_id: str, path: str, train: bool, parts: list["_Part"], contex
         return
     row |= {"seconds": len(clip.wave) / clip.rate, "audio_hash": _audio_hash(clip.wave, clip.rate)}
     row["status"], row["reason"] = ("truncated", "shorter than its header says") if clip.truncated else ("ok", "")
-    made = features(clip, [part.frontend for part in parts], context.scratch)
+    try:
+        made = list(features(clip, [part.frontend for part in parts], context.scratch))
+    except (OSError, MemoryError) as error:
+        raise PassingFault.of(context.root / path, error) from None
     for part, frames in zip(parts, made, strict=True):
         part.add(frames, row, train)
 

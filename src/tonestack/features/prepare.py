@@ -7,6 +7,7 @@
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,8 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import claimed, fingerprint, write_json, write_parquet
 from tonestack.base.workers import ended_when_stuck
-from tonestack.features.contents import clip_list, contents, known_contents, stat_key
+from tonestack.features.audio import leads_out
+from tonestack.features.contents import OUTSIDE, UNREADABLE, clip_list, contents, known_contents, stat_key
 from tonestack.features.decode import Chunk, DecodeContext, finish_chunk, run_chunk, try_decoding
 from tonestack.features.frontends import FrontendProtocol, RawWave
 from tonestack.features.store import FORMAT, Spec, folder_of, moments, read_folder
@@ -33,6 +35,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 CHUNK_CLIPS, CHUNK_BYTES = 32, 64 << 20  # a part file holds at most so many clips and bytes of audio
+TOO_LONG = r"does not end within (\S+) minutes"
+PASSING = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)  # how a process ends that was not to blame
 RETRIES = 3  # how often workers may die without a clip that is to blame
 
 
@@ -106,10 +110,11 @@ def prepare(
 def why_stale(competition: Competition, specs: Sequence[Spec], audio: AudioParams, cache: Path) -> list[str]:
     """Reason for which `prepare` would make each frontend's features, "" if up to date. No recording is read."""
     made = [_Job(spec, audio, cache.absolute()) for spec in specs]
-    clips, known = clip_list(competition), known_contents(cache)
-    keys = [stat_key(os.path.join(competition.root.absolute(), path)) for path in clips.path]
-    new = sum(key not in known and key[1] >= 0 for key in keys)
-    clips["content"] = [known.get(key, "unreadable") for key in keys]
+    clips, known, root = clip_list(competition), known_contents(cache), competition.root.absolute()
+    keys = [stat_key(os.path.join(root, path)) for path in clips.path]
+    outside = [leads_out(key[0], root) for key in keys]
+    new = sum(key not in known and key[1] >= 0 and not out for key, out in zip(keys, outside, strict=True))
+    clips["content"] = [OUTSIDE if out else known.get(key, UNREADABLE) for key, out in zip(keys, outside, strict=True)]
     content = fingerprint([FORMAT, *clips[["clip_id", "part", "content"]].to_numpy().tolist()])
     changed = f"{new} recordings are new or changed" if new else "other clips than before"
     return [_why_stale(job, content, changed) for job in made]
@@ -129,7 +134,7 @@ class _Job:
 
     def __init__(self, spec: Spec, audio: AudioParams, cache: Path) -> None:
         self.params = parts.part_params("frontends", spec, "frontend")
-        self.name = str(spec["name"])
+        self.name, self.minutes = str(spec["name"]), audio.decode_minutes
         self.folder = folder_of(spec, audio, cache)
         self.parts = cache / ".parts" / self.folder.name
         self.settings = {"format": FORMAT, "frontend": {"name": self.name} | self.params.model_dump()}
@@ -137,9 +142,15 @@ class _Job:
 
     def up_to_date(self, content: str) -> bool:
         try:
-            return bool(read_folder(self.folder)[0].get("content") == content)
+            meta, _, clips = read_folder(self.folder)
+            return bool(meta.get("content") == content) and not self._has_more_time(clips)
         except UserError:  # absent or damaged
             return False
+
+    def _has_more_time(self, clips: pd.DataFrame) -> bool:
+        """True if a clip was given up after less time than a decoder has now."""
+        given_up = clips["reason"].str.extract(TOO_LONG)[0].dropna().astype(float)
+        return bool((given_up < self.minutes).any())
 
     def frontend(self) -> FrontendProtocol:
         return parts.find("frontends", self.name).Frontend(self.params)
@@ -267,7 +278,7 @@ def _fault(path: str, context: DecodeContext) -> str:
     if process.is_alive():
         process.kill()
         return f"the decoder does not end within {minutes:g} minutes (audio.decode_minutes)"
-    return "" if process.exitcode == 0 else "the decoder crashed on it"
+    return "" if process.exitcode in (0, *PASSING) else "the decoder crashed on it"
 
 
 def _read_part(folder: Path, chunk: Chunk, frontend: FrontendProtocol) -> dict[str, Any] | None:
