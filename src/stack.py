@@ -14,7 +14,8 @@ from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import clip_components, leaderboard, nested_cv, searches, stacking
+from tonestack.ensemble import clip_components, leaderboard, nested_cv, stacking
+from tonestack.ensemble.choice import reference
 from tonestack.ensemble.clip_components import ClipComponents
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
 from tonestack.ensemble.tables import Tables, made_name, to_join
@@ -40,7 +41,7 @@ def run(call: Call) -> None:
     if tables.without_oof():
         raise UserError(f"stack: {tables.without_oof()[0]} has no OOF part; name others with stack.tables=...")
     problem = tables.problem()
-    best = searches.find("single").fit(problem, call.data.blend, call.seed, None)(problem.tables)
+    best = reference(tables, problem, call)
     clips = tables.folds["clip_id"].tolist(), list(tables.test_ids)
     statistics = clip_components.read(call, source, *clips) if source else None
     lines, shipped, outputs = [], [], []
@@ -48,7 +49,8 @@ def run(call: Call) -> None:
         started = time.monotonic()
         rows, test, fitted = stack(call, tables, name, statistics)
         cv, se = nested_cv.score(problem.metric, rows[tables.scored], problem.targets, groups=problem.groups)
-        gain = nested_cv.paired(problem.metric, rows[tables.scored], best, problem.targets, groups=problem.groups)
+        against = rows[tables.scored], best, problem.targets, call.data.blend.bootstrap
+        gain = nested_cv.paired(problem.metric, *against, groups=problem.groups)
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}

@@ -20,7 +20,7 @@ from tonestack.base.files import write_json
 from tonestack.competition import kaggle, submission
 from tonestack.config.call import Call
 from tonestack.ensemble import made, nested_cv, selection
-from tonestack.ensemble.choice import Choice, best_single, made_tables
+from tonestack.ensemble.choice import Choice, best_single, made_tables, reference
 from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof
@@ -175,9 +175,10 @@ def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
     problem, part = sub.problem(), nested_cv.nesting(sub.fold, sub.groups)[sub.scored]
     candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]
     found = selection.select(candidates, problem.metric, problem.targets, part, sub.normalise, problem.groups)
-    lines = []
+    lines, best = [], reference(sub, problem, call)
     for c in candidates:
-        gain = nested_cv.paired(problem.metric, c.scores, candidates[0].scores, problem.targets, groups=problem.groups)
+        against = c.scores, best, problem.targets, call.data.blend.bootstrap
+        gain = nested_cv.paired(problem.metric, *against, groups=problem.groups)
         shown = {"table": f"{'*' if c is found.chosen else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
         lines.append(shown | {"log loss": f"{found.loss[c.name]:.4f}", "against best single [95 %]": str(gain)})
     last.say(console.aligned(pd.DataFrame(lines)))

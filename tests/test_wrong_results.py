@@ -1,5 +1,6 @@
 """Results that would be wrong or lost without a word: each test fails without its fix."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import stack
 import submit
 from test_submission import CLASSES, TEST, TRAIN, toy, words
 from tonestack.base.errors import UserError
+from tonestack.base.files import read_json
 from tonestack.competition import submission
 from tonestack.competition.readers import table
 from tonestack.config.call import Call
@@ -232,3 +234,30 @@ def test_a_revision_edited_by_hand_is_noticed(toy: Call) -> None:
     path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
     with pytest.raises(UserError, match=r"is there twice for its holdout"):
         training_labels.read_revision(toy.folds, "other")
+
+
+# ----------------------------------------------------------------------------------------------- numbers that are shown
+
+
+def test_the_seconds_of_a_blend_count_once(toy: Call) -> None:
+    for verb in (blend, stack):
+        verb.run(toy)
+    board = leaderboard.update(toy).set_index("experiment")["seconds"]
+    for name in ("blend@r0", "stack-logistic@r0"):
+        assert board[name] == read_json(toy.oof / name / "fold0.json")["seconds"]
+    assert board["net0@r0"] == 6
+
+
+def test_against_best_single_means_the_same_everywhere(toy: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    def gain(printed: str, name: str) -> str:
+        line = next(line for line in printed.splitlines() if name in line and "±" in line)
+        return re.findall(r"[+-][.\d]+ \[.*?\]", line)[0]
+
+    said = {}
+    for verb in (blend, stack, submit):
+        verb.run(toy)
+        said[verb.__name__] = capsys.readouterr().out
+    chosen = str(read_json(toy.submissions / "blend.json")["search"])
+    assert gain(said["blend"], f"* {chosen}") == gain(said["submit"], "blend@r0")
+    for name in ("stack-logistic@r0", "stack-lightgbm@r0"):
+        assert gain(said["stack"], name) == gain(said["submit"], name)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from tonestack.config.call import Call
-from tonestack.ensemble import nested_cv
+from tonestack.ensemble import nested_cv, searches
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.tables import Tables
 from tonestack.tables import oof
@@ -33,12 +33,25 @@ class Choice:
 
 def best_single(tables: Tables, problem: Problem, part: np.ndarray, call: Call) -> Choice:
     """Return the best single table. Its score is nested too: it is chosen on the other folds."""
-    singles = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.APART]
-    if not singles:
-        singles = list(range(problem.count))
+    singles = _singles(tables)
     candidate = nested_cv.evaluate(problem.models(singles), part, ["single"], call.data.blend, call.seed, None)[0]
     name = tables.names[singles[int(candidate.blend.weights.argmax())]]
     return Choice(name, candidate.complexity, candidate.scores, candidate.cv, candidate.se, (name,), {name: 1.0})
+
+
+def reference(tables: Tables, problem: Problem, call: Call) -> np.ndarray:
+    """Return the rows (N, C) with which blend, stack and submit compare: those of the best single table on all clips.
+
+    That favours the table, so a gain over it is a real one.
+    """
+    singles = problem.models(_singles(tables))
+    return searches.find("single").fit(singles, call.data.blend, call.seed, None)(singles.tables)
+
+
+def _singles(tables: Tables) -> list[int]:
+    """Return the positions of the tables that are no blend, stack or baseline; of all where there is no other."""
+    found = [m for m, n in enumerate(tables.names) if oof.kind_of(tables.folder / n) not in oof.APART]
+    return found or list(range(len(tables.names)))
 
 
 def made_tables(tables: Tables, problem: Problem, call: Call) -> list[Choice]:
