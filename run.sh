@@ -41,6 +41,7 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 venv="$here/.venv"
+unset PYTHONPATH PYTHONHOME PYTHONSAFEPATH # an empty part of PYTHONPATH is the current folder: a queue.py among the data would be run
 python="$venv/bin/python"
 
 usage() { sed -n '2,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p;}' "$here/run.sh"; }
@@ -63,6 +64,8 @@ set_up() { # the mark is written last, so that a set-up that was cut off is done
   base="$(find_python)"
   echo "tonestack: setting up .venv from requirements.lock (once, a few minutes)" >&2
   "$base" -m venv --clear "$venv"
+  export PIP_USER=0 # packages go into .venv, whatever the settings of pip say
+  unset PIP_TARGET PIP_PREFIX PIP_ROOT
   "$python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.lock"
   cp "$here/requirements.lock" "$venv/.ready"
 }

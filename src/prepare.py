@@ -4,6 +4,7 @@ Takes the competition's csv files and recordings.
 Leaves cache/<name>/<frontend>-<key>/ (always safe to delete) and names the files that cannot be used.
 """
 
+import warnings
 from typing import Any
 
 from tonestack import cli
@@ -11,6 +12,8 @@ from tonestack.base import workers
 from tonestack.config.call import Call
 from tonestack.features import store
 from tonestack.features.prepare import PrepareReport, prepare
+
+WINDOW = r"[_-]\d+(\.\w+)?$"  # how the name of a window ends: its second or number
 
 
 def run(call: Call, frontends: list[dict[str, Any]] | None = None) -> PrepareReport:
@@ -23,9 +26,27 @@ def run(call: Call, frontends: list[dict[str, Any]] | None = None) -> PrepareRep
     print(f"prepare: {report}")
     for row in report.bad.itertuples():
         print(f"  unusable {row.part} clip {row.clip_id}: {row.reason}")
+    if why := no_test_clip(call, report):
+        warnings.warn(why, stacklevel=2)
     for line in store.shared_audio(report.clips):
         print(f"  {line}")
     return report
+
+
+def no_test_clip(call: Call, report: PrepareReport) -> str:
+    """Say, before hours of training, that no test clip can be predicted, and the likeliest reason; empty if one can."""
+    test, bad = call.competition().test, report.bad[report.bad["part"] == "test"]
+    if test.empty or len(bad) < len(test):
+        return ""
+    said = f"none of the {len(test)} test clips can be used, so no submission can be made of them"
+    names = test["clip_id"].str.replace(WINDOW, "", regex=True)
+    if 2 * names.nunique() <= len(names):
+        return (
+            f"{said}: rows such as {', '.join(test['clip_id'][:2])} seem to be windows of recordings; "
+            "give one row and one file per window"
+        )
+    first = call.root / str(test["path"].iloc[0])
+    return f"{said}: {first}: {bad['reason'].iloc[0]}; check the folder and the suffix of the test recordings"
 
 
 def gpu(call: Call) -> Any:

@@ -1,7 +1,10 @@
 """Results that would be wrong or lost without a word: each test fails without its fix."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +14,11 @@ import make_folds
 import score
 import stack
 import submit
+from conftest import SRC
 from test_submission import CLASSES, TEST, TRAIN, toy, words
 from tonestack.base.errors import UserError
-from tonestack.base.files import read_json
-from tonestack.competition import submission
+from tonestack.base.files import load_yaml, read_json
+from tonestack.competition import csvs, submission
 from tonestack.competition.readers import table
 from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard, made
@@ -261,3 +265,90 @@ def test_against_best_single_means_the_same_everywhere(toy: Call, capsys: pytest
     assert gain(said["blend"], f"* {chosen}") == gain(said["submit"], "blend@r0")
     for name in ("stack-logistic@r0", "stack-lightgbm@r0"):
         assert gain(said["stack"], name) == gain(said["submit"], name)
+
+
+# ----------------------------------------------------------------------------------------------- csv and yaml oddities
+
+
+@pytest.mark.parametrize(
+    ("rows", "row"),
+    [
+        (["a.wav,Bark,1", 'b.wav,"Oboe,1', "c.wav,Bark,2", "d.wav,Oboe,2"], 3),  # up to the end
+        (["a.wav,Bark,1", 'b.wav,"Oboe,1', "c.wav,Bark,2", 'd.wav,"Oboe,2'], 3),  # up to the next one
+        (["a.wav,Bark,1", 'b.wav,"Oboe,1', 'c.wav,Bark",2', "d.wav,Oboe,2"], 3),
+        (["a.wav,Bark,1", '"b.wav,Oboe,1', "c.wav,Bark,2", "d.wav,Oboe,2"], 3),
+        (["a.wav,Bark,1", 'b.wav,Oboe,"1', "c.wav,Bark,2", "d.wav,Oboe,2"], 3),
+    ],
+)
+def test_a_lone_quote_swallows_no_rows(tmp_path: Path, rows: list[str], row: int) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(["fname,label,note", *rows]) + "\n")
+    with pytest.raises(
+        UserError, match=rf"x\.csv: row {row}: a quote \(\"\) opens a cell that runs on|cells where the"
+    ):
+        csvs.read_table(path)
+
+
+def test_line_breaks_in_quoted_text_are_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('fname,label,note\na.wav,Bark,"two lines,\nof text, with commas"\nb.wav,5" gong,"he said ""no"""\n')
+    found = csvs.read_table(path)
+    assert found["fname"].tolist() == ["a.wav", "b.wav"]
+    assert found["label"].tolist() == ["Bark", '5" gong']
+
+
+def test_a_yaml_key_given_twice_is_refused() -> None:
+    for text in ("a: 1\nb: 2\na: 3\n", "x: {lr: 1, lr: 2}", "x:\n  - lr: 1\n    lr: 2\n"):
+        with pytest.raises(UserError, match=r"f\.yaml, line \d: not valid YAML: the key '(a|lr)' is given twice"):
+            load_yaml(text, "f.yaml")
+    assert load_yaml("base: &b {lr: 1}\nx: {<<: *b, lr: 2}\n", "f.yaml")["x"] == {"lr": 2}
+    assert load_yaml("1: a\n'1': b\n", "f.yaml") == {1: "a", "1": "b"}
+
+
+def test_one_label_in_two_unicode_forms_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("fname,label\n1.wav,Caf\u00e9\n2.wav,Cafe\u0301\n")
+    with pytest.raises(UserError, match="is there in two Unicode forms"):
+        table.read(table.Params(), tmp_path).checked()
+    (tmp_path / "train.csv").write_text("fname,label\n1.wav,Cafe\u0301\n2.wav,Bar\n")
+    assert table.read(table.Params(), tmp_path).checked().classes == ("Bar", "Cafe\u0301")  # in its own spelling
+
+
+# -------------------------------------------------------------------------------------------------------- surroundings
+
+
+def test_a_file_among_the_data_is_not_imported_by_workers(tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('executed')\n")
+    (tmp_path / "matplotlib.py").write_text("raise SystemExit('executed')\n")
+    script = tmp_path / "elsewhere" / "verb.py"
+    script.parent.mkdir()
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(SRC)!r})\n"
+        "from tonestack import cli\n"
+        "import joblib\n"
+        "def stage(call):\n"
+        "    print(joblib.Parallel(2)(joblib.delayed(abs)(-i) for i in range(4)))\n"
+        "    import matplotlib.pyplot\n"
+        "if __name__ == '__main__':\n"
+        "    cli.main(stage, '', ['data=demo'])\n"
+    )
+    env = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "TONESTACK_HOME": str(tmp_path)}
+    found = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "[0, 1, 2, 3]\n"), found.stderr
+
+
+def test_the_set_up_ignores_pips_own_targets(tmp_path: Path) -> None:
+    """A stand-in for Python shows the environment that pip and the stages get."""
+    shutil.copy(SRC.parent / "run.sh", tmp_path / "run.sh")
+    (tmp_path / "requirements.lock").write_text("")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/all.py").touch()
+    (tmp_path / "bin").mkdir()
+    fake = '#!/bin/sh\nif [ "$2" = venv ]; then mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; fi\n'
+    fake += 'if [ "$2" = pip ]; then echo "pip: $PIP_USER,$PIP_TARGET,$PYTHONPATH"; fi\n'
+    for name in ("python3", "python3.11", "python3.12", "python3.13"):
+        (tmp_path / "bin" / name).write_text(fake)
+        (tmp_path / "bin" / name).chmod(0o755)
+    odd = {"PIP_USER": "1", "PIP_TARGET": "/x", "PYTHONPATH": ":/y", "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    found = subprocess.run(["bash", "run.sh"], cwd=tmp_path, env=os.environ | odd, capture_output=True, text=True)
+    assert "pip: 0,,\n" in found.stdout, found

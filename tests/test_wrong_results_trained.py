@@ -2,11 +2,13 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import blend
+import prepare as prepare_verb
 import train
 from test_store import LOGMEL, cache, competition
 from tonestack.base.errors import UserError
@@ -16,11 +18,13 @@ from tonestack.features import audio, contents, decode
 from tonestack.features import prepare as preparation
 from tonestack.features.audio import BadAudio, PassingFault, decode_clip
 from tonestack.features.prepare import PrepareReport, prepare
-from tonestack.features.store import Store
+from tonestack.features.store import Store, audio_hashes, duplicates, shared_audio
+from tonestack.labels import folds
 from tonestack.settings.data_config import AudioParams
 from tonestack.tables.competition import Competition
 from tonestack.training import fold_job, queue
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
@@ -207,3 +211,45 @@ def test_a_recording_replaced_by_one_of_the_same_size_and_time_is_read(competiti
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
     assert prepared(competition, cache).made
     assert Store.open(cache, LOGMEL, AudioParams()).fingerprint != before
+
+
+# ------------------------------------------------------------------------------------------- recordings and test sets
+
+
+def test_channels_that_cancel_are_not_silence(tmp_path: Path) -> None:
+    wave = 0.3 * np.sin(np.arange(16_000) / 7)
+    soundfile.write(tmp_path / "a.wav", np.stack([wave, -wave], axis=1), 16_000)
+    soundfile.write(tmp_path / "b.wav", np.stack([wave, wave], axis=1), 16_000)
+    one, other = (decode_clip(tmp_path / name, AudioParams()).wave for name in ("a.wav", "b.wav"))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+    found = [piece.clip.wave for piece in audio.pieces(tmp_path / "a.wav", AudioParams(), 0.5, 0.25)]
+    np.testing.assert_allclose(np.concatenate(found), one, atol=1e-6)
+    soundfile.write(tmp_path / "c.wav", np.zeros((1000, 2)), 16_000)
+    assert decode_clip(tmp_path / "c.wav", AudioParams()).wave.max() == 0
+
+
+def test_silent_clips_are_not_one_recording(competition: Competition, cache: Path) -> None:
+    for i in range(4):
+        soundfile.write(competition.root / f"train/{i}.wav", np.zeros(4000), 16_000)
+    found = prepared(competition, cache).clips
+    assert found["audio_hash"].tolist()[:4] == [""] * 4
+    assert duplicates(found).empty
+    assert not shared_audio(found)
+    hashes = audio_hashes(cache, competition.train["clip_id"])
+    assert hashes is not None
+    assert folds.join_duplicates(pd.Series([""] * 6), hashes.reset_index(drop=True)).eq("").all()
+
+
+@pytest.mark.parametrize(
+    ("windows", "said"), [(False, "the file is missing; check the folder"), (True, "seem to be windows")]
+)
+def test_no_usable_test_clip_is_said_before_training(
+    tiny_run: TinyRun, tiny_root: Path, tmp_path: Path, windows: bool, said: str
+) -> None:
+    root = shutil.copytree(tiny_root, tmp_path / "root")
+    shutil.rmtree(root / "audio_test")
+    if windows:
+        rows = [f"scape_{i // 8}_{5 * (i % 8)},Drum Bell Hiss" for i in range(24)]
+        (root / "sample_submission.csv").write_text("\n".join(["fname,label", *rows]) + "\n")
+    with pytest.warns(UserWarning, match=f"none of the 24 test clips can be used.*{said}"):
+        prepare_verb.run(tiny_run(f"root={root}"))

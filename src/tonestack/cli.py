@@ -3,7 +3,8 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tonestack.base import parts
@@ -15,6 +16,10 @@ from tonestack.config.call import Call
 from tonestack.settings.words import Words
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+# A notebook's MPLBACKEND names a backend that is not there. Without PYTHONSAFEPATH a worker process has the current
+# folder on its path: a queue.py among the data would be run.
+QUIET = {"MPLBACKEND": "agg", "PYTHONSAFEPATH": "1"}
 
 
 def main(
@@ -33,10 +38,11 @@ def main(
         show(help_text(doc or "", own))
         sys.exit(0)
     try:
-        mine, rest = _parted(arguments, own)
-        call = resolve(rest)
-        sweep([call.folds, call.oof, call.submissions, call.reports, call.cache])
-        stage(call, *([own.parse(mine, "command line")] if own else []))
+        with surroundings():
+            mine, rest = _parted(arguments, own)
+            call = resolve(rest)
+            sweep([call.folds, call.oof, call.submissions, call.reports, call.cache])
+            stage(call, *([own.parse(mine, "command line")] if own else []))
     except UserError as error:
         sys.exit(refuse(error))
     except KeyboardInterrupt:
@@ -49,6 +55,21 @@ def main(
         if not is_disks_fault(error):
             raise
         sys.exit(refuse(UserError(f"{error}; make room or give a folder that can be written; what is done is kept")))
+
+
+@contextmanager
+def surroundings() -> Iterator[None]:
+    """Set the environment of this process and of its workers, as `QUIET` says; set it back at the end."""
+    before = {key: os.environ.get(key) for key in QUIET}
+    os.environ.update(QUIET)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
 
 
 def resolve(arguments: list[str]) -> Call:

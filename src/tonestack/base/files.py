@@ -148,6 +148,19 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """The safe loader, which refuses a key that is given twice: the last one would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: list[Any] = []
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and (key.tag, name) in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{name}' is given twice", key.start_mark)
+            seen.append((key.tag, name))
+        return dict(super().construct_mapping(node, deep))
+
+
 def load_yaml(text: str, where: str, aliases: bool = True) -> Any:
     """Parse YAML with the safe loader; a syntax error is a `UserError` with the line below `where`.
 
@@ -156,7 +169,7 @@ def load_yaml(text: str, where: str, aliases: bool = True) -> Any:
     try:
         if not aliases and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise UserError(f"{where}: an alias (*name) is not taken here; write it out")
-        return yaml.safe_load(text)
+        return yaml.load(text, _OnceLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

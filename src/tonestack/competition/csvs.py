@@ -60,6 +60,8 @@ def _rows(path: Path, limit: int | None = None) -> tuple[list[int], list[list[st
             handle.seek(0)
             for row in reader:
                 cells = [cell.strip() for cell in row]
+                if any("\n" in cell or "\r" in cell for cell in cells):
+                    _refuse_swallowed(path, reader.line_num, row, len(rows[0]) if rows else 0, reader.dialect.delimiter)
                 if any(cells):
                     numbers.append(reader.line_num)
                     rows.append(cells)
@@ -72,6 +74,24 @@ def _rows(path: Path, limit: int | None = None) -> tuple[list[int], list[list[st
     if not rows:
         raise UserError(f"{path}: is empty; restore the file")
     return numbers, rows
+
+
+def _refuse_swallowed(path: Path, last: int, row: list[str], width: int, delimiter: str) -> None:
+    """Refuse a cell that a lone quote has opened: it runs on over rows of their own, up to the next quote or the end.
+
+    Text with line breaks inside is no fault, unless its lines look like rows: as many cells, the first without a blank.
+    """
+    for place, cell in enumerate(row):
+        lines = [line for line in cell.splitlines()[1:] if line.strip()]
+        cells = [line.split(delimiter) for line in lines]
+        whole = cells[:-1] if cells and len(cells[-1]) == place + 1 else cells  # the last one goes on behind the cell
+        alike = all(len(one) == width for one in whole) and not any(" " in one[0].strip() for one in cells)
+        if (cells and width == 0) or (width > 1 and cells and alike and (place > 0 or whole)):
+            first = max(1, last - len(cell.splitlines()) + 1)
+            raise UserError(
+                f'{path}: row {first}: a quote (") opens a cell that runs on to row {last}, over rows of their own; '
+                "remove it, or write it twice inside a quoted cell"
+            )
 
 
 def _delimiter(header: str) -> str:

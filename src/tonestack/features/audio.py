@@ -103,7 +103,7 @@ def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iter
         _check_header(sound, params)
         rate, limit = sound.samplerate, round(whole * sound.samplerate)
         held, first, count, length = list[np.ndarray](), 0, 0, max(1, round(window * rate))
-        for block in _steps(sound):
+        for block in _steps(sound, _opens_cancelling(path)):
             held.append(block)
             count += len(block)
             if first + count > params.max_seconds * rate:
@@ -228,7 +228,7 @@ def _check_header(sound: soundfile.SoundFile, params: AudioParams) -> None:
 
 def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> tuple[GrowingWave, int, bool]:
     """Read the mono mix `step` samples at a time; return it, its rate and whether the file ends early."""
-    samples, more = GrowingWave(scratch), True
+    samples, more, one = GrowingWave(scratch), True, False
     with soundfile.SoundFile(path) as sound:
         _check_header(sound, params)
         size = max(1, step // sound.channels)
@@ -240,15 +240,16 @@ def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> t
                     raise
                 return samples, sound.samplerate, True
             if len(block):
-                samples.append(_mono(block))
+                one = one if len(samples) else _cancels(block)
+                samples.append(_mono(block[:, :1].copy() if one else block))
             if len(samples) > params.max_seconds * sound.samplerate:
                 raise BadAudio(f"longer than {params.max_seconds:g} seconds (audio.max_seconds)")
             more = len(block) == size
         return samples, sound.samplerate, len(samples) < _promised(path, sound)
 
 
-def _steps(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """Yield the mono mix in small steps, up to the end of the file or to damage behind the first step."""
+def _steps(sound: soundfile.SoundFile, one: bool) -> Iterator[np.ndarray]:
+    """Yield the mono mix (`one`: the first channel) in small steps, to the end or to damage behind the first step."""
     size, start = max(1, SALVAGE // sound.channels), True
     while True:
         try:
@@ -258,7 +259,7 @@ def _steps(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
                 raise
             return
         if len(block):
-            yield _mono(block)
+            yield _mono(block[:, :1].copy() if one else block)
         if len(block) < size:
             return
         start = False
@@ -288,6 +289,25 @@ def _unreadable(path: Path) -> OSError | None:
     except OSError as error:
         return error
     return None
+
+
+def _cancels(block: np.ndarray) -> bool:
+    """True if the channels of float32 (m, C) are each other's opposite, so that their mean is all but silent."""
+    if block.shape[1] == 1 or not _peak_of(block) <= LOUDEST:
+        return False
+    return _peak_of(block.mean(axis=1, dtype=np.float32)) < 1e-3 * _peak_of(block)
+
+
+def _opens_cancelling(path: Path) -> bool:
+    """True if the channels cancel in the block by which `_read` decides."""
+    with soundfile.SoundFile(path) as sound:
+        if sound.channels == 1:
+            return False
+        try:
+            block = sound.read(max(1, BLOCK // sound.channels), dtype="float32", always_2d=True)
+        except soundfile.SoundFileError:  # damaged: what can be read is mixed as usual
+            return False
+    return len(block) > 0 and _cancels(block)
 
 
 def _mono(block: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tonestack.base.workers import end_with
-from tonestack.features.audio import BadAudio, Clip, PassingFault, blocks, decode_clip, resample
+from tonestack.features.audio import BadAudio, Clip, PassingFault, blocks, decode_clip, peak, resample
 from tonestack.features.frontends import FrontendProtocol
 from tonestack.settings.data_config import AudioParams
 
@@ -134,6 +134,9 @@ def features(clip: Clip, frontends: Sequence[FrontendProtocol], scratch: Path | 
 
 
 def _audio_hash(wave: np.ndarray, rate: int) -> str:
+    """Return the hash by which equal recordings are found; empty for silence, which is no recording of anything."""
+    if peak(wave) == 0:
+        return ""
     digest = sha256(str(rate).encode())  # twice as fast as blake2b where the processor has SHA instructions
     for block in blocks(wave):
         digest.update(np.ascontiguousarray(block).data)

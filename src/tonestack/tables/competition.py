@@ -1,6 +1,7 @@
 """A competition as tables: the result of a reader. No audio is opened."""
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,13 @@ class Competition:
 
     def checked(self) -> "Competition":
         """Return the competition itself; a class name that cannot be a column of every table is a `UserError`."""
+        forms: dict[str, str] = {}
         for name in self.classes:
+            if forms.setdefault(unicodedata.normalize("NFC", name), name) != name:
+                raise UserError(
+                    f"{self.root}: class '{name}' is there in two Unicode forms (é as one sign, and as two); "
+                    "write it in one (in Python: unicodedata.normalize('NFC', text))"
+                )
             check_text(name, f"{self.root}: class")
             if RESERVED.fullmatch(name):
                 raise UserError(f"{self.root}: class '{name}' is called like a column of our own tables; rename it")
