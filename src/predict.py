@@ -50,6 +50,8 @@ def run(call: Call, wanted: Wanted) -> None:
     if not wanted.path:
         raise UserError("predict: name recordings or folders of them, such as ./run.sh predict some.wav data=demo")
     paths = recordings.find([Path(name).expanduser() for name in wanted.path])
+    for line in recordings.skipped([Path(name).expanduser() for name in wanted.path]):
+        note(f"note: {line}")
     predictor = build(call)
     note(f"predict: {predictor.recipe.name} ({', '.join(predictor.trained)})")
     started, seconds, failed = time.monotonic(), 0.0, 0

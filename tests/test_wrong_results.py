@@ -19,12 +19,13 @@ from test_submission import CLASSES, TEST, TRAIN, toy, words
 from tonestack.base.errors import UserError
 from tonestack.base.files import load_yaml, read_json
 from tonestack.competition import csvs, submission
-from tonestack.competition.readers import table
+from tonestack.competition.readers import folder, table
 from tonestack.config.call import Call
+from tonestack.deploy import recordings
 from tonestack.ensemble import leaderboard, made
 from tonestack.labels import folds, revisions, training_labels
 from tonestack.tables import oof
-from tonestack.tables.competition import SubmissionFormat
+from tonestack.tables.competition import Competition, SubmissionFormat
 
 import numpy as np
 import pandas as pd
@@ -352,3 +353,60 @@ def test_the_set_up_ignores_pips_own_targets(tmp_path: Path) -> None:
     odd = {"PIP_USER": "1", "PIP_TARGET": "/x", "PYTHONPATH": ":/y", "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     found = subprocess.run(["bash", "run.sh"], cwd=tmp_path, env=os.environ | odd, capture_output=True, text=True)
     assert "pip: 0,,\n" in found.stdout, found
+
+
+# ----------------------------------------------------------------------------------------------- folders of recordings
+
+
+def tree(root: Path, *names: str, **params: str) -> Competition:
+    """A folder of empty files, read."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return folder.read(folder.Params(**params), root)  # type: ignore[arg-type]
+
+
+def test_folders_of_parts_are_no_classes(tmp_path: Path) -> None:
+    found = tree(tmp_path / "1", "Train/dog/1.wav", "Train/cat/2.wav", "TEST/3.wav")
+    assert found.classes == ("cat", "dog")
+    assert found.test["clip_id"].tolist() == ["TEST/3.wav"]
+    with pytest.raises(UserError, match="differ in case alone"):
+        tree(tmp_path / "2", "Train/dog/1.wav", "TRAIN/cat/2.wav")
+    with pytest.raises(UserError, match="'training' is the name of a part, not of a class"):
+        tree(tmp_path / "3", "training/dog/1.wav", "training/cat/2.wav", "holdout/3.wav")
+    with pytest.raises(
+        UserError, match=r"in 2 folders of it; if these are the classes, say reader.train_dir=train/audio"
+    ):
+        tree(tmp_path / "4", "train/audio/yes/1.wav", "train/audio/no/2.wav")
+    assert tree(tmp_path / "4", train_dir="train/audio").classes == ("no", "yes")
+    with pytest.raises(UserError, match=r"say reader.train_dir=dataset"):
+        tree(tmp_path / "5", "dataset/yes/1.wav", "dataset/no/2.wav", "test/x.wav")
+
+
+def test_what_a_folder_leaves_out_is_said(tmp_path: Path) -> None:
+    (tmp_path / "train/owl").mkdir(parents=True)
+    found = tree(tmp_path, "train/dog/1.wav", "train/cat/2.wav", "train/cat/3.m4a", "train/cat/n.txt", "test/4.wma")
+    said = " ".join(found.notes)
+    assert "2 files are left out for their suffix: .m4a (1), .txt (1)" in said
+    assert "ffmpeg -i FILE FILE.wav" in said
+    assert ".wma (1)" in said
+    assert "no recording in 1 folders, so no class of: owl" in said
+    assert not tree(tmp_path / "whole", "train/dog/1.wav", "train/cat/2.wav").notes
+    assert [line for line in recordings.skipped([tmp_path / "train"]) if ".m4a (1)" in line]
+    with pytest.raises(UserError, match=r"\.wma \(1\).*no recording in this folder"):
+        recordings.find([tmp_path / "test"])
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "train/dog/1.wav", "train/cat/2.wav")
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("cat"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    for read in (lambda: tree(tmp_path), lambda: recordings.find([tmp_path])):
+        with pytest.raises(UserError, match=r"cat: the folder cannot be read \(Permission denied\)"):
+            read()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.features.audio import AudioPiece, BadAudio, Clip, pieces
-from tonestack.features.recording_files import walk
+from tonestack.features.recording_files import left_out, walk
 from tonestack.settings.data_config import AudioParams
 
 import numpy as np
@@ -50,9 +50,14 @@ def find(paths: Sequence[Path]) -> list[Path]:
             raise UserError(f"{path}: no such file or folder")
         inside = sorted(file for _, files in walk(path) for file in files) if path.is_dir() else [path]
         if not inside:
-            raise UserError(f"{path}: no recording in this folder")
+            raise UserError(f"{left_out(path) or path}: no recording in this folder")
         found += inside
     return list(dict.fromkeys(found))
+
+
+def skipped(paths: Sequence[Path]) -> list[str]:
+    """Return a line for each folder in which files are left out."""
+    return [line for path in paths if path.is_dir() and (line := left_out(path))]
 
 
 def tagged(

@@ -11,10 +11,12 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import check_clip_name, inside
 from tonestack.base.section import Section
 from tonestack.competition import csvs
-from tonestack.features.recording_files import is_recording, walk
+from tonestack.features.recording_files import is_recording, left_out, walk
 from tonestack.tables.competition import Competition, SubmissionFormat
 
 from pydantic import Field
+
+PARTS = {"train", "training", "test", "testing", "valid", "val", "validation", "eval", "evaluation", "dev"}
 
 
 class Params(Section):
@@ -41,8 +43,16 @@ def read(params: Params, root: Path) -> Competition:
 
     test_ids = [clip_id(p, root) for p in recordings(root, test_dir)]
     classes = tuple(sorted(set(labels)))
+    _refuse_other_layouts(root, train_dir, clips)
     submission = _submission(params, test_ids, classes) if test_ids else None
-    return Competition(root, train, csvs.test_frame(test_ids, test_ids), classes, submission)
+    return Competition(
+        root,
+        train,
+        csvs.test_frame(test_ids, test_ids),
+        classes,
+        submission,
+        notes=_notes(train_dir, test_dir, classes),
+    )
 
 
 def _submission(params: Params, ids: list[str], classes: tuple[str, ...]) -> SubmissionFormat:
@@ -54,8 +64,46 @@ def _submission(params: Params, ids: list[str], classes: tuple[str, ...]) -> Sub
 
 
 def _folder(root: Path, name: str) -> Path:
-    """A folder of the settings, as a path that stays below the root."""
-    return root / check_clip_name(name, "data: folder")
+    """A folder of the settings, as a path that stays below the root; spelt in other case (`Train`) if that is there."""
+    path = root / check_clip_name(name, "data: folder")
+    if path.is_dir() or not path.parent.is_dir():
+        return path
+    alike = sorted(p for p in path.parent.iterdir() if p.is_dir() and p.name.casefold() == path.name.casefold())
+    if len(alike) > 1:
+        raise UserError(f"{root}: the folders {' and '.join(p.name for p in alike)} differ in case alone; rename one")
+    return alike[0] if alike else path
+
+
+def _refuse_other_layouts(root: Path, train_dir: Path, clips: list[Path]) -> None:
+    """Refuse folders of parts, and one folder around all classes, where folders of classes are to be."""
+    below: dict[str, set[str]] = {}
+    for path in clips:
+        name, *rest = _below(path, train_dir)
+        below.setdefault(name, set()).add(rest[0] if len(rest) > 1 else "")
+    if len(below) == 1:
+        (name, inner), *_ = below.items()
+        if "" not in inner and len(inner) > 1:
+            found = (train_dir / name).relative_to(root).as_posix()
+            raise UserError(
+                f"{train_dir}: all recordings lie in the one folder '{name}', in {len(inner)} folders of it; "
+                f"if these are the classes, say reader.train_dir={found}"
+            )
+    parts = [name for name, inner in below.items() if name.casefold() in PARTS and "" not in inner]
+    if parts:
+        raise UserError(
+            f"{train_dir}: '{parts[0]}' is the name of a part, not of a class; say reader.train_dir= and "
+            "reader.test_dir=, or rename the folder"
+        )
+
+
+def _notes(train_dir: Path, test_dir: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Say what is left out: files by their suffix, and class folders without a recording."""
+    folders = [train_dir, *([test_dir] if test_dir.is_dir() and train_dir not in test_dir.parents else [])]
+    found = [line for folder in folders if (line := left_out(folder))]
+    names = {p.name for p in train_dir.iterdir() if p.is_dir() and not p.name.startswith(".") and p != test_dir}
+    if empty := sorted(names - set(classes)):
+        found.append(f"{train_dir}: no recording in {len(empty)} folders, so no class of: {', '.join(empty[:5])}")
+    return tuple(found)
 
 
 def recordings(root: Path, folder: Path) -> list[Path]:
