@@ -410,3 +410,47 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     for read in (lambda: tree(tmp_path), lambda: recordings.find([tmp_path])):
         with pytest.raises(UserError, match=r"cat: the folder cannot be read \(Permission denied\)"):
             read()
+
+
+# ------------------------------------------------------------------------------------------------ what a sample asks for
+
+
+def sampled(root: Path, labels: str, sample: str, **params: str) -> SubmissionFormat:
+    """The format that the reader takes from a sample submission."""
+    root.mkdir(exist_ok=True)
+    rows = [f"{i}.wav,{label}" for i, label in enumerate(labels.split())]
+    (root / "train.csv").write_text("\n".join(["clip,target", *rows]) + "\n")
+    (root / "sample.csv").write_text(sample)
+    given = {"clip": "clip", "label": "target", "sample_submission": "sample.csv"} | params
+    found = table.read(table.Params(**given), root).submission  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+def test_one_column_of_probabilities_gets_probabilities(tmp_path: Path) -> None:
+    for sample in ("clip,probability\na,0\nb,0\n", "clip,target\na,0.5\nb,0.5\n", "clip,p\na,1e-3\nb,0.25\n"):
+        form = sampled(tmp_path, "0 1 0 1", sample)
+        assert (form.style, form.positive, form.rest) == ("probability", "1", (form.columns[1],))
+    rows = np.array([[0.9, 0.1], [0.3, 0.7]])
+    submission.write(tmp_path / "s.csv", form, ["b", "a"], ("0", "1"), rows)
+    assert pd.read_csv(tmp_path / "s.csv")["p"].tolist() == pytest.approx([0.7, 0.1])
+    np.testing.assert_allclose(submission.read(tmp_path / "s.csv", form, ("0", "1")), rows[::-1])
+    with pytest.raises(UserError, match=r"of which class\? .* reader\.positive= \(classes: A, B\)"):
+        sampled(tmp_path, "A B A", "clip,target\na,0.5\n")
+    assert sampled(tmp_path, "A B A", "clip,target\na,0.5\n", positive="B").positive == "B"
+    assert sampled(tmp_path, "0 1 0", "clip,target\na,0\nb,1\n").style == "label"
+    assert sampled(tmp_path, "0 1 2", "clip,target\na,0.5\n").style == "labels"  # as before: three classes
+    with pytest.raises(UserError, match="no probability"):
+        submission.check(pd.DataFrame({"clip": ["a", "b"], "p": [0.5, 1.5]}), form, ("0", "1"))
+
+
+def test_a_metric_that_the_submission_cannot_hold_is_said(toy: Call, tmp_path: Path) -> None:
+    sample = tmp_path / "input/sample_submission.csv"
+    given = ["data=table", "reader.sample_submission=sample_submission.csv", f"root={tmp_path / 'input'}"]
+    pd.read_csv(sample).assign(label="Bark").to_csv(sample, index=False)
+    for metric, said in (
+        ("map@3", "metric=map@3 counts 3 labels per row, the submission has 1"),
+        ("auc", "metric=auc needs probabilities, the submission has labels"),
+    ):
+        assert said in " ".join(Call.from_arguments([*given, f"metric={metric}"]).competition().notes)
+    assert not Call.from_arguments([*given, "metric=accuracy"]).competition().notes

@@ -12,6 +12,8 @@ from tonestack.tables.competition import SubmissionFormat
 import numpy as np
 import pandas as pd
 
+NUMBERS = ("scores", "raw", "probability")  # styles whose cells are numbers
+
 
 def render(
     form: SubmissionFormat,
@@ -30,6 +32,10 @@ def render(
     if (where < 0).any():
         raise UserError(f"sample submission: clip '{form.ids[int((where < 0).argmax())]}' is not in the test set")
     rows = probabilities[where]
+    if form.style == "probability":
+        shares = rows / rows.sum(axis=1, keepdims=True)
+        table = pd.DataFrame({form.key: form.ids, form.rest[0]: shares[:, list(classes).index(form.positive)]})
+        return table[list(form.columns)]
     if form.style in ("scores", "raw"):
         return _score_columns(form, classes, rows)
     key, column = form.key, form.rest[0]
@@ -70,6 +76,12 @@ def check(table: pd.DataFrame, form: SubmissionFormat, classes: Sequence[str], s
         raise UserError(f"submission: columns {list(table.columns)} instead of {list(form.columns)}")
     if table[form.key].tolist() != list(form.ids):
         raise UserError("submission: rows are missing, doubled or not in the sample's order")
+    if form.style == "probability":
+        values = table[list(form.rest)].to_numpy(dtype=float)
+        check_matrix(values, False, same_rows)
+        if ((values < 0) | (values > 1)).any():
+            raise UserError(f"submission: '{form.rest[0]}' is no probability in every row")
+        return
     if form.style in ("scores", "raw"):
         check_matrix(table[list(form.rest)].to_numpy(dtype=float), form.style == "scores", same_rows)
         return
@@ -103,12 +115,15 @@ def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarr
         table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    if form.style in ("scores", "raw"):
+    if form.style in NUMBERS:
         table = table.astype(dict.fromkeys(form.rest, float))
     try:
         check(table, form, classes)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    if form.style == "probability":
+        share = table[form.rest[0]].to_numpy(dtype=np.float64)[:, None]
+        return np.where(np.array(classes) == form.positive, share, 1 - share)
     if form.style in ("scores", "raw"):
         return table[list(classes)].to_numpy(dtype=np.float64)
     position = {c: i for i, c in enumerate(classes)}

@@ -16,6 +16,7 @@ from tonestack.settings.data_config import DataConfig
 from tonestack.settings.model_config import ModelConfig, Preset
 from tonestack.settings.words import Words, parse
 from tonestack.tables.competition import Competition
+from tonestack.tables.metrics import resolve
 from tonestack.tables.rows import Rows
 from tonestack.tasks import Task
 
@@ -148,7 +149,19 @@ class Call:
     def _competition(self) -> Competition:
         params = parts.part_params("readers", self.data.reader, f"configs/data/{self.words.data}.yaml: reader")
         competition: Competition = self._reader.read(params, self.root)
-        return competition.checked()
+        return self._with_doubts(competition.checked())
+
+    def _with_doubts(self, competition: Competition) -> Competition:
+        """Note where the submission's format cannot hold what the metric scores: one of the two is mistaken."""
+        form, metric = competition.submission, resolve(self.data.metric)
+        notes = competition.notes
+        if form is not None and form.style in ("label", "labels"):
+            most = min(metric.k, len(competition.classes)) if metric.ranked and metric.module.DEFAULT_K else 1
+            if most > form.k:
+                notes += (f"metric={metric.name} counts {most} labels per row, the submission has {form.k}",)
+            elif not metric.ranked and self.task.one_label:
+                notes += (f"metric={metric.name} needs probabilities, the submission has labels (reader.style)",)
+        return replace(competition, notes=notes)
 
     @cached_property
     def rate(self) -> int | None:

@@ -19,8 +19,9 @@ class SubmissionFormat:
     """The competition's own submission format.
 
     style: `labels` (one column of the k best labels, separated by blanks), `label` (the best one), `scores` (one
-    column per class, probabilities) or `raw` (values of any size). `columns` are the file's header in order, `ids` its
-    rows in order; `id_column` is the clips' column where it is not the first.
+    column per class, probabilities), `probability` (one column, of the class `positive` of two) or `raw` (values of any
+    size). `columns` are the file's header in order, `ids` its rows in order; `id_column` is the clips' column where it
+    is not the first.
     """
 
     columns: tuple[str, ...]
@@ -28,6 +29,7 @@ class SubmissionFormat:
     style: str = "labels"
     k: int = 3
     id_column: str = ""
+    positive: str = ""
 
     @property
     def key(self) -> str:

@@ -1,5 +1,6 @@
 """Any competition that ships a csv of clips and labels and a folder of audio: the names are settings."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -12,13 +13,18 @@ from tonestack.tables.competition import Competition, SubmissionFormat
 import pandas as pd
 from pydantic import Field
 
+YES = {"1", "true", "yes", "positive", "pos"}
+NUMBER = re.compile(r"[0-9]*\.?[0-9]+(e-?[0-9]+)?", re.IGNORECASE)
+PROBABILITY = re.compile("prob|score|confidence")  # a column of these names holds no labels
+
 
 class Params(Section):
     """Paths below the root and names of the columns; an empty name means "there is none".
 
     `train_suffix`/`test_suffix` are appended to a clip's id to get its file name (`.wav` where the csv gives bare ids).
     `style: auto` derives the submission's style from the sample: one column per class is `scores`; one class name per
-    cell is `label`; anything else is `labels`, the `k` best separated by blanks (`k: 0`: as many as
+    cell is `label`; numbers that are no classes, of two classes, are the `probability` of `positive`; anything else is
+    `labels`, the `k` best separated by blanks (`k: 0`: as many as
     in the sample's rows).
     """
 
@@ -38,9 +44,10 @@ class Params(Section):
     test_csv: str = Field("", description="csv of the test clips; empty: the sample submission's rows")
     test_clip: str = Field("", description="column of the test csv's clip ids; empty: as in the train csv")
     sample_submission: str = Field("", description="sample submission; empty: none")
-    style: Literal["auto", "label", "labels", "scores"] = Field(
+    style: Literal["auto", "label", "labels", "scores", "probability"] = Field(
         "auto", description="style of a submission; auto: read off the sample"
     )
+    positive: str = Field("", description="of two classes the one whose probability a submission has; empty: 1 or yes")
     k: int = Field(
         0, ge=0, description="labels per row of a submission of style labels; 0: as in the sample, 3 without one"
     )
@@ -135,7 +142,20 @@ def _submission(params: Params, root: Path, test_ids: list[str], classes: tuple[
         _check_class_columns(source, rest, classes)
     elif len(rest) != 1:
         raise UserError(f"{source}: style '{style}' needs two columns, there are {len(header)}; say style: scores")
-    return _checked(SubmissionFormat(header, tuple(ids), style, _length(params, table, rest, style), column), classes)
+    positive = _positive(params, source, classes) if style == "probability" else ""
+    length = _length(params, table, rest, style)
+    return _checked(SubmissionFormat(header, tuple(ids), style, length, column, positive), classes)
+
+
+def _positive(params: Params, source: Path, classes: tuple[str, ...]) -> str:
+    """The class whose probability the column has: the configured one, or the one that says yes."""
+    named = [name for name in classes if name == params.positive or (not params.positive and name.lower() in YES)]
+    if len(classes) != 2 or len(named) != 1:
+        raise UserError(
+            f"{source}: one column of probabilities: of which class? Of two classes name one by reader.positive= "
+            f"(classes: {', '.join(classes[:5])})"
+        )
+    return named[0]
 
 
 def _checked(submission: SubmissionFormat, classes: tuple[str, ...]) -> SubmissionFormat:
@@ -152,6 +172,9 @@ def _style(table: pd.DataFrame, rest: list[str], classes: tuple[str, ...]) -> st
     if len(rest) != 1 or rest[0] in classes:
         return "scores"
     cells = set(table[rest[0]])
+    numbers = len(classes) == 2 and all(NUMBER.fullmatch(cell) for cell in cells)
+    if numbers and (not cells <= set(classes) or PROBABILITY.search(rest[0].lower())):
+        return "probability"
     return "label" if cells <= set(classes) else "labels"
 
 
