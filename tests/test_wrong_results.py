@@ -412,7 +412,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
             read()
 
 
-# ------------------------------------------------------------------------------------------------ what a sample asks for
+# ---------------------------------------------------------------------------------------------- what a sample asks for
 
 
 def sampled(root: Path, labels: str, sample: str, **params: str) -> SubmissionFormat:
@@ -454,3 +454,13 @@ def test_a_metric_that_the_submission_cannot_hold_is_said(toy: Call, tmp_path: P
     ):
         assert said in " ".join(Call.from_arguments([*given, f"metric={metric}"]).competition().notes)
     assert not Call.from_arguments([*given, "metric=accuracy"]).competition().notes
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+@pytest.mark.parametrize("cell", ["\"['owl', 'wren']\"", '"[""owl""]"', "owl;wren", "owl|wren", "owl; wren", "{owl}"])
+def test_lists_of_labels_in_another_form_are_asked_about(tmp_path: Path, cell: str, multilabel: bool) -> None:
+    (tmp_path / "train.csv").write_text(f"fname,label\n1.wav,owl\n2.wav,wren\n3.wav,{cell}\n")
+    with pytest.raises(UserError, match=r"train\.csv: row 4: 'label' is .* seems to be several labels"):
+        table.read(table.Params(multilabel=multilabel), tmp_path)
+    (tmp_path / "train.csv").write_text('fname,label\n1.wav,owl\n2.wav,bus/truck\n3.wav,"owl,bus/truck"\n')
+    assert "bus/truck" in table.read(table.Params(multilabel=multilabel), tmp_path).classes

@@ -1,6 +1,7 @@
 """Results that would be wrong or lost without a word, in training and preparation: each fails without its fix."""
 
 import errno
+import io
 import os
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from test_store import LOGMEL, cache, competition
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json, write_json, write_parquet
 from tonestack.config.call import Call
-from tonestack.features import audio, contents, decode
+from tonestack.features import audio, contents, decode, mp3_frames
 from tonestack.features import prepare as preparation
 from tonestack.features.audio import BadAudio, PassingFault, decode_clip
 from tonestack.features.prepare import PrepareReport, prepare
@@ -253,3 +254,32 @@ def test_no_usable_test_clip_is_said_before_training(
         (root / "sample_submission.csv").write_text("\n".join(["fname,label", *rows]) + "\n")
     with pytest.warns(UserWarning, match=f"none of the 24 test clips can be used.*{said}"):
         prepare_verb.run(tiny_run(f"root={root}"))
+
+
+@pytest.fixture(scope="module")
+def mp3() -> bytes:
+    """Six seconds of variable bit rate: silence, then noise."""
+    wave = np.concatenate([np.zeros(66_150), np.random.default_rng(0).normal(0, 0.2, 66_150)])
+    buffer = io.BytesIO()
+    rest = {"subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    soundfile.write(buffer, wave, 22_050, format="MP3", **rest)
+    return buffer.getvalue()
+
+
+def test_the_whole_of_an_mp3_is_decoded(tmp_path: Path, mp3: bytes) -> None:
+    places = mp3_frames.frames(mp3)
+    bare = mp3[places[1] :]  # without its Xing header
+    tag = b"ID3\4\0\0\0\0\1\0" + bytes(128)
+    for name, data, seconds in (
+        ("whole", mp3, 6),
+        ("bare", bare, 6),
+        ("joined", mp3 + tag + mp3, 12),
+        ("both", bare * 2, 12),
+    ):
+        path = tmp_path / f"{name}.mp3"
+        path.write_bytes(tag + data)
+        clip = decode_clip(path, AudioParams())
+        assert len(clip.wave) / clip.rate == pytest.approx(seconds, abs=0.2), name
+        assert np.abs(clip.wave[-22_050:]).mean() > 0.05, name
+        found = sum(len(piece.clip.wave) for piece in audio.pieces(path, AudioParams(), 1.0, 1.0))
+        assert found == len(clip.wave), name

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from tonestack.base.errors import UserError
+from tonestack.features import mp3_frames
 from tonestack.settings.data_config import AudioParams
 
 import numpy as np
@@ -99,7 +100,7 @@ def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iter
     one by one, as separate files would be. Raises `BadAudio`, perhaps after some pieces.
     """
     _check_file(path, None)
-    with _reasons(path), soundfile.SoundFile(path) as sound:
+    with _reasons(path), soundfile.SoundFile(mp3_frames.source(path)) as sound:
         _check_header(sound, params)
         rate, limit = sound.samplerate, round(whole * sound.samplerate)
         held, first, count, length = list[np.ndarray](), 0, 0, max(1, round(window * rate))
@@ -229,7 +230,7 @@ def _check_header(sound: soundfile.SoundFile, params: AudioParams) -> None:
 def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> tuple[GrowingWave, int, bool]:
     """Read the mono mix `step` samples at a time; return it, its rate and whether the file ends early."""
     samples, more, one = GrowingWave(scratch), True, False
-    with soundfile.SoundFile(path) as sound:
+    with soundfile.SoundFile(mp3_frames.source(path)) as sound:
         _check_header(sound, params)
         size = max(1, step // sound.channels)
         while more:

@@ -13,6 +13,8 @@ from tonestack.tables.competition import Competition, SubmissionFormat
 import pandas as pd
 from pydantic import Field
 
+LIST = re.compile(r"[\[({].*[\])}]")  # a list as Python or JSON writes it
+LIST_MARKS = (";", "|", "/", "+")  # between labels that each occur by themselves as well
 YES = {"1", "true", "yes", "positive", "pos"}
 NUMBER = re.compile(r"[0-9]*\.?[0-9]+(e-?[0-9]+)?", re.IGNORECASE)
 PROBABILITY = re.compile("prob|score|confidence")  # a column of these names holds no labels
@@ -89,10 +91,25 @@ def _train(params: Params, root: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _labels(params: Params, table: pd.DataFrame, source: Path) -> tuple[list[str], list[str]]:
     """Each row's label (multi-label: comma-separated, stripped), and every single label, checked."""
+    _refuse_lists(params, table, source)
     if not params.multilabel:
         labels = csvs.labels(table, params.label, source, params.classes or None)
         return labels, labels
     return csvs.label_lists(table, params.label, source, params.classes or None)
+
+
+def _refuse_lists(params: Params, table: pd.DataFrame, source: Path) -> None:
+    """Ask about cells that seem to hold several labels in another form than commas: each would be a class."""
+    cells = table[params.label]
+    parted = {name.strip() for cell in cells for name in cell.split(",")} if params.multilabel else set()
+    known = set(cells) | parted
+    for row, cell in zip(table.index, cells, strict=True):
+        marks = [mark for mark in LIST_MARKS if mark in cell and known.issuperset(p.strip() for p in cell.split(mark))]
+        if LIST.fullmatch(cell) or marks:
+            raise UserError(
+                f"{source}: row {row}: '{params.label}' is {cell!r}, which seems to be several labels; "
+                "write them separated by commas and say reader.multilabel=true task=multilabel"
+            )
 
 
 def _folds(params: Params, table: pd.DataFrame, source: Path) -> list[int] | int:
