@@ -34,7 +34,7 @@ def run(call: Call) -> None:
     """Score every search and write the blend that nested CV chooses."""
     started = time.monotonic()
     upstream(call)
-    tables = Tables.of(call, inputs(call))
+    tables = joined(call)
     last = record(call, tables)
     if last.up_to_date():
         return
@@ -65,6 +65,11 @@ def run(call: Call) -> None:
     }
     last.finish(ship(call, tables, rows, test, receipt | {"seconds": time.monotonic() - started}, last))
     leaderboard.update(call)
+
+
+def joined(call: Call) -> Tables:
+    """Return the tables that blend joins."""
+    return Tables.of(call, inputs(call))
 
 
 def inputs(call: Call) -> tuple[str, ...]:

@@ -90,14 +90,14 @@ def test_a_receipt_without_sources_is_still_read(toy: Call) -> None:
 def test_the_mean_takes_what_this_calls_blend_and_stack_wrote(toy: Call, capsys: pytest.CaptureFixture[str]) -> None:
     for verb in (blend, stack, submit):
         verb.run(toy)
-    shutil.copytree(toy.oof / "net0@r0", toy.oof / "net0@r1")
+    strangers(toy)
     for verb in (blend, stack, submit):
         verb.run(toy)
     parts = {"blend@mixed", "stack-logistic@mixed", "stack-lightgbm@mixed"}
     assert set(made.sources(toy.oof / "mean@mixed")) == parts  # none of r0, though those hold too
     assert "blend@r0" in made.of(toy)
     capsys.readouterr()
-    blend.run(words(toy.home, "blend.tables=[net0@r1,net1@r0]"))  # another blend under the same name
+    blend.run(words(toy.home, "blend.tables=[theirs,net1@r0]"))  # another blend under the same name
     submit.run(toy)
     assert "mean: without blend@mixed, made of other tables" in capsys.readouterr().out
     assert set(made.sources(toy.oof / "mean@mixed")) == parts - {"blend@mixed"}
@@ -258,9 +258,9 @@ def test_against_best_single_means_the_same_everywhere(toy: Call, capsys: pytest
         line = next(line for line in printed.splitlines() if name in line and "±" in line)
         return re.findall(r"[+-][.\d]+ \[.*?\]", line)[0]
 
-    said = {}
+    said, one = {}, words(toy.home, "blend.searches=[geometric]")
     for verb in (blend, stack, submit):
-        verb.run(toy)
+        verb.run(one)
         said[verb.__name__] = capsys.readouterr().out
     chosen = str(read_json(toy.submissions / "blend.json")["search"])
     assert gain(said["blend"], f"* {chosen}") == gain(said["submit"], "blend@r0")
