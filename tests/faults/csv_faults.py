@@ -81,6 +81,14 @@ def strange_csv(place: Place) -> str:
     return f"the first is read like the plain one; refused: “{line}”"
 
 
+@case(17)
+def a_lone_quote(place: Place) -> str:
+    """A quote opens one cell of train.csv, and nothing closes it: the rows behind it would belong to the cell."""
+    place.edit("train.csv", "train005.wav,Drum", 'train005.wav,"Drum')
+    line = place.refused("prepare", naming=("train.csv", "row 7", "over rows of their own"))
+    return f"refused: “{line}”. Without the check those clips were left out"
+
+
 @case(18)
 def a_small_class(place: Place) -> str:
     """A class of one clip, two folds."""

@@ -225,6 +225,22 @@ def folds_and_corrections_gone_wrong(place: Place) -> str:
     return f"refused: “{line}”. Without the checks: ValueError"
 
 
+@case(31, trained=True)
+def folds_edited_by_hand(place: Place) -> str:
+    """A label, then a fold number is changed in the r0.csv that make_folds has made; then a clip is there twice."""
+    path = place.folder("folds") / "r0.csv"
+    whole = path.read_text()
+    line = ""
+    for text in (whole.replace("Bell", "Drum", 1), whole.replace(",0\n", ",7\n", 1)):
+        path.write_text(text)
+        line = place.refused("blend", naming=("r0.csv", "changed by hand"))
+    path.write_text(whole + whole.splitlines()[1] + "\n")
+    place.refused("blend", naming=("r0.csv", "rows 2 and 26", "is there twice"))
+    path.write_text(whole)
+    place.works("blend", "blend.trials=20")
+    return f"refused: “{line}”. Without the check the table counted as up to date"
+
+
 @case(31)
 def a_name_guarded_twice(place: Place) -> str:
     """A clip called =train000.wav is corrected; the corrections are read, written and read again."""
