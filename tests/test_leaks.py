@@ -4,6 +4,7 @@ Elsewhere: shuffled labels and other labels of the held-out fold (test_jobs.py, 
 two folds (faults/csv_faults.py), nested choices (test_ensemble.py).
 """
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,11 +65,7 @@ def test_test_labels_are_first_opened_by_score(
 def test_with_unreadable_test_labels_every_stage_but_score_works(
     tiny_run: TinyRun, tiny_root: Path, tmp_path: Path
 ) -> None:
-    root = tmp_path / "root"
-    root.mkdir()
-    for path in tiny_root.iterdir():
-        (root / path.name).symlink_to(path)
-    (root / SCORING).unlink()
+    root = shutil.copytree(tiny_root, tmp_path / "root")
     (root / SCORING).write_bytes(b"\xff\xfe\xff")
     run = tiny_run(f"root={root}", "stack.rounds=5", "training.epochs=1")
     for verb in (make_folds, blend, stack, submit):
