@@ -46,7 +46,7 @@ class Metric:
     @property
     def truth(self) -> tuple[str, ...]:
         """The kinds of truth that the metric takes."""
-        return _truth(self.module)
+        return tuple(getattr(self.module, "TRUTH", KINDS[:2]))
 
     @property
     def decomposes(self) -> bool:
@@ -94,11 +94,7 @@ def resolve(spec: str) -> Metric:
 
 def fitting(kind: str) -> list[str]:
     """Names of the metrics that take a kind of truth."""
-    return [name for name in parts.names("metrics") if kind in _truth(parts.find("metrics", name))]
-
-
-def _truth(module: ModuleType) -> tuple[str, ...]:
-    return tuple(getattr(module, "TRUTH", KINDS[:2]))
+    return [name for name in parts.names("metrics") if kind in resolve(name).truth]
 
 
 def mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
