@@ -15,6 +15,7 @@ from tonestack.settings import data_config, model_config
 from tonestack.settings.data_config import DataConfig
 from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.settings.words import parse
+from tonestack.tables import metrics
 
 import pytest
 import yaml
@@ -218,6 +219,39 @@ def test_a_metric_or_task_that_is_not_there_is_refused_before_anything_runs(conf
     change(configs / "data/fsdkaggle2018.yaml", metric="map@3", task="clasify")
     with pytest.raises(UserError, match=r"no task is called 'clasify'; did you mean 'classify'\?"):
         data_of()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["metric=eer"], "metric 'eer' does not fit task=classify (one label per clip); metrics that do: accuracy, "),
+        (
+            ["task=multilabel", "metric=map@3"],
+            "metric 'map@3' does not fit task=multilabel (several labels per clip); ",
+        ),
+        (
+            ["task=verify", "metric=lwlrap"],
+            "metric 'lwlrap' does not fit task=verify (trials); metrics that do: ",
+        ),
+    ],
+)
+def test_a_metric_that_does_not_fit_the_task_is_refused_with_those_that_do(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        data_of(*words)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_further_metric_that_does_not_fit_is_refused(configs: Path) -> None:
+    change(configs / "data/fsdkaggle2018.yaml", more_metrics=["top@5", "min_dcf"])
+    with pytest.raises(UserError, match="metric 'min_dcf' does not fit task=classify"):
+        data_of()
+
+
+def test_every_fitting_metric_is_taken() -> None:
+    for task, kind in (("classify", metrics.KINDS[0]), ("match", metrics.KINDS[0]), ("multilabel", metrics.KINDS[1])):
+        for name in metrics.fitting(kind):
+            assert data_of(f"task={task}", f"metric={name}").metric == name
 
 
 @pytest.mark.parametrize(("text", "fault"), [("a: [1", r"line \d+: not valid YAML"), ("- a", "a mapping of keys")])

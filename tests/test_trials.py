@@ -261,7 +261,7 @@ def test_searches_of_probabilities_are_refused_for_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "fault"), [("metric=map@3", "says nothing of trials"), ("fold_mean=geometric", "neg")]
+    ("word", "fault"), [("metric=map@3", "does not fit task=verify"), ("fold_mean=geometric", "neg")]
 )
 def test_settings_of_classes_are_refused(word: str, fault: str) -> None:
     with pytest.raises(UserError, match=fault):

@@ -33,7 +33,7 @@ ROOMS = {  # kind -> the package of its parts, below `tonestack`
     "tasks": "tasks",
     "voices": "competition.demo.voices",
 }
-FORMER = {"models": {"judge": "siamese"}}  # names that configs and receipts use -> the file
+ALIASES = {"models": {"judge": "siamese"}, "metrics": {"macro_auc": "auc"}}  # names that configs use -> the file
 NOUNS = {"losses": "loss", "searches": "blend search", "cleaning": "cleaning method"}
 
 
@@ -47,7 +47,7 @@ def names(kind: str) -> list[str]:
 def find(kind: str, name: str) -> ModuleType:
     """Import the module of one part; a name that does not exist is refused with what there is."""
     known = names(kind)
-    name = FORMER.get(kind, {}).get(name, name)
+    name = ALIASES.get(kind, {}).get(name, name)
     if name not in known:
         noun = NOUNS.get(kind, kind.removesuffix("s"))
         raise UserError(f"no {noun} is called '{name}'{nearest(name, known)}")

@@ -119,10 +119,18 @@ def load_data(words: Words) -> tuple[DataConfig, Preset]:
     layers = [(f"task {task.name}", task.defaults), *layers]
     config = DataConfig.parse(merge(layers), lambda loc: _place_of(layers, loc))
     parts.part_params("readers", config.reader, _places(layers, "reader"))
-    for name in (config.metric, *config.more_metrics):
-        metrics.resolve(name)  # refused here, not after a fold has been trained
+    _check_metrics(config, task)
     task.check(config)
     return config, preset
+
+
+def _check_metrics(config: DataConfig, task: tasks.Task) -> None:
+    """Refuse metrics that do not exist or do not fit the task, before a fold is trained."""
+    for name in (config.metric, *config.more_metrics):
+        kind = task.truth_kind
+        if kind not in metrics.resolve(name).truth:
+            known = ", ".join(metrics.fitting(kind))
+            raise UserError(f"metric '{name}' does not fit task={task.name} ({kind}); metrics that do: {known}")
 
 
 def load_model(name: str, preset: Preset, words: Words, loss: dict[str, Any] = LOSS) -> ModelConfig:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tonestack.base.files import atomic
 from tonestack.tables import metrics
-from tonestack.tables.metrics._trials import error_rates
+from tonestack.tables.error_rates import error_rates
 
 import numpy as np
 from scipy.stats import norm

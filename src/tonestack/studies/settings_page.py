@@ -215,7 +215,7 @@ def leaves(values: dict[str, Any], config: dict[str, Any]) -> Iterator[tuple[str
         prefix = f"{section}."
         if section in KINDS:
             name = value.get("name", config.get(section, {}).get("name", ""))
-            prefix = f"{section}:{parts.FORMER.get(KINDS[section], {}).get(name, name)}."
+            prefix = f"{section}:{parts.ALIASES.get(KINDS[section], {}).get(name, name)}."
         yield from flat(value, prefix) if isinstance(value, dict) else [(section, value)]
 
 

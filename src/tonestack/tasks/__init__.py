@@ -35,6 +35,13 @@ class Task:
     clip_rows = True  # rows are clips
     open_set = False  # the classes of held-out clips are not among those that the network learns
 
+    @property
+    def truth_kind(self) -> str:
+        """The kind of truth of the table's rows, of `metrics.KINDS`: a metric must take it."""
+        if not self.clip_rows:
+            return "trials"
+        return "one label per clip" if self.one_label else "several labels per clip"
+
     def check(self, config: DataConfig) -> None:
         """Refuse settings of the data config that make no sense for this task, as `UserError`."""
 

@@ -3,7 +3,9 @@
 A metric file defines `GREATER_IS_BETTER`, `DEFAULT_K` (None: no k) and one of
 `of_rank(rank, k) -> (..., N)`, which needs only the true class's rank; `per_clip(scores, targets) -> (..., N)`,
 a mean over clips (by `weights(targets) -> (N,)` if the file defines them); or `overall(scores, targets) -> float`,
-for what has no value per clip.
+for what has no value per clip (`overall(scores, targets, k)` if there is a k).
+
+`TRUTH` names the kinds of truth that the metric takes, of `KINDS`; a file without it takes one or several labels.
 """
 
 import re
@@ -14,6 +16,8 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 
 import numpy as np
+
+KINDS = ("one label per clip", "several labels per clip", "trials")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class Metric:
         return hasattr(self.module, "of_rank")
 
     @property
+    def truth(self) -> tuple[str, ...]:
+        """The kinds of truth that the metric takes."""
+        return tuple(getattr(self.module, "TRUTH", KINDS[:2]))
+
+    @property
     def decomposes(self) -> bool:
         """True if the metric is a mean over clips."""
         return self.ranked or hasattr(self.module, "per_clip")
@@ -64,8 +73,8 @@ class Metric:
         """The metric over the N clips, (...): a 0-d array (use `float`) for one table, (B,) for B candidates."""
         if self.decomposes:
             return mean(self.per_clip(scores, targets), self.weights(targets))
-        flat = scores.reshape(-1, *scores.shape[-2:])
-        values = [self.module.overall(s, targets) for s in flat]
+        flat, cut = scores.reshape(-1, *scores.shape[-2:]), (self.k,) if self.k else ()
+        values = [self.module.overall(s, targets, *cut) for s in flat]
         return np.asarray(values, dtype=np.float64).reshape(scores.shape[:-2])
 
 
@@ -81,6 +90,11 @@ def resolve(spec: str) -> Metric:
         raise UserError(f"metric '{spec}': k must be a whole number from 1, such as '{name}@{module.DEFAULT_K}'")
     cut = int(k) if at else int(module.DEFAULT_K)
     return Metric(f"{name}@{cut}", cut, module)
+
+
+def fitting(kind: str) -> list[str]:
+    """Names of the metrics that take a kind of truth."""
+    return [name for name in parts.names("metrics") if kind in resolve(name).truth]
 
 
 def mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

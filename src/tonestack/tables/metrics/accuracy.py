@@ -4,6 +4,7 @@ import numpy as np
 
 GREATER_IS_BETTER = True
 DEFAULT_K = None
+TRUTH = ("one label per clip",)
 
 
 def of_rank(rank: np.ndarray, k: int) -> np.ndarray:

@@ -1,11 +1,12 @@
 """EER: the error rate at which false acceptances and misses are equal, between thresholds by a straight line."""
 
-from tonestack.tables.metrics._trials import error_rates
+from tonestack.tables.error_rates import error_rates
 
 import numpy as np
 
 GREATER_IS_BETTER = False
 DEFAULT_K = None
+TRUTH = ("trials",)
 
 
 def overall(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -3,12 +3,13 @@
 One trial in 100 is a target trial; a miss costs as much as a false acceptance. 1 is the cost of accepting nothing.
 """
 
-from tonestack.tables.metrics._trials import error_rates
+from tonestack.tables.error_rates import error_rates
 
 import numpy as np
 
 GREATER_IS_BETTER = False
 DEFAULT_K = None
+TRUTH = ("trials",)
 P_SAME = 0.01
 
 

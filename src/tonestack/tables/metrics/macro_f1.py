@@ -1,0 +1,18 @@
+"""Macro F1: F1 of each class, mean over the classes that are true or predicted anywhere."""
+
+from tonestack.tables.metrics import indicator
+from tonestack.tables.predicted_labels import best, likely
+
+import numpy as np
+
+GREATER_IS_BETTER = True
+DEFAULT_K = None
+
+
+def overall(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Mean F1 of the labels; NaN if no label is true or predicted."""
+    predicted = likely(scores) if targets.ndim == 2 else best(scores)
+    true = indicator(targets, scores.shape[1])
+    both, either = (predicted * true).sum(axis=0), predicted.sum(axis=0) + true.sum(axis=0)
+    values = 2 * both[either != 0] / either[either != 0]
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,17 @@
+"""Padded cmAP: mAP after k rows of ones are appended to truth and predictions (BirdCLEF 2023, k = 5)."""
+
+from tonestack.tables.metrics import indicator, mean_average_precision
+
+import numpy as np
+
+GREATER_IS_BETTER = True
+DEFAULT_K = 5
+
+
+def overall(scores: np.ndarray, targets: np.ndarray, k: int) -> float:
+    """Macro average precision of scores (N + k, C), where every class has a true clip; NaN if a score is NaN."""
+    if np.isnan(scores).any():
+        return float("nan")
+    ones = np.ones((k, scores.shape[1]))
+    positive = np.vstack([indicator(targets, scores.shape[1]), ones])
+    return mean_average_precision.overall(np.vstack([scores, ones]), positive)

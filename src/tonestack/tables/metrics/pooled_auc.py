@@ -1,0 +1,14 @@
+"""Pooled AUC: area under one ROC curve over all pairs of a clip and a class (MLSP 2013 birds)."""
+
+from tonestack.tables.metrics import auc, indicator
+
+import numpy as np
+
+GREATER_IS_BETTER = True
+DEFAULT_K = None
+
+
+def overall(scores: np.ndarray, targets: np.ndarray) -> float:
+    """AUC of the N x C pairs, ties counted half; NaN if all are positive or all negative."""
+    positive = indicator(targets, scores.shape[1])
+    return auc.overall(scores.reshape(-1, 1), positive.reshape(-1, 1))

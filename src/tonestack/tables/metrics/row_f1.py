@@ -1,0 +1,19 @@
+"""Row-wise F1 of label sets, mean over clips (Cornell Birdcall 2020, BirdCLEF 2021).
+
+A class is predicted from a probability of one half on. An empty set is the set {nothing}.
+"""
+
+from tonestack.tables.metrics import indicator
+from tonestack.tables.predicted_labels import likely
+
+import numpy as np
+
+GREATER_IS_BETTER = True
+DEFAULT_K = None
+
+
+def per_clip(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """F1 of each clip's predicted and true set, scores (..., N, C) -> (..., N); 1 where both are empty."""
+    predicted, true = likely(scores), indicator(targets, scores.shape[-1])
+    both, either = (predicted * true).sum(axis=-1), predicted.sum(axis=-1) + true.sum(axis=-1)
+    return np.where(either == 0, 1.0, 2 * both / np.where(either == 0, 1, either))
