@@ -227,6 +227,7 @@ def strange_tables(place: Place) -> str:
     rows = pd.read_csv(io(submission(place)))["label"]
     assert (rows == "Bell Drum Hiss").all()  # of equal scores the first class
     foreign(place, table.assign(Bell=np.where(table["clip_id"] == "train005.wav", np.nan, table["Bell"])))
+    shutil.rmtree(place.folder("oof") / "blend@mixed")  # of a table that has changed: the next call would remove it
     line = place.refused("blend", "blend.tables=[theirs]", naming=("'train005.wav'", "NaN or infinite"))
     return f"aligned by name, ties to the first class; refused: “{line}”"
 

@@ -169,7 +169,11 @@ def load_yaml(text: str, where: str, aliases: bool = True) -> Any:
     try:
         if not aliases and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise UserError(f"{where}: an alias (*name) is not taken here; write it out")
-        return yaml.load(text, _OnceLoader)
+        loader = _OnceLoader(text)  # a safe loader: plain values alone
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
