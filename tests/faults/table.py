@@ -17,7 +17,7 @@ HEAD = """# Faults, and what happens
 
 Made by `python tests/faults/table.py long=true`, which makes every fault below and writes down what happened; the
 tests in `tests/faults/` run the same cases. “Refused” means: exit status 2, one line that names the file or row, its
-fault and the mend, nothing half-written, earlier files as they were. `ROOT` is the competition's folder, `HOME` the
+fault and the fix, nothing half-written, earlier files as they were. `ROOT` is the competition's folder, `HOME` the
 folder of what is made.
 
 | # | fault | how it is made | what happened |
