@@ -5,6 +5,7 @@ Leaves cache/<name>/<frontend>-<key>/ (always safe to delete) and names the file
 """
 
 import warnings
+from functools import cache
 from typing import Any
 
 from tonestack import cli
@@ -20,8 +21,8 @@ def run(call: Call, frontends: list[dict[str, Any]] | None = None) -> PrepareRep
     """Make the features of `frontends`, or of all models of this call, that are not up to date."""
     specs = frontends or [experiment.config.frontend for experiment in call.experiments()]
     unique = [spec for index, spec in enumerate(specs) if spec not in specs[:index]]
-    if call.rate and any(spec.get("sample_rate") == call.rate for spec in unique) and not frontends:
-        print(f"prepare: the recordings are at {call.rate:,} Hz; spectral frontends reach up to {call.rate // 2:,} Hz")
+    if call.rate and any(spec.get("sample_rate") == call.rate for spec in unique):
+        say_band(call.rate)
     report = prepare(call.competition(), unique, call.data.audio, call.cache, workers.decoders(), device=gpu(call))
     print(f"prepare: {report}")
     for row in report.bad.itertuples():
@@ -47,6 +48,12 @@ def no_test_clip(call: Call, report: PrepareReport) -> str:
         )
     first = call.root / str(test["path"].iloc[0])
     return f"{said}: {first}: {bad['reason'].iloc[0]}; check the folder and the suffix of the test recordings"
+
+
+@cache
+def say_band(rate: int) -> None:
+    """Print, once per process, that the frontends were laid out for the recordings."""
+    print(f"prepare: the recordings are at {rate:,} Hz; spectral frontends reach up to {rate // 2:,} Hz")
 
 
 def gpu(call: Call) -> Any:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import prepare
 from tonestack.base import parts
 from tonestack.config import band, layers
 from tonestack.config.call import Call
@@ -95,3 +96,12 @@ def test_a_header_that_says_nothing_is_none(tmp_path: Path, content: bytes) -> N
     assert headers.sample_rate(tmp_path / "a.wav") is None
     os.mkfifo(tmp_path / "fifo")
     assert headers.sample_rate(tmp_path / "fifo") is None  # nothing waits for a writer
+
+
+def test_one_line_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare.say_band.cache_clear()
+    call = Call.from_arguments(["data=folder", f"root={root}", "preset=smoke", "model=vgg_small"])
+    for _ in range(2):
+        prepare.run(call, [call.experiments()[0].config.frontend])
+    printed = capsys.readouterr().out
+    assert printed.count("the recordings are at 8,000 Hz; spectral frontends reach up to 4,000 Hz") == 1
