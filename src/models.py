@@ -39,7 +39,10 @@ def describe(call: Call, name: str) -> dict[str, str]:
     network = module.build(parts.part_params("models", settings.network, "network"), frontend.width, classes)
     frames = round(settings.crop.seconds * frontend.frame_rate)
     shape = (1, frontend.width, frames)
-    work = count_multiply_adds(network, torch.zeros(1, *shape))
+    try:
+        work = f"{count_multiply_adds(network, torch.zeros(1, *shape)) / 1e6:,.1f} M"
+    except RuntimeError:  # a head made for crops of one length
+        work = "not for crops of this length"
     return {
         "model": name,
         "frontend": settings.frontend["name"],
@@ -47,7 +50,7 @@ def describe(call: Call, name: str) -> dict[str, str]:
         "classes": f"{classes:,}",
         "parameters": f"{count_parameters(network):,}",
         **({"document": f"{published.parameters:,}"} if published else {}),
-        "multiply-adds": f"{work / 1e6:,.1f} M",
+        "multiply-adds": work,
         "seconds a crop": f"{settings.crop.seconds:g}",
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
+from tonestack.config.call import Call
 from tonestack.networks.layers import (
     CosineClassifier,
     Network,
@@ -493,3 +494,14 @@ def test_centres_move_to_their_classes_by_their_own_optimiser(optimizer: str, lr
         made(torch.zeros(2, 3), ONE_HOT, torch.ones(2), EMBEDDING).backward()
         own.step()
     assert made.ratio(ONE_HOT, torch.ones(2), EMBEDDING).item() < 0.5 * before
+
+
+@pytest.mark.parametrize("preset", ["smoke", "fast", "night"])
+def test_every_preset_lists_its_models(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import models
+
+    monkeypatch.setattr(models, "count_multiply_adds", lambda network, x: 0 if network(x) is not None else 1)
+    table = models.run(Call.from_arguments([f"preset={preset}", "model=judge_conv2d_none,vgg_small,clip_forest"]))
+    assert len(table) == 3
+    strange = table.set_index("model").loc["judge_conv2d_none", "multiply-adds"]
+    assert strange == ("not for crops of this length" if preset == "smoke" else "0.0 M")
