@@ -15,6 +15,7 @@ from tonestack.base import parts
 from tonestack.training.job import read_receipt
 
 import numpy as np
+import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
@@ -29,7 +30,6 @@ import submit
 import train
 from tonestack.base.files import atomic
 from tonestack.config.call import Call
-from tonestack.ensemble.tables import Tables
 from tonestack.features.store import Store
 from tonestack.labels import revisions
 from tonestack.tables import oof
@@ -80,12 +80,14 @@ def measure(name: str, folds: str, plain: int, words: list[str]) -> list[dict[st
     return rows
 
 
-def scored(call: Call, table: str, folds: list[int]) -> dict[str, float]:
-    """Metric, its standard error over clips, and log loss of a table's verified OOF rows of some folds."""
-    tables = Tables.of(call, [table])
-    problem = tables.problem()
-    inside = np.isin(tables.fold[tables.scored], folds)
-    return of(call, problem.tables[0][inside], problem.targets[inside])
+def scored(call: Call, name: str, folds: list[int]) -> dict[str, float]:
+    """Metric, its standard error over clips, and log loss of a table's OOF rows of some folds, verified clips alone."""
+    pieces = [pd.read_parquet(call.oof / name / f"fold{k}.parquet") for k in folds]
+    rows = pd.concat([piece[piece["part"] == "oof"] for piece in pieces]).set_index("clip_id")
+    table, classes = call.labels.folds, call.competition().classes
+    held = table[table["fold"].isin(folds) & table["verified"]]
+    targets = call.task.row_truth(held["label"].tolist(), classes)
+    return of(call, rows.loc[held["clip_id"], list(classes)].to_numpy(), targets)
 
 
 def of(call: Call, rows: np.ndarray, targets: np.ndarray) -> dict[str, float]:
