@@ -65,7 +65,7 @@ class Pipeline:
 def words(tiny_words: list[str]) -> list[str]:
     """Long enough training to be killed in the middle."""
     kept = [word for word in tiny_words if not word.startswith(("jobs=", "training.epochs="))]
-    return [*kept, "training.epochs=40", "stack.rounds=20"]
+    return [*kept, "training.epochs=150", "stack.rounds=20"]
 
 
 @pytest.fixture(scope="module")
