@@ -42,8 +42,7 @@ def fitted(frontend: dict[str, Any], rate: int) -> dict[str, Any]:
 def _valid(frontend: dict[str, Any]) -> bool:
     """Whether the frontend's own checks pass: no empty mel band, no bin above half the rate."""
     try:
-        params = {key: value for key, value in frontend.items() if key != "name"}
-        parts.find("frontends", frontend["name"]).Params.parse(params, "")
+        parts.part_params("frontends", frontend, "frontend")
     except UserError:
         return False
     return True
