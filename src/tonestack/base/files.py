@@ -279,6 +279,11 @@ def fingerprint(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def file_state(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Size, times of change and inode: they differ where a file was replaced by one of the same size and time."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
 def file_hash(path: Path) -> str:
     """Return the content hash (32 hex digits) of a file's bytes."""
     with open(path, "rb") as handle:

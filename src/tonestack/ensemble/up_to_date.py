@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import claimed, file_hash, fingerprint, read_json, write_json
+from tonestack.base.files import claimed, file_hash, file_state, fingerprint, read_json, write_json
 from tonestack.config.call import Call
 from tonestack.tables import oof
 
@@ -85,7 +85,7 @@ class UpToDate:
             return ""
         found = path.stat()
         known = self.before.get("hashes", {}).get(str(path))
-        now = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+        now = list(file_state(found))
         self.hashes[str(path)] = known if known and known[:-1] == now else [*now, file_hash(path)]
         return str(self.hashes[str(path)][-1])
 

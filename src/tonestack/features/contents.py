@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_hash, write_parquet
+from tonestack.base.files import file_hash, file_state, write_parquet
 from tonestack.features.audio import PassingFault, is_passing, leads_out
 from tonestack.tables.competition import Competition
 
@@ -66,7 +66,7 @@ def stat_key(path: str) -> StatKey:
         return path, -1, 0, 0, 0
     if not stat.S_ISREG(status.st_mode):
         return path, -1, 0, 0, 0
-    return path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    return path, *file_state(status)
 
 
 def _hash(path: str) -> str:

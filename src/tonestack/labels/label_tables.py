@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.files import file_state
 from tonestack.labels import corrections, folds, training_labels
 
 import pandas as pd
@@ -54,7 +55,4 @@ class LabelTables:
 
 def _state(path: Path) -> tuple[int, ...]:
     """Size, times and inode of a file; empty if it is missing."""
-    if not path.is_file():
-        return ()
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return file_state(path.stat()) if path.is_file() else ()
