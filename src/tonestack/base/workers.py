@@ -12,7 +12,8 @@ from pathlib import Path
 
 import joblib
 
-EVERY = 1.0  # seconds between two looks
+EVERY = 1.0  # seconds between two looks at the markers of workers
+PARENT_EVERY = 0.1  # seconds between two looks at the parent: a worker must not end its job after it
 KEEP = (-3, 1 << 30), (-1, (1 << 31) - 1)  # glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: bytes
 
 
@@ -26,7 +27,7 @@ def end_with(caller: int) -> None:
 def _watch_over(caller: int) -> None:
     def watch() -> None:
         while os.getppid() == caller:
-            time.sleep(EVERY)
+            time.sleep(PARENT_EVERY)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
