@@ -63,11 +63,10 @@ def size() -> dict[str, Any]:
 
 def circle() -> list[str]:
     """A circle of imports, parts found by name included; empty where there is none."""
-    from tonestack.base.parts import ROOMS
+    from tonestack.base.parts import modules
 
     def arrows(module: str) -> set[str]:
-        rooms = {f"tonestack.{ROOMS[kind]}" for kind in kinds(module)}
-        found = {name for name in MODULES if name.rpartition(".")[0] in rooms and "._" not in name}
+        found = {name for kind in kinds(module) for name in modules(kind).values()}
         return (imported(module) | found) - {module, f"{module.rpartition('.')[0]}.__init__"}
 
     try:

@@ -37,13 +37,13 @@ def tree() -> str:
 def _rows(folder: Path) -> list[tuple[str, Path]]:
     """Names and files of a room: modules, then packages (all files of small ones, one line for a package of parts)."""
     rows = [(path.name, path) for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
-    for package in sorted(path.parent for path in folder.glob("*/__init__.py")):
+    for package in sorted(path.parent for path in folder.rglob("__init__.py") if path.parent != folder):
         files = [path for path in sorted(package.glob("*.py")) if path.name != "__init__.py"]
         if len(files) > PARTS:
             names = ", ".join(path.stem for path in files if not path.stem.startswith("_"))
-            rows.append((f"{package.name}/ ({names})", package / "__init__.py"))
+            rows.append((f"{package.relative_to(folder).as_posix()}/ ({names})", package / "__init__.py"))
         else:
-            rows += [(f"{package.name}/{path.name}", path) for path in files]
+            rows += [(path.relative_to(folder).as_posix(), path) for path in files]
     return rows
 
 

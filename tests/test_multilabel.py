@@ -12,7 +12,8 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.cleaning import multilabel_posterior, pseudo_rounds
-from tonestack.competition.readers import demo_multilabel, fsdkaggle2019
+from tonestack.competition.readers import fsdkaggle2019
+from tonestack.competition.readers.demos import demo_multilabel
 from tonestack.config.call import Call
 from tonestack.ensemble import nested_cv, scoring, searches, stacking
 from tonestack.ensemble.blends import Blend

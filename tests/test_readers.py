@@ -353,6 +353,13 @@ def test_table_test_csv_and_scoring(tmp_path):
 # --- contract and real data -----------------------------------------------------------------------------------------
 
 
+def test_parts_in_folders_of_their_package_are_found_and_no_name_stands_for_two():
+    assert parts.modules("readers")["demo_stories"] == "tonestack.competition.readers.demos.demo_stories"
+    for kind, room in parts.ROOMS.items():
+        files = [f for f in (parts.PACKAGE / room.replace(".", "/")).rglob("*.py") if not f.stem.startswith("_")]
+        assert len(files) == len(parts.names(kind)), kind
+
+
 def test_every_reader_keeps_the_contract():
     for name in parts.names("readers"):
         module = parts.find("readers", name)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from tonestack.base.parts import ROOMS
+from tonestack.base import parts
 
 import pytest
 
@@ -50,8 +50,7 @@ def imported(module: str) -> Iterator[str]:
         ):
             kind = node.args[0]
             if isinstance(kind, ast.Constant):
-                package = f"tonestack.{ROOMS[kind.value]}"
-                yield from (name for name in MODULES if name.rpartition(".")[0] == package and "._" not in name)
+                yield from parts.modules(str(kind.value)).values()
 
 
 def known(module: str) -> bool:

@@ -13,7 +13,8 @@ import repeat
 import train
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.competition.readers import demo_stories, stories
+from tonestack.competition.readers import stories
+from tonestack.competition.readers.demos import demo_stories
 from tonestack.config import layers
 from tonestack.config.call import Call
 from tonestack.features import clip_statistics

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.competition.demo import synth
-from tonestack.competition.readers import demo
+from tonestack.competition.readers.demos import demo
 
 import numpy as np
 import pandas as pd

@@ -5,7 +5,8 @@ from pathlib import Path
 import download
 import models
 from tonestack.base.errors import UserError
-from tonestack.competition.readers import demo_speakers, voxceleb1
+from tonestack.competition.readers import voxceleb1
+from tonestack.competition.readers.demos import demo_speakers
 from tonestack.competition.readers.voxceleb1 import Params
 from tonestack.config import layers
 from tonestack.config.call import Call

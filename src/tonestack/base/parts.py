@@ -1,7 +1,7 @@
 """Parts found by name: one file per part in its package, no registry to edit.
 
 A part is a (name, params) pair such as `{name: logmel, n_mels: 64}`. Its module
-`tonestack/<kind>/<name>.py` defines `Params` (a `Section`: typed, unknown keys refused) and the
+`tonestack/<kind>/<name>.py` (or one folder deeper) defines `Params` (a `Section`: typed, unknown keys refused) and the
 object or function that its package's contract asks for.
 """
 
@@ -39,19 +39,25 @@ NOUNS = {"losses": "loss", "searches": "blend search", "cleaning": "cleaning met
 
 def names(kind: str) -> list[str]:
     """Names of all parts of a kind (`frontends`, `models`, `losses`, `metrics`, `tasks`, `readers`, ...)."""
-    files = (PACKAGE / ROOMS[kind].replace(".", "/")).glob("*.py")
-    return sorted(f.stem for f in files if not f.stem.startswith("_"))
+    return sorted(modules(kind))
+
+
+def modules(kind: str) -> dict[str, str]:
+    """The module of every part of a kind, by the part's name: files of its package and of packages right below that."""
+    package = PACKAGE / ROOMS[kind].replace(".", "/")
+    files = [file for pattern in ("*.py", "*/*.py") for file in package.glob(pattern) if not file.stem.startswith("_")]
+    return {file.stem: ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in files}
 
 
 @cache
 def find(kind: str, name: str) -> ModuleType:
     """Import the module of one part; a name that does not exist is refused with what there is."""
-    known = names(kind)
+    known = modules(kind)
     name = ALIASES.get(kind, {}).get(name, name)
     if name not in known:
         noun = NOUNS.get(kind, kind.removesuffix("s"))
-        raise UserError(f"no {noun} is called '{name}'{nearest(name, known)}")
-    return importlib.import_module(f"tonestack.{ROOMS[kind]}.{name}")
+        raise UserError(f"no {noun} is called '{name}'{nearest(name, sorted(known))}")
+    return importlib.import_module(known[name])
 
 
 def part_params(kind: str, section: dict[str, Any], origin: Origin) -> Section:

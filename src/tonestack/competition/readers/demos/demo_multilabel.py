@@ -11,7 +11,8 @@ from typing import Any
 from tonestack.base.files import file_hash, write_csv
 from tonestack.base.section import Section
 from tonestack.competition.demo import synth
-from tonestack.competition.readers import demo, fsdkaggle2019
+from tonestack.competition.readers import fsdkaggle2019
+from tonestack.competition.readers.demos import demo
 from tonestack.tables.competition import Competition
 
 import joblib

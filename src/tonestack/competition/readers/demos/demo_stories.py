@@ -13,7 +13,8 @@ from tonestack.base.console import bar
 from tonestack.base.files import file_hash, write_csv, write_json
 from tonestack.base.section import Section
 from tonestack.competition.demo.voices import formant
-from tonestack.competition.readers import demo, stories
+from tonestack.competition.readers import stories
+from tonestack.competition.readers.demos import demo
 from tonestack.tables.competition import Competition
 
 import joblib
