@@ -149,7 +149,7 @@ class Call:
     def _competition(self) -> Competition:
         params = parts.part_params("readers", self.data.reader, f"configs/data/{self.words.data}.yaml: reader")
         competition: Competition = self._reader.read(params, self.root)
-        return self._with_doubts(competition.checked())
+        return self._with_doubts(competition.checked(several=not self.task.one_label))
 
     def _with_doubts(self, competition: Competition) -> Competition:
         """Note where the submission's format cannot hold what the metric scores: one of the two is mistaken."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tonestack.base.errors import UserError, nearest
+from tonestack.base.errors import UserError
 from tonestack.competition.csvs import read_table
 from tonestack.config.call import Call
 from tonestack.tables.metrics import Metric
@@ -39,8 +39,9 @@ def read(
     """Read a scoring csv: `clip_id, label, usage` of the scored clips, usage `Public` or `Private`.
 
     Columns are found by `headings`, and optionally `usage` (without it all rows are Public), without regard to case.
-    `Ignored` rows and rows without a label are left out. A reader that knows the test labels without a csv passes the
-    table itself. Faults are `UserError` naming column or row. classes: None leaves the labels unchecked.
+    `Ignored` rows are left out, and rows without a label, unless a clip may have several: then nothing is there, and
+    `?*` says that nobody knows. A reader that knows the test labels without a csv passes the table itself. Faults are
+    `UserError` naming column or row. classes: None leaves the labels unchecked.
     """
     if isinstance(source, pd.DataFrame):
         return _checked(source, Path("test labels"), classes, task)
@@ -58,7 +59,7 @@ def read(
         raise UserError(f"{path}: row {row}: usage '{value}' is not Public, Private or Ignored")
     if not task.one_label:
         table["label"] = table["label"].str.replace(r"\s*,\s*", ",", regex=True)
-    table = table[table["usage"].isin(USAGES) & (table["label"] != "")]
+    table = table[table["usage"].isin(USAGES) & ((table["label"] != "") | (not task.one_label))]
     if table.empty:
         raise UserError(f"{path}: no row is Public or Private and has a label, so there is nothing to score")
     return _checked(table, path, classes, task)
@@ -91,10 +92,11 @@ def _checked(table: pd.DataFrame, path: Path, classes: Sequence[str] | None, tas
         raise UserError(f"{path}: row {row}: clip '{name}' stands twice")
     if classes is None:
         return table.reset_index(drop=True)
-    for row, text in table["label"].items():
-        for label in task.label_lists(pd.Series([text])).iloc[0]:
-            if label not in classes:
-                raise UserError(f"{path}: row {row}: unknown label '{label}'{nearest(label, classes)}")
+    for row, text in table["label"].drop_duplicates().items():
+        try:
+            task.row_truth([text], tuple(classes))
+        except UserError as error:
+            raise UserError(f"{path}: row {row}: {error}") from None
     return table.reset_index(drop=True)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import uninert, write_csv
+from tonestack.tables import label_grammar
 from tonestack.tables.decisions import DROP, KEEP, RELABEL, Source
 
 import numpy as np
@@ -37,7 +38,7 @@ def read_file(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"{path}: column '{missing[0]}' is missing; it needs {', '.join(NEEDED)}")
     found = found.reindex(columns=COLUMNS, fill_value="").map(uninert)
     given = dict(zip(table["clip_id"], table["label"], strict=True))
-    known = {name for label in given.values() for name in label.split(",")}
+    known = {name for label in given.values() for name in (label, *_names(label))}
     for number, row in enumerate(found.itertuples(index=False), start=2):
         _check(row, given, known, f"{path}: row {number}")
     twice = found["clip_id"].duplicated()
@@ -57,9 +58,18 @@ def _check(row: Any, given: dict[str, str], known: set[str], origin: str) -> Non
         raise UserError(
             f"{origin} ('{clip}'): keeps '{label}', but the given label is '{given[clip]}'; write keep or relabel anew"
         )
-    unknown = [name for name in label.split(",") if name not in known] if decision == "relabel" else []
+    asked = _names(label) or [label] if decision == "relabel" and label not in known else []
+    unknown = [name for name in asked if name not in known]
     if unknown:
         raise UserError(f"{origin} ('{clip}'): unknown label '{unknown[0]}'{nearest(unknown[0], known)}")
+
+
+def _names(label: str) -> list[str]:
+    """The classes that a cell names; where a clip has one label, that may be any text, and is one name."""
+    try:
+        return [name for name in label_grammar.parse(label) if name != "*"]
+    except UserError:
+        return [label]
 
 
 def write(folder: Path, corrected: pd.DataFrame) -> Path:
@@ -85,7 +95,7 @@ def on_rows(rows: pd.DataFrame, table: pd.DataFrame, corrected: pd.DataFrame) ->
     """A revision's rows with all corrections applied, for all holdouts but the clip's own fold.
 
     Dropped clips lose their rows. Corrected ones have weight 1 and source `corrected`; where the revision has class
-    columns theirs are 0 and 1. Rows that a revision lacks are added at its end.
+    columns theirs are what the label says: 0 and 1, NaN where unknown. Rows that a revision lacks are added at its end.
     """
     kept = corrected[corrected["decision"] != "drop"]
     rest = rows[~rows["clip_id"].isin(corrected["clip_id"])]
@@ -94,8 +104,18 @@ def on_rows(rows: pd.DataFrame, table: pd.DataFrame, corrected: pd.DataFrame) ->
     pieces = [clips[clips["fold"] != k].assign(holdout=k) for k in holdouts]
     added = pd.concat(pieces).drop(columns="fold").assign(weight=1.0, source=Source.CORRECTED)
     columns = [c for c in rows.columns if c not in (*NEEDED, "holdout", "weight", "source")]
-    shares = {c: [float(c in (label, *label.split(","))) for label in added["label"]] for c in columns}
-    return pd.concat([rest, added.assign(**shares)], ignore_index=True)
+    shares = pd.DataFrame(_shares(added["label"].tolist(), columns), index=added.index, columns=columns)
+    return pd.concat([rest, pd.concat([added, shares], axis=1)], ignore_index=True)
+
+
+def _shares(labels: list[str], classes: list[str]) -> np.ndarray:
+    """Class columns (n, C) of labels; a label that is a class is that class, whatever its signs mean in a list."""
+    rows = np.zeros((len(labels), len(classes)))
+    if not classes:
+        return rows
+    for row, label in zip(rows, labels, strict=True):
+        row[:] = [name == label for name in classes] if label in classes else label_grammar.encode([label], classes)[0]
+    return rows
 
 
 def merge(mine: pd.DataFrame, theirs: pd.DataFrame, prefer: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -9,6 +9,7 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_csv, read_json, write_csv, write_json
 from tonestack.labels import stratify
 from tonestack.settings.data_config import FoldParams
+from tonestack.tables import label_grammar
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ def assign(train: pd.DataFrame, params: FoldParams, origin: str, lists_of: Lists
 
     train: a reader's table (`clip_id, label, verified, group, fold`; fold -1 where there is none).
     origin names the settings in errors. Official folds are kept as they are. lists_of: the single labels of every
-    clip, for clips with several.
+    clip, for clips with several; one without any has a stratum of `label_grammar.strata`.
     """
     table = train[COLUMNS].reset_index(drop=True).copy()
     official = table["fold"].to_numpy() >= 0
@@ -40,12 +41,13 @@ def assign(train: pd.DataFrame, params: FoldParams, origin: str, lists_of: Lists
             f"{origin}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"
         )
     single = table["label"] if lists_of is None else lists_of(table["label"]).explode()
-    check_class_sizes(single, params, origin)
+    classes = single if lists_of is None else single[single.map(label_grammar.is_class)]
+    check_class_sizes(classes, params, origin)
     try:
         table["fold"] = split(table, params) if lists_of is None else split_several(table, single, params)
     except ValueError as error:  # more folds than any class has clips, or than there are groups
         raise UserError(f"{origin}: {str(error).rstrip('.')}; give a smaller folds.n") from None
-    warn_of_single_folds(single, table["fold"], origin)
+    warn_of_single_folds(classes, table["fold"], origin)
     return table
 
 

@@ -43,7 +43,18 @@ def read_revision(folder: Path, revision: str) -> pd.DataFrame:
     if len(twice):
         clip = rows["clip_id"].iloc[twice[0]]
         raise UserError(f"{path}: row {twice[0] + 2}: clip '{clip}' is there twice for its holdout; keep one row")
-    return rows
+    blank = [name for name in rows.columns.drop(revisions.COLUMNS) if rows[name].dtype.kind == "O"]
+    return rows.assign(**{name: _soft(rows[name], path) for name in blank})
+
+
+def _soft(column: pd.Series, path: Path) -> pd.Series:
+    """A class column with blank cells, NaN there: the class is unknown."""
+    values = pd.to_numeric(column.replace("", np.nan), errors="coerce")
+    wrong = np.flatnonzero(values.isna() & (column != ""))
+    if len(wrong):
+        row, cell = wrong[0] + 2, column.iloc[wrong[0]]
+        raise UserError(f"{path}: row {row}: '{column.name}' is '{cell}', not a number; fix the row")
+    return values
 
 
 def given(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import check_text
+from tonestack.tables.label_grammar import check_class
 
 import pandas as pd
 
@@ -48,7 +49,7 @@ class Competition:
 
     train: one row per labelled clip: `clip_id, path, label, verified, group, fold`; `path` is relative to
         `root`; `group` is text, empty where no grouping is known; `fold` is the official fold or -1.
-        For multi-label tasks `label` is the comma-separated list of labels.
+        For multi-label tasks `label` is a cell of `tables/label_grammar.py`, such as `owl,wren:0.5,?hawk`.
     test: one row per unlabelled clip: `clip_id, path, group`. May be empty (cross-validation only).
     classes: the labels' own spelling, sorted.
     submission: the format of the sample submission, None where there is no test set.
@@ -64,8 +65,11 @@ class Competition:
     extras: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def checked(self) -> "Competition":
-        """Return the competition itself; a class name that cannot be a column of every table is a `UserError`."""
+    def checked(self, several: bool = False) -> "Competition":
+        """Return the competition itself; a class name that cannot be a column of every table is a `UserError`.
+
+        several: a clip may have several labels, so that a name must fit into a list of them.
+        """
         forms: dict[str, str] = {}
         for name in self.classes:
             if forms.setdefault(unicodedata.normalize("NFC", name), name) != name:
@@ -76,4 +80,6 @@ class Competition:
             check_text(name, f"{self.root}: class")
             if RESERVED.fullmatch(name):
                 raise UserError(f"{self.root}: class '{name}' is called like a column of our own tables; rename it")
+            if several:
+                check_class(name, f"{self.root}: class")
         return self

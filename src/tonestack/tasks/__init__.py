@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tonestack.base import parts
-from tonestack.base.errors import UserError
+from tonestack.base.errors import UserError, nearest
 from tonestack.labels import folds
 from tonestack.settings.data_config import DataConfig, FoldParams
 from tonestack.tables.competition import Competition
@@ -51,12 +51,17 @@ class Task:
         """The labels of every clip (n,) as lists."""
         return labels.astype(str).map(lambda label: [label])
 
+    def strata(self, labels: pd.Series) -> pd.Series:
+        """What folds are stratified by, lists for the clips (n,): their labels."""
+        return self.label_lists(labels)
+
     def targets(self, labels: pd.Series, classes: tuple[str, ...]) -> np.ndarray:
         """Encode labels (n,) as the rows (n, C) that a network learns; an unknown label is a `UserError` naming it."""
         single = self.label_lists(labels).reset_index(drop=True).explode()
         codes = pd.Index(list(classes)).get_indexer(pd.Index(single))
         if (codes < 0).any():
-            raise UserError(f"label '{single.to_numpy()[codes < 0][0]}' is not among the {len(classes)} classes")
+            wrong = str(single.to_numpy()[codes < 0][0])
+            raise UserError(f"label '{wrong}' is not among the {len(classes)} classes{nearest(wrong, classes)}")
         rows = np.zeros((len(labels), len(classes)), dtype=np.float32)
         rows[single.index.to_numpy(), codes] = 1
         return rows
@@ -93,7 +98,7 @@ class Task:
 
     def assign(self, train: pd.DataFrame, params: FoldParams, place: str) -> pd.DataFrame:
         """The folds table of a reader's training clips; `place` names the settings in errors."""
-        return folds.assign(train, params, place, None if self.one_label else self.label_lists)
+        return folds.assign(train, params, place, None if self.one_label else self.strata)
 
     def write_rows(self, folder: Path, table: pd.DataFrame, competition: Competition, options: Any, place: str) -> None:
         """Write what lies beside the folds table in `folder`. options: the data config's section of the task's name."""

@@ -1,0 +1,147 @@
+"""Label cells of several labels: weights, unknown and absent classes, empty cells; in folds, targets and scores."""
+
+from pathlib import Path
+
+from tonestack.base.errors import UserError
+from tonestack.base.files import write_csv
+from tonestack.config.call import Call
+from tonestack.ensemble import scoring
+from tonestack.labels import corrections, folds, revisions, training_labels
+from tonestack.labels.label_tables import LabelTables
+from tonestack.settings.data_config import FoldParams
+from tonestack.settings.model_config import TrainingParams
+from tonestack.tables import label_grammar
+from tonestack.tables.competition import Competition
+from tonestack.tasks import multilabel
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+BIRDS = ("crow", "hawk", "owl", "wren")
+NAN = float("nan")
+
+
+def test_a_cell_says_what_is_there_what_is_not_and_what_nobody_knows() -> None:
+    cells = pd.Series(["owl, wren:0.5,?hawk,!crow", "!crow,?*", "", "crow,?*", "?*"], index=[9, 8, 7, 6, 5])
+    rows = multilabel.TASK.targets(cells, BIRDS)
+    wanted = [[0, NAN, 1, 0.5], [0, NAN, NAN, NAN], [0, 0, 0, 0], [1, NAN, NAN, NAN], [NAN] * 4]
+    np.testing.assert_array_equal(rows, wanted)
+    assert rows.dtype == np.float32
+    truth = [[0, -1, 1, 1], [0, -1, -1, -1], [0, 0, 0, 0], [1, -1, -1, -1], [-1] * 4]
+    np.testing.assert_array_equal(multilabel.TASK.truth(rows), truth)
+    assert multilabel.TASK.label_lists(cells).tolist() == [["owl", "wren"], [], [], ["crow"], []]
+    assert multilabel.TASK.label_lists(pd.Series(["owl,wren:0.49"])).tolist() == [["owl"]]
+    assert multilabel.TASK.strata(cells).tolist() == [["owl", "wren"], ["!crow"], [""], ["crow"], ["?*"]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("owl,,wren", "a part '' that names no class"),
+        ("owl,!", "a part '!' that names no class"),
+        ("?!owl", r"a part '\?!owl' that names no class"),
+        ("*", r"a part '\*' that names no class"),
+        ("!*", r"a part '!\*' that names no class"),
+        ("owl:0", "weight 0 is not above 0"),
+        ("owl:1.5", "weight 1.5 is not above 0"),
+        ("owl:1.2.3", "weight 1.2.3 is not above 0"),
+        ("owl,!owl", "says two things of 'owl'"),
+        ("owl,dodo", "label 'dodo' is not among the 4 classes; there is: crow, hawk, owl, wren"),
+        ("owl,wrem", "did you mean 'wren'"),
+    ],
+)
+def test_cells_that_say_nothing_clear_are_refused(cell: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        multilabel.TASK.targets(pd.Series([cell]), BIRDS)
+
+
+@given(st.dictionaries(st.sampled_from([*BIRDS, "a:b", "x y"]), st.sampled_from([0.0, 0.25, 0.5, 1.0, NAN])))
+def test_a_cell_is_read_as_it_was_written(weights: dict[str, float]) -> None:
+    np.testing.assert_equal(label_grammar.parse(label_grammar.text(weights)), weights)
+
+
+@pytest.mark.parametrize("name", ["a,b", "?a", "!a", " a", "a:0.5", "a:1", "*"])
+def test_classes_that_no_cell_can_hold_are_refused_where_a_clip_has_several(tmp_path: Path, name: str) -> None:
+    made = Competition(tmp_path, pd.DataFrame(), pd.DataFrame(), ("owl", name), None)
+    assert made.checked().classes == ("owl", name)
+    with pytest.raises(UserError, match="cannot stand in a list of labels"):
+        made.checked(several=True)
+    assert Competition(tmp_path, made.train, made.test, ("a:b", "a b", "a*"), None).checked(several=True)
+
+
+def test_the_call_tells_the_check_whether_a_clip_has_several_labels(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("fname,label\na.wav,?owl\nb.wav,crow\n")
+    words = ["data=table", f"root={tmp_path}", "reader.clip=fname"]
+    assert Call.from_arguments(words).competition().classes == ("?owl", "crow")
+    with pytest.raises(UserError, match=r"class '\?owl' cannot stand in a list"):
+        Call.from_arguments([*words, "task=multilabel", "metric=lwlrap"]).competition()
+
+
+def clips(labels: list[str]) -> pd.DataFrame:
+    ids = [f"{i}.wav" for i in range(len(labels))]
+    return pd.DataFrame({"clip_id": ids, "label": labels, "verified": True, "group": "", "fold": -1})
+
+
+def test_clips_with_nothing_are_a_stratum_and_no_small_class() -> None:
+    table = clips(["owl,wren:0.5"] * 8 + ["wren"] * 8 + [""] * 8 + ["!crow,?*"] * 8 + ["?*"])
+    made = multilabel.TASK.assign(table, FoldParams(n=4), "here")
+    for label in ("", "!crow,?*", "wren"):
+        assert made[made["label"] == label].groupby("fold").size().tolist() == [2, 2, 2, 2]
+    few = clips(["owl"] * 8 + ["", "!crow,?*"])  # one clip without anything is no class that is too small
+    assert set(multilabel.TASK.assign(few, FoldParams(n=4), "here")["fold"]) == {0, 1, 2, 3}
+
+
+def test_the_folds_file_keeps_empty_cells_and_marks(tmp_path: Path) -> None:
+    table = clips(["", "nan", "NA", "?hawk", "!crow,?*", "owl,wren:0.5"]).assign(fold=[0, 1, 0, 1, 0, 1])
+    folds.write(tmp_path, table, {})
+    assert folds.read(tmp_path)["label"].tolist() == table["label"].tolist()
+    rows = LabelTables(tmp_path).revision("r0")
+    assert rows["label"].tolist() == ["nan", "?hawk", "owl,wren:0.5", "", "NA", "!crow,?*"]
+
+
+def test_a_revision_keeps_empty_labels_and_unknown_cells_of_soft_ones(tmp_path: Path) -> None:
+    folds.write(tmp_path, clips(["", "owl", "?owl,wren"]).assign(fold=[0, 0, 1]), {})
+    hard = pd.DataFrame([("0.wav", 1, "", 1.0, "given"), ("1.wav", 1, "?owl,wren:0.5", 1.0, "given")])
+    write_csv(tmp_path / "hard.csv", hard.set_axis(revisions.COLUMNS, axis=1))
+    learnt = training_labels.for_holdout(
+        LabelTables(tmp_path).revision("hard"), 1, ("owl", "wren"), multilabel.TASK.targets, TrainingParams()
+    )
+    np.testing.assert_array_equal(learnt.targets, [[0, 0], [NAN, 0.5]])
+    assert learnt.fingerprint == learnt.fingerprint
+    soft = hard.assign(owl=[0.25, NAN], wren=[NAN, NAN]).set_axis([*revisions.COLUMNS, "owl", "wren"], axis=1)
+    write_csv(tmp_path / "soft.csv", soft)
+    corrections.write(tmp_path, pd.DataFrame([("0.wav", "relabel", "", "", "")], columns=corrections.COLUMNS))
+    rows = LabelTables(tmp_path).revision("soft")
+    learnt = training_labels.for_holdout(rows, 1, ("owl", "wren"), multilabel.TASK.targets, TrainingParams())
+    assert learnt.clip_ids == ["1.wav", "0.wav"]
+    np.testing.assert_array_equal(learnt.targets, [[NAN, NAN], [0, 0]])  # nothing is there, says a person
+    (tmp_path / "soft.csv").write_text((tmp_path / "soft.csv").read_text().replace("0.25", "some"))
+    with pytest.raises(UserError, match="row 2: 'owl' is 'some', not a number"):
+        training_labels.read_revision(tmp_path, "soft")
+
+
+def test_corrections_name_classes_and_nothing_where_nothing_is_given(tmp_path: Path) -> None:
+    table = clips(["owl,wren:0.5", "", "?hawk"]).assign(fold=[0, 1, 0])
+
+    def corrected(*rows: tuple[str, str, str]) -> list[str]:
+        made = pd.DataFrame(rows, columns=corrections.NEEDED)
+        made.to_csv(tmp_path / corrections.FILE, index=False)
+        return corrections.read(tmp_path, table)["label"].tolist()
+
+    assert corrected(("0.wav", "relabel", "wren,?hawk"), ("2.wav", "relabel", "")) == ["wren,?hawk", ""]
+    assert corrected(("1.wav", "keep", "")) == [""]
+    with pytest.raises(UserError, match="unknown label 'crow'"):
+        corrected(("0.wav", "relabel", "owl,!crow"))
+
+
+def test_scoring_counts_clips_with_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "scoring.csv"
+    path.write_text('clip_id,label\na,"owl, wren"\nb,\nc,?*\n')
+    labels = scoring.read(path, BIRDS, multilabel.TASK)
+    assert labels["label"].tolist() == ["owl,wren", "", "?*"]
+    path.write_text("clip_id,label\na,wrem\n")
+    with pytest.raises(UserError, match="row 2: label 'wrem' is not among the 4 classes; did you mean 'wren'"):
+        scoring.read(path, BIRDS, multilabel.TASK)
