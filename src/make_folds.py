@@ -58,7 +58,9 @@ def inputs(call: Call) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The clips, groups joined where the audio is known to be the same; and the inputs that the folds depend on."""
     train = call.competition().train
     hashes = store.audio_hashes(call.cache, train["clip_id"])
-    joined = train if hashes is None else train.assign(group=folds.join_duplicates(train["group"], hashes))
+    shared = train["path"].where(train["path"].duplicated(keep=False), "")  # files that several clips are pieces of
+    known = [shared] if hashes is None else [shared, hashes]
+    joined = train.assign(group=folds.join_duplicates(train["group"], *known))
     return joined, {
         "settings": call.data.folds.model_dump(exclude={"repeats"}),
         "clips": fingerprint(train[folds.COLUMNS].astype(str).to_numpy().tolist()),

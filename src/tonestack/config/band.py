@@ -18,7 +18,7 @@ BAND_STEP = 8
 
 def native_rate(competition: Competition) -> int | None:
     """The highest sample rate among some training clips, evenly chosen; None where no file can be read."""
-    paths = competition.train["path"]
+    paths = competition.train["path"].drop_duplicates()
     rates = [headers.sample_rate(competition.root / path) for path in paths.iloc[:: max(1, len(paths) // LOOKED_AT)]]
     return max((rate for rate in rates if rate), default=None)
 

@@ -27,7 +27,7 @@ from tonestack.competition import submission
 from tonestack.deploy.predictor import Predictor, key
 from tonestack.features.audio import BadAudio, Clip, PassingFault, decode_clip
 from tonestack.settings.data_config import DataConfig
-from tonestack.tables.competition import Competition
+from tonestack.tables.competition import TIMES, Competition
 
 import numpy as np
 
@@ -217,9 +217,12 @@ def batches(competition: Competition, total: int, data: DataConfig) -> Iterator[
     where: list[int] = []
     clips: list[Clip] = []
     sizes, seconds = list(SIZES), 0.0
-    for row, path in enumerate(competition.test["path"].tolist()[:total]):
+    whole: dict[str, Clip] = {}  # the file that was decoded last: the next clip may be a piece of it, too
+    for row, (path, start, end) in enumerate(competition.test.reindex(columns=["path", *TIMES]).to_numpy()[:total]):
         try:
-            clips.append(decode_clip(competition.root / path, data.audio, competition.root))
+            if path not in whole:
+                whole = {path: decode_clip(competition.root / path, data.audio, competition.root)}
+            clips.append(whole[path].piece(float(start), float(end)))
         except (BadAudio, PassingFault) as error:  # a submission of all other clips is better than none
             print(f"{path}: {error}", flush=True)
             continue

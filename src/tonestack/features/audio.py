@@ -6,6 +6,7 @@ no file handles, an input error) raises `PassingFault`: it says nothing about th
 """
 
 import errno
+import math
 import os
 import stat
 import struct
@@ -57,6 +58,14 @@ class Clip(NamedTuple):
     rate: int
     truncated: bool
 
+    def piece(self, start: float, end: float) -> "Clip":
+        """The recording from `start` to `end` (s; NaN: its own); `BadAudio` if it ends before `start`."""
+        first = 0 if math.isnan(start) else round(start * self.rate)
+        last = len(self.wave) if math.isnan(end) else min(round(end * self.rate), len(self.wave))
+        if first >= last:
+            raise BadAudio(f"the piece begins at {start:g} s, its recording ends at {len(self.wave) / self.rate:g} s")
+        return self if last - first == len(self.wave) else self._replace(wave=self.wave[first:last])
+
 
 class AudioPiece(NamedTuple):
     """A part of a recording: where it begins and how long it lasts in seconds, and its decoded samples."""
@@ -91,6 +100,14 @@ def decode_clip(path: Path, params: AudioParams, root: Path | None = None, scrat
     if len(samples) == 0:
         raise BadAudio("no samples")
     return Clip(_prepared(samples.finish(), params), rate, truncated)
+
+
+def length(path: Path, root: Path | None = None) -> float:
+    """Return the seconds that a file promises; none of its samples is decoded. Raises `BadAudio`."""
+    _check_file(path, root)
+    with _reasons(path), soundfile.SoundFile(mp3_frames.source(path)) as sound:
+        _check_header(sound, AudioParams())
+        return _promised(path, sound) / sound.samplerate
 
 
 def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iterator[AudioPiece]:

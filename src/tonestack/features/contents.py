@@ -8,7 +8,7 @@ from pathlib import Path
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, file_state, write_parquet
 from tonestack.features.audio import PassingFault, is_passing, leads_out
-from tonestack.tables.competition import Competition
+from tonestack.tables.competition import TIMES, Competition
 
 import joblib
 import pandas as pd
@@ -20,15 +20,30 @@ UNREADABLE, OUTSIDE = "unreadable", "outside"  # in place of a hash: never remem
 
 
 def clip_list(competition: Competition) -> pd.DataFrame:
-    """Return clip_id, path, part; a clip of both tables counts as train."""
-    train = competition.train[["clip_id", "path"]].assign(part="train")
-    test = competition.test.reindex(columns=["clip_id", "path"]).assign(part="test")
-    clips = pd.concat([train, test]).drop_duplicates(["clip_id", "path"]).reset_index(drop=True)
+    """Return clip_id, path, part, start, end; a clip of several tables counts as the first, train before test."""
+    clips = competition.clips
     twice = clips[clips.clip_id.duplicated()]
     if len(twice):
         row = twice.iloc[0]
-        raise UserError(f"clip '{row.clip_id}' names two files, one is '{row.path}'; give every clip one file")
+        raise UserError(f"clip '{row.clip_id}' names two files or pieces, one in '{row.path}'; give every clip one")
     return clips
+
+
+def recordings_of(clips: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per file of a clip list, in order: that of its first clip, train if any of its clips is."""
+    first = clips.drop_duplicates("path")
+    if len(first) == len(clips):
+        return clips
+    train = set(clips.loc[clips["part"] == "train", "path"])
+    return first.assign(part=first["part"].where(~first["path"].isin(train), "train")).reset_index(drop=True)
+
+
+def listed(clips: pd.DataFrame) -> list[list[object]]:
+    """What features depend on, clip by clip: id, part and content, and the place of a piece in its file."""
+    columns = ["clip_id", "part", "content"]
+    if clips[TIMES].notna().any(axis=None):
+        columns += TIMES
+    return clips[columns].astype(object).where(clips[columns].notna(), "").to_numpy().tolist()
 
 
 def known_contents(cache: Path) -> dict[StatKey, str]:

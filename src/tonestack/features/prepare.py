@@ -20,8 +20,18 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import claimed, fingerprint, write_json, write_parquet
 from tonestack.base.workers import ended_when_stuck
+from tonestack.features import pieces
 from tonestack.features.audio import leads_out
-from tonestack.features.contents import OUTSIDE, UNREADABLE, clip_list, contents, known_contents, stat_key
+from tonestack.features.contents import (
+    OUTSIDE,
+    UNREADABLE,
+    clip_list,
+    contents,
+    known_contents,
+    listed,
+    recordings_of,
+    stat_key,
+)
 from tonestack.features.decode import Chunk, DecodeContext, finish_chunk, run_chunk, try_decoding
 from tonestack.features.frontends import FrontendProtocol, RawWave
 from tonestack.features.store import FORMAT, Spec, folder_of, moments, read_folder
@@ -88,8 +98,9 @@ def prepare(
     cache.mkdir(parents=True, exist_ok=True)
     jobs = {job.folder.name: job for job in (_Job(spec, audio, cache) for spec in specs)}
     clips = clip_list(competition)
+    pieces.refuse_trimmed(clips, audio)
     clips["content"] = contents(clips, root, cache, n_jobs)
-    content = fingerprint([FORMAT, *clips[["clip_id", "part", "content"]].to_numpy().tolist()])
+    content = fingerprint([FORMAT, *listed(clips)])
     stale = [job for job in jobs.values() if not job.up_to_date(content)]
     if stale or any(job.parts.exists() for job in jobs.values()):
         with claimed(cache / ".lock", f"{cache}: another process is preparing features here"):
@@ -115,7 +126,7 @@ def why_stale(competition: Competition, specs: Sequence[Spec], audio: AudioParam
     outside = [leads_out(key[0], root) for key in keys]
     new = sum(key not in known and key[1] >= 0 and not out for key, out in zip(keys, outside, strict=True))
     clips["content"] = [OUTSIDE if out else known.get(key, UNREADABLE) for key, out in zip(keys, outside, strict=True)]
-    content = fingerprint([FORMAT, *clips[["clip_id", "part", "content"]].to_numpy().tolist()])
+    content = fingerprint([FORMAT, *listed(clips)])
     changed = f"{new} recordings are new or changed" if new else "other clips than before"
     return [_why_stale(job, content, changed) for job in made]
 
@@ -174,7 +185,7 @@ def _make(
     device: Any,
 ) -> None:
     """Decode the clips that no part file has, then join the parts; the caller holds the cache's lock."""
-    chunks = _chunks(clips, context.root)
+    chunks = _chunks(recordings_of(clips), context.root)
     for job in jobs:
         job.parts.mkdir(parents=True, exist_ok=True)
     _decode_all(jobs, chunks, context, n_jobs, progress, device)
@@ -299,16 +310,19 @@ def _join(job: _Job, chunks: list[Chunk], clips: pd.DataFrame, content: str) -> 
     """Write features.npy, clips.parquet and meta.json from the parts and put the folder in its place."""
     frontend, out = job.frontend(), job.parts / "out"
     metas = [_read_part(job.parts, chunk, frontend) for chunk in chunks]
-    table = _table([row for meta in metas if meta for row in meta["rows"]], clips)
+    recordings = _table([row for meta in metas if meta for row in meta["rows"]], recordings_of(clips))
+    table = pieces.cut(recordings, clips, frontend.frame_rate)
     out.mkdir(exist_ok=True)
-    _concatenate([job.parts / f"{c.key}.bin" for c in chunks], out / "features.npy", int(table.frames.sum()), frontend)
+    _concatenate(
+        [job.parts / f"{c.key}.bin" for c in chunks], out / "features.npy", int(recordings.frames.sum()), frontend
+    )
     write_parquet(out / "clips.parquet", table)
     mean, std = moments([meta for meta in metas if meta], frontend.width)
     meta = job.settings | {
         "content": content,
         "fingerprint": fingerprint([job.folder.name, content]),
         "frame_rate": frontend.frame_rate,
-        "frames": int(table.frames.sum()),
+        "frames": int(recordings.frames.sum()),
         "mean": mean.tolist(),
         "std": std.tolist(),
     }
@@ -320,6 +334,7 @@ def _join(job: _Job, chunks: list[Chunk], clips: pd.DataFrame, content: str) -> 
 
 
 def _table(rows: list[dict[str, Any]], clips: pd.DataFrame) -> pd.DataFrame:
+    """One row per recording, in the order of `clips`."""
     table = pd.DataFrame(rows, columns=["clip_id", "frames", "seconds", "status", "reason", "audio_hash"])
     table = table.astype({"frames": np.int64, "seconds": np.float64})
     table.insert(1, "part", clips.part.to_numpy())

@@ -2,7 +2,8 @@
 
 `features/prepare.py` writes the folders `cache/<frontend>-<key>/`; this module reads them:
     features.npy    (T_total, F), clips in the order of the competition's tables, train first
-    clips.parquet   clip_id, part, offset, frames, seconds, status (ok|truncated|bad), reason, audio_hash
+    clips.parquet   clip_id, part, offset, frames, seconds, status (ok|truncated|bad), reason, audio_hash, and the
+                    frames [first, last) of the clip's file: a clip may be a piece of it
     meta.json       settings, content fingerprint, mean and std per band over the usable train clips; written last
 """
 
@@ -86,6 +87,14 @@ class Store:
             raise UserError(f"no features of clip '{wanted[where < 0][0]}'; run the prepare stage again")
         found = self.clips.iloc[where]
         return found["offset"].to_numpy(np.int64), found["frames"].to_numpy(np.int64)
+
+    def recordings(self, clip_ids: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return (first, last), int64 (N,) each: the frames [first, last) of the file that each clip lies in."""
+        offsets, frames = self.rows(clip_ids)
+        if "first" not in self.clips:  # of a store in memory, or made when every clip was a whole file
+            return offsets, offsets + frames
+        found = self.clips.loc[list(clip_ids)]
+        return found["first"].to_numpy(np.int64), found["last"].to_numpy(np.int64)
 
     def standardised_on(self, clip_ids: Iterable[str]) -> "Store":
         """The same features with mean and std over these clips alone."""

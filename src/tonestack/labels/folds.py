@@ -170,14 +170,15 @@ def named_groups(groups: pd.Series) -> pd.Series:
     return groups.where(groups != "", "\0" + groups.index.astype(str))
 
 
-def join_duplicates(groups: pd.Series, audio_hash: pd.Series) -> pd.Series:
+def join_duplicates(groups: pd.Series, *recordings: pd.Series) -> pd.Series:
     """Merge groups that share a recording, so that no recording lies in two folds.
 
-    groups, audio_hash: (N,), text, '' where unknown. Returns the groups, named by their first member.
+    groups, recordings (hashes of the audio, files that several clips are pieces of): (N,), text, '' where unknown.
+    Returns the groups, named by their first member.
     """
     n = len(groups)
     edges: list[tuple[int, int]] = []
-    for keys in (groups, audio_hash):
+    for keys in (groups, *recordings):
         known = keys.to_numpy() != ""
         codes = pd.factorize(keys.to_numpy()[known])[0]
         edges += [(int(row), n + int(code)) for row, code in zip(np.flatnonzero(known), codes, strict=True)]

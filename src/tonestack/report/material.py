@@ -15,6 +15,7 @@ from tonestack.ensemble.tables import Tables
 from tonestack.features import store
 from tonestack.settings.data_config import ReportParams
 from tonestack.tables import oof
+from tonestack.tables.competition import TIMES
 from tonestack.tables.metrics import Metric, resolve
 
 import numpy as np
@@ -77,13 +78,14 @@ class Material:
 
     @cached_property
     def clips(self) -> pd.DataFrame:
-        """All clips: `clip_id, part, path, label, verified, fold` and, once decoded, `status, reason, seconds,
-        audio_hash`; a test clip's label is ''."""
+        """All clips: `clip_id, part, label, verified, fold, path, start, end` and, once decoded, `status, reason,
+        seconds, audio_hash`; a test clip's label is ''."""
         competition = self.call.competition()
-        paths = competition.train.set_index("clip_id")["path"]
-        train = self.folds.assign(part="train", path=self.folds["clip_id"].map(paths).fillna(""))
-        test = competition.test[["clip_id", "path"]].assign(part="test", label="", verified=False, fold=-1)
-        clips = pd.concat([train, test], ignore_index=True)[["clip_id", "part", "path", "label", "verified", "fold"]]
+        places = competition.clips.drop_duplicates("clip_id").set_index("clip_id")[["path", *TIMES]]
+        train = self.folds.assign(part="train")
+        test = competition.test[["clip_id"]].assign(part="test", label="", verified=False, fold=-1)
+        clips = pd.concat([train, test], ignore_index=True)[["clip_id", "part", "label", "verified", "fold"]]
+        clips = clips.join(places, on="clip_id").fillna({"path": ""})
         known = self.decoded.set_index("clip_id")[DECODED]
         clips = clips.join(known, on="clip_id")
         text = {name: clips[name].fillna("") for name in ("status", "reason", "audio_hash")}

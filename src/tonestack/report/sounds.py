@@ -18,6 +18,7 @@ from tonestack.features.audio import BadAudio
 from tonestack.features.frontends import logmel
 from tonestack.report.material import Material
 from tonestack.settings.data_config import AudioParams
+from tonestack.tables.competition import TIMES
 
 import joblib
 import numpy as np
@@ -45,10 +46,10 @@ def make(material: Material, numbers: Sequence[int], seconds: float, pictures: b
     """Excerpts of some clips, in parallel; clips that cannot be decoded are left out."""
     clips, root, folder = material.clips, material.call.root, material.folder
     usable = [n for n in numbers if clips["status"].iloc[n] != "bad" and clips["path"].iloc[n]]
-    paths = [root / clips["path"].iloc[n] for n in usable]
-    hashes = [clips["audio_hash"].iloc[n] or _hash(path) for n, path in zip(usable, paths, strict=True)]
-    once = dict(zip(hashes, paths, strict=True))  # one recording may have two names
-    calls = (joblib.delayed(_one)(root, path, name, folder, seconds, pictures) for name, path in once.items())
+    places = [(root / path, start, end) for path, start, end in clips.iloc[usable][["path", *TIMES]].to_numpy()]
+    hashes = [clips["audio_hash"].iloc[n] or _hash(place[0]) for n, place in zip(usable, places, strict=True)]
+    once = dict(zip(hashes, places, strict=True))  # one recording may have two names
+    calls = (joblib.delayed(_one)(root, place, name, folder, seconds, pictures) for name, place in once.items())
     found: dict[str, Excerpt | None] = {}
     with threadpool_limits(1), bar(len(once), "report", "clips") as progress:  # small products: more threads stall
         done = joblib.Parallel(workers.cores(), prefer="threads", return_as="generator")(calls)
@@ -74,19 +75,26 @@ def sweep(folder: Path, kept: Iterable[Excerpt]) -> None:
             path.unlink()
 
 
-def _one(root: Path, path: Path, name: str, folder: Path, seconds: float, picture: bool) -> Excerpt | None:
-    """One recording's files; None where it cannot be decoded. name: its content hash."""
+def _one(
+    root: Path, place: tuple[Path, float, float], name: str, folder: Path, seconds: float, picture: bool
+) -> Excerpt | None:
+    """One clip's files; None where it cannot be decoded. place: its file, and start and end (s, NaN: the whole file).
+
+    name: its content hash.
+    """
+    path, start, end = place
     stem = f"{name}-{round(seconds * 1000)}"
     flac, png = folder / AUDIO / f"{stem}.flac", folder / PICTURES / f"{stem}.png"
     try:
         if not (flac.is_file() and (png.is_file() or not picture)):
-            write(audio.decode_clip(path, AudioParams(), root), seconds, flac, png if picture else None)
+            clip = audio.decode_clip(path, AudioParams(), root).piece(start, end)
+            write(clip, seconds, flac, png if picture else None)
         with soundfile.SoundFile(flac) as sound:
             length, said = sound.frames / sound.samplerate, sound.comment
     except BadAudio:
         return None
-    start, whole = (float(part) for part in said.split())
-    return Excerpt(f"{AUDIO}/{flac.name}", f"{PICTURES}/{png.name}" if picture else "", start, length, whole)
+    first, whole = (float(part) for part in said.split())
+    return Excerpt(f"{AUDIO}/{flac.name}", f"{PICTURES}/{png.name}" if picture else "", first, length, whole)
 
 
 def write(clip: audio.Clip, seconds: float, flac: Path, png: Path | None) -> None:

@@ -31,7 +31,6 @@ from tonestack.training.job import FoldJob, threads_and_jobs
 
 import joblib
 import numpy as np
-import pandas as pd
 
 SAMPLE = 12  # clips whose features are made
 FEW, MORE = 2, 8  # batches of a short and of a longer epoch
@@ -58,7 +57,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 def sample(competition: Competition) -> tuple[Competition, float]:
     """Return clips of evenly spread file sizes as a small competition, and all files' bytes over the sample's."""
-    clips = pd.concat([competition.train[["clip_id", "path"]], competition.test[["clip_id", "path"]]])
+    clips = competition.clips.drop_duplicates("path")[["clip_id", "path"]]
     sizes = np.array([_size(competition.root / path) for path in clips["path"]])
     usable = np.argsort(sizes, kind="stable")[np.count_nonzero(sizes == 0) :]
     chosen = usable[np.linspace(0, len(usable) - 1, min(SAMPLE, len(usable))).round().astype(int)]

@@ -12,6 +12,7 @@ from tonestack.tables.label_grammar import check_class
 
 import pandas as pd
 
+TIMES = ["start", "end"]  # columns of clips that are pieces of their files, seconds
 RESERVED = re.compile(r"clip_id|fname|part|holdout|label|weight|source|__index_level_\d+__|Unnamed: \d+")
 
 
@@ -50,7 +51,9 @@ class Competition:
     train: one row per labelled clip: `clip_id, path, label, verified, group, fold`; `path` is relative to
         `root`; `group` is text, empty where no grouping is known; `fold` is the official fold or -1.
         For multi-label tasks `label` is a cell of `tables/label_grammar.py`, such as `owl,wren:0.5,?hawk`.
-    test: one row per unlabelled clip: `clip_id, path, group`. May be empty (cross-validation only).
+    test: one row per clip to predict: `clip_id, path, group`. May be empty (cross-validation only).
+    pool: recordings without labels, `clip_id, path, group`: never scored, for pseudo-labels and as backgrounds.
+        All three may have `start` and `end`, seconds: the clip is that piece of its file; NaN: the whole file.
     classes: the labels' own spelling, sorted.
     submission: the format of the sample submission, None where there is no test set.
     extras: further tables of a task (trial lists, prompts), by name; `clips` has what else is known of clips.
@@ -64,6 +67,19 @@ class Competition:
     submission: SubmissionFormat | None
     extras: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    pool: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["clip_id", "path", "group"]))
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """All clips, `clip_id, path, part, start, end`, train before test before pool; one of two parts counts once."""
+        parts = {"train": self.train, "test": self.test, "pool": self.pool}
+        tables = [
+            table.reindex(columns=["clip_id", "path", *TIMES]).astype(dict.fromkeys(TIMES, float)).assign(part=part)
+            for part, table in parts.items()
+            if len(table) or part == "train"
+        ]
+        clips = pd.concat(tables, ignore_index=True)
+        return clips.drop_duplicates(["clip_id", "path", *TIMES]).reset_index(drop=True)
 
     def checked(self, several: bool = False) -> "Competition":
         """Return the competition itself; a class name that cannot be a column of every table is a `UserError`.

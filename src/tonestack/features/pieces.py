@@ -1,0 +1,54 @@
+"""Clips that are pieces of recordings: where each lies among its recording's frames.
+
+A recording is decoded once and its frames lie in the store once. A piece is an offset and a length in them, so that
+overlapping pieces cost nothing, and a crop may reach over a piece's edges into its recording.
+"""
+
+from tonestack.base.errors import UserError
+from tonestack.settings.data_config import AudioParams
+from tonestack.tables.competition import TIMES
+
+import numpy as np
+import pandas as pd
+
+RECORDING = ["first", "last"]  # columns: frames [first, last) of the recording that a clip lies in
+
+
+def refuse_trimmed(clips: pd.DataFrame, audio: AudioParams) -> None:
+    """Refuse `audio.trim_db` where clips are pieces: their seconds count from the file's own start."""
+    if audio.trim_db is not None and clips[TIMES].notna().any(axis=None):
+        raise UserError("audio.trim_db: some clips are pieces of files, whose times would be moved; leave it out")
+
+
+def cut(recordings: pd.DataFrame, clips: pd.DataFrame, frame_rate: float) -> pd.DataFrame:
+    """Return one row per clip from one row per file: `offset, frames, first, last`, and what the file's row says.
+
+    recordings: `clip_id, part, offset, frames, seconds, status, reason, audio_hash`, by file in the order in which
+    `clips` (`clip_id, part, path, start, end`) names them first. A piece that begins behind its file's end is bad; one
+    that ends behind it is cut there.
+    """
+    row, _ = pd.factorize(clips["path"])
+    table = recordings.iloc[row].reset_index(drop=True)
+    table["clip_id"], table["part"] = clips["clip_id"].to_numpy(), clips["part"].to_numpy()
+    table["first"], table["last"] = table["offset"], table["offset"] + table["frames"]
+    if clips[TIMES].isna().all(axis=None):
+        return table
+    start = clips["start"].fillna(0.0).to_numpy()
+    end = np.minimum(clips["end"].fillna(np.inf).to_numpy(), table["seconds"])
+    usable = (table["frames"] > 0) & (end > start)
+    begin = np.minimum(np.rint(start * frame_rate), table["frames"] - 1).clip(0).astype(np.int64)
+    stop = np.rint(clips["end"].fillna(np.inf).to_numpy() * frame_rate)
+    stop = np.minimum(stop, table["frames"]).astype(np.int64)
+    late = (table["status"] != "bad") & ~usable
+    table.loc[late, "reason"] = [
+        f"the piece begins at {s:g} s, its recording ends at {e:g} s"
+        for s, e in zip(start[late], table.loc[late, "seconds"], strict=True)
+    ]
+    table.loc[late, "status"] = "bad"
+    table["offset"] += begin
+    table["frames"] = np.where(usable, np.maximum(stop - begin, 1), 0)
+    piece = clips[TIMES].notna().any(axis=1).to_numpy() & (table["audio_hash"] != "")
+    place = [f"@{s:g}-{e:g}" for s, e in zip(start[piece], end[piece], strict=True)]
+    table.loc[piece, "audio_hash"] = table.loc[piece, "audio_hash"] + place
+    table["seconds"] = np.where(usable, end - start, 0.0)
+    return table
