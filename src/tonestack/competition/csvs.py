@@ -38,6 +38,15 @@ def read_table(path: Path, columns: Sequence[str] | None = None, optional: Seque
     return table if columns is None else table[[*columns, *(c for c in optional if c in header)]]
 
 
+def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a csv without a header as text, cells stripped, indexed by row number; `columns` are its columns' names."""
+    numbers, rows = _rows(path)
+    for number, row in zip(numbers, rows, strict=True):
+        if len(row) != len(columns):
+            raise UserError(f"{path}: row {number}: {len(row)} cells, not {len(columns)}; fix the row")
+    return pd.DataFrame(rows, columns=pd.Index(columns), index=pd.Index(numbers), dtype=object)
+
+
 def read_header(path: Path) -> list[str]:
     """Column names of a csv, stripped."""
     return _rows(path, limit=1)[1][0]

@@ -1,0 +1,319 @@
+"""Readers of past competitions: a tiny set in each one's own layout, from its folder to a checked submission."""
+
+import importlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from conftest import RATE, sound
+from tonestack.base.errors import UserError
+from tonestack.competition import submission
+from tonestack.competition.readers import audiofolder, dcase, fsd50k, urbansound8k, whale
+from tonestack.config.call import Call
+from tonestack.labels import folds
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+SOUNDS = {0: "Bell", 1: "Drum", 2: "Hiss", 3: "Whistle"}
+WORDS = ["model=clip_forest", "preset=smoke", "device=cpu", "jobs=1", "network.trees=10"]
+WORDS += ["blend.bootstrap=50", "blend.searches=[single,geometric]", "stack.stackers=[logistic]", "report.map_clips=20"]
+
+
+def recording(path: Path, kind: int, number: int = 0, seconds: float = 0.3) -> None:
+    """Write one recording of a kind of `SOUNDS`; no two of one kind and number are the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wave = sound(SOUNDS[kind % 4], seconds, np.random.default_rng([kind, number]))
+    soundfile.write(path, wave, RATE, format="AIFF" if path.suffix.lower() == ".aif" else None)
+
+
+def text(path: Path, rows: Iterable[str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def call_of(data: str, root: Path, *words: str, n: int = 2) -> Call:
+    return Call.from_arguments([f"data={data}", f"root={root}", f"folds.n={n}", *WORDS, *words])
+
+
+def submitted(call: Call, verb: str = "submit") -> pd.DataFrame:
+    """`./run.sh submit` (which runs all that it needs) or another verb; the submission, read back and checked."""
+    importlib.import_module(verb).run(call)
+    form, path = call.competition().submission, call.submissions / "submission.csv"
+    assert form is not None
+    submission.read(path, form, call.competition().classes)
+    return pd.read_csv(path, dtype=str)
+
+
+def scored(call: Call) -> float:
+    """The submission's score on the test labels that the reader finds."""
+    importlib.import_module("score").run(call)
+    return float(json.loads((call.oof / "scores.json").read_text())["submission.csv"]["public"])
+
+
+def refused(call, *words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+# ------------------------------------------------------------------------------------------------------- UrbanSound8K
+
+
+def urban(root: Path, audio: bool = True) -> Path:
+    """Two folds of two classes; `start` and `end` lie beyond the slices' own ends."""
+    rows = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
+    for number in range(12):
+        kind, fold = number % 2, 1 + number % 4 // 2
+        name = f"{100 + number}-{kind}-0-{number}.wav"
+        rows.append(
+            f"{name},{100 + number},{60.5 + number},{64.5 + number},{1 + number % 3 // 2},{fold},{kind},{SOUNDS[kind]}"
+        )
+        if audio:
+            recording(root / f"audio/fold{fold}" / name, kind, number)
+    text(root / "metadata/UrbanSound8K.csv", rows)
+    return root
+
+
+def test_urbansound8k(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = call_of("urbansound8k", urban(tmp_path / "UrbanSound8K"))
+    importlib.import_module("submit").run(call)
+    made = folds.read(call.folds)
+    assert made["fold"].tolist() == [0, 0, 1, 1] * 3
+    assert made["group"].tolist() == [str(100 + n) for n in range(12)]
+    assert "no test set" in capsys.readouterr().out
+
+
+def test_urbansound8k_in_its_archives_folder_and_its_foreground_alone(tmp_path: Path) -> None:
+    urban(tmp_path / "UrbanSound8K", audio=False)
+    found = urbansound8k.read(urbansound8k.Params(), tmp_path)
+    assert found.train["path"][0] == "UrbanSound8K/audio/fold1/100-0-0-0.wav"
+    assert "start" not in found.train or found.train["start"].isna().all()
+    assert len(urbansound8k.read(urbansound8k.Params(foreground=True), tmp_path).train) == 8
+    refused(lambda: urbansound8k.read(urbansound8k.Params(), tmp_path / "other"), "other", "UrbanSound8K.csv")
+
+
+# -------------------------------------------------------------------------------------------------------------- whale
+
+
+def ocean(root: Path, audio: bool = True) -> Path:
+    """Three days, two of them with test clips; the sample's rows are in no order."""
+    names = [
+        f"200903{28 + n // 8}_00{n % 8:02d}00_{n:03d}s3ms_TRAIN{n}_{int(n % 3 == 0)}.{'AIF' if n == 5 else 'aif'}"
+        for n in range(24)
+    ]
+    tests = [f"20090401_000{n}00_{n:03d}s1ms_Test{n}.aif" for n in (3, 0, 2, 1)]
+    for n, name in enumerate(names if audio else []):
+        recording(root / "train2" / name, int(n % 3 == 0), n)
+    for n, name in enumerate(tests if audio else []):
+        recording(root / "test2" / name, n % 2, 100 + n)
+    text(root / "sampleSubmission.csv", ["clip,probability", *(f"{name},0" for name in tests)])
+    return root
+
+
+def test_whale(tmp_path: Path) -> None:
+    call = call_of("whale", ocean(tmp_path), n=3)
+    made = submitted(call)
+    assert list(made.columns) == ["clip", "probability"]
+    assert [name.split("_")[-1] for name in made["clip"]] == ["Test3.aif", "Test0.aif", "Test2.aif", "Test1.aif"]
+    assert made["probability"].astype(float).between(0, 1).all()
+    table = folds.read(call.folds)
+    assert (table.groupby("group")["fold"].nunique() == 1).all()
+    assert set(table["group"]) == {"20090328", "20090329", "20090330"}
+    assert table["label"].value_counts().to_dict() == {"0": 16, "1": 8}
+    assert call.data.metric == "binary_auc"
+
+
+def test_whale_without_a_sample_takes_the_files_and_refuses_names_without_a_label(tmp_path: Path) -> None:
+    (ocean(tmp_path) / "sampleSubmission.csv").unlink()
+    assert len(whale.read(whale.Params(), tmp_path).test) == 4
+    by_hour = whale.read(whale.Params(group="hour"), tmp_path)
+    assert set(by_hour.train["group"]) == {"20090328_00", "20090329_00", "20090330_00"}
+    recording(tmp_path / "train2/20090331_000000_001s0ms_TRAIN99.aif", 0)
+    refused(lambda: whale.read(whale.Params(), tmp_path), "TRAIN99.aif", "label")
+    refused(lambda: whale.read(whale.Params(), tmp_path / "none"), "train2", "unpack")
+
+
+# ------------------------------------------------------------------------------------------------------------- FSD50K
+
+
+def freesound(root: Path, audio: bool = True) -> Path:
+    """Names that look like numbers, a class without a clip, a quoted list of labels, a vocabulary without a header."""
+    truth = root / "FSD50K.ground_truth"
+    labels = ["Bell", "Drum", '"Bell,Metal"', '"Drum,Metal"']
+    dev = [f"{64760 + n},{labels[n % 4]},/m/0{n},{'val' if n % 3 == 0 else 'train'}" for n in range(16)]
+    text(truth / "dev.csv", ["fname,labels,mids,split", *dev])
+    text(truth / "eval.csv", ["fname,labels,mids", *(f"{37199 + n},{labels[n % 4]},/m/0{n}" for n in range(4))])
+    text(truth / "vocabulary.csv", ["0,Bell,/m/01", "1,Drum,/m/02", "2,Metal,/m/03", "3,Organ,/m/04"])
+    for n in range(16 if audio else 0):
+        recording(root / f"FSD50K.dev_audio/{64760 + n}.wav", n % 2, n)
+    for n in range(4 if audio else 0):
+        recording(root / f"FSD50K.eval_audio/{37199 + n}.wav", n % 2, 100 + n)
+    return root
+
+
+def test_fsd50k(tmp_path: Path) -> None:
+    call = call_of("fsd50k", freesound(tmp_path))
+    made = submitted(call)
+    assert made["fname"].tolist() == ["37199", "37200", "37201", "37202"]
+    assert list(made.columns) == ["fname", "Bell", "Drum", "Metal", "Organ"]
+    table = folds.read(call.folds)
+    assert table["clip_id"].tolist()[:2] == ["64760", "64761"]
+    assert table["fold"].tolist() == [0 if n % 3 == 0 else -1 for n in range(16)]
+    assert scored(call) > 0
+
+
+def test_fsd50k_vocabulary_and_uploaders(tmp_path: Path) -> None:
+    root = freesound(tmp_path, audio=False)
+    found = fsd50k.read(fsd50k.Params(), root)
+    assert found.classes == ("Bell", "Drum", "Metal", "Organ")
+    assert found.train["path"][0] == "FSD50K.dev_audio/64760.wav"
+    info = {str(64760 + n): {"uploader": f"u{n // 2}", "title": "x"} for n in range(16)}
+    text(root / "FSD50K.metadata/dev_clips_info_FSD50K.json", [json.dumps(info)])
+    found = fsd50k.read(fsd50k.Params(official_split=False), root)
+    assert set(found.train["fold"]) == {-1}
+    assert found.train["group"].tolist()[:3] == ["u0", "u0", "u1"]
+    del info["64763"]
+    text(root / "FSD50K.metadata/dev_clips_info_FSD50K.json", [json.dumps(info)])
+    refused(lambda: fsd50k.read(fsd50k.Params(), root), "dev_clips_info", "64763")
+    text(root / "FSD50K.ground_truth/vocabulary.csv", ["0,Bell,/m/01", "1,Drum"])
+    refused(lambda: fsd50k.read(fsd50k.Params(), root), "vocabulary.csv", "row 2", "2 cells")
+
+
+# --------------------------------------------------------------------------------------------------------- DCASE task 1
+
+SCENES = ("airport", "metro", "park", "tram")
+
+
+def scenes(root: Path, setups: int = 1, audio: bool = True) -> Path:
+    """Scenes of six places, two devices; the last place is in neither part of fold 1."""
+    home = root / "TAU-urban-acoustic-scenes-2019-development"
+    clips = [
+        (f"audio/{SCENES[k]}-city-{k * 6 + p}-{n}-a.wav", k, p, n) for k in range(2) for p in range(6) for n in range(2)
+    ]
+    meta = [f"{name}\t{SCENES[k]}\tcity-{k * 6 + p}\t{'ab'[n]}" for name, k, p, n in clips]
+    text(home / "meta.csv", ["filename\tscene_label\tidentifier\tsource_label", *meta])
+    for fold in range(1, setups + 1):
+        tested = [c for c in clips if (c[2] == 4 if setups == 1 else c[2] % setups == fold - 1)]
+        trained = [c for c in clips if c not in tested and (setups > 1 or c[2] < 4)]
+        setup = home / "evaluation_setup"
+        text(setup / f"fold{fold}_train.csv", ["filename\tscene_label", *(f"{c[0]}\t{SCENES[c[1]]}" for c in trained)])
+        text(setup / f"fold{fold}_test.csv", ["filename", *(c[0] for c in tested)])
+        text(
+            setup / f"fold{fold}_evaluate.csv", ["filename\tscene_label", *(f"{c[0]}\t{SCENES[c[1]]}" for c in tested)]
+        )
+    for number, (name, k, _, _) in enumerate(clips if audio else []):
+        recording(home / name, k, number)
+    return root
+
+
+def test_dcase(tmp_path: Path) -> None:
+    call = call_of("dcase", scenes(tmp_path))
+    made = submitted(call)
+    assert list(made.columns) == ["filename", "scene_label"]
+    assert made["filename"].tolist()[0] == "audio/airport-city-4-0-a.wav"
+    assert set(made["scene_label"]) <= {"airport", "metro"}
+    table = folds.read(call.folds)
+    assert len(table) == 16
+    assert (table.groupby("group")["fold"].nunique() == 1).all()
+    assert 0 <= scored(call) <= 1
+
+
+def test_dcase_official_folds_devices_and_no_split(tmp_path: Path) -> None:
+    found = dcase.read(dcase.Params(), scenes(tmp_path, setups=2, audio=False))
+    assert found.train["fold"].tolist() == [0, 0, 1, 1] * 6
+    assert found.test.empty
+    assert len(dcase.read(dcase.Params(devices=("b",)), tmp_path).train) == 12
+    refused(lambda: dcase.read(dcase.Params(devices=("z",)), tmp_path), "'z'", "a, b")
+    assert set(dcase.read(dcase.Params(split="none"), tmp_path).train["fold"]) == {-1}
+    found = dcase.read(dcase.Params(split="test"), tmp_path)
+    assert (len(found.train), len(found.test)) == (12, 12)
+    refused(lambda: dcase.read(dcase.Params(), tmp_path / "other"), "meta.csv")
+    other = tmp_path / "TAU-urban-acoustic-scenes-2020-mobile-development"
+    text(other / "meta.csv", ["filename\tscene_label\tidentifier\tsource_label", "audio/a.wav\tpark\tp\ta"])
+    refused(lambda: dcase.read(dcase.Params(), tmp_path), "2019", "2020", "root=")
+
+
+# -------------------------------------------------------------------------------------------------------- audiofolder
+
+
+def test_audiofolder_of_folders(tmp_path: Path) -> None:
+    for n in range(12):
+        recording(tmp_path / f"train/{SOUNDS[n % 2]}/{n}.wav", n % 2, n)
+    for n in range(4):
+        recording(tmp_path / f"test/{SOUNDS[n % 2]}/{n}.wav", n % 2, 100 + n)
+    call = call_of("audiofolder", tmp_path)
+    made = submitted(call)
+    assert made["file_name"].tolist() == ["test/Bell/0.wav", "test/Bell/2.wav", "test/Drum/1.wav", "test/Drum/3.wav"]
+    assert set(made["label"]) <= {"Bell", "Drum"}
+    assert scored(call) >= 0.5
+
+
+def test_audiofolder_with_jsonl_of_several_labels(tmp_path: Path) -> None:
+    lines = [
+        {"file_name": f"{n}.wav", "tags": [SOUNDS[n % 2], "Metal"][: 1 + n % 3 // 2], "who": f"p{n}"} for n in range(12)
+    ]
+    text(tmp_path / "train/metadata.jsonl", map(json.dumps, lines))
+    text(tmp_path / "test/metadata.jsonl", [json.dumps({"file_name": "a.wav"}), "", json.dumps({"file_name": "b.wav"})])
+    for n in range(12):
+        recording(tmp_path / f"train/{n}.wav", n % 2, n)
+    for n, name in enumerate("ab"):
+        recording(tmp_path / f"test/{name}.wav", n % 2, 100 + n)
+    words = ["reader.label=tags", "reader.group=who", "reader.multilabel=true", "task=multilabel", "metric=lwlrap"]
+    with pytest.raises(UserError, match=r"test/metadata\.jsonl: there is no column 'who'"):
+        call_of("audiofolder", tmp_path, *words).competition()
+    words.remove("reader.group=who")
+    made = submitted(call_of("audiofolder", tmp_path, *words))
+    assert list(made.columns) == ["file_name", "Bell", "Drum", "Metal"]
+    assert made["file_name"].tolist() == ["test/a.wav", "test/b.wav"]
+
+
+def test_audiofolder_with_csv_and_a_validation_part(tmp_path: Path) -> None:
+    rows = [
+        "file_name,label,person",
+        "train/a.wav,1,x",
+        "data/validation/b.wav,0,y",
+        "test/c.wav,,z",
+        "other/d.wav,0,w",
+    ]
+    text(tmp_path / "metadata.csv", rows)
+    found = audiofolder.read(audiofolder.Params(group="person"), tmp_path)
+    assert found.train[["clip_id", "label", "group", "fold"]].values.tolist() == [
+        ["train/a.wav", "1", "x", -1],
+        ["data/validation/b.wav", "0", "y", 0],
+        ["other/d.wav", "0", "w", -1],
+    ]
+    assert found.test["clip_id"].tolist() == ["test/c.wav"]
+    assert audiofolder.scoring_table(audiofolder.Params(), tmp_path) is None
+    assert set(audiofolder.read(audiofolder.Params(validation=False), tmp_path).train["fold"]) == {-1}
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "words"),
+    [
+        ("metadata.csv", ["file_name,species", "a.wav,x"], ("reader.label=", "species")),
+        ("metadata.csv", ["file,label", "a.wav,x"], ("metadata.csv", "'file_name'")),
+        ("metadata.csv", ["file_name,label", "../a.wav,x"], ("row 2", "leaves its folder")),
+        ("metadata.csv", ["file_name,label", "a.wav,"], ("row 2", "blank")),
+        ("metadata.csv", ["file_name,label", "a.wav,x", "a.wav,y"], ("row 3", "twice")),
+        ("metadata.jsonl", ['{"file_name": "a.wav", "label": "x"}', "{"], ("row 2", "no JSON object")),
+        ("metadata.jsonl", ['{"file_name": "a.wav", "label": ["x"]}'], ("row 1", "multilabel")),
+        ("metadata.jsonl", ['{"file_name": "a.wav", "label": {"x": 1}}'], ("row 1", "no label")),
+        ("metadata.jsonl", ["[1, 2]"], ("row 1", "no JSON object")),
+    ],
+)
+def test_audiofolder_refuses_bad_metadata(tmp_path: Path, name: str, lines: list[str], words: tuple[str, ...]) -> None:
+    text(tmp_path / name, lines)
+    refused(lambda: audiofolder.read(audiofolder.Params(), tmp_path), *words)
+
+
+def test_audiofolder_numbers_are_text_and_an_empty_root_is_refused(tmp_path: Path) -> None:
+    refused(lambda: audiofolder.read(audiofolder.Params(), tmp_path), "metadata.csv", "root=")
+    text(tmp_path / "metadata.jsonl", ['{"file_name": "a.wav", "label": 7}', '{"file_name": "b.wav", "label": true}'])
+    assert audiofolder.read(audiofolder.Params(), tmp_path).train["label"].tolist() == ["7", "true"]
