@@ -19,7 +19,7 @@ def run(call: Call) -> None:
     path = CONFIGS / "published" / f"{call.words.data}.csv"
     if not path.is_file():
         return
-    published = pd.read_csv(path)
+    published = pd.read_csv(path, compression=None)
     for name, scores in leaderboard.recorded_scores(call).items():
         if name.endswith(".csv") and scores.get("private") is not None:
             print(f"{name} private {leaderboard.standing(scores['private'], published)}")

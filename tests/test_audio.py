@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tonestack.features import audio
-from tonestack.features.audio import BadAudio, decode, decode_clip, resample
+from tonestack.features.audio import BadAudio, decode, decode_clip, pieces, resample
 from tonestack.settings.data_config import AudioParams
 from wavs import wav_bytes
 
@@ -141,6 +141,14 @@ def test_link_out_of_the_root(tmp_path: Path) -> None:
 def test_too_long(tmp_path: Path) -> None:
     with pytest.raises(BadAudio, match="max_seconds"):
         decode(written(tmp_path, wav_bytes(PCM)), AudioParams(max_seconds=0.1))
+
+
+def test_samples_are_bounded_whatever_the_rate(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", np.zeros(100_000, np.int16), 192_000)
+    with pytest.raises(BadAudio, match="more than 48,000 samples"):
+        decode(tmp_path / "a.flac", AudioParams(max_seconds=1))
+    with pytest.raises(BadAudio, match="more than 48,000 samples"):
+        list(pieces(tmp_path / "a.flac", AudioParams(max_seconds=1), 1, 1))
 
 
 def test_trim_and_normalise(tmp_path: Path) -> None:

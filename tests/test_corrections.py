@@ -7,7 +7,8 @@ from typing import Literal
 import corrections as verb
 from tonestack import cli
 from tonestack.base.errors import UserError
-from tonestack.base.files import inert, uninert, write_csv
+from tonestack.base.files import write_csv
+from tonestack.base.text import inert, uninert
 from tonestack.cleaning import method_revision
 from tonestack.config.call import Call
 from tonestack.labels import corrections, folds, revisions, training_labels

@@ -1,12 +1,14 @@
 """Downloads: checksums, resuming, Kaggle's client, and archives that mean harm."""
 
+import gzip
 import hashlib
 import io
 import json
 import tarfile
 import threading
+import tracemalloc
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import download as download_verb
 from tonestack.base.errors import UserError
 from tonestack.competition import download
-from tonestack.competition.unpack import Limits, unpack
+from tonestack.competition.unpack import Limits, is_archive, unpack
 from tonestack.config.call import Call
 from tonestack.settings.data_config import DownloadParams
 
@@ -290,3 +292,109 @@ def test_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     fake_client(tmp_path, status=1)
     with pytest.raises(UserError, match=r"failed \(403 - Forbidden\)"):
         download_verb.run(Call.from_arguments([words[0], f"root={tmp_path / 'other'}", words[2]]))
+
+
+def tar_bytes(*blocks: bytes) -> bytes:
+    """A tar.gz of raw headers and contents."""
+    return gzip.compress(b"".join(blocks) + bytes(1024))
+
+
+def header(name: str, kind: bytes, size: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % 512)
+
+
+def packed(method: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("zeros", bytes(60_000_000))
+    return buffer.getvalue()
+
+
+def nested(depth: int, content: bytes) -> bytes:
+    return content if depth == 0 else make_zip({f"{depth}.zip": nested(depth - 1, content)})
+
+
+LARGE = 50_000_000  # bytes that a reader must not hold
+PAX = b"".join(b"%d a%06d=b\n" % (13, i) for i in range(100_000))
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "long name": lambda: tar_bytes(header("x", tarfile.GNUTYPE_LONGNAME, LARGE), bytes(LARGE)),
+    "long link": lambda: tar_bytes(header("x", tarfile.GNUTYPE_LONGLINK, LARGE), bytes(LARGE)),
+    "pax record": lambda: tar_bytes(header("x", tarfile.XHDTYPE, LARGE), b"a" * LARGE),
+    "pax records": lambda: tar_bytes(header("x", tarfile.XGLTYPE, len(PAX)), padded(PAX)),
+    "pax behind a file": lambda: tar_bytes(
+        header("f", b"0", 3), padded(b"abc"), header("x", b"x", LARGE), bytes(LARGE)
+    ),
+    "names before names": lambda: tar_bytes(*[header("x", tarfile.GNUTYPE_LONGNAME, 4) + padded(b"abc\0")] * 1000),
+    "folders": lambda: tar_bytes(*[header("d/", b"5", 0)] * 20_000),
+    "backwards": lambda: tar_bytes(header("a", b"0", 0), header("b", b"0", -1024), bytes(512)),
+    "bzip2 in zip": lambda: packed(zipfile.ZIP_BZIP2),
+    "lzma in zip": lambda: packed(zipfile.ZIP_LZMA),
+    "many files": lambda: make_zip({str(i): b"" for i in range(1500)}),
+    "inner zips": lambda: make_zip({f"{i}.zip": make_zip({f"{i}.wav": bytes(1_000_000)}) for i in range(40)}),
+    "inner bomb": lambda: nested(1, make_zip({"zeros": bytes(20_000_000)})),
+    "inner damage": lambda: make_zip({"a.zip": b"good " * 30 + make_zip({"a": bytes(range(256)) * 50})[:-60]}),
+    "endless name": lambda: make_zip({"n" * 400 + ".wav": b"x"}),
+    "file and folder": lambda: make_zip({"a": b"x", "a/b.wav": b"x"}),
+    "bell": lambda: make_zip({"a\x07\x1b[31m.wav": b"x"}),
+    "own records": lambda: make_zip({".download/done.json": b"{}"}),
+    "half": lambda: gzip.compress(tarred({"a.wav": bytes(range(256)) * 400}))[:600],
+}
+
+
+def tarred(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_bombs_end_early(tmp_path: Path, kind: str) -> None:
+    path, root = tmp_path / "a", tmp_path / "root"
+    path.write_bytes(BOMBS[kind]())
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"not unpacked|damaged"):
+            unpack(path, root, Limits(members=1000 if kind == "many files" else 100_000), nested=True)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_ordinary_tars_with_long_names_are_unpacked(tmp_path: Path, mode: str) -> None:
+    name = "deep/" * 40 + "é" * 60 + ".wav"
+    for style in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        path, root = tmp_path / f"{style}.tar", tmp_path / f"root{style}"
+        with tarfile.open(path, mode, format=style) as archive:
+            for one in ("a.wav", name):
+                member = tarfile.TarInfo(one)
+                member.size = 5
+                archive.addfile(member, io.BytesIO(b"RIFF!"))
+        assert is_archive(path)
+        assert sorted(unpack(path, root)) == sorted(["a.wav", name])
+        assert (root / name).read_bytes() == b"RIFF!"
+
+
+def test_a_download_ends_where_its_listing_says(tmp_path: Path, server: Server) -> None:
+    server.files = {"a.csv": b"x" * 5_000_000}
+    remote = download.Remote("a.csv", f"{server.url}/a.csv", "md5:" + "0" * 32, 1_000)
+    with pytest.raises(UserError, match="sends more than its 1,000 bytes"):
+        download.download(remote, tmp_path / "d", remote.size)
+    assert not list((tmp_path / "d").iterdir())
+
+
+def test_a_listing_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    monkeypatch.setattr(download, "LISTING", 50)
+    with pytest.raises(UserError, match="a listing of more than 50 bytes"):
+        download.fetch(params(server), tmp_path / "root")

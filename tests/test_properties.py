@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import check_clip_name, inert, read_csv, uninert, write_csv
+from tonestack.base.files import check_clip_name, read_csv, write_csv
+from tonestack.base.text import inert, uninert
 from tonestack.competition import csvs, submission
 from tonestack.ensemble.blends import Blend
 from tonestack.settings.words import parse_folds

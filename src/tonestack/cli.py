@@ -12,6 +12,7 @@ from tonestack.base.console import refuse
 from tonestack.base.errors import UserError
 from tonestack.base.files import sweep
 from tonestack.base.section import Section
+from tonestack.base.text import plain_streams
 from tonestack.config.call import Call
 from tonestack.settings.words import Words
 
@@ -33,7 +34,11 @@ def main(
     own: words of this verb alone, given to the stage as a second argument; words without a key are of the field that
     its `BARE` names, if it has one.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with plain_streams():
+        _main(stage, doc, sys.argv[1:] if arguments is None else arguments, own)
+
+
+def _main(stage: Callable[..., Any], doc: str | None, arguments: list[str], own: type[Section] | None) -> None:
     if any(word in ("-h", "--help", "help") for word in arguments):
         show(help_text(doc or "", own))
         sys.exit(0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from place import Place, Places
 
-MODULES = ("audio_faults", "csv_faults", "stranger_faults", "run_faults", "found_faults")
+MODULES = ("audio_faults", "csv_faults", "stranger_faults", "run_faults", "found_faults", "hostile_faults")
 TITLES = {
     1: "an empty file (0 bytes)",
     2: "a header with 0 frames",

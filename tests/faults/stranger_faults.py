@@ -1,5 +1,6 @@
 """Rows 21 to 24: archives, weights and predictions from strangers."""
 
+import gzip
 import io
 import pickle
 import tarfile
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from cases import case
 from place import Place
@@ -91,6 +94,40 @@ def bomb(place: Place) -> str:
     """A zip of 200 kB that unpacks to 200 MB of zeros."""
     line = download_refused(place, {"bomb.zip": zipped("zeros.wav", bytes(200_000_000))}, "a bomb?")
     return f"refused: “{line}”; cleaned up"
+
+
+@case(22)
+def bombs_of_other_kinds(place: Place) -> str:
+    """A tar whose one name has 50 MB, a zip packed by LZMA, a zip of 40 zips of zeros, a zip cut in half."""
+    name = tarfile.TarInfo("x")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 50_000_000
+    long_name = gzip.compress(name.tobuf(tarfile.GNU_FORMAT) + bytes(name.size + 1024))
+    lzma = io.BytesIO()
+    with zipfile.ZipFile(lzma, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("zeros.wav", bytes(50_000_000))
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(40):
+            archive.writestr(f"{i}.zip", zipped("zeros.wav", bytes(1_000_000)))
+    line = download_refused(place, {"long.tar.gz": long_name}, "of headers in one (a bomb?)")
+    download_refused(place, {"lzma.zip": lzma.getvalue()}, "not packed by deflate")
+    download_refused(place, {"inner.zip": inner.getvalue()}, "a bomb?")
+    download_refused(place, {"half.zip": zipped("a.wav", bytes(range(256)) * 9)[:-30]}, "damaged")
+    return f"refused, in little memory: “{line}”. Without the check tarfile held 1.1 GB for a megabyte of names"
+
+
+@case(22, trained=True)
+def bombs_of_tables(place: Place) -> str:
+    """A foreign table whose 1,000 clip names are one text of 5 MB; corrections in a .gz that unpacks to 300 MB."""
+    theirs = place.folder("oof") / "theirs"
+    theirs.mkdir()
+    names = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), ["x" * 5_000_000])
+    pq.write_table(pa.table({"clip_id": names, "Bell": np.ones(1000)}), theirs / "fold0.parquet", compression="zstd")
+    line = place.refused("blend", "blend.tables=[theirs]", naming=("fold0.parquet", "'clip_id'", "5,000,000 bytes"))
+    packed = place.home / "corrections.csv.gz"
+    packed.write_bytes(gzip.compress(b"clip_id,decision,label\n" * 10_000_000))
+    place.refused("corrections", f"merge={packed}", naming=(packed.name, "cannot be read as csv"))
+    return f"refused before it is unpacked: “{line}”"
 
 
 class Payload:

@@ -1,4 +1,4 @@
-"""Reading and writing of files: atomic writes, locks, content hashes, checked paths, spreadsheet-safe csv cells."""
+"""Reading and writing of files: atomic writes, locks, content hashes, checked paths."""
 
 import fcntl
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from tonestack.base.errors import UserError
+from tonestack.base.text import check_text, first_line, inert, uninert
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,6 @@ os.umask(UMASK)
 HOST = hashlib.blake2b(platform.node().encode(), digest_size=3).hexdigest()
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{6})-(\d+)\.tmp")
 FORGOTTEN = 24 * 3600.0  # seconds after which a temporary file of another machine is nobody's any more
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # control signs, and bytes that are no UTF-8
-FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how a cell starts that is run as a formula, guarded or not
 claims: dict[Path, int] = {}  # held by this process, how many times over
 
 
@@ -226,24 +225,17 @@ def read_csv(
     dtype: Any = str if text is None else dict.fromkeys(text, str)
     try:
         missing = None if blanks else [""]
-        table = pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=missing, index_col=False)
+        table = pd.read_csv(
+            path, dtype=dtype, keep_default_na=False, na_values=missing, index_col=False, compression=None
+        )
     except (ValueError, OSError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: cannot be read as csv ({why}); delete it and run again what makes it") from None
+        raise UserError(
+            f"{path}: cannot be read as csv ({first_line(error)}); delete it and run again what makes it"
+        ) from None
     absent = [column for column in needed if column not in table]
     if absent:
         raise UserError(f"{path}: column '{absent[0]}' is missing; delete the file and run again what makes it")
     return _each_text(table, uninert)
-
-
-def inert(text: str) -> str:
-    """Guard a csv cell that a spreadsheet would take for a formula with an apostrophe; `uninert` takes it off."""
-    return "'" + text if FORMULA.match(text) else text
-
-
-def uninert(text: str) -> str:
-    """Take the apostrophe off again: `uninert(inert(text)) == text` whatever the text."""
-    return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
 
 
 def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
@@ -309,13 +301,6 @@ def check_clip_name(name: str, where: str) -> str:
     if bad:
         raise UserError(f"{where}: file name {name!r} leaves its folder; give a plain name below the audio folder")
     return check_text(name, f"{where}: file name")
-
-
-def check_text(text: str, what: str) -> str:
-    """Refuse control characters and bytes that are not UTF-8: no table can hold them, no terminal should print them."""
-    if CONTROL.search(text):
-        raise UserError(f"{what} {text!r} holds a control character or bytes that are not UTF-8; rename it")
-    return text
 
 
 def inside(root: Path, path: Path) -> bool:

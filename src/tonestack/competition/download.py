@@ -18,7 +18,7 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import claimed, read_json, write_json
 from tonestack.competition import kaggle
-from tonestack.competition.unpack import Limits, free_bytes, is_archive, sweep_unpacked, unpack
+from tonestack.competition.unpack import Limits, free_bytes, is_archive, named_archive, sweep_unpacked, unpack
 from tonestack.settings.data_config import DownloadParams
 
 import pooch
@@ -26,6 +26,7 @@ import requests
 
 TIMEOUT = 30.0  # seconds without a byte
 BLOCK = 1 << 16  # bytes; what a cut-off block held is fetched again
+LISTING = 16 << 20  # bytes
 TRIES = 5
 PAUSE = 2.0  # seconds before the second try, doubled each time
 pooch.get_logger().setLevel("WARNING")
@@ -58,7 +59,7 @@ def _fetch(params: DownloadParams, root: Path, work: Path) -> list[str]:
     _check_space(root, sum(r.size for r in missing))
     lines = [f"{r.name}: up to date" for r in remotes if r not in missing]
     for remote in missing:
-        path = download(remote, work)
+        path = download(remote, work, remote.size or int(params.max_gb * 1e9))
         count = _place(path, root, params)
         done[remote.name] = remote.checksum
         write_json(work / "done.json", done)
@@ -79,10 +80,10 @@ def zenodo_files(params: DownloadParams) -> list[Remote]:
     """The files of a Zenodo record with the checksums that its listing gives."""
     address = f"{params.server}/api/records/{params.zenodo}"
     try:
-        answer = requests.get(address, timeout=TIMEOUT)
-        answer.raise_for_status()
-        listed = [_remote(entry, params) for entry in answer.json()["files"]]
-    except (requests.RequestException, json.JSONDecodeError, KeyError, TypeError) as error:
+        listed = [_remote(entry, params) for entry in json.loads(_listing(address))["files"]]
+    except UserError:
+        raise
+    except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{address}: no listing of the record to be had ({_short(error)})") from None
     by_name = {remote.name: remote for remote in listed}
     for name in params.files:
@@ -91,16 +92,28 @@ def zenodo_files(params: DownloadParams) -> list[Remote]:
     return [by_name[name] for name in params.files] if params.files else listed
 
 
+def _listing(address: str) -> bytes:
+    """The answer of a server, which may be of any length: no more than `LISTING` bytes of it are taken."""
+    text = b""
+    with requests.get(address, stream=True, timeout=TIMEOUT) as answer:
+        answer.raise_for_status()
+        for block in answer.iter_content(BLOCK):
+            text += block
+            if len(text) > LISTING:
+                raise UserError(f"{address}: a listing of more than {LISTING:,} bytes; refused")
+    return text
+
+
 def url_files(params: DownloadParams) -> list[Remote]:
     """The files of plain addresses."""
     return [Remote(_name(Path(urlparse(url).path).name), url, checksum) for url, checksum in params.urls.items()]
 
 
-def download(remote: Remote, folder: Path) -> Path:
-    """Download one file and check it; an existing part is not downloaded again."""
+def download(remote: Remote, folder: Path, most: int = 100 << 30) -> Path:
+    """Download one file of at most so many bytes and check it; an existing part is not downloaded again."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{remote.name}.part"
-    fetcher = _Resuming(part, remote)
+    fetcher = _Resuming(part, remote, most)
     path = folder / remote.name
     try:
         found = pooch.retrieve(remote.url, remote.checksum, remote.name, folder, downloader=fetcher)
@@ -115,8 +128,8 @@ def download(remote: Remote, folder: Path) -> Path:
 class _Resuming:
     """A pooch downloader that keeps the part received and requests the rest (HTTP Range)."""
 
-    def __init__(self, part: Path, remote: Remote) -> None:
-        self.part, self.remote = part, remote
+    def __init__(self, part: Path, remote: Remote, most: int) -> None:
+        self.part, self.remote, self.most = part, remote, most
 
     def __call__(self, url: str, output_file: Any, mover: Any, check_only: bool = False) -> None:
         for attempt in range(TRIES):
@@ -136,7 +149,7 @@ class _Resuming:
                 return
             self.part.unlink()  # longer than the file: of another version
             have = 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, stream=True, timeout=TIMEOUT, headers=headers) as answer:
             if answer.status_code == 416:  # nothing is left, or the part is of another file: the checksum will tell
                 return
@@ -156,6 +169,11 @@ class _Resuming:
                 handle.write(block)
                 progress.update(((arrived + len(block)) >> 20) - (arrived >> 20))
                 arrived += len(block)
+                if have + arrived > self.most:
+                    break
+        if have + arrived > self.most:
+            self.part.unlink()
+            raise UserError(f"{self.remote.url}: sends more than its {self.most:,} bytes; thrown away")
         if left and arrived < left and "Content-Encoding" not in answer.headers:
             raise requests.ConnectionError(f"cut off after {have + arrived:,} of {have + left:,} bytes")
 
@@ -186,15 +204,12 @@ def _fetch_kaggle(params: DownloadParams, root: Path, work: Path) -> str:
 
 def _place(path: Path, root: Path, params: DownloadParams) -> int:
     """Unpack an archive (and archives directly inside it), or move a plain file; return the number of files."""
-    if not is_archive(path):
+    if not (is_archive(path) or named_archive(path.name)):
         shutil.copyfile(path, root / path.name)
         names: Sequence[str] = [path.name]
     else:
         limits = Limits(bytes=int(params.max_gb * 1e9), ratio=params.max_ratio)
-        names = unpack(path, root, limits)
-        for name in [n for n in names if n.endswith((".zip", ".tar", ".tar.gz", ".tgz")) and is_archive(root / n)]:
-            names = [*names, *unpack(root / name, (root / name).parent, limits)]
-            (root / name).unlink()
+        names = unpack(path, root, limits, nested=True)
     if not params.keep:
         path.unlink()
     return len(names)

@@ -112,7 +112,7 @@ def write(
 def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarray:
     """Read a submission back as scores (rows of the format, C): labels score by place, absent ones 0."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, compression=None)
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if form.style in NUMBERS:

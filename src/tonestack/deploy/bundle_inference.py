@@ -23,6 +23,7 @@ from tonestack.base.console import refuse
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import read_json
 from tonestack.base.parts import part_params
+from tonestack.base.text import plain_streams
 from tonestack.competition import submission
 from tonestack.deploy.predictor import Predictor, key
 from tonestack.features.audio import BadAudio, Clip, PassingFault, decode_clip
@@ -245,6 +246,11 @@ def seconds_of(text: str) -> float:
 
 def main(arguments: list[str], bundle: Path) -> int:
     """Return the exit status: 0 done, 2 a wrong call (one line), 1 a defect (the submission stays valid)."""
+    with plain_streams():
+        return _main(arguments, bundle)
+
+
+def _main(arguments: list[str], bundle: Path) -> int:
     try:
         words = dict(WORDS)
         for argument in arguments:

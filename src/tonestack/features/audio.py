@@ -34,6 +34,7 @@ OF_THE_FILE = {
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
     *(errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.EILSEQ),
 }
+USUAL = 48_000  # Hz; silence at a higher rate costs a FLAC file next to nothing
 RATES = (1_000, 768_000)  # Hz; outside, the header is damaged and resampling would multiply the length
 
 
@@ -124,8 +125,7 @@ def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iter
         for block in _steps(sound, _opens_cancelling(path)):
             held.append(block)
             count += len(block)
-            if first + count > params.max_seconds * rate:
-                raise BadAudio(f"longer than {params.max_seconds:g} seconds (audio.max_seconds)")
+            _check_length(first + count, rate, params)
             if count > limit:
                 wave, cut, limit = np.concatenate(held), (count - 1) // length * length, length
                 for at in range(0, cut, length):
@@ -244,6 +244,15 @@ def _check_header(sound: soundfile.SoundFile, params: AudioParams) -> None:
         raise BadAudio("no samples (0 frames)")
 
 
+def _check_length(count: int, rate: int, params: AudioParams) -> None:
+    """Refuse a recording that goes on too long: its samples are bounded, too, whatever rate its header claims."""
+    if count > params.max_seconds * rate:
+        raise BadAudio(f"longer than {params.max_seconds:g} seconds (audio.max_seconds)")
+    if count > params.max_seconds * USUAL:
+        most = round(params.max_seconds * USUAL)
+        raise BadAudio(f"more than {most:,} samples, as many as audio.max_seconds has at {USUAL:,} Hz")
+
+
 def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> tuple[GrowingWave, int, bool]:
     """Read the mono mix `step` samples at a time; return it, its rate and whether the file ends early."""
     samples, more, one = GrowingWave(scratch), True, False
@@ -260,8 +269,7 @@ def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> t
             if len(block):
                 one = one if len(samples) else _cancels(block)
                 samples.append(_mono(block[:, :1].copy() if one else block))
-            if len(samples) > params.max_seconds * sound.samplerate:
-                raise BadAudio(f"longer than {params.max_seconds:g} seconds (audio.max_seconds)")
+            _check_length(len(samples), sound.samplerate, params)
             more = len(block) == size
         return samples, sound.samplerate, len(samples) < _promised(path, sound)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import uninert, write_csv
+from tonestack.base.files import write_csv
+from tonestack.base.text import first_line, uninert
 from tonestack.tables import label_grammar
 from tonestack.tables.decisions import DROP, KEEP, RELABEL, Source
 
@@ -30,9 +31,9 @@ def read(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
 def read_file(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Read and check one file of corrections. table: the folds table. Faults are `UserError` naming the row."""
     try:
-        found = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        found = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", compression=None)
     except (ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as csv ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: cannot be read as csv ({first_line(error)})") from None
     missing = [column for column in NEEDED if column not in found.columns]
     if missing:
         raise UserError(f"{path}: column '{missing[0]}' is missing; it needs {', '.join(NEEDED)}")

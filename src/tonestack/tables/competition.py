@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import check_text
+from tonestack.base.text import check_text
 from tonestack.tables.label_grammar import check_class
 
 import pandas as pd

@@ -21,12 +21,13 @@ from typing import Any
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import file_hash, inside, load_yaml, read_json, read_text
+from tonestack.base.text import first_line
+from tonestack.tables import parquet_files
 from tonestack.tables.oof import table_files
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 SHARED = ("features", "columns", "options")  # inputs that all folds of a table have alike
 PICKLES = {".pt", ".pth", ".npz", ".joblib", ".pkl", ".pickle", ".ckpt"}
@@ -94,7 +95,7 @@ class TableReader:
                     "delete the folder and train it again, or give variant=WORD to keep both"
                 )
             self.meta.append(meta)
-            self._add(_read_table(path), path, fold, int(meta.get("taught", 0)))
+            self._add(_read_table(path, *self._most()), path, fold, int(meta.get("taught", 0)))
 
     def foreign(self) -> None:
         """Read every parquet and csv, or the files named by `table.yaml`."""
@@ -108,9 +109,13 @@ class TableReader:
                 "give parquet or csv with clip_id, part and the class columns, or npy with a table.yaml"
             )
         for path in files:
-            tables = _read_yaml(path) if path.suffix == ".yaml" else [_read_table(path)]
+            tables = _read_yaml(path) if path.suffix == ".yaml" else [_read_table(path, *self._most())]
             for table in tables:
                 self._add(table, path, None)
+
+    def _most(self) -> tuple[int, int]:
+        """Rows and columns that a file of this table may have; a few too many are named one by one."""
+        return max(1000, sum(map(len, self.index.values()))), max(1000, 2 * len(self.classes))
 
     def finish(self) -> PredictionTable:
         """Check that the OOF part is complete and return everything."""
@@ -243,8 +248,9 @@ def _refuse(ids: pd.Series, bad: Any, before: str, after: str) -> None:
         raise UserError(f"{before} '{ids.iloc[int(bad.argmax())]}'{more} {after}")
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    table = _parsed(path)
+def _read_table(path: Path, rows: int = 0, columns: int = 0) -> pd.DataFrame:
+    """Read a csv, or a parquet file of at most so many rows and columns."""
+    table = _parsed(path, rows, columns)
     names = [str(column) for column in table.columns]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -252,17 +258,17 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table.set_axis(names, axis=1)
 
 
-def _parsed(path: Path) -> pd.DataFrame:
+def _parsed(path: Path, rows: int, columns: int) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".csv":
             text = {"clip_id": str, "fname": str, "part": str}
             blank = {"keep_default_na": False, "na_values": ["", "nan", "NaN"]}  # a clip may be called "None"
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than the header
-                return pd.read_csv(path, dtype=text, encoding="utf-8-sig", index_col=False, **blank)  # type: ignore[call-overload]
-        return pq.read_table(path).to_pandas(ignore_metadata=True)
+                return pd.read_csv(path, dtype=text, encoding="utf-8-sig", index_col=False, compression=None, **blank)  # type: ignore[call-overload]
+        return parquet_files.read(path, rows, columns)
     except (ValueError, OSError, pd.errors.ParserWarning, pa.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: cannot be read as a table ({first_line(error)})") from None
 
 
 def _read_yaml(path: Path) -> list[pd.DataFrame]:

@@ -58,10 +58,10 @@ function undo() {
 
 // ---------------------------------------------------------------------------------------------------------------- csv
 
-const FORMULA = /^'*[=+\-@\t\r]/;
+const FORMULA = /(^|[;,|\t\r\n])('*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])/g; // as base/text.py has it
 
 function cell(text) { // inert in a spreadsheet: the reader takes the apostrophe off again
-  const guarded = FORMULA.test(text) ? `'${text}` : text;
+  const guarded = text.replace(FORMULA, "$1$2'");
   return /[",\r\n]/.test(guarded) ? `"${guarded.replaceAll('"', '""')}"` : guarded;
 }
 
