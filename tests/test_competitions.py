@@ -8,7 +8,7 @@ from pathlib import Path
 from conftest import RATE, sound
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
-from tonestack.competition.readers import audiofolder, dcase, fsd50k, urbansound8k, whale
+from tonestack.competition.readers import audiofolder, dcase, fsd50k, speech_commands, urbansound8k, whale
 from tonestack.config.call import Call
 from tonestack.labels import folds
 
@@ -138,6 +138,76 @@ def test_whale_without_a_sample_takes_the_files_and_refuses_names_without_a_labe
     recording(tmp_path / "train2/20090331_000000_001s0ms_TRAIN99.aif", 0)
     refused(lambda: whale.read(whale.Params(), tmp_path), "TRAIN99.aif", "label")
     refused(lambda: whale.read(whale.Params(), tmp_path / "none"), "train2", "unpack")
+
+
+# ----------------------------------------------------------------------------------------------------- Speech Commands
+
+
+SAID = ("yes", "no", "bed", "tree")
+LISTED = {who: [f"{word}/{who}_nohash_{k % 2}.wav" for k, word in enumerate(SAID)] for who in ("0a0", "1a1")}
+
+
+def words_of(home: Path, audio: bool = True) -> Path:
+    """Four words by four speakers, 0.3 s each, and two noises of 0.95 s and 0.9 s."""
+    for kind, word in enumerate(SAID):
+        for n in range(4):
+            path = home / word / f"{n}a{n}_nohash_{kind % 2}.wav"
+            recording(path, kind, n) if audio else text(path, [""])
+    for n, name in enumerate(("hum", "tap")):
+        recording(home / f"_background_noise_/{name}.wav", 2, n, 0.95 - 0.05 * n)
+    text(home / "_background_noise_/README.md", ["about them"])
+    return home
+
+
+def test_speech_of_kaggle(tmp_path: Path) -> None:
+    words_of(tmp_path / "train/audio")
+    text(tmp_path / "train/validation_list.txt", ["bed/0a0_nohash_0.wav"])
+    text(tmp_path / "train/testing_list.txt", ["yes/1a1_nohash_0.wav"])
+    tests = [f"clip_{n:03d}.wav" for n in (2, 0, 1)]
+    for n, name in enumerate(tests):
+        recording(tmp_path / "test/audio" / name, n, 100 + n)
+    text(tmp_path / "sample_submission.csv", ["fname,label", *(f"{name},silence" for name in tests)])
+    words = ["reader.words=['yes','no']", "reader.silence=0.3", "reader.silence_step=0.15"]
+    call = call_of("speech2018", tmp_path, *words)
+    made = submitted(call, "all")
+    assert made["fname"].tolist() == tests
+    assert set(made["label"]) <= {"yes", "no", "unknown", "silence"}
+    table = folds.read(call.folds)
+    assert table["label"].value_counts().to_dict() == {"unknown": 8, "yes": 4, "no": 4, "silence": 10}
+    assert (table.groupby("group")["fold"].nunique() == 1).all()
+    train = call.competition().train.set_index("clip_id")
+    assert train.loc["yes/1a1_nohash_0.wav", "group"] == train.loc["tree/1a1_nohash_1.wav", "group"] == "1a1"
+    pieces = train[train["path"] == "train/audio/_background_noise_/hum.wav"]
+    assert pieces.index[1] == "_background_noise_/hum_0.45"
+    assert pieces["end"].max() <= 0.95
+    np.testing.assert_allclose(pieces["start"], [0, 0.15, 0.3, 0.45, 0.6])
+
+
+def test_speech_commands_with_its_lists(tmp_path: Path) -> None:
+    words_of(tmp_path)
+    text(tmp_path / "validation_list.txt", LISTED["0a0"])
+    text(tmp_path / "testing_list.txt", LISTED["1a1"])
+    call = call_of("speech_commands", tmp_path)
+    found = call.competition()
+    assert found.classes == ("bed", "no", "tree", "yes")
+    assert found.train.loc[found.train["fold"] == 0, "clip_id"].tolist() == sorted(LISTED["0a0"])
+    made = submitted(call)
+    assert made["fname"].tolist() == sorted(LISTED["1a1"])
+    assert scored(call) >= 0
+    params = speech_commands.Params(words=("yes", "no"), unknown=False, silence=0.3, split="lists")
+    found = speech_commands.read(params, tmp_path)
+    assert found.classes == ("no", "silence", "yes")
+    assert set(found.train.loc[found.train["fold"] == 0, "label"]) == {"no", "silence", "yes"}
+    noise = found.train[found.train["label"] == "silence"]
+    assert set(noise.loc[noise["fold"] == -1, "path"]) == {"_background_noise_/tap.wav"}
+
+
+def test_speech_commands_refuses_a_word_without_a_folder_and_packed_files(tmp_path: Path) -> None:
+    words_of(tmp_path, audio=False)
+    refused(lambda: speech_commands.read(speech_commands.Params(words=("yes", "stop")), tmp_path), "'stop'", "words")
+    refused(lambda: call_of("speech2018", tmp_path, "reader.words=[yes,no]"), "words", "quotes")
+    text(tmp_path / "train.7z", ["x"])
+    refused(lambda: speech_commands.read(speech_commands.Params(), tmp_path), "train.7z", "7z x")
 
 
 # ------------------------------------------------------------------------------------------------------------- FSD50K

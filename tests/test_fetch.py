@@ -267,7 +267,7 @@ print("Successfully submitted")
 def fake_client(folder: Path, status: int = 0) -> Path:
     """A `kaggle` that writes down what it was asked; returns its log."""
     (folder / "bin").mkdir(exist_ok=True)
-    (folder / "all.zip").write_bytes(make_zip({"train.csv": b"fname,label\n"}))
+    (folder / "all.zip").write_bytes(make_zip({"train.csv": b"fname,label\n", "test.7z": b"7z"}))
     program = folder / "bin" / "kaggle"
     program.write_text(CLIENT.format(log=str(folder / "asked"), archive=str(folder / "all.zip"), status=status))
     program.chmod(0o755)
@@ -284,6 +284,7 @@ def test_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     download_verb.run(Call.from_arguments(words))
     assert (tmp_path / "root/train.csv").is_file()
     assert asked.read_text().startswith("competitions download -c freesound-audio-tagging -p ")
+    assert "2 files; unpack them: 7z x test.7z" in capsys.readouterr().out
     download_verb.run(Call.from_arguments(words))
     assert "up to date" in capsys.readouterr().out
     assert len(asked.read_text().splitlines()) == 1

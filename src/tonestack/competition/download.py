@@ -199,7 +199,8 @@ def _fetch_kaggle(params: DownloadParams, root: Path, work: Path) -> str:
     archive = kaggle.download(competition, work)
     count = _place(archive, root, params)
     write_json(work / "done.json", done | {competition: "kaggle"})
-    return f"{competition}: {count} files"
+    packed = sorted(path.name for path in root.glob("*.7z"))
+    return f"{competition}: {count} files" + (f"; unpack them: 7z x {', 7z x '.join(packed)}" if packed else "")
 
 
 def _place(path: Path, root: Path, params: DownloadParams) -> int:

@@ -14,6 +14,7 @@ from tonestack.base.files import check_clip_name
 from tonestack.base.section import Section
 from tonestack.competition import csvs
 from tonestack.competition.readers.folder import clip_id, recordings
+from tonestack.tables import label_grammar
 from tonestack.tables.competition import Competition, SubmissionFormat
 
 import pandas as pd
@@ -44,12 +45,12 @@ def read(params: Params, root: Path) -> Competition:
     train, test = table[table["part"] != "test"], table[table["part"] == "test"]
     if train.empty:
         raise UserError(f"{root}: no clip of a train part; put them below {root / 'train'}")
-    _check_labels(params, train)
     labels = list(train["label"])
+    _check_labels(params, train)
     fixed = params.validation and (train["part"] == "validation").any() and (train["part"] == "train").any()
     fold = [0 if part == "validation" else -1 for part in train["part"]] if fixed else -1
     frame = csvs.train_frame(list(train["path"]), list(train["path"]), labels, True, list(train["group"]), fold)
-    classes = tuple(sorted({name for cell in labels for name in (cell.split(",") if params.multilabel else [cell])}))
+    classes = tuple(sorted({name for cell in set(labels) for name in _names(params, cell)}))
     ids = list(test["path"])
     tests = csvs.test_frame(ids, ids, list(test["group"]))
     return Competition(root, frame, tests, classes, _submission(params, ids, classes))
@@ -58,9 +59,10 @@ def read(params: Params, root: Path) -> Competition:
 def scoring_table(params: Params, root: Path) -> pd.DataFrame | None:
     """Labels of the test clips (`clip_id, label, usage`), None if none is known."""
     table = _table(params, root)
-    known = table[(table["part"] == "test") & (table["label"] != "")]
-    if known.empty:
+    known = table[table["part"] == "test"]
+    if not (known["label"] != "").any():
         return None
+    known = known if params.multilabel else known[known["label"] != ""]
     return pd.DataFrame({"clip_id": known["path"], "label": known["label"], "usage": "Public"}).reset_index(drop=True)
 
 
@@ -72,7 +74,15 @@ def _submission(params: Params, ids: list[str], classes: tuple[str, ...]) -> Sub
     return SubmissionFormat(("file_name", params.label), tuple(ids), "label", 1)
 
 
+def _names(params: Params, cell: str) -> list[str]:
+    """The classes that a label cell names."""
+    return [name for name in label_grammar.parse(cell) if name != "*"] if params.multilabel else [cell]
+
+
 def _check_labels(params: Params, train: pd.DataFrame) -> None:
+    """Refuse a blank label, unless a clip may have several: then nothing is there."""
+    if params.multilabel:
+        return
     for where, label in zip(train["where"], train["label"], strict=True):
         if not label:
             raise UserError(f"{where}: '{params.label}' is blank; give its label or remove the row")
