@@ -145,10 +145,10 @@ def best_first(call: Call, predictor: Predictor) -> list[str]:
 
 
 def prior(call: Call, classes: tuple[str, ...]) -> list[float]:
-    """Return each class's share of the verified training labels; none is zero."""
+    """Return each class's share of the verified training labels, where they are known; none is zero."""
     table = call.labels.folds
     targets = call.task.targets(table["label"][table["verified"]], classes)
-    share = (targets.sum(axis=0) + 1) / (len(targets) + 1)
+    share = (np.nansum(targets, axis=0) + 1) / ((~np.isnan(targets)).sum(axis=0) + 1)
     shown: list[float] = (share / share.sum() if call.task.one_label else np.minimum(share, 1)).tolist()
     return shown
 

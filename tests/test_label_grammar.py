@@ -1,24 +1,33 @@
 """Label cells of several labels: weights, unknown and absent classes, empty cells; in folds, targets and scores."""
 
+import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_csv
+from tonestack.cleaning import multilabel_posterior
 from tonestack.config.call import Call
-from tonestack.ensemble import scoring
+from tonestack.ensemble import diversity, plausibility, scoring, searches, selection, stacking
+from tonestack.ensemble.blends import Blend
+from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.stack_inputs import StackInputs, StackRows
 from tonestack.labels import corrections, folds, revisions, training_labels
 from tonestack.labels.label_tables import LabelTables
-from tonestack.settings.data_config import FoldParams
+from tonestack.labels.training_labels import Labels
+from tonestack.settings.data_config import BlendParams, FoldParams, StackParams
 from tonestack.settings.model_config import TrainingParams
-from tonestack.tables import label_grammar
+from tonestack.tables import label_grammar, metrics
 from tonestack.tables.competition import Competition
 from tonestack.tasks import multilabel
+from tonestack.training.learners import forest
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 
 BIRDS = ("crow", "hawk", "owl", "wren")
 NAN = float("nan")
@@ -145,3 +154,95 @@ def test_scoring_counts_clips_with_nothing(tmp_path: Path) -> None:
     path.write_text("clip_id,label\na,wrem\n")
     with pytest.raises(UserError, match="row 2: label 'wrem' is not among the 4 classes; did you mean 'wren'"):
         scoring.read(path, BIRDS, multilabel.TASK)
+
+
+# ------------------------------------------------------------------------------------------ partial labels in ensembles
+
+
+def partly(share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tables (2, N, C) of which the second is better in the first three classes, their truth, and what is known."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((500, 5)) < 0.3).astype(np.int8)
+    seen = [1.5 * (2 * truth - 1) + rng.normal(size=truth.shape) * noise for noise in (2.0, np.r_[[1] * 3, [6] * 2])]
+    known = rng.random(truth.shape) > share
+    return expit(np.stack(seen) * 2).astype(np.float32), truth, np.where(known, truth, metrics.UNKNOWN).astype(np.int8)
+
+
+@pytest.mark.parametrize("name", ["log_loss", "per_class", "tempered", "greedy", "arithmetic", "single"])
+def test_blends_learn_from_known_cells_alone(name: str) -> None:
+    tables, _, known = partly(0.5)
+    other = np.where(known == metrics.UNKNOWN, np.float32(0.123), tables)
+    params = BlendParams(trials=20)
+
+    def fitted(tables: np.ndarray) -> Blend:
+        problem = Problem(tables, known, metrics.resolve("log_loss"), ("a", "b"), normalise=False)
+        found = searches.find(name).fit(problem, params, 0, None)
+        assert isinstance(found, Blend)
+        return found
+
+    np.testing.assert_allclose(fitted(tables).weights, fitted(other).weights, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["logistic", "lightgbm"])
+def test_stackers_learn_from_known_cells_alone(name: str) -> None:
+    tables, truth, known = partly(0.6)
+    inputs, fold = StackInputs.of(tables, independent=True), np.arange(500) % 4
+    params = StackParams(jobs=1, min_clips=5, rounds=30, learning_rate=0.1)
+    log_loss = metrics.resolve("log_loss")
+
+    def loss(targets: np.ndarray) -> float:
+        rows = StackRows(inputs, targets, np.ones(500), fold, 5)
+        return float(log_loss(stacking.nested(name, rows, inputs, fold, params, 0), truth))
+
+    assert loss(known) < min(loss(np.maximum(known, 0)) - 0.1, float(log_loss(tables.mean(axis=0), truth)))
+    assert loss(known) < loss(truth) + 0.08
+
+
+def test_a_choice_and_the_correlation_of_errors_leave_unknown_cells_out() -> None:
+    tables, truth, known = partly(0.5)
+    other = np.where(known == metrics.UNKNOWN, np.float32(0.9), tables)
+    part = np.arange(500) % 3
+    losses = [selection.nested_losses(t[0], known, part, False) for t in (tables, other)]
+    np.testing.assert_allclose(*losses)
+    assert losses[0].mean() < selection.nested_losses(tables[0], truth, part, False).mean()
+    problems = [Problem(t, known, metrics.resolve("auc"), ("a", "b"), False) for t in (tables, other)]
+    np.testing.assert_allclose(*(diversity.error_correlation(p).to_numpy() for p in problems))
+    np.testing.assert_allclose(*(plausibility._errors(t, known) for t in (tables, other)))
+
+
+def test_the_posterior_of_an_unknown_class_is_what_the_models_say() -> None:
+    tables, truth, known = partly(0.5)
+    verified = np.arange(500) < 200
+    found = multilabel_posterior.posterior(tables[0], known, verified)
+    unknown = known == metrics.UNKNOWN
+    right = verified[:, None] & ~unknown
+    np.testing.assert_array_equal(found[right], truth[right])
+    order = np.argsort(tables[0][unknown], kind="stable")
+    assert (np.diff(found[unknown][order]) >= 0).all()
+    assert 0 < found[unknown].min() < found[unknown].max() < 1
+    crowd = ~verified[:, None] & ~unknown
+    assert (found[crowd & (known == 1)] > tables[0][crowd & (known == 1)]).mean() > 0.9
+
+
+def test_a_forest_and_the_prior_of_silent_clips_learn_from_known_cells() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3)).astype(np.float32)
+    truth = (x > 0).astype(np.float32)
+    targets = np.where(rng.random(truth.shape) < 0.5, np.float32(np.nan), truth)
+    trees = forest._several_labels({"n_estimators": 20, "random_state": 0}, x[:300], targets[:300], np.ones(300))
+    assert ((trees.predict(x[300:]) > 0.5) == truth[300:]).mean() > 0.85
+    labels = Labels(["a", "b", "c"], np.float32([[1, NAN, NAN], [0, 1, NAN], [NAN, 0, NAN]]), np.float32([3, 1, 1]))
+    assert labels.prior.tolist() == [0.75, 0.5, 0]
+
+
+def test_the_map_tells_clips_with_nothing_from_test_clips() -> None:
+    given = clips(["owl", "", "", ""]).assign(part=["train", "train", "test", "test"])
+    drawn = importlib.import_module("tonestack.report.sections.map").chart(
+        SimpleNamespace(clips=given), np.arange(4), np.zeros((4, 2)), "here"
+    )
+    assert [(t.name, len(t.x)) for t in drawn.figure.data] == [("test clips", 2), ("nothing", 1), ("owl", 1)]
+    assert [t.text[0].partition("<br>")[2] for t in drawn.figure.data] == [
+        "test clip",
+        "nothing, verified",
+        "owl, verified",
+    ]

@@ -1,8 +1,10 @@
 """Metrics: by hand, against scikit-learn, ties, batches, names."""
 
+from collections.abc import Callable
+
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.tables.metrics import KINDS, fitting, resolve, true_rank
+from tonestack.tables.metrics import KINDS, UNKNOWN, fitting, resolve, true_rank
 
 import numpy as np
 import pytest
@@ -267,6 +269,60 @@ def test_without_any_label() -> None:
     assert value("row_f1", scores, targets) == 1
     for name in ("macro_f1", "micro_f1", "recall_specificity", "macro_auc", "pooled_auc"):
         assert np.isnan(value(name, scores, targets)), name
+
+
+# ------------------------------------------------------------------------------------------------- unknown cells
+
+SEVERAL = [name for name in fitting("several labels per clip") if name != "binary_auc"]
+PARTLY = np.where(RNG.random((N, C)) < 0.4, UNKNOWN, MANY)
+PARTLY[:4], PARTLY[4:8] = 0, UNKNOWN  # clips with nothing, clips of which nothing is known
+KNOWN = PARTLY != UNKNOWN
+
+
+def columns(of: Callable[..., float], scores: np.ndarray) -> float:
+    """The mean over classes of a measure of one class's known clips: of(true, score)."""
+    return float(np.mean([of(PARTLY[KNOWN[:, c], c], scores[KNOWN[:, c], c]) for c in range(C)]))
+
+
+@pytest.mark.parametrize("scores", [LIKELY, np.round(LIKELY, 1)], ids=["distinct", "tied"])
+def test_unknown_cells_are_left_out_as_if_their_clips_were_not_there(scores: np.ndarray) -> None:
+    ones = np.ones(5)
+    expected = {
+        "macro_auc": columns(roc_auc_score, scores),
+        "mean_average_precision": columns(average_precision_score, scores),
+        "padded_cmap": columns(lambda y, s: average_precision_score(np.r_[y, ones], np.r_[s, ones]), scores),
+        "macro_f1": columns(lambda y, s: f1_score(y, s >= 0.5), scores),
+        "recall_specificity": columns(lambda y, s: balanced_accuracy_score(y, s >= 0.5), scores),
+        "pooled_auc": roc_auc_score(PARTLY[KNOWN], scores[KNOWN]),
+        "micro_f1": f1_score(PARTLY[KNOWN], scores[KNOWN] >= 0.5),
+        "brier": brier_score_loss(PARTLY[KNOWN], scores[KNOWN]),
+        "log_loss": log_loss(PARTLY[KNOWN], np.clip(scores[KNOWN], 2**-23, 1 - 2**-23)),
+    }
+    assert {name: value(name, scores, PARTLY) for name in expected} == pytest.approx(expected)
+
+
+def test_row_metrics_with_unknown_cells_by_hand() -> None:
+    scores = [[0.9, 0.8, 0.1], [0.9, 0.6, 0.1], [0.1, 0.2, 0.7], [0.9, 0.9, 0.9]]
+    targets = [[1, UNKNOWN, 0], [UNKNOWN, 1, 0], [UNKNOWN, UNKNOWN, 1], [UNKNOWN] * 3]
+    assert value("row_f1", scores, targets) == 1  # three clips, known classes alone
+    assert value("row_f1", scores, [[1, 0, 0], *targets[1:]]) == pytest.approx((2 / 3 + 1 + 1) / 3)
+    assert value("lwlrap", scores, targets) == 1
+    assert resolve("lwlrap").weights(np.array(targets)).tolist() == [1, 1, 0, 0]  # nothing to rank the third one before
+    assert value("lwlrap", scores, [[UNKNOWN, 1, 0], [0, 1, UNKNOWN], [1, 1, 1], targets[3]]) == pytest.approx(
+        (1 + 1 / 2 + 3) / 5
+    )
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_scores_of_unknown_cells_and_clips_of_which_nothing_is_known_change_nothing(name: str) -> None:
+    metric = resolve(name)
+    found = value(name, LIKELY, PARTLY)
+    assert value(name, np.where(KNOWN, LIKELY, RNG.random((N, C))), PARTLY) == pytest.approx(found)
+    some = KNOWN.any(axis=1)
+    assert value(name, LIKELY[some], PARTLY[some]) == pytest.approx(found)
+    assert value(name, LIKELY, np.where(KNOWN, PARTLY, 0)) != pytest.approx(found)
+    batch = RNG.random((3, N, C))
+    np.testing.assert_allclose(metric(batch, PARTLY), [float(metric(b, PARTLY)) for b in batch])
 
 
 # --------------------------------------------------------------------------------------------------------- contract

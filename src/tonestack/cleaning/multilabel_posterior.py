@@ -6,6 +6,8 @@ classes that are named, and of absent ones. Classes are independent and share th
 counterpart for clips of one label.
 """
 
+from tonestack.tables.label_grammar import UNKNOWN
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
@@ -16,20 +18,22 @@ TOLERANCE = 1e-7
 
 
 def posterior(p: np.ndarray, given: np.ndarray, verified: np.ndarray) -> np.ndarray:
-    """Return probabilities (n, C) of every class from predictions p (n, C) and given labels (n, C) of 0/1.
+    """Return probabilities (n, C) of every class from predictions p (n, C) and given labels (n, C) of 0, 1, `UNKNOWN`.
 
-    verified: (n,), clips whose given labels are right; these stay as they are.
+    verified: (n,), clips whose given labels are right; these stay as they are. Of an unknown class the models alone
+    speak.
     """
-    odds = logit(np.clip(p, FLOOR, 1 - FLOOR))
-    if verified.any():
-        odds = calibrated(odds, odds[verified], given[verified])
-    named, invented = rates(expit(odds[~verified]), given[~verified])
-    evidence = np.where(given, np.log(named / invented), np.log((1 - named) / (1 - invented)))
-    return np.where(verified[:, None], given, expit(odds + evidence))
+    odds, known = logit(np.clip(p, FLOOR, 1 - FLOOR)), given != UNKNOWN
+    right, crowd = known & verified[:, None], known & ~verified[:, None]
+    if right.any():
+        odds = calibrated(odds, odds[right], given[right])
+    named, invented = rates(expit(odds[crowd]), given[crowd])
+    evidence = np.where(given == 1, np.log(named / invented), np.log((1 - named) / (1 - invented)))
+    return np.where(right, given, expit(odds + np.where(known, evidence, 0)))
 
 
 def calibrated(odds: np.ndarray, known: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return a·odds + b, with a > 0 and b of least log loss on clips of `known` odds and `truth`, (n, C) both."""
+    """Return a·odds + b, with a > 0 and b of least log loss on cells of `known` odds and `truth`, of one shape."""
 
     def loss(free: np.ndarray) -> tuple[float, np.ndarray]:
         scale = np.exp(free[0])
@@ -42,13 +46,13 @@ def calibrated(odds: np.ndarray, known: np.ndarray, truth: np.ndarray) -> np.nda
 
 
 def rates(p: np.ndarray, given: np.ndarray) -> tuple[float, float]:
-    """Estimate how often the crowd names a present and an absent class, from predictions p (n, C)."""
+    """Estimate how often the crowd names a present and an absent class, from predictions p and labels (cells,)."""
     if not len(p):
         return 0.9, 0.1
     named, invented = 0.8, 0.05
     for _ in range(STEPS):
-        there = p * np.where(given, named, 1 - named)
-        absent = (1 - p) * np.where(given, invented, 1 - invented)
+        there = p * np.where(given == 1, named, 1 - named)
+        absent = (1 - p) * np.where(given == 1, invented, 1 - invented)
         share = there / np.maximum(there + absent, FLOOR)
         before = named, invented
         named = float(np.clip((share * given).sum() / share.sum(), FLOOR, 1 - FLOOR))

@@ -15,7 +15,7 @@ from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.tables import Tables
 from tonestack.labels import revisions
 from tonestack.settings.data_config import PseudoParams
-from tonestack.tables import load, oof
+from tonestack.tables import label_grammar, load, oof
 from tonestack.tables.decisions import KEEP, LEAVE, RELABEL, TRUSTED, Source
 from tonestack.training import learners, queue
 from tonestack.training.job import FoldJob, refuse_changed_meaning
@@ -196,7 +196,7 @@ def select(
         trusted = trusted[trusted["source"].isin(TRUSTED)]
     low, high = (pseudo_rules.bound(b, number, params.rounds) for b in (params.lower, params.upper))
     classes, task = competition.classes, call.data.task
-    given = call.task.targets(table["label"], classes) > 0
+    given = label_grammar.truth(call.task.targets(table["label"], classes))  # (N, C), UNKNOWN where nobody knows
     verified = table["verified"].to_numpy()
     pieces = [trusted]
     for i, k in enumerate(partition.holdouts):
@@ -207,7 +207,9 @@ def select(
                 predicted = predicted.copy()
                 predicted[inside] = multilabel_posterior.posterior(predicted[inside], given[inside], verified[inside])
             asked = inside[~known[inside] & ~verified[inside]]
-            fit = pseudo_rules.chosen(predicted[asked], low, high, given[asked] if params.train == "keep" else None)
+            fit = pseudo_rules.chosen(
+                predicted[asked], low, high, given[asked] == 1 if params.train == "keep" else None
+            )
             ids, p = table["clip_id"].iloc[asked[fit]].tolist(), predicted[asked[fit]]
             pieces.append(pseudo_rules.rows_of(ids, p, k, Source.PSEUDO, params.weight, classes, task))
         if tests is not None:

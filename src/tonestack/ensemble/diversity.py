@@ -2,6 +2,7 @@
 
 from tonestack.ensemble.blends import equal
 from tonestack.ensemble.problem import Problem
+from tonestack.tables.metrics import UNKNOWN
 
 import numpy as np
 import pandas as pd
@@ -32,12 +33,12 @@ def per_model(problem: Problem, weights: np.ndarray, power: float = 0.0) -> pd.D
 
 
 def error_correlation(problem: Problem) -> pd.DataFrame:
-    """Correlation (M, M) of the tables' errors: per clip, 1 - the true class's probability."""
+    """Correlation (M, M) of the tables' errors: per clip, 1 - the true class's probability; per known cell."""
     truth = problem.targets
     if truth.ndim == 1:
         errors = 1 - problem.tables[:, np.arange(len(truth)), truth]  # (M, N)
     else:
-        errors = np.abs(problem.tables - truth).reshape(problem.count, -1)
+        errors = np.abs(problem.tables - truth)[:, truth != UNKNOWN]
     centred = errors - errors.mean(axis=1, keepdims=True)
     spread = np.sqrt((centred**2).sum(axis=1, keepdims=True))
     unit = centred / np.where(spread > 0, spread, 1)

@@ -8,6 +8,7 @@ agreement falls far more than twice as much as that of the others.
 
 from tonestack.ensemble import resampling
 from tonestack.ensemble.tables import Tables
+from tonestack.tables.metrics import UNKNOWN
 
 import numpy as np
 
@@ -81,7 +82,8 @@ def _errors(rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Soft errors (M, n): 1 less the true class's probability; with several labels the mean distance from 0 and 1."""
     if targets.ndim == 1:
         return np.asarray(1 - rows[:, np.arange(len(targets)), targets])
-    return np.asarray(np.abs(rows - targets).mean(axis=2))
+    known = targets != UNKNOWN
+    return np.asarray((np.abs(rows - targets) * known).sum(axis=2) / np.maximum(known.sum(axis=1), 1))
 
 
 def _agreement(rows: np.ndarray, one_label: bool) -> np.ndarray:

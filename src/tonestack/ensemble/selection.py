@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from tonestack.ensemble.nested_cv import paired
-from tonestack.tables.metrics import Metric, indicator
+from tonestack.tables.metrics import UNKNOWN, Metric, cells
 
 import numpy as np
 
@@ -98,11 +98,11 @@ def nested_losses(scores: np.ndarray, targets: np.ndarray, part: np.ndarray, one
     """Log loss (N,) of every row at the temperature of least loss on the other parts.
 
     one_label: rows of scores (N, C) sum to one; else each class is a matter of its own and a row's loss is the sum
-    over its classes.
+    over its known classes.
     """
     if scores.shape[1] == 1:
         return _of_trials(scores[:, 0], targets, part)
-    truth = indicator(targets, scores.shape[1])
+    truth = cells(targets, scores.shape[1])
     every = np.stack([(_softmaxed if one_label else _binary)(scores, truth, t) for t in TEMPERATURES])  # (T, N)
     losses = np.empty(len(scores))
     for k in np.unique(part):
@@ -122,7 +122,8 @@ def _softmaxed(scores: np.ndarray, truth: np.ndarray, temperature: float) -> np.
 def _binary(scores: np.ndarray, truth: np.ndarray, temperature: float) -> np.ndarray:
     p = np.clip(scores, FLOOR, 1 - FLOOR)
     logits = (np.log(p) - np.log1p(-p)) / temperature
-    return np.logaddexp(0, np.where(truth, -logits, logits)).sum(axis=1)
+    losses = np.logaddexp(0, np.where(truth > 0, -logits, logits))
+    return np.where(truth == UNKNOWN, 0, losses).sum(axis=1)
 
 
 def _of_trials(scores: np.ndarray, targets: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Protocol
 from tonestack.ensemble import resampling
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.searches.log_loss import loss_and_slope
-from tonestack.tables.metrics import indicator
+from tonestack.tables.metrics import UNKNOWN, cells, indicator
 from tonestack.tables.oof import FLOOR
 
 import numpy as np
@@ -81,7 +81,8 @@ class FittedStacker(Protocol):
 class StackRows:
     """Training rows of a stacker: inputs of R clips, targets, weights (R,), folds (R,).
 
-    targets: class indices (R,), or 0/1 (R, C) if the classes are independent. groups (R,): None where none are known.
+    targets: class indices (R,), or 0, 1 and `UNKNOWN` (R, C) if the classes are independent; the latter count nothing.
+    groups (R,): None where none are known.
     """
 
     inputs: StackInputs
@@ -106,12 +107,25 @@ class StackRows:
         """True classes of each clip, as a mask (R, C)."""
         return indicator(self.targets, self.classes)
 
+    @property
+    def known(self) -> np.ndarray:
+        """Mask (R, C) of the cells that count."""
+        return cells(self.targets, self.classes) != UNKNOWN
+
     def losses(self, q: np.ndarray) -> np.ndarray:
         """Log loss of each clip (R,) for probabilities q (R, C); independent classes add up."""
         if self.inputs.independent:
-            q = np.clip(q, 1e-7, 1 - 1e-7)
-            return -np.where(self.truth, np.log(q), np.log1p(-q)).sum(axis=1)
+            return self.cell_losses(q).sum(axis=1)
         return -np.log(np.maximum(q[np.arange(len(q)), self.targets], 1e-15))
+
+    def cell_losses(self, q: np.ndarray) -> np.ndarray:
+        """Log loss of each clip and independent class (R, C), 0 where the class is unknown."""
+        q = np.clip(q, 1e-7, 1 - 1e-7)
+        return np.where(self.known, -np.where(self.truth, np.log(q), np.log1p(-q)), 0)
+
+    def errors(self, q: np.ndarray) -> np.ndarray:
+        """Probabilities q (R, C) less the truth: the slope of the log loss by the logits, 0 where unknown."""
+        return np.where(self.known, q - self.truth, 0).astype(q.dtype, copy=False)
 
 
 def pool(rows: StackRows) -> np.ndarray:
@@ -123,7 +137,7 @@ def pool(rows: StackRows) -> np.ndarray:
 
     def of_odds(v: np.ndarray) -> tuple[float, np.ndarray]:
         q = expit(np.tensordot(v.astype(np.float32), logs, axes=1))
-        slope = np.tensordot(logs, q - truth, axes=([1, 2], [0, 1])) / len(truth)
+        slope = np.tensordot(logs, sure.errors(q), axes=([1, 2], [0, 1])) / len(truth)
         return float(sure.losses(q).mean(dtype=np.float64)), slope.astype(np.float64)
 
     found = minimize(

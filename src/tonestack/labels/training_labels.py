@@ -18,11 +18,18 @@ TargetsOf = Callable[[pd.Series, tuple[str, ...]], np.ndarray]
 
 @dataclass(frozen=True)
 class Labels:
-    """Training labels of one holdout: clip ids (n,), class probabilities (n, C), loss weights (n,)."""
+    """Training labels of one holdout: clip ids (n,), class probabilities (n, C), NaN unknown, loss weights (n,)."""
 
     clip_ids: list[str]
     targets: np.ndarray
     weights: np.ndarray
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Weighted mean (C,) of each class's known targets; 0 where none is known."""
+        known = ~np.isnan(self.targets) * self.weights[:, None]
+        total = known.sum(axis=0)
+        return np.asarray((np.nan_to_num(self.targets) * known).sum(axis=0) / np.where(total > 0, total, 1))
 
     @property
     def fingerprint(self) -> str:

@@ -103,7 +103,7 @@ def _predict(job: FoldJob, fitted: Fitted, store: Store) -> np.ndarray:
     """Probabilities of held-out then test clips (R, C); clips without audio get the training classes' prior."""
     ids = job.held_out + job.test
     logs = fitted.log_probabilities(ids)
-    prior = (job.labels.targets * job.labels.weights[:, None]).sum(0) / job.labels.weights.sum()
+    prior = job.labels.prior
     empty = store.rows(ids)[1] == 0
     broken = ~empty & (np.isnan(logs) | (logs == np.inf)).any(axis=1)
     if broken.any():

@@ -9,7 +9,7 @@ from pathlib import Path
 from tonestack.ensemble.blends import Blend, from_sum
 from tonestack.ensemble.problem import BLAS, Problem
 from tonestack.settings.data_config import BlendParams
-from tonestack.tables.metrics import indicator
+from tonestack.tables.metrics import UNKNOWN, cells
 
 import numpy as np
 from scipy.optimize import minimize
@@ -29,7 +29,7 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
 
 def minimise(summands: np.ndarray, problem: Problem, power: float) -> np.ndarray:
     """Return the weights (M,) for summands (M, N, C)."""
-    truth = indicator(problem.targets, summands.shape[2])
+    truth = cells(problem.targets, summands.shape[2])
 
     def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
         weights = softmax(free)
@@ -48,7 +48,7 @@ def minimise(summands: np.ndarray, problem: Problem, power: float) -> np.ndarray
 def loss_and_slope(
     weights: np.ndarray, summands: np.ndarray, truth: np.ndarray, power: float, normalise: bool
 ) -> tuple[float, np.ndarray]:
-    """Log loss of the blend and its gradient (M,); summands (M, N, C), truth (N, C) of 0/1."""
+    """Log loss of the blend and its gradient (M,); summands (M, N, C), truth (N, C) of `cells`."""
     clips, classes = truth.shape
     loss, slope = 0.0, np.zeros(len(weights))
     step = max(64, CHUNK // (len(weights) * classes))
@@ -66,12 +66,16 @@ def loss_and_slope(
 
 
 def softmax_part(q: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """Cross-entropy and its gradient by log of the unnormalised blend: q - y."""
-    return -float(np.log(np.maximum(q[y], 1e-30)).sum(dtype=np.float64)), q - y
+    """Cross-entropy and its gradient by log of the unnormalised blend: q - y, y (n, C) of 0 and 1."""
+    return -float(np.log(np.maximum(q[y > 0], 1e-30)).sum(dtype=np.float64)), q - y
 
 
 def sigmoid_part(q: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean binary cross-entropy and its gradient by log q."""
+    """Mean binary cross-entropy and its gradient by log q; y (n, C) of 0, 1 and `UNKNOWN`, which counts nothing."""
     q = np.clip(q, 1e-7, 1 - 1e-7)
-    loss = -np.where(y, np.log(q), np.log1p(-q)).sum(dtype=np.float64) / y.shape[1]
-    return float(loss), (q - y) / (1 - q) / np.float32(y.shape[1])
+    loss = -np.where(y > 0, np.log(q), np.log1p(-q))
+    slope = (q - y) / (1 - q) / np.float32(y.shape[1])
+    unknown = y == UNKNOWN
+    if unknown.any():
+        loss[unknown] = slope[unknown] = 0
+    return float(loss.sum(dtype=np.float64) / y.shape[1]), slope

@@ -9,7 +9,7 @@ from tonestack.ensemble.blends import Blend, from_sum
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches.log_loss import sigmoid_part, softmax_part
 from tonestack.settings.data_config import BlendParams
-from tonestack.tables.metrics import indicator
+from tonestack.tables.metrics import cells
 
 import numpy as np
 from scipy.optimize import minimize
@@ -23,7 +23,7 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
     power = 0.0 if problem.normalise else 1.0
     summands = problem.summands(power)  # (M, N, C)
     models, clips, classes = summands.shape
-    truth = indicator(problem.targets, classes)
+    truth = cells(problem.targets, classes)
 
     def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
         shared, own = free[:models, None], free[models:].reshape(models, classes)

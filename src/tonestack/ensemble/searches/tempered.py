@@ -11,7 +11,7 @@ from tonestack.ensemble.blends import Blend, tempered, to_summand
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches.log_loss import loss_and_slope, minimise
 from tonestack.settings.data_config import BlendParams
-from tonestack.tables.metrics import indicator, resolve
+from tonestack.tables.metrics import cells, resolve
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -33,7 +33,7 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
 def _free_pool(problem: Problem) -> Blend:
     """Minimise over non-negative weights v of any sum; the common temperature is 1 / sum(v)."""
     summands = problem.summands(0.0)
-    truth = indicator(problem.targets, summands.shape[2])
+    truth = cells(problem.targets, summands.shape[2])
 
     def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
         return loss_and_slope(free, summands, truth, 0.0, True)

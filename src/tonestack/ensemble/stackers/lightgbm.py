@@ -48,15 +48,16 @@ def _each_class(rows: StackRows, learn: StackRows, held: StackRows, params: Stac
     """Use one number of rounds for all classes: a single class has too few clips to choose it."""
     settings = _settings(params, seed) | {"objective": "binary"}
     weights = pool(learn)
-    present = [c for c in range(rows.classes) if 0 < learn.truth[:, c].sum() < len(learn.targets)]
+    there, counted, seen_of = learn.truth.sum(axis=0), learn.known.sum(axis=0), held.known.sum(axis=0)
+    present = [c for c in range(rows.classes) if 0 < there[c] < counted[c] and seen_of[c]]
     curve = np.zeros(params.rounds)
     for c in present:
         seen: dict[str, dict[str, list[float]]] = {}
         data, valid = (_data_of(part, weights, c) for part in (learn, held))
         lgb.train(settings, data, params.rounds, [valid], callbacks=[lgb.record_evaluation(seen)])
         curve += seen["valid_0"]["binary_logloss"]
-    q = probabilities(pooled(weights, held.inputs), True)[:, present]
-    base = -np.log(np.clip(np.where(held.truth[:, present], q, 1 - q), 1e-7, 1)).mean(axis=0).sum()
+    of_pool = held.cell_losses(probabilities(pooled(weights, held.inputs), True))
+    base = (of_pool.sum(axis=0) / np.maximum(held.known.sum(axis=0), 1))[present].sum()
     rounds = int(curve.argmin()) + 1 if curve.min() < base else 0
     weights = pool(rows)
     return EachBoosted(weights, {c: lgb.train(settings, _data_of(rows, weights, c), rounds) for c in present if rounds})
@@ -116,9 +117,10 @@ def _data(rows: StackRows, weights: np.ndarray) -> lgb.Dataset:
 
 
 def _data_of(rows: StackRows, weights: np.ndarray, label: int) -> lgb.Dataset:
-    start = pooled(weights, rows.inputs)[:, label]
-    there = rows.truth[:, label].astype(int)
-    return lgb.Dataset(rows.inputs.columns_of(label), there, weight=rows.weights, init_score=start, params=BINS)
+    counted = rows.known[:, label]
+    start, there = pooled(weights, rows.inputs)[counted, label], rows.truth[counted, label].astype(int)
+    columns, weight = rows.inputs.columns_of(label)[counted], rows.weights[counted]
+    return lgb.Dataset(columns, there, weight=weight, init_score=start, params=BINS)
 
 
 def _settings(params: StackParams, seed: int) -> dict[str, object]:

@@ -80,7 +80,7 @@ class _Fit:
         free = np.zeros((columns.shape[1] + 1, rows.classes), dtype=np.float32)
         self.regression = Regression(pool(rows), mean, scale, free)
         self.x, self.base = self.regression.columns(rows.inputs), pooled(self.regression.pool, rows.inputs)
-        self.rows, self.truth = rows, rows.truth
+        self.rows = rows
         self.weights = (rows.weights / rows.weights.sum()).astype(np.float32)[:, None]
 
     def fit(self, penalty: float) -> None:
@@ -92,7 +92,7 @@ class _Fit:
             free = flat.reshape(start.shape).astype(np.float32)
             q = probabilities(self.base + self.x @ free, self.rows.inputs.independent)
             loss = float((self.weights[:, 0] * self.rows.losses(q)).sum())
-            slope = self.x.T @ (self.weights * (q - self.truth)) + 2 * np.float32(penalty) * free
+            slope = self.x.T @ (self.weights * self.rows.errors(q)) + 2 * np.float32(penalty) * free
             return loss + penalty * float((free**2).sum()), slope.ravel().astype(np.float64)
 
         found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})

@@ -3,11 +3,10 @@
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart, More, TableBlock
 from tonestack.report.material import Material, PredictionTable
-from tonestack.tables.metrics import indicator
+from tonestack.tables.metrics import indicator, mean_average_precision
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score
 
 TITLE, ORDER = "Classes", 40
 
@@ -32,9 +31,7 @@ def scores(material: Material, found: PredictionTable, rows: np.ndarray) -> tupl
     if material.one_label and material.metric.decomposes:
         values = pd.Series(material.metric.per_clip(p, targets)).groupby(targets).mean()
         return material.metric.name, values.reindex(range(len(material.classes))).to_numpy()
-    positive = indicator(targets, p.shape[1])
-    each = [average_precision_score(y, s) if y.any() else np.nan for y, s in zip(positive.T, p.T, strict=True)]
-    return "average precision", np.array(each)
+    return "average precision", mean_average_precision.by_class(p, targets)
 
 
 def chart(frame: pd.DataFrame, name: str, table: str) -> Chart:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 TITLE, ORDER = "Map of the clips", 80
 
 STEPS = 500  # of t-SNE: a map to look at, not a result
+NOTHING = "nothing"  # the name of clips in which no class is there
 
 
 def blocks(material: Material) -> list[Block]:
@@ -63,14 +64,19 @@ def chart(material: Material, rows: np.ndarray, xy: np.ndarray, name: str) -> Ch
     for axis in (made.update_xaxes, made.update_yaxes):
         axis(showticklabels=False, showgrid=False, zeroline=False, ticks="")
     hover = [_hover(row) for row in clips.itertuples()]
-    labels = sorted(set(clips["label"]) - {""})
-    tests = [(-1, "")] if (clips["label"] == "").any() else []
+    test = clips["part"] == "test"
+    labels = sorted(set(clips["label"][~test]))
+    tests = [(-1, "")] if test.any() else []
     for number, label in [*tests, *enumerate(labels)]:  # drawn first, so below the others
-        here = np.flatnonzero(clips["label"] == label)
-        colour, symbol = plots.colour_and_symbol(number) if label else (plots.COLOURS[-1], "circle")
-        opacity = np.where(clips["verified"].to_numpy(bool)[here], 0.95, 0.5) if label else 0.25
+        here = np.flatnonzero(test if number < 0 else (clips["label"] == label) & ~test)
+        colour, symbol = plots.colour_and_symbol(number) if number >= 0 else (plots.COLOURS[-1], "circle")
+        opacity = np.where(clips["verified"].to_numpy(bool)[here], 0.95, 0.5) if number >= 0 else 0.25
         made.add_scatter(x=xy[here, 0].round(3), y=xy[here, 1].round(3), mode="markers", customdata=rows[here])
-        made.data[-1].update(name=plots.short(label or "test clips"), text=[hover[i] for i in here], hoverinfo="text")
+        made.data[-1].update(
+            name=plots.short(label or ("test clips" if number < 0 else NOTHING)),
+            text=[hover[i] for i in here],
+            hoverinfo="text",
+        )
         made.data[-1].marker = {"color": colour, "symbol": symbol, "size": size, "opacity": opacity}
     some = "" if len(rows) == len(material.clips) else f", {len(rows):,} of {len(material.clips):,} drawn at random"
     alt = f"{name}: {len(rows):,} clips coloured by {len(labels)} labels. The field below finds and plays single clips."
@@ -79,5 +85,5 @@ def chart(material: Material, rows: np.ndarray, xy: np.ndarray, name: str) -> Ch
 
 def _hover(row: Any) -> str:
     state = "verified" if row.verified else "unverified"
-    said = f"{plots.text(row.label)}, {state}" if row.label else "test clip"
+    said = "test clip" if row.part == "test" else f"{plots.text(row.label or NOTHING)}, {state}"
     return f"{plots.text(row.clip_id)}<br>{said}"

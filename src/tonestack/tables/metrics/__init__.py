@@ -6,6 +6,8 @@ a mean over clips (by `weights(targets) -> (N,)` if the file defines them); or `
 for what has no value per clip (`overall(scores, targets, k)` if there is a k).
 
 `TRUTH` names the kinds of truth that the metric takes, of `KINDS`; a file without it takes one or several labels.
+Where a clip may have several, a cell of the targets may be `UNKNOWN`: metrics leave it out. Each file says what a clip
+without any class and a class without any clip count.
 """
 
 import re
@@ -14,6 +16,7 @@ from types import ModuleType
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
+from tonestack.tables.label_grammar import UNKNOWN
 
 import numpy as np
 
@@ -22,7 +25,7 @@ KINDS = ("one label per clip", "several labels per clip", "trials")
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, ready to use on scores (..., N, C) and targets (N,) class indices or (N, C) of 0/1."""
+    """One metric, ready to use on scores (..., N, C) and targets (N,) class indices or (N, C) of 0, 1 and `UNKNOWN`."""
 
     name: str
     k: int
@@ -128,5 +131,22 @@ def class_index(targets: np.ndarray) -> np.ndarray:
 
 
 def indicator(targets: np.ndarray, classes: int) -> np.ndarray:
-    """Boolean matrix (N, C) from class indices (N,) or a matrix of 0/1."""
+    """Boolean matrix (N, C) from class indices (N,) or a matrix of 0/1; unknown cells are False."""
     return targets > 0 if targets.ndim == 2 else np.arange(classes) == targets[:, None]
+
+
+def cells(targets: np.ndarray, classes: int) -> np.ndarray:
+    """What a log loss is taken of: targets (N, C) of 0, 1 and `UNKNOWN` as they are, class indices (N,) as 0 and 1."""
+    return targets if targets.ndim == 2 else indicator(targets, classes)
+
+
+def known(targets: np.ndarray, classes: int) -> np.ndarray:
+    """Boolean matrix (N, C) of the cells that metrics count."""
+    return targets != UNKNOWN if targets.ndim == 2 else np.ones((len(targets), classes), dtype=bool)
+
+
+def known_cells(targets: np.ndarray) -> np.ndarray | None:
+    """The number of known cells of each clip (N,); None where all are known."""
+    if targets.ndim == 1 or not (unknown := targets == UNKNOWN).any():
+        return None
+    return np.asarray(targets.shape[1] - np.count_nonzero(unknown, axis=1))

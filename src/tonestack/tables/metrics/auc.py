@@ -1,6 +1,9 @@
-"""AUC: area under the ROC curve, one class against the rest, mean over the classes that have both kinds."""
+"""AUC: area under the ROC curve, one class against the rest, mean over the classes that have both kinds.
 
-from tonestack.tables.metrics import indicator
+A clip without any class is one of the rest; a class without any clip is left out.
+"""
+
+from tonestack.tables.metrics import indicator, known
 
 import numpy as np
 from scipy.stats import rankdata
@@ -11,10 +14,11 @@ DEFAULT_K = None
 
 def overall(scores: np.ndarray, targets: np.ndarray) -> float:
     """Macro AUC by the Mann-Whitney statistic, ties counted half; NaN if no class has both kinds."""
-    positive = indicator(targets, scores.shape[1])
-    n_positive = positive.sum(axis=0)
-    n_negative = len(scores) - n_positive
+    positive, counted = indicator(targets, scores.shape[1]), known(targets, scores.shape[1])
+    n_positive, n_known = positive.sum(axis=0), counted.sum(axis=0)
+    n_negative = n_known - n_positive
     kept = (n_positive > 0) & (n_negative > 0)
-    ranks = (rankdata(scores[:, kept], axis=0) * positive[:, kept]).sum(axis=0)
+    below = np.where(counted, scores, -np.inf)[:, kept]  # unknown clips stand first and are taken off again
+    ranks = ((rankdata(below, axis=0) - (len(scores) - n_known[kept])) * positive[:, kept]).sum(axis=0)
     areas = (ranks - n_positive[kept] * (n_positive[kept] + 1) / 2) / (n_positive[kept] * n_negative[kept])
     return float(areas.mean()) if kept.any() else float("nan")

@@ -1,4 +1,7 @@
-"""Binary AUC: area under the ROC curve of one column, the score of the positive class (ICML 2013 whale)."""
+"""Binary AUC: area under the ROC curve of one column, the score of the positive class (ICML 2013 whale).
+
+Of several labels there is one class, and a clip without it is a negative.
+"""
 
 from tonestack.base.errors import UserError
 from tonestack.tables.metrics import KINDS, auc

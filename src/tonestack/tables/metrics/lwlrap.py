@@ -2,10 +2,12 @@
 
 For every true label, the share of true labels among the classes scored at least as high; mean over all true
 labels, hence a mean over clips weighted by their number of labels. Ties count against the model, as in
-scikit-learn's `label_ranking_average_precision_score` with those weights.
+scikit-learn's `label_ranking_average_precision_score` with those weights. A clip without any class has no weight; a
+class without any clip only pushes others down. A class that is unknown of a clip does not stand in its ranking, and a
+clip of which no absent class is known has no weight either, unless all its classes are true.
 """
 
-from tonestack.tables.metrics import indicator
+from tonestack.tables.metrics import UNKNOWN, indicator, known
 
 import numpy as np
 
@@ -18,7 +20,7 @@ def per_clip(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     positive = indicator(targets, scores.shape[-1])
     clip, label = np.nonzero(positive)
     true = scores[..., clip, label]  # (..., labels)
-    ahead = scores[..., clip, :] >= true[..., None]  # (..., labels, C)
+    ahead = (scores[..., clip, :] >= true[..., None]) & known(targets, scores.shape[-1])[clip]  # (..., labels, C)
     hits = np.count_nonzero(ahead & positive[clip], axis=-1)
     precision = hits / np.maximum(np.count_nonzero(ahead, axis=-1), 1)
     count = np.count_nonzero(positive, axis=1)
@@ -30,5 +32,8 @@ def per_clip(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def weights(targets: np.ndarray) -> np.ndarray:
-    """Weight of each clip (N,): its number of true labels."""
-    return np.count_nonzero(targets, axis=1) if targets.ndim == 2 else np.ones(len(targets))
+    """Weight of each clip (N,): its number of true labels, if there is another class to rank them before."""
+    if targets.ndim == 1:
+        return np.ones(len(targets))
+    ranked = (targets == 0).any(axis=1) | ~(targets == UNKNOWN).any(axis=1)
+    return np.asarray(np.count_nonzero(targets > 0, axis=1) * ranked)

@@ -1,6 +1,9 @@
-"""Macro F1: F1 of each class, mean over the classes that are true or predicted anywhere."""
+"""Macro F1: F1 of each class, mean over the classes that are true or predicted anywhere.
 
-from tonestack.tables.metrics import indicator
+A clip without any class counts where a class is predicted; a class neither true nor predicted is left out.
+"""
+
+from tonestack.tables.metrics import indicator, known
 from tonestack.tables.predicted_labels import best, likely
 
 import numpy as np
@@ -11,7 +14,7 @@ DEFAULT_K = None
 
 def overall(scores: np.ndarray, targets: np.ndarray) -> float:
     """Mean F1 of the labels; NaN if no label is true or predicted."""
-    predicted = likely(scores) if targets.ndim == 2 else best(scores)
+    predicted = (likely(scores) if targets.ndim == 2 else best(scores)) * known(targets, scores.shape[1])
     true = indicator(targets, scores.shape[1])
     both, either = (predicted * true).sum(axis=0), predicted.sum(axis=0) + true.sum(axis=0)
     values = 2 * both[either != 0] / either[either != 0]

@@ -1,6 +1,10 @@
-"""Padded cmAP: mAP after k rows of ones are appended to truth and predictions (BirdCLEF 2023, k = 5)."""
+"""Padded cmAP: mAP after k rows of ones are appended to truth and predictions (BirdCLEF 2023, k = 5).
 
-from tonestack.tables.metrics import indicator, mean_average_precision
+A clip without any class is a false hit of every class. A class without any clip has the rows of ones alone and scores
+1, as long as none of its predictions reaches 1.
+"""
+
+from tonestack.tables.metrics import cells, mean_average_precision
 
 import numpy as np
 
@@ -13,5 +17,5 @@ def overall(scores: np.ndarray, targets: np.ndarray, k: int) -> float:
     if np.isnan(scores).any():
         return float("nan")
     ones = np.ones((k, scores.shape[1]))
-    positive = np.vstack([indicator(targets, scores.shape[1]), ones])
-    return mean_average_precision.overall(np.vstack([scores, ones]), positive)
+    truth = np.vstack([cells(targets, scores.shape[1]), ones])
+    return mean_average_precision.overall(np.vstack([scores, ones]), truth)

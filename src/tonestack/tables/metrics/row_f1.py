@@ -1,9 +1,10 @@
 """Row-wise F1 of label sets, mean over clips (Cornell Birdcall 2020, BirdCLEF 2021).
 
-A class is predicted from a probability of one half on. An empty set is the set {nothing}.
+A class is predicted from a probability of one half on. An empty set is the set {nothing}: a clip without any class
+scores 1 where none is predicted, else 0. A class without any clip counts where it is predicted.
 """
 
-from tonestack.tables.metrics import indicator
+from tonestack.tables.metrics import indicator, known, known_cells
 from tonestack.tables.predicted_labels import likely
 
 import numpy as np
@@ -14,6 +15,13 @@ DEFAULT_K = None
 
 def per_clip(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """F1 of each clip's predicted and true set, scores (..., N, C) -> (..., N); 1 where both are empty."""
-    predicted, true = likely(scores), indicator(targets, scores.shape[-1])
+    predicted = likely(scores) * known(targets, scores.shape[-1])
+    true = indicator(targets, scores.shape[-1])
     both, either = (predicted * true).sum(axis=-1), predicted.sum(axis=-1) + true.sum(axis=-1)
     return np.where(either == 0, 1.0, 2 * both / np.where(either == 0, 1, either))
+
+
+def weights(targets: np.ndarray) -> np.ndarray | None:
+    """Weight of each clip (N,): 0 where nothing is known of it; None where all are equal."""
+    cells = known_cells(targets)
+    return None if cells is None else (cells > 0).astype(np.float64)

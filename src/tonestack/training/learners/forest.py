@@ -131,5 +131,10 @@ def _one_label(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, wei
 
 
 def _several_labels(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
-    """Classes are independent: one output per class, and splits that lower the variance of all."""
-    return ExtraTreesRegressor(**settings).fit(x, targets, sample_weight=weights)
+    """Classes are independent: one output per class, and splits that lower the variance of all.
+
+    An unknown cell gets the mean of its class's known ones: it draws no split and moves a leaf's mean little.
+    """
+    known = ~np.isnan(targets) * weights[:, None]
+    share = (np.nan_to_num(targets) * known).sum(axis=0) / np.maximum(known.sum(axis=0), LEAST_SHARE)
+    return ExtraTreesRegressor(**settings).fit(x, np.where(np.isnan(targets), share, targets), sample_weight=weights)

@@ -64,7 +64,7 @@ def fit(job: FoldJob, store: Store) -> FittedPrior:
     columns = list(job.columns.values())
     ids = {name for column in columns for name in column}
     values = {name: "\t".join(column[name] for column in columns) for name in ids}
-    weighted = job.labels.targets.astype(np.float64) * job.labels.weights[:, None]
+    weighted = np.nan_to_num(job.labels.targets.astype(np.float64)) * job.labels.weights[:, None]
     whole = (weighted.sum(axis=0) + 1) / (weighted.sum() + len(job.classes))
     here = np.array([values.get(name, "") for name in job.labels.clip_ids])
     shares = {}
