@@ -126,7 +126,10 @@ def test_the_generalised_loss_is_for_doubtful_clips_alone() -> None:
     assert near == pytest.approx(sure, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["bce", "masked_bce", "asymmetric", "generalised_bce"])
+MANY = [name for name in parts.names("losses") if not getattr(parts.find("losses", name), "ONE_LABEL", False)]
+
+
+@pytest.mark.parametrize("name", MANY)
 def test_extreme_logits_have_finite_gradients(name: str) -> None:
     logits = torch.tensor([[-200.0, 200.0, 0.0], [200.0, -200.0, 90.0]], requires_grad=True)
     module = parts.find("losses", name)
@@ -136,6 +139,52 @@ def test_extreme_logits_have_finite_gradients(name: str) -> None:
         assert value.isfinite()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MANY)
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+def test_unknown_cells_teach_nothing(name: str, weight: float) -> None:
+    module, nan = parts.find("losses", name), math.nan
+    logits = torch.tensor([[0.3, -1.0, 2.0], [1.0, 0.5, -0.5], [0.1, 0.2, 0.3], [2.0, 1.0, 0.0]], requires_grad=True)
+    targets = torch.tensor([[1, nan, 0], [0, 0, nan], [nan, nan, nan], [0, 1, 1]])
+    value = module.build(module.Params())(logits, targets, torch.full((4,), weight))
+    value.backward()
+    assert logits.grad is not None
+    assert (logits.grad[targets.isnan()] == 0).all()
+    assert logits.grad.any(dim=1).tolist()[0:1] == [True]
+    other = torch.where(targets.isnan(), logits.detach() + 3, logits.detach())
+    without = module.build(module.Params())(other[[0, 1, 3]], targets[[0, 1, 3]], torch.full((3,), weight))
+    assert value.item() == pytest.approx(float(without))
+
+
+def test_every_known_cell_counts_alike() -> None:
+    cells = binary(0.75, 1) + binary(0.5, 0) + 0.5 * binary(0.5, 1)
+    found = loss("bce", [[math.log(3), 0.0], [0.0, 9.0]], [[1.0, 0.0], [1.0, math.nan]], [1.0, 0.5])
+    assert found == pytest.approx(cells / 2.5)
+
+
+def test_cross_entropy_of_a_set_by_hand() -> None:
+    logits, targets = [[math.log(3), 0.0, math.log(2)]], [[1.0, 0.0, 1.0]]
+    plain = loss("set_cross_entropy", logits, targets, [1.0], nothing=False)
+    assert plain == pytest.approx(-(math.log(3 / 6) + math.log(2 / 6)) / 2)
+    with_nothing = loss("set_cross_entropy", logits, targets, [1.0])
+    assert with_nothing == pytest.approx(-(math.log(3 / 7) + math.log(2 / 7)) / 2)
+    empty = [*logits, [0.0, 0.0, math.log(4)]], [*targets, [0.0, 0.0, 0.0]], [1.0, 1.0]
+    assert loss("set_cross_entropy", *empty) == pytest.approx((with_nothing + math.log(7)) / 2)
+    assert loss("set_cross_entropy", *empty, nothing=False) == pytest.approx(plain)  # it teaches nothing
+    assert loss("set_cross_entropy", [[math.log(3)]], [[0.4]], [1.0]) == pytest.approx(binary(0.75, 0.4))
+
+
+def test_the_soft_auc_loss_by_hand() -> None:
+    logits, targets = [[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0]], [[1.0, 0.0], [0.0, 0.0], [0.5, 0.0]]
+    lost = {pair: math.log(1 + math.exp(pair[1] - pair[0])) for pair in ((1, 0), (1, -1), (-1, 0))}
+    pairs = (lost[1, 0] + 0.5 * lost[1, -1] + 0.5 * lost[-1, 0] + 0.25 * math.log(2)) / 2.25
+    assert loss("soft_auc", logits, targets, [1.0] * 3, bce=0) == pytest.approx(pairs)  # class 1 has no pairs
+    assert loss("soft_auc", logits, targets, [1.0] * 3, bce=2) == pytest.approx(
+        pairs + 2 * loss("bce", logits, targets, [1.0] * 3)
+    )
+    shifted = [[one + 5, two - 3] for one, two in logits]
+    assert loss("soft_auc", shifted, targets, [1.0] * 3, bce=0) == pytest.approx(pairs)
 
 
 # -------------------------------------------------------------------------------------------------------------- folds

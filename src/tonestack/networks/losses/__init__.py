@@ -2,7 +2,7 @@
 
 One with parameters of its own, or that reads the embedding, says `ON_EMBEDDING = True` and has
 `build(params, width, n_classes) -> EmbeddingLoss` instead. `ONE_LABEL = True` marks a loss whose classes exclude each
-other (softmax); tasks with several labels per clip refuse it.
+other (softmax); tasks with several labels per clip refuse it. All others leave out unknown cells: targets that are NaN.
 """
 
 from typing import Protocol
@@ -40,6 +40,21 @@ AnyLoss = Loss | EmbeddingLoss
 def weighted_mean(each: Tensor, weights: Tensor) -> Tensor:
     """Mean of the clips' losses (B,) by their weights (B,); 0 where no clip has any."""
     return (each * weights).sum() / weights.sum().clamp_min(1e-8)
+
+
+def known_cells(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Targets (B, C) with 0 where they are unknown (NaN), and which are known."""
+    known = ~targets.isnan()
+    return targets.nan_to_num(0.0), known
+
+
+def mean_of_known(losses: Tensor, known: Tensor, weights: Tensor) -> Tensor:
+    """Mean of the known cells' losses (B, C) by their clips' weights (B,); 0 where no cell has any.
+
+    Every known cell counts alike: a clip of which one class is known has a small part in a batch of others.
+    """
+    cells = weights[:, None] * known
+    return (losses * cells).sum() / cells.sum().clamp_min(1e-8)
 
 
 def doubtful(weights: Tensor, trusted: float) -> Tensor:

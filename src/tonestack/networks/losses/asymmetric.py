@@ -5,7 +5,7 @@ A larger gamma and a shift on the absent side tolerate missing labels.
 """
 
 from tonestack.base.section import Section
-from tonestack.networks.losses import weighted_mean
+from tonestack.networks.losses import known_cells, mean_of_known
 
 import torch
 from pydantic import Field
@@ -22,19 +22,19 @@ class Params(Section):
 
 
 class Loss:
-    """Weighted mean over clips of the classes' mean asymmetric loss."""
+    """Weighted mean over clips and known classes of the asymmetric loss."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
 
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """logits, targets: (B, C); weights: (B,). Returns a scalar."""
+        targets, known = known_cells(targets)
         shifted = (logits.sigmoid() - self.params.shift).clamp_min(1e-8)
         present = (-logits).sigmoid() ** self.params.gamma_present * logsigmoid(logits)
         none_of = torch.log1p(-shifted) if self.params.shift else logsigmoid(-logits)
         absent = shifted**self.params.gamma_absent * none_of
-        each = -(targets * present + (1 - targets) * absent).mean(dim=1)
-        return weighted_mean(each, weights)
+        return mean_of_known(-(targets * present + (1 - targets) * absent), known, weights)
 
 
 def build(params: Params) -> Loss:

@@ -1,7 +1,7 @@
 """Binary cross-entropy per class, with label smoothing and one weight per clip; also for single-label tagging."""
 
 from tonestack.base.section import Section
-from tonestack.networks.losses import doubtful, weighted_mean
+from tonestack.networks.losses import doubtful, known_cells, mean_of_known
 
 from pydantic import Field
 from torch import Tensor, where
@@ -19,19 +19,20 @@ class Params(Section):
 
 
 class Loss:
-    """Weighted mean over clips of the classes' mean binary cross-entropy."""
+    """Weighted mean over clips and known classes of the binary cross-entropy."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
 
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """logits, targets: (B, C); weights: (B,). Returns a scalar."""
+        targets, known = known_cells(targets)
         smooth = smoothed(targets, self.params.smoothing)
         if self.params.doubtful_smoothing is not None:
             softer = smoothed(targets, self.params.doubtful_smoothing)
             smooth = where(doubtful(weights, self.params.trusted)[:, None], softer, smooth)
-        each = binary_cross_entropy_with_logits(logits, smooth, reduction="none").mean(dim=1)
-        return weighted_mean(each, weights)
+        losses = binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+        return mean_of_known(losses, known, weights)
 
 
 def smoothed(targets: Tensor, share: float) -> Tensor:

@@ -6,7 +6,7 @@ clips so. Unverified is a clip whose weight is below `trusted`: give `training.s
 """
 
 from tonestack.base.section import Section
-from tonestack.networks.losses import doubtful, weighted_mean
+from tonestack.networks.losses import doubtful, known_cells, mean_of_known
 
 from pydantic import Field
 from torch import Tensor, where
@@ -26,18 +26,19 @@ class Params(Section):
 
 
 class Loss:
-    """Weighted mean over clips of the classes' mean loss, of the kind that befits the clip."""
+    """Weighted mean over clips and known classes of the loss of the kind that befits the clip."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
 
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """logits, targets: (B, C); weights: (B,). Returns a scalar."""
+        targets, known = known_cells(targets)
         there, absent = logsigmoid(logits), logsigmoid(-logits)
         sure = -(targets * there + (1 - targets) * absent)
         unsure = targets * self._generalised(there) + (1 - targets) * self._generalised(absent)
         losses = where(doubtful(weights, self.params.trusted)[:, None], unsure, sure)
-        return weighted_mean(losses.mean(dim=1), weights)
+        return mean_of_known(losses, known, weights)
 
     def _generalised(self, logs: Tensor) -> Tensor:
         return -(self.params.q * logs).expm1() / self.params.q  # (1 - p^q) / q from log p

@@ -9,7 +9,7 @@ such as {given: 0.6}.
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.networks.losses import doubtful, weighted_mean
+from tonestack.networks.losses import doubtful, known_cells, mean_of_known
 from tonestack.networks.losses.bce import smoothed
 
 from pydantic import Field
@@ -36,14 +36,16 @@ class Loss:
 
     def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """logits, targets: (B, C); weights: (B,). Returns a scalar."""
+        targets, known = known_cells(targets)
         smooth = smoothed(targets, self.params.smoothing)
         losses = binary_cross_entropy_with_logits(logits, smooth, reduction="none")  # (B, C)
+        losses = losses * known
         unsure = doubtful(weights, self.params.trusted)
         if self.params.each == "clip":
-            each = losses.mean(dim=1)
-            return weighted_mean(each, weights.where(~self._large(each, unsure), zeros_like(weights)))
+            each = losses.sum(dim=1) / known.sum(dim=1).clamp_min(1)
+            return mean_of_known(losses, known, weights.where(~self._large(each, unsure), zeros_like(weights)))
         masked = self._large(losses, unsure[:, None])
-        return weighted_mean(losses.masked_fill(masked, 0.0).mean(dim=1), weights)
+        return mean_of_known(losses.masked_fill(masked, 0.0), known, weights)
 
     def _large(self, losses: Tensor, unsure: Tensor) -> Tensor:
         return unsure & (losses.detach() > self.params.share * losses.detach().max())

@@ -10,6 +10,8 @@ from tonestack.networks.losses import weighted_mean
 import torch.nn.functional as F
 from torch import Tensor
 
+ONE_LABEL = True
+
 
 class Params(Section):
     """No settings."""
