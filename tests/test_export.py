@@ -6,22 +6,27 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import export
 from conftest import RATE, TINY_WORDS, sound
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.parts import part_params
 from tonestack.config.call import Call
 from tonestack.deploy import onnx_export, predict_onnx
+from tonestack.deploy.new_clips import build_frontend
 from tonestack.deploy.predictor import Predictor
 from tonestack.deploy.trained import TrainedExperiment
 from tonestack.features.audio import decode_clip
+from tonestack.features.store import Store
 from tonestack.settings.data_config import AudioParams
-from tonestack.settings.model_config import CropParams, InferenceParams, ModelConfig
+from tonestack.settings.model_config import CropParams, InferenceParams, ModelConfig, TrainingParams
 from tonestack.tables import oof
 from tonestack.training.crops import even_starts
+from tonestack.training.learners.network import build_model, restore
 
 import numpy as np
 import onnxruntime
@@ -191,6 +196,26 @@ def test_folds_and_settings_of_inference_are_those_of_predict(trained_home: Path
         wave = torch.from_numpy(soxr.resample(clip.wave, RATE, 8000, quality="HQ"))
         np.testing.assert_allclose(module(wave[None]).detach().numpy(), predictor([clip]), atol=1e-4)
     assert len(oof.receipts(run.oof / "vgg_small@r0")) == 2
+
+
+def test_a_network_of_frames_is_exported_with_its_clips_probabilities() -> None:
+    network = {"name": "resnet", "channels": (4, 8), "blocks": (1, 1), "pool": "sed", "pool_bands": "gem"}
+    settings = ModelConfig(frontend=FRONTENDS[0], network=network, crop=CropParams(seconds=0.5))
+    rng, frontend = np.random.default_rng(0), build_frontend(settings.frontend)
+    waves = np.stack([sound(name, 2.0, rng)[::2] for name in ("Bell", "Hiss")])[:, :9000].copy()
+    store = Store.in_memory([frontend(wave) for wave in waves], frontend)
+    torch.manual_seed(1)
+    model = build_model(settings, store.standardised_on(["0", "1"]), 3)
+    restored = restore(settings, model.state_dict(), 3, "multilabel", torch.device("cpu"))
+    restored.settings = settings.model_copy(update={"training": TrainingParams(precision="float32")})
+    wanted = np.exp(restored.log_probabilities(store, ["0", "1"]))
+    facts = {"name": "a", "settings": settings, "classes": ("A", "B", "C"), "learner": "network", "folds": [0]}
+    trained: Any = SimpleNamespace(**facts, task=tasks.find("multilabel"), tensors=lambda fold: model.state_dict())
+    exported = onnx_export.to_onnx(onnx_export.build(trained, "geometric", False))
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"wave": waves.astype(np.float32)})
+    np.testing.assert_allclose(found, wanted, atol=export.TOLERANCE)
+    assert np.ptp(found, axis=0).min() > 1e-3
 
 
 # ------------------------------------------------------------------------------------------------------ the resampler

@@ -8,7 +8,10 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.config.call import Call
 from tonestack.networks.layers import (
+    BandPool,
     CosineClassifier,
+    DropPath,
+    FrameNetwork,
     Network,
     Normalise,
     Pool,
@@ -76,9 +79,65 @@ def test_logits_are_the_classifier_of_the_embedding(name: str, pool: str) -> Non
         assert network.embed(x).shape == (3, network.width)
 
 
+POOLED = [name for name in SMALL if name not in OWN_POOL]
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_every_body_may_have_a_value_a_class_and_frame(name: str) -> None:
+    network = build(name, pool="sed", **({"size": 0} if name == "resnet18" else {}))
+    assert isinstance(network, FrameNetwork)
+    for length in (1, 7, 100):
+        x = crops(name, length)
+        with torch.inference_mode():
+            found, alone, embedding = network.outputs(x), network(x), network.embed(x)
+            logits, attention = network.frames(x)
+        assert logits.shape == attention.shape
+        assert logits.shape[:2] == (3, 5)
+        assert torch.equal(found.frames, logits)
+        assert torch.allclose(found.logits, (attention.softmax(2) * logits).sum(2), atol=1e-6)
+        assert torch.allclose(alone, found.logits, atol=1e-6)
+        assert found.embedding.shape == embedding.shape == (3, network.width)
+    assert logits.shape[2] > 3  # 100 frames (of a wave, 64 times as many samples) are more than one value
+
+
+def test_a_frames_logits_are_the_classifier_of_its_own_state_by_hand() -> None:
+    network = FrameNetwork(nn.Identity(), BandPool("mean"), dense_head(2, 3, 0, "relu", 0.5), 3).eval()
+    maps = torch.randn(4, 2, 5, 6)  # (B, D, F, T)
+    logits, attention = network.frames(maps)
+    linear = network.classifier[1]  # type: ignore[index]
+    for frame in range(6):
+        state = maps[:, :, :, frame].mean(2)
+        assert torch.allclose(logits[:, :, frame], linear(state), atol=1e-6)
+        assert torch.allclose(attention[:, :, frame], network.attention(state).tanh(), atol=1e-6)
+    assert not torch.allclose(network(maps), logits.mean(2), atol=1e-3)
+
+
+def test_the_generalised_mean_over_bands_by_hand() -> None:
+    maps = torch.tensor([[[[1.0], [2.0], [4.0]]]])  # (1, 1, F, 1)
+    pool = BandPool("gem")
+    assert pool(maps).item() == pytest.approx(((1 + 8 + 64) / 3) ** (1 / 3))
+    pool.power.data.fill_(1.0)  # type: ignore[union-attr]
+    assert pool(maps).item() == pytest.approx(7 / 3)
+    assert torch.equal(pool(maps[:, :, 0]), maps[:, :, 0])  # sequences have no bands
+    assert Pool("max", 1, "gem")(maps).item() == pytest.approx((73 / 3) ** (1 / 3))
+
+
+def test_a_branch_is_dropped_for_its_share_of_the_crops() -> None:
+    drop, x = DropPath(0.25), torch.ones(4000, 2, 3)
+    torch.manual_seed(0)
+    y = drop.train()(x)
+    assert y.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert torch.equal(y, y[:, :1, :1].expand_as(y))  # whole crops
+    assert float(y.mean()) == pytest.approx(1, abs=4 * (1 / 3 / 4000) ** 0.5)
+    assert torch.equal(drop.eval()(x), x)
+    network = build("resnet", blocks=(2, 2), drop_path=0.3)
+    assert [m.share for m in network.modules() if isinstance(m, DropPath)] == pytest.approx([0.1, 0.2, 0.3])
+
+
 @pytest.mark.parametrize("name", SMALL)
-def test_every_parameter_learns(name: str) -> None:
-    network = build(name, **({} if name in OWN_POOL else {"pool": "attention"})).train()
+@pytest.mark.parametrize("pool", ["attention", "sed"])
+def test_every_parameter_learns(name: str, pool: str) -> None:
+    network = build(name, **({} if name in OWN_POOL else {"pool": pool})).train()
     network(crops(name, 20)).square().sum().backward()
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 

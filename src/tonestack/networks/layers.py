@@ -1,13 +1,14 @@
 """Shared by the networks: the embed / classify contract, pooling heads and activations."""
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PoolingName = Literal["avg", "max", "avgmax", "attention"]
+PoolingName = Literal["avg", "max", "avgmax", "attention", "sed"]
+BandPoolingName = Literal["mean", "gem"]
 ActivationName = Literal["relu", "leaky_relu", "silu", "selu", "gelu"]
 NormaliseName = Literal["dataset", "training", "level", "minmax", "band", "frame", "none"]
 LEVEL_DB, RANGE_DB = 35.0, 70.0  # of `level`: the value that becomes 0, and how far below the loudest silence begins
@@ -27,6 +28,14 @@ def activation(name: str) -> nn.Module:
     return kind() if kind is nn.GELU else kind(inplace=True)
 
 
+class Outputs(NamedTuple):
+    """What a network says of crops: logits (B, C), embedding (B, D) and, if it has them, logits a frame (B, C, T)."""
+
+    logits: Tensor
+    embedding: Tensor
+    frames: Tensor | None = None
+
+
 class Network(nn.Module):
     """A network in two parts: `body` and `pool` give the embedding (B, D), `classifier` the logits (B, C)."""
 
@@ -44,28 +53,84 @@ class Network(nn.Module):
         embedding: Tensor = self.pool(self.body(x))
         return embedding
 
+    def outputs(self, x: Tensor) -> Outputs:
+        """Map crops (B, 1, F, T) to all that a loss may read."""
+        embedding = self.embed(x)
+        return Outputs(self.classifier(embedding), embedding)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map crops (B, 1, F, T) to logits (B, C)."""
-        logits: Tensor = self.classifier(self.embed(x))
-        return logits
+        return self.outputs(x).logits
+
+
+class FrameNetwork(Network):
+    """A network with a value a class and frame, for sound event detection (Kong et al. 2020).
+
+    `pool` removes the bands alone; `classifier` gives every frame's logits, `attention` says how much a frame counts
+    for a class. A crop's logit is the mean of its frames' by those weights.
+    """
+
+    def __init__(self, body: nn.Module, pool: nn.Module, classifier: nn.Module, n_classes: int) -> None:
+        super().__init__(body, pool, classifier)
+        self.attention = nn.Linear(self.width, n_classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map crops (B, 1, F, T) to embeddings (B, D), the mean over the frames."""
+        states: Tensor = self.pool(self.body(x))
+        return states.mean(dim=2)
+
+    def frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and attention of every frame (B, C, T') of crops (B, 1, F, T), float32; T' frames span the crop."""
+        return self._frames(self.pool(self.body(x)))
+
+    def _frames(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        steps = states.transpose(1, 2)  # (B, T', D)
+        logits, attention = self.classifier(steps), self.attention(steps).tanh()
+        return logits.transpose(1, 2).float(), attention.transpose(1, 2).float()
+
+    def outputs(self, x: Tensor) -> Outputs:
+        """Map crops (B, 1, F, T) to all that a loss may read."""
+        states = self.pool(self.body(x))  # (B, D, T')
+        logits, attention = self._frames(states)
+        return Outputs((attention.softmax(dim=2) * logits).sum(dim=2), states.mean(dim=2), logits)
+
+
+class BandPool(nn.Module):
+    """Remove the bands of feature maps (B, D, F, T): by their `mean`, or by `gem` (Radenovic et al. 2018).
+
+    The exponent of this generalised mean is learnt: 1 is the mean, a large one the maximum. Sequences (B, D, T) have no
+    bands.
+    """
+
+    def __init__(self, name: BandPoolingName) -> None:
+        super().__init__()
+        self.power = nn.Parameter(torch.full((1,), 3.0)) if name == "gem" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool (B, D, F, T) to (B, D, T)."""
+        if x.dim() == 3:
+            return x
+        if self.power is None:
+            return x.mean(dim=2)
+        power = self.power.clamp_min(1.0)
+        return x.float().clamp_min(1e-4).pow(power).mean(dim=2).pow(1 / power)
 
 
 class Pool(nn.Module):
     """Pool feature maps (B, D, F, T) or sequences (B, D, T) to (B, D).
 
-    Maps are averaged over frequency first; then `avg`, `max`, their sum `avgmax` (PANNs, Kong et al. 2020)
+    Bands are removed first; then `avg`, `max`, their sum `avgmax` (PANNs, Kong et al. 2020)
     or a learnt `attention` (softmax over time, one weight per channel) removes time.
     """
 
-    def __init__(self, name: PoolingName, width: int) -> None:
+    def __init__(self, name: PoolingName, width: int, bands: BandPoolingName = "mean") -> None:
         super().__init__()
-        self.name = name
+        self.name, self.bands = name, BandPool(bands)
         self.score = nn.Conv1d(width, width, 1) if name == "attention" else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (B, D, F, T) or (B, D, T) to (B, D)."""
-        if x.dim() == 4:
-            x = x.mean(dim=2)  # (B, D, T)
+        x = self.bands(x)  # (B, D, T)
         if self.score is not None:
             return (x * self.score(x).softmax(dim=-1)).sum(dim=-1)
         if self.name == "avg":
@@ -75,12 +140,41 @@ class Pool(nn.Module):
         return x.mean(dim=-1) + x.amax(dim=-1)
 
 
+def headed(
+    body: nn.Module,
+    classifier: nn.Sequential,
+    pool: PoolingName,
+    width: int,
+    n_classes: int,
+    bands: BandPoolingName = "mean",
+) -> Network:
+    """The network of a body of `width` channels: a `FrameNetwork` if `pool` is `sed`, else one value a crop."""
+    if pool == "sed":
+        return FrameNetwork(body, BandPool(bands), classifier, n_classes)
+    return Network(body, Pool(pool, width, bands), classifier)
+
+
 def dense_head(width: int, n_classes: int, hidden: int, act: ActivationName, dropout: float) -> nn.Sequential:
     """Classifier: dropout, an optional hidden layer with its activation, a linear layer to the classes."""
     layers: list[nn.Module] = [nn.Dropout(dropout)]
     if hidden:
         layers += [nn.Linear(width, hidden), activation(act), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(hidden or width, n_classes))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): in training, a residual branch counts for a random part of the crops."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Set the branch (B, ...) of about `share` of the crops to 0 and scale the others up to the same mean."""
+        if not self.training or not self.share:
+            return x
+        kept = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) >= self.share
+        return x * kept / (1 - self.share)
 
 
 class CosineClassifier(nn.Module):
@@ -150,7 +244,7 @@ class Normalise(nn.Module):
         )
 
     def decibels(self, x: Tensor) -> Tensor:
-        """Undo the normalisation of a dB spectrogram, for what has to be done to powers (`INVERTIBLE` ones alone)."""
+        """Undo the normalisation of a dB spectrogram, for what has to be done to powers (one of `INVERTIBLE`)."""
         if self.how == "level":
             return x * (RANGE_DB / 4) - LEVEL_DB
         return x if self.how == "none" else x * self.std + self.mean
@@ -158,9 +252,6 @@ class Normalise(nn.Module):
     def again(self, x: Tensor) -> Tensor:
         """Normalise what `decibels` gave, without looking for the level again."""
         return (x + LEVEL_DB) / (RANGE_DB / 4) if self.how == "level" else self.forward(x)
-
-
-INVERTIBLE = ("dataset", "training", "level", "none")
 
 
 def levelled(x: Tensor) -> Tensor:
@@ -192,6 +283,16 @@ class Tagger(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """Map raw crops (B, 1, F, T) to embeddings (B, D)."""
         return self.network.embed(self.normalise(x))
+
+    @property
+    def has_frames(self) -> bool:
+        """True if the network has a value a class and frame."""
+        return isinstance(self.network, FrameNetwork)
+
+    def frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and attention (B, C, T') of every frame of raw crops (B, 1, F, T)."""
+        found: tuple[Tensor, Tensor] = self.network.frames(self.normalise(x))  # type: ignore[operator]
+        return found
 
 
 def count_parameters(module: nn.Module) -> int:

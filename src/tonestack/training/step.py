@@ -9,10 +9,20 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tonestack.base.errors import UserError
-from tonestack.networks.layers import Network, Tagger
+from tonestack.networks.layers import Network, Outputs, Tagger
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss
 from tonestack.settings.model_config import ModelConfig, TrainingParams
-from tonestack.training.augment import Draws, augment, mix_powers, mix_values, mixup, play_faster, playing_rate
+from tonestack.training.augment import (
+    Draws,
+    augment,
+    mix_powers,
+    mix_values,
+    mix_waves,
+    mixup,
+    play_faster,
+    playing_rate,
+    put_under,
+)
 from tonestack.training.device import autocast, records
 
 import torch
@@ -39,18 +49,25 @@ def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.opti
     return kind(groups, lr=rate, betas=params.betas, eps=params.eps, fused=True, capturable=recorded)
 
 
-def outputs(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B, C) and embeddings (B, D) of normalised crops (B, 1, F, T)."""
-    embedding = network.embed(x)
-    return network.classifier(embedding), embedding
+def outputs(network: Network, x: Tensor) -> Outputs:
+    """What a network says of normalised crops (B, 1, F, T); a function of its own, so that it can be compiled."""
+    return network.outputs(x)
 
 
-def loss_on(loss_of: AnyLoss, logits: Tensor, embedding: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """The loss of a network's outputs, in float32."""
+def loss_on(loss_of: AnyLoss, found: Outputs, targets: Tensor, weights: Tensor, frame_loss: float = 0.0) -> Tensor:
+    """The loss of a network's outputs, in float32: the crop's, and `frame_loss` times that of its strongest frames."""
     if isinstance(loss_of, EmbeddingLoss):
-        value: Tensor = loss_of(logits.float(), targets, weights, embedding.float())
+        value: Tensor = loss_of(found.logits.float(), targets, weights, found.embedding.float())
         return value
-    return loss_of(logits.float(), targets, weights)
+    value = loss_of(found.logits.float(), targets, weights)
+    if found.frames is None or not frame_loss:
+        return value
+    return value + frame_loss * loss_of(found.frames.amax(dim=2), targets, weights)
+
+
+def known_weight(weights: Tensor, targets: Tensor) -> Tensor:
+    """The weight of all known cells: weights (B,) of clips, targets (B, C) with NaN where they are unknown."""
+    return (weights[:, None] * ~targets.isnan()).sum()
 
 
 @dataclass
@@ -101,10 +118,17 @@ class Step:
         self.mix = self._mix_powers if config.augment.mix == "power" else mix_values
         self.outputs: Any = torch.compile(outputs) if config.training.compile == "inductor" else outputs
 
-    def __call__(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
-        """Take raw crops (B, 1, F, T), targets (B, C), weights (B,), draws (K, B); return the loss, on the device."""
-        training = self.config.training
-        loss = self._learn(*self._augmented(batch, targets, weights, Draws(draws)))
+    def __call__(
+        self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Tensor, under: Tensor | None = None
+    ) -> Tensor:
+        """Take raw crops (B, 1, F, T), targets (B, C), weights (B,), draws (K, B); return the loss, on the device.
+
+        under: crops of backgrounds, of the batch's shape.
+        """
+        training, drawn = self.config.training, Draws(draws)
+        if under is not None:
+            batch = put_under(batch, under, drawn.background[::3], self.config.augment)
+        loss = self._learn(*self._augmented(batch, targets, weights, drawn))
         if training.grad_clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, training.grad_clip)
         for optimizer in self.optimizers:
@@ -126,12 +150,14 @@ class Step:
             batch = play_faster(batch, playing_rate(params, draws.table[1]), self.model.centres)
         normalise = self.model.normalise
         x = augment(normalise(batch), params, normalise.unit, draws, normalise.blank)
-        if params.mixup:
+        for _ in range(params.mix_more + 1 if params.mixes else 0):
             x, targets, weights = mixup(x, targets, weights, draws, self.mix, params.mix_labels == "union")
         return x, targets, weights
 
     def _mix_powers(self, x: Tensor, other: Tensor, share: Tensor) -> Tensor:
-        """Mix the powers of normalised crops (spectrograms in dB)."""
+        """Mix the powers of normalised crops (spectrograms in dB), or waves at the level of their summed powers."""
+        if x.shape[2] == 1:
+            return mix_waves(x, other, share)
         normalise = self.model.normalise
         return normalise.again(mix_powers(normalise.decibels(x), normalise.decibels(other), share))
 
@@ -148,16 +174,16 @@ class Step:
     def _learn_in_parts(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Add up the gradients of a batch's parts, each by its share of the weights, to those of the whole batch.
 
-        Exact for a loss that is a weighted mean over clips; batch normalisation, and the few losses that use the whole
-        batch, see one part only.
+        Exact for a loss that is a weighted mean over clips or known cells; batch normalisation, and the few losses that
+        use the whole batch, see one part only.
         """
         total = torch.zeros((), device=x.device)
         for part, truth, own in zip(*(self.pieces.of(v) for v in (x, targets, weights)), strict=True):
             with autocast(x.device, self.config.training):
-                logits, embedding = self.outputs(self.model.network, part)
-                loss = loss_on(self.loss_of, logits, embedding, truth, own)
+                found = self.outputs(self.model.network, part)
+                loss = loss_on(self.loss_of, found, truth, own, self.config.training.frame_loss)
             if self.pieces.count > 1:
-                loss = loss * own.sum() / weights.sum().clamp_min(1e-8)
+                loss = loss * known_weight(own, truth) / known_weight(weights, targets).clamp_min(1e-8)
             loss.backward()
             total += loss.detach()
         return total

@@ -5,7 +5,7 @@ as it does on a log-mel spectrogram; the blocks are 1D and halve time.
 """
 
 from tonestack.base.section import Section
-from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import Network, PoolingName, dense_head, headed
 
 import torch
 from pydantic import Field, PositiveInt
@@ -19,7 +19,7 @@ class Params(Section):
     kernel: int = Field(512, ge=1, description="length of the first convolution's filters, samples")
     stride: int = Field(160, ge=1, description="step of the first convolution, samples")
     channels: tuple[PositiveInt, ...] = Field((128, 192, 256), min_length=1, description="channels of the blocks")
-    pool: PoolingName = Field("avgmax", description="pooling over time and bands")
+    pool: PoolingName = Field("avgmax", description="pooling over time; sed: a value a class and frame")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the classifier")
 
 
@@ -70,4 +70,4 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
         body.append(Block1d(width, n_out))
         width = n_out
     head = dense_head(width, n_classes, 0, "relu", params.dropout)
-    return Network(nn.Sequential(*body), Pool(params.pool, width), head)
+    return headed(nn.Sequential(*body), head, params.pool, width, n_classes)

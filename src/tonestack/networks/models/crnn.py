@@ -1,7 +1,7 @@
 """CRNN: convolutions shrink frequency and time, a bidirectional GRU reads the sequence (Cakir et al. 2017)."""
 
 from tonestack.base.section import Section
-from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import Network, PoolingName, dense_head, headed
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ class Params(Section):
     )
     hidden: int = Field(128, ge=1, description="GRU units per direction")
     layers: int = Field(1, ge=1, le=4, description="recurrent layers")
-    pool: PoolingName = Field("attention", description="pooling over time")
+    pool: PoolingName = Field("attention", description="pooling over time; sed: a value a class and frame")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the classifier")
 
 
@@ -44,4 +44,4 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
     body.append(Sequence(n_in, params))
     width = 2 * params.hidden
     head = dense_head(width, n_classes, 0, "relu", params.dropout)
-    return Network(nn.Sequential(*body), Pool(params.pool, width), head)
+    return headed(nn.Sequential(*body), head, params.pool, width, n_classes)

@@ -1,7 +1,7 @@
 """Residual network of basic blocks (He et al. 2016) with optional squeeze-excitation (Hu et al. 2018)."""
 
 from tonestack.base.section import Section
-from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import BandPoolingName, DropPath, Network, PoolingName, dense_head, headed
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -13,8 +13,10 @@ class Params(Section):
     channels: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1, description="channels of the stages")
     blocks: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), min_length=1, description="basic blocks per stage")
     squeeze: int = Field(8, ge=0, description="squeeze-excitation reduction; 0: none")
-    pool: PoolingName = Field("avgmax", description="pooling over time and bands")
+    pool: PoolingName = Field("avgmax", description="pooling over time and bands; sed: a value a class and frame")
+    pool_bands: BandPoolingName = Field("mean", description="pooling over bands: their mean, or a generalised mean")
     dropout: float = Field(0.2, ge=0, lt=1, description="dropout before the classifier")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth: share of crops that skip the last block")
 
 
 class SqueezeExcite(nn.Module):
@@ -37,9 +39,9 @@ class SqueezeExcite(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3 × 3 convolutions with a shortcut; the first may halve the map (stride 2)."""
+    """Two 3 × 3 convolutions with a shortcut; the first may halve the map (stride 2). drop: share that skips them."""
 
-    def __init__(self, n_in: int, n_out: int, stride: int, squeeze: int) -> None:
+    def __init__(self, n_in: int, n_out: int, stride: int, squeeze: int, drop: float = 0.0) -> None:
         super().__init__()
         layers: list[nn.Module] = [
             nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False),
@@ -48,7 +50,8 @@ class BasicBlock(nn.Module):
             nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False),
             nn.BatchNorm2d(n_out),
         ]
-        self.residual = nn.Sequential(*layers, *([SqueezeExcite(n_out, squeeze)] if squeeze else []))
+        layers += [SqueezeExcite(n_out, squeeze)] if squeeze else []
+        self.residual = nn.Sequential(*layers, *([DropPath(drop)] if drop else []))
         same = stride == 1 and n_in == n_out
         project = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
         self.shortcut: nn.Module = nn.Identity() if same else project
@@ -64,10 +67,11 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
     """Build the network: a stride-2 stem, then the stages, each after the first halving the map."""
     width = params.channels[0]
     body: list[nn.Module] = [nn.Conv2d(1, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    last, count = max(1, sum(params.blocks) - 1), 0
     for stage, (n_out, repeats) in enumerate(zip(params.channels, params.blocks, strict=True)):
         for index in range(repeats):
             stride = 2 if stage > 0 and index == 0 else 1
-            body.append(BasicBlock(width, n_out, stride, params.squeeze))
-            width = n_out
+            body.append(BasicBlock(width, n_out, stride, params.squeeze, params.drop_path * count / last))
+            width, count = n_out, count + 1
     head = dense_head(width, n_classes, 0, "relu", params.dropout)
-    return Network(nn.Sequential(*body), Pool(params.pool, width), head)
+    return headed(nn.Sequential(*body), head, params.pool, width, n_classes, params.pool_bands)

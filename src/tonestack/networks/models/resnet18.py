@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
-from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import Network, PoolingName, dense_head, headed
 from tonestack.networks.models.timm_backbone import Maps, load_weights
 
 import timm
@@ -32,7 +32,7 @@ class Params(Section):
     init: Literal["kaiming", "xavier"] = Field("kaiming", description="initial weights of the convolutions")
     pretrained: Literal["off", "try", "must"] = Field("off", description="ImageNet weights; try: where to be had")
     weights: str | None = Field(None, description="safetensors file to start from, in torchvision's names")
-    pool: PoolingName = Field("avg", description="pooling over time and bands")
+    pool: PoolingName = Field("avg", description="pooling over time and bands; sed: a value a class and frame")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
 
     @model_validator(mode="after")
@@ -65,7 +65,8 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
     )
     _reshape(backbone, params)
     body = nn.Sequential(Picture(params.size, params.in_channels), Maps(backbone))
-    network = Network(body, Pool(params.pool, channels[-1]), dense_head(channels[-1], n_classes, 0, "relu", 0.0))
+    head = dense_head(channels[-1], n_classes, 0, "relu", 0.0)
+    network = headed(body, head, params.pool, channels[-1], n_classes)
     network.classifier[0] = nn.Dropout(params.dropout)  # type: ignore[operator, index]
     if params.init == "xavier":
         network.apply(_xavier)

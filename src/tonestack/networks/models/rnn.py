@@ -3,7 +3,7 @@
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import Network, PoolingName, dense_head, headed
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class Params(Section):
     hidden: int = Field(32, ge=1, description="units per direction")
     layers: int = Field(1, ge=1, le=4, description="recurrent layers")
     bidirectional: bool = Field(True, description="read the crop in both directions")
-    pool: PoolingName = Field("attention", description="pooling over time")
+    pool: PoolingName = Field("attention", description="pooling over time; sed: a value a class and frame")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the classifier")
 
 
@@ -47,4 +47,4 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
     """Build the network for any number of bands and frames."""
     width = params.hidden * (1 + params.bidirectional)
     head = dense_head(width, n_classes, 0, "relu", params.dropout)
-    return Network(Recurrent(bands, params), Pool(params.pool, width), head)
+    return headed(Recurrent(bands, params), head, params.pool, width, n_classes)

@@ -6,7 +6,7 @@ from typing import Any
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.section import Section
 from tonestack.networks import weights
-from tonestack.networks.layers import Network, Pool, PoolingName, dense_head
+from tonestack.networks.layers import BandPoolingName, Network, PoolingName, dense_head, headed
 
 import timm
 import torch
@@ -21,7 +21,8 @@ class Params(Section):
     pretrained: bool = Field(False, description="start from timm's pretrained weights")
     weights: str | None = Field(None, description="safetensors file of this backbone's weights")
     options: dict[str, Any] = Field({}, description="further arguments of the backbone, such as channels of a resnet")
-    pool: PoolingName = Field("avg", description="pooling over time and bands")
+    pool: PoolingName = Field("avg", description="pooling over time and bands; sed: a value a class and frame")
+    pool_bands: BandPoolingName = Field("mean", description="pooling over bands: their mean, or a generalised mean")
     dropout: float = Field(0.2, ge=0, lt=1, description="dropout before the classifier")
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth")
 
@@ -104,4 +105,4 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
         load_weights(backbone, Path(params.weights), params.backbone)
     width = int(backbone.num_features)
     head = dense_head(width, n_classes, 0, "relu", params.dropout)
-    return Network(Maps(backbone), Pool(params.pool, width), head)
+    return headed(Maps(backbone), head, params.pool, width, n_classes, params.pool_bands)

@@ -8,7 +8,15 @@ dense layer of 1,024 with SELU; the large one three convolutions per block and 4
 from typing import Literal
 
 from tonestack.base.section import Section
-from tonestack.networks.layers import ActivationName, Network, Pool, PoolingName, activation, dense_head
+from tonestack.networks.layers import (
+    ActivationName,
+    BandPoolingName,
+    Network,
+    PoolingName,
+    activation,
+    dense_head,
+    headed,
+)
 
 from pydantic import Field, PositiveInt
 from torch import nn
@@ -25,7 +33,8 @@ class Params(Section):
     activation: ActivationName = Field("leaky_relu", description="activation after each convolution")
     stem_stride: Literal[1, 2] = Field(1, description="step of the first convolution")
     block_pool: Literal["avg", "max"] = Field("max", description="pooling at the end of a block")
-    pool: PoolingName = Field("avgmax", description="pooling over time and bands")
+    pool: PoolingName = Field("avgmax", description="pooling over time and bands; sed: a value a class and frame")
+    pool_bands: BandPoolingName = Field("mean", description="pooling over bands: their mean, or a generalised mean")
     dense: int = Field(1024, ge=0, description="units of the layer before the classifier; 0: none")
     dense_activation: ActivationName = Field("selu", description="activation of that layer")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the classifier")
@@ -54,4 +63,4 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
             body.append(halve(2, ceil_mode=True))
         n_in = n_out
     head = dense_head(n_in, n_classes, params.dense, params.dense_activation, params.dropout)
-    return Network(nn.Sequential(*body), Pool(params.pool, n_in), head)
+    return headed(nn.Sequential(*body), head, params.pool, n_in, n_classes, params.pool_bands)
