@@ -84,6 +84,12 @@ def test_all_parts_together_use_every_number_once() -> None:
     parts.augment(crops(), params, STD, drawn)
     parts.mixup(crops(), torch.eye(8), torch.ones(8), drawn)
     assert drawn.used == len(drawn.table)
+    everything |= {"mix_more": 1, "background": 0.5}
+    drawn = draws(**everything)
+    parts.augment(crops(), params, STD, drawn)
+    for _ in range(2):
+        parts.mixup(crops(), torch.eye(8), torch.ones(8), drawn)
+    assert drawn.used == len(drawn.table) - len(drawn.background)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +197,34 @@ def test_mixups_ratios_are_betas_and_some_batches_are_not_mixed() -> None:
     assert float((ratio[mixed] - 0.5).square().mean()) == pytest.approx(1 / (4 * 1.8), rel=0.05)
 
 
+def test_a_fixed_ratio_mixes_every_crop_of_a_mixed_batch_alike() -> None:
+    for given in (0.3, 0.7):
+        ratio = parts.draw(AugmentParams(mix_ratio=given, mixup=0.4, mixup_share=0.5), 200, 4, generator())[:, 0]
+        assert ratio.unique().tolist() == pytest.approx([0.7, 1])
+        assert torch.equal(ratio, ratio[:, :1].expand_as(ratio))
+    assert AugmentParams(mix_ratio=0.5).mixes
+    assert AugmentParams(mixup=0.5).mixes
+    assert not AugmentParams().mixes
+
+
+def test_unknown_labels_stay_unknown_where_the_other_crop_does_not_say() -> None:
+    nan = float("nan")
+    one, two = torch.tensor([[1.0, 0, nan, nan, nan, 0.3]]), torch.tensor([[nan, nan, nan, 1.0, 0.9, 0.6]])
+    wanted = torch.tensor([[1.0, nan, nan, 1.0, nan, 0.6]])
+    assert torch.allclose(parts.united(one, two), wanted, equal_nan=True)
+    assert torch.allclose(parts.united(two, one), wanted, equal_nan=True)
+
+
+@pytest.mark.parametrize("union", [True, False])
+def test_what_is_unknown_of_one_crop_does_not_spread_to_batches_that_are_not_mixed(union: bool) -> None:
+    targets = torch.eye(8)
+    targets[0, 3] = float("nan")
+    made = parts.mixup(crops(), targets, torch.ones(8), draws(mixup=0.4, mixup_share=0.0), union=union)[1]
+    assert torch.allclose(made, targets, equal_nan=True)
+    made = parts.mixup(crops(), targets, torch.ones(8), draws(mixup=0.4), union=union)[1]
+    assert 1 <= int(made.isnan().sum()) <= 2  # its own row, and that of the crop it is mixed with
+
+
 def test_a_crop_that_is_not_mixed_stays_as_it_is() -> None:
     x, targets, weights = crops(), torch.eye(8), torch.arange(8.0)
     made = parts.mixup(x, targets, weights, draws(mixup=0.4, mixup_share=0.0))
@@ -214,6 +248,35 @@ def test_mixing_the_powers_is_mixing_the_sounds_on_average(share: float) -> None
     mixed = (share * one + (1 - share) * two) / np.hypot(share, 1 - share)
     db = [torch.tensor(10 * np.log10((wave**2).mean())) for wave in (one, two, mixed)]
     assert float(parts.mix_powers(db[0], db[1], torch.tensor(share))) == pytest.approx(float(db[2]), abs=0.05)
+
+
+def test_mixed_waves_keep_the_level_of_uncorrelated_sounds() -> None:
+    one, two = torch.randn(2, 1, 1, 1, 50_000, generator=generator())
+    mixed = parts.mix_waves(one, two, torch.tensor(0.8))
+    assert float(mixed.std()) == pytest.approx(1, abs=0.02)
+    assert torch.allclose(mixed * (0.64 + 0.04) ** 0.5, 0.8 * one + 0.2 * two, atol=1e-6)
+
+
+@pytest.mark.parametrize("wave", [True, False])
+def test_a_background_lies_at_its_level_under_its_share_of_the_crops(wave: bool) -> None:
+    params = AugmentParams(background=0.4, background_db=(10.0, 10.0))
+    x, under = torch.randn(2, 500, 1, 1 if wave else 6, 40, generator=generator())
+    under = under * 3 + 20
+
+    def power(y: Tensor) -> Tensor:
+        return (y.square() if wave else 10 ** (y / 10)).mean(dim=(2, 3))
+
+    drawn = parts.Draws(parts.draw(params, 1, 500, generator())[0])
+    y = parts.put_under(x, under, drawn.background[::3], params)
+    changed = (y != x).any(dim=3).any(dim=2)[:, 0]
+    assert torch.equal(changed, drawn.background[0] < 0.4)
+    assert 150 < int(changed.sum()) < 250
+    added = power(y - x)[changed] if wave else (power(y) - power(x))[changed]
+    assert torch.allclose(added / power(x)[changed], torch.full((), 0.1), rtol=1e-3)
+    louder = parts.put_under(x, under, drawn.background[::3], params.model_copy(update={"background_db": (-10, 0)}))
+    ratio = (power(louder - x) if wave else power(louder) - power(x))[changed] / power(x)[changed]
+    assert float(ratio.min()) > 0.99
+    assert 5 < float(ratio.max()) < 10.1
 
 
 def test_a_union_keeps_the_labels_of_both_crops_in_full() -> None:

@@ -281,6 +281,21 @@ def test_a_config_that_is_not_there_is_refused_with_the_nearest(word: str, messa
 # ------------------------------------------------------------------------------------------------------------- the call
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["augment.mix=power", "augment.mixup=1", "frontend.name=mfcc"], "augment.mix=power mixes sounds"),
+        (["augment.background=0.5", "frontend.name=lnmel"], r"'lnmel' does not hold; cqt, logmel, stft, waveform do"),
+        (["augment.mix=power", "augment.mix_ratio=0.5", "crop.normalise=band"], "powers cannot be had .* 'band'"),
+    ],
+)
+def test_sounds_are_mixed_by_powers_alone(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Call.from_arguments(words).experiment("vgg_small")
+    left_out = [word for word in words if not word.startswith(("augment.mixup", "augment.mix_ratio", "augment.back"))]
+    assert Call.from_arguments([*left_out, "augment.mixup=0"]).experiment("vgg_small")
+
+
 def test_an_experiments_name_says_variant_seed_and_revision() -> None:
     def name(*words: str) -> str:
         return Call.from_arguments([*ON_DEMO, "model=vgg_small", *words]).experiments()[0].name

@@ -14,6 +14,7 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import read_json, write_json
 from tonestack.config import layers
 from tonestack.config.call import Call
+from tonestack.features.store import Store
 from tonestack.labels import folds
 from tonestack.settings.model_config import AugmentParams
 from tonestack.tables import oof
@@ -243,7 +244,7 @@ def test_shuffled_labels_give_chance_though_the_models_learn_them_by_heart(tiny_
         relabel(tiny_run(), fold, rng.choice(["Bell", "Drum", "Hiss", "Whistle"], 20).tolist())
     heart = ["network.channels=[32,64]", "network.dense=128", "network.dropout=0", "crop.seconds=1.5", "crop.short=pad"]
     heart += ["training.epochs=50", "training.lr=0.01", "training.batch_size=10", "training.ema=0"]
-    numbers = [name for name, one in AugmentParams.model_fields.items() if not isinstance(one.default, str)]
+    numbers = [name for name, one in AugmentParams.model_fields.items() if not isinstance(one.default, str | tuple)]
     heart += [f"augment.{name}=0" for name in numbers]
     made = work(tiny_run(*heart))
     values, by_heart = [], []
@@ -278,6 +279,26 @@ def test_source_weights_reach_the_loss(tiny_run: TinyRun) -> None:
     assert made[0].labels.clip_ids == made[1].labels.clip_ids
     one, two = ((job.folder / "fold0.safetensors").read_bytes() for job in made)
     assert one != two
+
+
+def test_clips_without_a_label_and_those_of_the_job_are_its_backgrounds(tiny_run: TinyRun) -> None:
+    from tonestack.training.learners.network import training_set
+
+    import torch
+
+    (job,) = queue.build(tiny_run("fold=0"), tiny_run().experiments())
+    store = Store.open(job.cache, job.experiment.config.frontend, job.audio)
+    targets = job.labels.targets.copy()
+    targets[3], targets[5], targets[6] = 0, np.nan, 0
+    targets[6, 1] = np.nan
+    audible = [name for name in job.test if store.rows([name])[1][0] > 0][:2]
+    silent = [name for name in job.test if store.rows([name])[1][0] == 0][:1]
+    assert silent
+    changed = replace(job, labels=replace(job.labels, targets=targets), backgrounds=(*silent, *audible))
+    data = training_set(changed, store, torch.device("cpu"))
+    ids = [*job.labels.clip_ids, *changed.backgrounds]
+    assert [ids[row] for row in data.backgrounds.tolist()] == [job.labels.clip_ids[3], *audible]
+    assert len(data.rows) == len(data.targets) == len(data.weights) <= len(job.labels.clip_ids)
 
 
 def test_an_inner_split_keeps_groups_whole_and_leaves_the_held_out_fold_alone(tiny_run: TinyRun) -> None:

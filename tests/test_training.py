@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.networks.layers import Network, Normalise, Pool, Tagger
+from tonestack.networks.layers import Network, Normalise, Outputs, Pool, Tagger
 from tonestack.networks.losses import EmbeddingLoss, Loss, contrastive_center
 from tonestack.networks.losses.cross_entropy import Params, build
 from tonestack.networks.models import vgg
@@ -31,7 +31,7 @@ from tonestack.training.loop import (
     make_step,
     run_epoch,
 )
-from tonestack.training.step import Step, make_optimizer, outputs
+from tonestack.training.step import Step, loss_on, make_optimizer, outputs
 
 import numpy as np
 import pytest
@@ -146,6 +146,54 @@ def test_crops_of_a_batch_come_from_the_picked_clips() -> None:
     assert len(rate.unique()) == 3
     loudest = batch.mean(3)[:, 0].view(3, CLASSES, 2).mean(2).argmax(1)
     assert loudest.tolist() == [(23 - i) % CLASSES for i in picked[0].tolist()]
+
+
+def test_backgrounds_are_mixed_under_the_crops_of_an_epoch() -> None:
+    data, config = training_set(24), settings({"background": 1.0, "background_db": (0.0, 0.0)})
+    with pytest.raises(UserError, match="background: there is no recording without labels"):
+        fit(network(), LOSS, data, config, seed=0)
+    longest = data.frames.argsort()[-2:]
+    data = replace(data, backgrounds=longest)
+    seen: list[tuple[Tensor, ...]] = []
+
+    def step(*inputs: Tensor) -> Tensor:
+        seen.append(inputs)
+        return torch.zeros(())
+
+    step.rate = lambda rate: None  # type: ignore[attr-defined]
+    draws = draw(config.augment, 3, 8, torch.Generator().manual_seed(0))
+    list(run_epoch(step, data, torch.arange(24).view(3, 8), draws, config, [0.1] * 3))  # type: ignore[arg-type]
+    under = torch.cat([inputs[4] for inputs in seen])
+    starts = [(row, first) for row in longest.tolist() for first in range(max(1, int(data.frames[row]) - 15))]
+    at = [torch.tensor(column) for column in zip(*starts, strict=True)]
+    known = data.clips.crops(at[0], at[1], 16, "tile", torch.ones(len(starts)))
+    which = [int((known == crop).flatten(1).all(1).nonzero()[0]) for crop in under]  # each is a piece of one of the two
+    assert {starts[index][0] for index in which} == set(longest.tolist())
+    assert len(set(which)) > 3
+    model, clean = network(), network()
+    fit(model, LOSS, data, config, seed=0)
+    fit(clean, LOSS, data, settings(), seed=0)
+    assert not same(model, clean)
+
+
+def test_frames_have_a_loss_of_their_own() -> None:
+    logits, frames = torch.randn(6, CLASSES), torch.randn(6, CLASSES, 5)
+    targets, weights = torch.eye(CLASSES)[torch.arange(6) % CLASSES], torch.ones(6)
+    alone = LOSS(logits, targets, weights)
+    both = loss_on(LOSS, Outputs(logits, logits, frames), targets, weights, 0.5)
+    assert torch.allclose(both, alone + 0.5 * LOSS(frames.amax(2), targets, weights))
+    assert torch.equal(loss_on(LOSS, Outputs(logits, logits), targets, weights, 0.5), alone)
+    assert torch.equal(loss_on(LOSS, Outputs(logits, logits, frames), targets, weights, 0.0), alone)
+
+
+def test_a_network_of_frames_learns() -> None:
+    params = vgg.Params(channels=(4, 8), convs=1, dense=8, pool="sed")
+    torch.manual_seed(7)
+    model = Tagger(Normalise(torch.zeros(BANDS), torch.ones(BANDS)), vgg.build(params, BANDS, CLASSES))
+    config = settings(epochs=15)
+    history = fit(model, LOSS, training_set(48), config, seed=0)
+    assert history.epochs[-1]["loss"] < 0.4 * history.epochs[0]["loss"]
+    assert accuracy(model, training_set(60, seed=1), config) > 0.9
 
 
 def test_every_batch_gets_its_own_targets_weights_and_numbers() -> None:
@@ -467,6 +515,14 @@ def test_balanced_sampling_evens_the_classes() -> None:
     half = targets[epoch_order(targets, 0.5, torch.Generator().manual_seed(0))].mean(0)
     roots = torch.tensor([2700.0, 270.0, 30.0]).sqrt()
     assert torch.allclose(half, roots / roots.sum(), atol=0.04)
+
+
+def test_clips_without_a_label_are_drawn_as_a_class_of_their_own() -> None:
+    targets = torch.eye(2)[torch.tensor([0] * 1600 + [1] * 800)]
+    targets = torch.cat([targets, torch.zeros(400, 2), torch.tensor([[math.nan, 0.0]]).expand(200, 2)])
+    order = epoch_order(targets, 1.0, torch.Generator().manual_seed(0))
+    drawn = torch.bincount(torch.bucketize(order, torch.tensor([1599, 2399, 2999])), minlength=3) / 3000
+    assert torch.allclose(drawn[:3], torch.full((3,), 1 / 3), atol=4 * (2 / 9 / 3000) ** 0.5)
 
 
 def test_without_balancing_an_epoch_is_a_permutation() -> None:

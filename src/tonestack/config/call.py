@@ -13,7 +13,7 @@ from tonestack.config import band, layers
 from tonestack.config.layers import PROJECT
 from tonestack.labels.label_tables import LabelTables
 from tonestack.settings.data_config import DataConfig
-from tonestack.settings.model_config import ModelConfig, Preset
+from tonestack.settings.model_config import INVERTIBLE, ModelConfig, Preset
 from tonestack.settings.words import Words, parse
 from tonestack.tables.competition import Competition
 from tonestack.tables.metrics import resolve
@@ -199,6 +199,7 @@ class Call:
             raise UserError(
                 f"{model}: loss '{loss}' is for one label per clip, not for task {self.data.task}; give another"
             )
+        check_mixing(model, settings)
         return Experiment(model, settings, self.words.variant, self.words.seed, self.words.revision or revision)
 
     def but(self, **words: Any) -> "Call":
@@ -211,3 +212,23 @@ class Call:
         """The same call without the words for its own models: pair models and scouts run as configured."""
         own, _ = layers.split_overrides(self.words)
         return self.but(model=None, fold=None, variant=None, overrides=own)
+
+
+def check_mixing(model: str, config: ModelConfig) -> None:
+    """Refuse to mix sounds by numbers that are no powers: `UserError`."""
+    augment, frontend = config.augment, config.frontend["name"]
+    powers = augment.mixes and augment.mix == "power"
+    if not powers and not augment.background:
+        return
+    setting = "augment.mix=power" if powers else "augment.background"
+    values = getattr(parts.find("frontends", frontend), "VALUES", None)
+    if values is None:
+        known = [name for name in parts.names("frontends") if hasattr(parts.find("frontends", name), "VALUES")]
+        raise UserError(
+            f"{model}: {setting} mixes sounds, which the frontend '{frontend}' does not hold; {', '.join(known)} do"
+        )
+    if powers and values == "dB" and config.crop.normalise not in INVERTIBLE:
+        raise UserError(
+            f"{model}: augment.mix=power: powers cannot be had from crops normalised by '{config.crop.normalise}'; "
+            f"set crop.normalise to one of {', '.join(INVERTIBLE)}, or augment.mix=values"
+        )

@@ -11,6 +11,7 @@ from tonestack.base.section import Section
 from pydantic import Field
 
 LOSS = {"name": "cross_entropy"}  # of a model config that names none
+INVERTIBLE = ("dataset", "training", "level", "none")  # normalisations after which powers can still be had
 
 
 class CropParams(Section):
@@ -31,6 +32,8 @@ class AugmentParams(Section):
     """Batched augmentation of crops; a zero switches a part off."""
 
     mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha), the shares of two mixed crops; 1: even")
+    mix_ratio: float = Field(0.0, ge=0, lt=1, description="fixed share of two mixed crops in place of a drawn one")
+    mix_more: int = Field(0, ge=0, le=6, description="further crops that are mixed in, one after the other")
     mix: Literal["values", "power"] = Field(
         "values", description="mix the values (dB) of two spectrograms, or their powers, which is mixing the sounds"
     )
@@ -56,6 +59,17 @@ class AugmentParams(Section):
     equaliser_db: float = Field(0.0, ge=0, description="deviation of a random smooth curve over the bands, dB")
     tilt_db: float = Field(0.0, ge=0, description="largest random spectral tilt at the band edges, dB")
     noise: float = Field(0.0, ge=0, description="standard deviation of added noise, normalised units")
+    background: float = Field(
+        0.0, ge=0, le=1, description="share of crops under which a recording without labels is mixed"
+    )
+    background_db: tuple[float, float] = Field(
+        (0.0, 20.0), description="least and largest level of a crop above its background, dB"
+    )
+
+    @property
+    def mixes(self) -> bool:
+        """True if crops are mixed with one another."""
+        return self.mixup > 0 or self.mix_ratio > 0
 
 
 class TrainingParams(Section):
@@ -78,6 +92,9 @@ class TrainingParams(Section):
     warmup: float = Field(0.15, ge=0, lt=1, description="share of the steps in which the rate rises")
     grad_clip: float = Field(5.0, ge=0, description="largest gradient norm; 0: none")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
+    frame_loss: float = Field(
+        0.5, ge=0, description="weight of the loss on the frames' maximum beside the crop's, where the head is `sed`"
+    )
     balanced: float = Field(0.0, ge=0, le=1, description="class-balanced sampling: 0 none, 1 classes even")
     source_weights: dict[str, float] = Field(
         default_factory=lambda: {"given": 1.0}, description="loss weight by a label's source"

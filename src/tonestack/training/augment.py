@@ -17,21 +17,25 @@ from torch import Generator, Tensor
 
 OF_CROPS = 3  # rows for the crops themselves: mixup's ratio, playing speed, first frame
 OF_PARTS = 10  # rows for the functions below, used or not; masks and the equaliser's knots come on top
+OF_BACKGROUNDS = 4  # the last rows, where there are backgrounds: whether, which recording, first frame, level
 KNOTS = 6  # of the equaliser's curve, spread evenly over the bands
 
 
 def draw(params: AugmentParams, steps: int, batch: int, generator: Generator) -> Tensor:
     """Random numbers of an epoch: (steps, K, B), uniform in [0, 1); row 0 holds the mixup ratios.
 
-    A ratio comes from Beta(alpha, alpha) and is at least a half (r or 1 - r), so that a crop keeps its place in the
-    batch; it is 1 in batches that are not mixed.
+    A ratio is fixed, or comes from Beta(alpha, alpha) and is at least a half (r or 1 - r), so that a crop keeps its
+    place in the batch; it is 1 in batches that are not mixed.
     """
     count = OF_CROPS + OF_PARTS + 2 * (params.time_masks + params.band_masks) + (KNOTS if params.equaliser_db else 0)
+    count += params.mix_more + (OF_BACKGROUNDS if params.background else 0)
     table = torch.rand(steps, count, batch, generator=generator)
     mixed = torch.rand(steps, 1, generator=generator) < params.mixup_share
     # torch's samplers of gammas take no generator, so the ratios come from NumPy's, seeded by ours
     seed = int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
-    if params.mixup:
+    if params.mix_ratio:
+        table[:, 0] = torch.where(mixed, max(params.mix_ratio, 1 - params.mix_ratio), 1.0)
+    elif params.mixup:
         ratio = torch.from_numpy(np.random.default_rng(seed).beta(params.mixup, params.mixup, (steps, batch))).float()
         table[:, 0] = torch.where(mixed, torch.maximum(ratio, 1 - ratio), 1.0)
     return table
@@ -47,6 +51,11 @@ class Draws:
     def ratio(self) -> Tensor:
         """Mixup's ratios (B,)."""
         return self.table[0]
+
+    @property
+    def background(self) -> Tensor:
+        """The rows of the backgrounds (4, B): whether, which, first frame, level."""
+        return self.table[-OF_BACKGROUNDS:]
 
     def next(self) -> Tensor:
         """The next unused row: numbers (B,), uniform in [0, 1)."""
@@ -172,6 +181,36 @@ def mix_powers(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
     return (mixed - (one + two).log()) / scale
 
 
+def mix_waves(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """The same for two batches of waves: the weighted sum, at the level of uncorrelated sounds."""
+    return mix_values(x, other, share) / (share.square() + (1 - share).square()).sqrt()
+
+
+def put_under(x: Tensor, under: Tensor, chances: Tensor, params: AugmentParams) -> Tensor:
+    """Mix a background under a random part of raw crops (B, 1, F, T): spectrograms in dB, or waves.
+
+    under: crops of backgrounds, of the same shape; chances: (B,) numbers for whether and for the level, even in [0, 1).
+    A crop's mean power lies `background_db` over that of its background.
+    """
+    chosen, low, high = chances[0] < params.background, *params.background_db
+    above = (low + (high - low) * chances[1]).view(-1, 1, 1, 1)
+    if x.shape[2] == 1:
+        power, own = (wave.square().mean(dim=(2, 3), keepdim=True) for wave in (under, x))
+        mixed = x + under * (own / power.clamp_min(1e-10) * 10 ** (-above / 10)).sqrt()
+    else:
+        scale = math.log(10) / 10
+        sound, noise = x * scale, under * scale
+        level = sound.logsumexp(dim=(2, 3), keepdim=True) - noise.logsumexp(dim=(2, 3), keepdim=True)
+        mixed = torch.logaddexp(sound, noise + level - above * scale) / scale
+    return torch.where(chosen.view(-1, 1, 1, 1), mixed, x)
+
+
+def united(targets: Tensor, other: Tensor) -> Tensor:
+    """The labels (B, C) of both crops in full; what one has for sure is there, even if nobody knows of the other."""
+    sure = (targets == 1) | (other == 1)
+    return torch.where(sure, 1.0, torch.maximum(targets, other))  # the maximum with NaN is NaN: unknown
+
+
 def mixup(
     x: Tensor, targets: Tensor, weights: Tensor, draws: Draws, mix: Mix = mix_values, union: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -184,8 +223,9 @@ def mixup(
     ratio, other = draws.ratio, draws.next().argsort(stable=True)
     mixed = mix(x, x[other], ratio.view(-1, 1, 1, 1))
     both = ratio * weights + (1 - ratio) * weights[other]
+    alone = (ratio == 1)[:, None]
     if union:
-        return mixed, torch.maximum(targets, targets[other]), both
+        return mixed, torch.where(alone, targets, united(targets, targets[other])), both
     alike = (weights == weights[other]) | (both == 0)
     share = torch.where(alike, ratio, ratio * weights / both.clamp_min(1e-8))[:, None]
-    return mixed, share * targets + (1 - share) * targets[other], both
+    return mixed, torch.where(alone, targets, share * targets + (1 - share) * targets[other]), both

@@ -30,7 +30,8 @@ class FoldJob:
     groups: clip to group, for an inner split. columns: what the model reads of the clip table, each clip to value.
     inputs: fingerprints that make a finished fold stale.
     test: the test clips that it predicts; taught: how many others it has learnt a pseudo-label of, which it does not.
-    initial: weights from which a network starts. train_score: also score the model on what it has trained on.
+    backgrounds: clips without labels that may be mixed under crops. initial: weights from which a network starts.
+    train_score: also score the model on what it has trained on.
     """
 
     experiment: Experiment
@@ -56,6 +57,7 @@ class FoldJob:
     device: str = "auto"
     threads: int = 1
     initial: Path | None = None
+    backgrounds: tuple[str, ...] = ()
     train_score: bool = False
 
     @property

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint
 from tonestack.networks.layers import Tagger
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss
 from tonestack.settings.model_config import ModelConfig, TrainingParams
-from tonestack.training.augment import draw, playing_rate
+from tonestack.training.augment import OF_BACKGROUNDS, draw, playing_rate
 from tonestack.training.checkpoint import Average, History, LearntLoss, State
 from tonestack.training.crops import Clips, Place, random_starts, sent
 from tonestack.training.cuda_graph import RecordedStep
@@ -25,16 +26,22 @@ from tonestack.training.step import Step, make_optimizer
 import torch
 from torch import Tensor
 
+NO_ROWS = torch.zeros(0, dtype=torch.int64)
+
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The clips that a network is trained on: rows of `clips`, soft targets (n, C) and loss weights (n,)."""
+    """The clips that a network is trained on: rows of `clips`, soft targets (n, C) and loss weights (n,).
+
+    A target that nobody knows is NaN. backgrounds: rows of recordings without labels, to be mixed under crops.
+    """
 
     clips: Clips
     rows: Tensor
     targets: Tensor
     weights: Tensor
     frame_rate: float
+    backgrounds: Tensor = NO_ROWS
 
     @cached_property
     def frames(self) -> Tensor:
@@ -68,13 +75,15 @@ def epoch_order(targets: Tensor, balanced: float, generator: torch.Generator) ->
     """The epoch's clips: all in random order, or drawn so that classes come out even (`balanced` = 1).
 
     A soft target (N, C) counts as its likeliest class, and as every class from a half on. Shares of a class that is
-    nobody's likeliest would else be blown up until the few clips that have them are drawn again and again.
+    nobody's likeliest would else be blown up until the few clips that have them are drawn again and again. Clips
+    without a label are one more class; unknown targets (NaN) are none.
     """
     if balanced == 0:
         return torch.randperm(len(targets), generator=generator)
+    targets = targets.nan_to_num(0.0)
     most = targets.amax(dim=1, keepdim=True)
-    labels = ((targets >= 0.5) | ((targets == most) & (most > 0))).to(targets.dtype)
-    share = labels.sum(0).clamp_min(1e-6) ** -balanced  # (C,)
+    labels = torch.cat([(targets >= 0.5) | ((targets == most) & (most > 0)), most <= 0], dim=1).to(targets.dtype)
+    share = labels.sum(0).clamp_min(1e-6) ** -balanced  # (C + 1,)
     return torch.multinomial(labels @ share, len(targets), replacement=True, generator=generator)
 
 
@@ -87,6 +96,18 @@ def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelC
     span = (crop_length(data, config) * rate).ceil().long()
     starts = random_starts(data.frames[order], span, draws[:, 2], config.augment.roll and config.crop.short == "tile")
     return data.rows[order], starts, rate
+
+
+def background_places(data: TrainingSet, draws: Tensor, config: ModelConfig) -> Place:
+    """Where the crops of an epoch's backgrounds lie: (steps, B) each; draws: (steps, K, B)."""
+    count = len(data.backgrounds)
+    if not count:
+        raise UserError("augment.background: there is no recording without labels to mix under crops; set it to 0")
+    _, which, first, _ = draws[:, -OF_BACKGROUNDS:].unbind(dim=1)
+    rows = data.backgrounds[(which * count).long().clamp_max(count - 1)]
+    frames = data.clips.frames.cpu()[rows]
+    starts = random_starts(frames, torch.full_like(frames, crop_length(data, config)), first)
+    return rows, starts, torch.ones_like(first)
 
 
 def crop_length(data: TrainingSet, config: ModelConfig) -> int:
@@ -103,14 +124,20 @@ def run_epoch(
     ahead of time and from pinned memory: no copy makes the host wait.
     """
     clips = data.clips
-    places = [value.to(clips.home) for value in epoch_places(data, order, draws, config)]
+    batches = [_crops(data, epoch_places(data, order, draws, config), config.crop.short, config)]
+    if config.augment.background:
+        batches.append(_crops(data, background_places(data, draws, config), "tile", config))
     order, draws = order.to(clips.home), draws.to(clips.device)
-    batches = clips.stream(zip(*places, strict=True), crop_length(data, config), config.crop.short)
-    for index, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
+    for index, (rate, batch, *under) in enumerate(zip(rates, *batches, strict=True)):
         step.rate(rate)
         picked = order[index]
         targets, weights = (sent(value[picked], clips.device) for value in data.truth)
-        yield step(batch, targets, weights, draws[index])
+        yield step(batch, targets, weights, draws[index], *under)
+
+
+def _crops(data: TrainingSet, places: Place, short: Literal["tile", "pad"], config: ModelConfig) -> Iterator[Tensor]:
+    on_home = [value.to(data.clips.home) for value in places]
+    return data.clips.stream(zip(*on_home, strict=True), crop_length(data, config), short)
 
 
 def fit(

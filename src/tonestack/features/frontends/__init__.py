@@ -1,7 +1,8 @@
 """Frontends: one file each turns a wave into an array of frames; no torch, so that worker processes start fast.
 
 A module defines `Params` (a `Section`) and a class `Frontend` that follows the protocol below. One that also has
-`on_device(frontend, device)` can be computed by a GPU, for many clips at once (see `gpu_logmel`).
+`on_device(frontend, device)` can be computed by a GPU, for many clips at once (see `gpu_logmel`). `VALUES` says what
+its numbers are where sounds can be mixed by them in training: `dB` (levels of powers) or `samples` (of a wave).
 """
 
 from typing import Any, Protocol

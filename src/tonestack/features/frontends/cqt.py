@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 C1 = 32.703195662574764  # Hz
 AMIN = 1e-5  # amplitude floor: -100 dB
+VALUES = "dB"
 
 
 class Params(Section):

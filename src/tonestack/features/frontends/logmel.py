@@ -8,6 +8,7 @@ from tonestack.features.frontends import _spectrogram as sg
 import numpy as np
 
 centres = sg.mel_centres  # of Params: the bands in Hz (F,)
+VALUES = "dB"
 
 
 class Params(sg.MelParams):

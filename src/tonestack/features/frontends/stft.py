@@ -4,6 +4,8 @@ from tonestack.features.frontends import _spectrogram as sg
 
 import numpy as np
 
+VALUES = "dB"
+
 
 class Params(sg.FrameParams):
     """Sample rate and window."""

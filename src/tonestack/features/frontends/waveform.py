@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 FULL_SCALE = 32767
+VALUES = "samples"
 
 
 class Params(Section):

@@ -183,15 +183,7 @@ def _embedded(
 
 def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> list[dict[str, float]]:
     settings = job.experiment.config
-    clips = Clips.load(store, job.labels.clip_ids, device)
-    usable = torch.as_tensor(np.flatnonzero(clips.frames.cpu().numpy() > 0))
-    data = TrainingSet(
-        clips,
-        usable,
-        torch.tensor(job.labels.targets)[usable],  # a copy: an engine may hand arrays over that cannot be written
-        torch.tensor(job.labels.weights)[usable],
-        store.frame_rate,
-    )
+    data = training_set(job, store, device)
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "loss"))
     loss = build_loss(settings, model.network, len(job.classes), device)
     inner = None
@@ -200,6 +192,18 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
         inner = _inner_loss(inner_part, loss, settings)
     seed = seed_of(job.experiment.seed, job.fold, "training")
     return train(model, loss, data, settings, seed, job.state_path, inner, job.history_writer()).epochs
+
+
+def training_set(job: FoldJob, store: Store, device: torch.device) -> TrainingSet:
+    """The fold's training clips that have audio; those without a label, and the job's own, are its backgrounds."""
+    clips = Clips.load(store, [*job.labels.clip_ids, *job.backgrounds], device)
+    audible = torch.as_tensor(np.flatnonzero(clips.frames.cpu().numpy() > 0))
+    count = len(job.labels.clip_ids)
+    usable, others = audible[audible < count], audible[audible >= count]
+    targets = torch.tensor(job.labels.targets)[usable]  # a copy: an engine may hand arrays over that cannot be written
+    nothing = (targets == 0).all(dim=1)
+    weights = torch.tensor(job.labels.weights)[usable]
+    return TrainingSet(clips, usable, targets, weights, store.frame_rate, torch.cat([usable[nothing], others]))
 
 
 def build_loss(settings: ModelConfig, network: Network, n_classes: int, device: torch.device) -> AnyLoss:
@@ -238,7 +242,8 @@ def _inner_loss(inner: TrainingSet, loss: AnyLoss, settings: ModelConfig) -> Cal
                 starts = (clips.frames[rows] - length).clamp_min(0) // 2
                 x = clips.crops(rows, starts, length, settings.crop.short, torch.ones(len(rows), device=rows.device))
                 targets, weights = inner.targets[picked].to(x.device), inner.weights[picked].to(x.device)
-                value = loss_on(loss, *outputs(model.network, model.normalise(x)), targets, weights)
+                found = outputs(model.network, model.normalise(x))
+                value = loss_on(loss, found, targets, weights, settings.training.frame_loss)
                 total += float(value) * len(picked)
         return total / len(inner.rows)
 
