@@ -49,7 +49,8 @@ def check(call: Call) -> None:
     labels = scoring.read(
         call.scoring, competition.classes if call.task.tags else None, call.task, scoring.Headings.of(call)
     )
-    unknown = set(labels["clip_id"]) - set(competition.test["clip_id"])
+    form = competition.submission
+    unknown = set(labels["clip_id"]) - set(competition.test["clip_id"]) - set(form.clips if form else ())
     if unknown and call.task.clip_rows:
         raise UserError(f"{call.scoring}: clip '{min(unknown)}' ({len(unknown)} such) is no test clip; remove the rows")
 
@@ -65,7 +66,10 @@ def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]
             print(f"not scored: {error}")
             continue
         metric = resolve(tables.metric)
-        found[name] = scoring.score(metric, values, tables.test_ids, labels, tables.labels, tables.task)
+        ids, values = (
+            submission.pool(tables.form, tables.test_ids, values) if tables.form else (tables.test_ids, values)
+        )
+        found[name] = scoring.score(metric, values, ids, labels, tables.labels, tables.task)
     return found
 
 
@@ -78,7 +82,7 @@ def score_files(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]
         return {}
     metric, task = resolve(call.data.metric), call.task
     return {
-        p.name: scoring.score(metric, submission.read(p, form, rows.columns), form.ids, labels, rows.labels, task)
+        p.name: scoring.score(metric, submission.read(p, form, rows.columns), form.clips, labels, rows.labels, task)
         for p in paths
         if p.is_file()
     }

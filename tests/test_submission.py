@@ -45,6 +45,30 @@ def test_other_styles(tmp_path: Path) -> None:
     np.testing.assert_allclose(submission.read(tmp_path / "s.csv", scores, CLASSES), ROWS[::-1])
 
 
+def test_one_row_per_clip_and_class_in_the_samples_order(tmp_path: Path) -> None:
+    pairs = (("b.wav", "Oboe"), ("a.wav", "Bark"), ("b.wav", "Bark"))
+    form = SubmissionFormat(("Id", "Probability"), ("203", "100", "200"), "pairs", pairs=pairs)
+    assert form.clips == ("b.wav", "a.wav")
+    submission.write(tmp_path / "s.csv", form, ["a.wav", "b.wav"], CLASSES, ROWS)
+    assert (tmp_path / "s.csv").read_text() == "Id,Probability\n203,0.0\n100,0.1\n200,0.5\n"
+    read = submission.read(tmp_path / "s.csv", form, CLASSES)
+    np.testing.assert_allclose(read, [[0.5, 0, 0, 0.0], [0.1, 0, 0, 0]])
+    (tmp_path / "s.csv").write_text("Id,Probability\n203,0.0\n100,1.1\n200,0.5\n")
+    with pytest.raises(UserError, match="no probability"):
+        submission.read(tmp_path / "s.csv", form, CLASSES)
+    wrong = SubmissionFormat(("Id", "Probability"), ("1",), "pairs", pairs=(("a.wav", "Owl"),))
+    with pytest.raises(UserError, match="'Owl' is none of the classes"):
+        submission.render(wrong, ["a.wav", "b.wav"], CLASSES, ROWS)
+
+
+def test_a_row_about_several_clips_has_their_maximum() -> None:
+    pooled = {"b_5": "b", "a_5": "a", "a_10": "a"}
+    form = SubmissionFormat(("fname", *CLASSES), ("a", "b"), "scores", pooled=pooled)
+    rows = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.0, 0.1], [0.6, 0.1, 0.2, 0.1]])
+    table = submission.render(form, list(pooled), CLASSES, rows)
+    assert table.to_numpy().tolist() == [["a", 0.6, 0.5, 0.2, 0.1], ["b", 0.1, 0.2, 0.3, 0.4]]
+
+
 def test_labels_keep_their_spelling(tmp_path: Path) -> None:
     classes = ("=cmd()", 'a"b', "c,d", "<script>")
     submission.write(tmp_path / "s.csv", FORM, ["a.wav", "b.wav"], classes, ROWS)

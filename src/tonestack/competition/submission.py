@@ -12,7 +12,7 @@ from tonestack.tables.competition import SubmissionFormat
 import numpy as np
 import pandas as pd
 
-NUMBERS = ("scores", "raw", "probability")  # styles whose cells are numbers
+NUMBERS = ("scores", "raw", "probability", "pairs")  # styles whose cells are numbers
 
 
 def render(
@@ -28,10 +28,14 @@ def render(
     same_rows: every clip may have the same row (a class prior).
     """
     check_matrix(probabilities, form.style != "raw", same_rows)
-    where = pd.Index(list(test_ids)).get_indexer(pd.Index(form.ids))
+    test_ids, probabilities = pool(form, test_ids, probabilities)
+    where = pd.Index(list(test_ids)).get_indexer(pd.Index(form.clips))
     if (where < 0).any():
-        raise UserError(f"sample submission: clip '{form.ids[int((where < 0).argmax())]}' is not in the test set")
+        raise UserError(f"sample submission: clip '{form.clips[int((where < 0).argmax())]}' is not in the test set")
     rows = probabilities[where]
+    if form.style == "pairs":
+        values = rows[_places(form, classes)]
+        return pd.DataFrame({form.key: form.ids, form.rest[0]: values}, columns=list(form.columns))
     if form.style == "probability":
         shares = rows / rows.sum(axis=1, keepdims=True)
         table = pd.DataFrame({form.key: form.ids, form.rest[0]: shares[:, list(classes).index(form.positive)]})
@@ -44,6 +48,28 @@ def render(
         raise UserError("sample submission: labels are separated by blanks, but a class name holds a blank")
     names = np.asarray(classes, dtype=object)[best]
     return pd.DataFrame({key: form.ids, column: [" ".join(row) for row in names]}, columns=list(form.columns))
+
+
+def pool(form: SubmissionFormat, ids: Sequence[str], scores: np.ndarray) -> tuple[Sequence[str], np.ndarray]:
+    """What the submission's rows are about, and its scores: the maximum over the clips of each where they are pooled.
+
+    ids: the clips of scores (M, C).
+    """
+    if not form.pooled:
+        return ids, scores
+    names = np.array([form.pooled.get(clip, clip) for clip in ids], dtype=object)
+    best = pd.DataFrame(scores).groupby(names, sort=False).max()
+    return list(best.index), best.to_numpy()
+
+
+def _places(form: SubmissionFormat, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Row in `form.clips` and column in `classes` of every pair."""
+    row = {clip: number for number, clip in enumerate(form.clips)}
+    column = {name: number for number, name in enumerate(classes)}
+    missing = next((name for _, name in form.pairs if name not in column), None)
+    if missing is not None:
+        raise UserError(f"sample submission: '{missing}' is none of the classes")
+    return np.array([row[clip] for clip, _ in form.pairs]), np.array([column[name] for _, name in form.pairs])
 
 
 def _score_columns(form: SubmissionFormat, classes: Sequence[str], rows: np.ndarray) -> pd.DataFrame:
@@ -76,7 +102,7 @@ def check(table: pd.DataFrame, form: SubmissionFormat, classes: Sequence[str], s
         raise UserError(f"submission: columns {list(table.columns)} instead of {list(form.columns)}")
     if table[form.key].tolist() != list(form.ids):
         raise UserError("submission: rows are missing, doubled or not in the sample's order")
-    if form.style == "probability":
+    if form.style in ("probability", "pairs"):
         values = table[list(form.rest)].to_numpy(dtype=float)
         check_matrix(values, False, same_rows)
         if ((values < 0) | (values > 1)).any():
@@ -110,7 +136,7 @@ def write(
 
 
 def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarray:
-    """Read a submission back as scores (rows of the format, C): labels score by place, absent ones 0."""
+    """Read a submission back as scores (`form.clips`, C): labels score by place; what it does not name scores 0."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, compression=None)
     except (ValueError, OSError) as error:
@@ -124,6 +150,10 @@ def read(path: Path, form: SubmissionFormat, classes: Sequence[str]) -> np.ndarr
     if form.style == "probability":
         share = table[form.rest[0]].to_numpy(dtype=np.float64)[:, None]
         return np.where(np.array(classes) == form.positive, share, 1 - share)
+    if form.style == "pairs":
+        values = np.zeros((len(form.clips), len(classes)))
+        values[_places(form, classes)] = table[form.rest[0]].to_numpy(dtype=np.float64)
+        return values
     if form.style in ("scores", "raw"):
         return table[list(classes)].to_numpy(dtype=np.float64)
     position = {c: i for i, c in enumerate(classes)}

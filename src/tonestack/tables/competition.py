@@ -21,9 +21,11 @@ class SubmissionFormat:
     """The competition's own submission format.
 
     style: `labels` (one column of the k best labels, separated by blanks), `label` (the best one), `scores` (one
-    column per class, probabilities), `probability` (one column, of the class `positive` of two) or `raw` (values of any
-    size). `columns` are the file's header in order, `ids` its rows in order; `id_column` is the clips' column where it
-    is not the first.
+    column per class, probabilities), `probability` (one column, of the class `positive` of two), `pairs` (one column,
+    the probability of one clip and class a row, those of `pairs`) or `raw` (values of any size). `columns` are the
+    file's header in order, `ids` its rows in order; `id_column` is the clips' column where it is not the first.
+    pooled: where a row is about several clips, such as the windows of a recording, what each test clip belongs to; the
+    row has the maximum over its clips.
     """
 
     columns: tuple[str, ...]
@@ -32,6 +34,13 @@ class SubmissionFormat:
     k: int = 3
     id_column: str = ""
     positive: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()
+    pooled: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """What the rows are about, each once: the clips of `pairs`, else `ids`."""
+        return tuple(dict.fromkeys(clip for clip, _ in self.pairs)) if self.pairs else self.ids
 
     @property
     def key(self) -> str:
