@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tonestack.features.audio import BadAudio, PassingFault, length
+from tonestack.features.audio import BadAudio, length
 from tonestack.features.recording_files import walk
 
 import numpy as np
@@ -13,28 +13,35 @@ EDGE = 0.5  # share of a window that a recording's rest must have to be one
 
 
 def files_in(root: Path, folder: str) -> list[str]:
-    """Recordings right in `root`/`folder`, as paths below the root, sorted; none where there is no such folder."""
+    """Recordings in `root`/`folder` and below, as paths below the root, sorted; none where there is no such folder."""
     if not (root / folder).is_dir():
         return []
     found = [path for _, files in walk(root / folder) for path in files]
     return sorted(path.relative_to(root).as_posix() for path in found)
 
 
+def lengths(root: Path, paths: Sequence[str]) -> pd.Series:
+    """Return the seconds of recordings by path, NaN where a file is missing or cannot be read."""
+    return pd.Series([_length(root, path) for path in paths], index=list(paths), dtype=float)
+
+
 def of_files(root: Path, paths: Sequence[str], seconds: float) -> pd.DataFrame:
-    """Return every window of some recordings: `path, stem, start, end`, seconds; windows are `seconds` long.
+    """Return every window of some recordings: `path, stem, start, end`, seconds; windows are `seconds` long."""
+    return of_lengths(lengths(root, paths), seconds)
+
+
+def of_lengths(known: pd.Series, seconds: float) -> pd.DataFrame:
+    """Return every window of recordings of known `lengths`: `path, stem, start, end`.
 
     The rest at the end of a recording is a window if it is at least half as long as one. A recording whose length
     cannot be read counts as long as most others, so that its rows are there.
     """
-    lengths = np.array([_length(root, path) for path in paths], dtype=float)
-    known = lengths[~np.isnan(lengths)]
-    usual = pd.Series(known.round(3)).mode().iloc[0] if len(known) else seconds
-    lengths = np.where(np.isnan(lengths), usual, lengths)
-    counts = np.maximum(1, np.floor(lengths / seconds + EDGE)).astype(int)
-    row = np.repeat(np.arange(len(paths)), counts)
-    number = np.arange(len(row)) - np.repeat(counts.cumsum() - counts, counts)
-    path = np.array(paths, dtype=object)[row]
-    stem = np.array([Path(name).stem for name in paths], dtype=object)[row]
+    usual = known.dropna().round(3).mode()
+    spans = known.fillna(usual.iloc[0] if len(usual) else seconds).to_numpy()
+    counts = np.maximum(1, np.floor(spans / seconds + EDGE)).astype(int)
+    number = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+    path = np.repeat(known.index.to_numpy(dtype=object), counts)
+    stem = np.repeat(np.array([Path(name).stem for name in known.index], dtype=object), counts)
     start = number * seconds
     return pd.DataFrame({"path": path, "stem": stem, "start": start, "end": start + seconds})
 
@@ -42,7 +49,7 @@ def of_files(root: Path, paths: Sequence[str], seconds: float) -> pd.DataFrame:
 def _length(root: Path, path: str) -> float:
     try:
         return length(root / path, root)
-    except (BadAudio, PassingFault):
+    except BadAudio:
         return float("nan")
 
 

@@ -104,11 +104,28 @@ def decode_clip(path: Path, params: AudioParams, root: Path | None = None, scrat
 
 
 def length(path: Path, root: Path | None = None) -> float:
-    """Return the seconds that a file promises; none of its samples is decoded. Raises `BadAudio`."""
+    """Return the seconds of a file: what its header promises, or what can be decoded if that ends earlier.
+
+    Of most files the last sample alone is decoded. Raises `BadAudio`.
+    """
     _check_file(path, root)
-    with _reasons(path), soundfile.SoundFile(mp3_frames.source(path)) as sound:
-        _check_header(sound, AudioParams())
-        return _promised(path, sound) / sound.samplerate
+    with _reasons(path):
+        with soundfile.SoundFile(mp3_frames.source(path)) as sound:
+            _check_header(sound, AudioParams())
+            frames, rate = sound.frames, sound.samplerate
+            whole = _holds_its_end(sound)
+        if whole:
+            return frames / rate
+        with soundfile.SoundFile(mp3_frames.source(path)) as sound:  # anew: a failed seek may leave a decoder astray
+            return sum(len(block) for block in _steps(sound, one=False)) / rate
+
+
+def _holds_its_end(sound: soundfile.SoundFile) -> bool:
+    try:
+        sound.seek(sound.frames - 1)
+        return len(sound.read(1)) == 1
+    except (soundfile.SoundFileError, OverflowError):
+        return False
 
 
 def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iterator[AudioPiece]:
