@@ -69,7 +69,7 @@ def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]
         ids, values = (
             submission.pool(tables.form, tables.test_ids, values) if tables.form else (tables.test_ids, values)
         )
-        found[name] = scoring.score(metric, values, ids, labels, tables.labels, tables.task)
+        found[name] = scoring.score(metric, values, ids, labels, tables.labels, tables.task, tables.form)
     return found
 
 
@@ -82,7 +82,9 @@ def score_files(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]]
         return {}
     metric, task = resolve(call.data.metric), call.task
     return {
-        p.name: scoring.score(metric, submission.read(p, form, rows.columns), form.clips, labels, rows.labels, task)
+        p.name: scoring.score(
+            metric, submission.read(p, form, rows.columns), form.clips, labels, rows.labels, task, form
+        )
         for p in paths
         if p.is_file()
     }

@@ -1,7 +1,9 @@
 """Submissions, scores, leaderboard and the verbs that make them, on a toy competition of text files."""
 
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import blend
@@ -20,6 +22,8 @@ from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.load import load
 from tonestack.tables.metrics import resolve
 from tonestack.tables.oof import write_fold
+from tonestack.tables.rows import Rows
+from tonestack.training import queue
 
 import numpy as np
 import pandas as pd
@@ -134,6 +138,114 @@ def test_scoring_table(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UserError, match=message):
             scoring.read(path, CLASSES, tasks.find("classify"))
+
+
+# ------------------------------------------------------------------------------------------- windows, pairs and sets
+
+BIRDS = ("crow", "owl", "wren")
+WINDOWS = ["s_1_20", "s_1_5"]
+HEARD = np.array([[0.9, 0.2, 0.6], [0.1, 0.3, 0.4]])  # of the test set's order: s_1_5, then s_1_20
+ORDER = ["s_1_5", "s_1_20"]
+SET = SubmissionFormat(("row_id", "birds"), tuple(WINDOWS), "set", nothing="nocall")
+PAIRS = submission.pair_ids("{head}_{class}_{tail}", WINDOWS, ("wren", "crow"))
+FLAGS = SubmissionFormat(("row_id", "target"), tuple(PAIRS), "flags", pairs=tuple(PAIRS.values()))
+
+
+def written(
+    path: Path, form: SubmissionFormat, thresholds: list[float] | None = None
+) -> tuple[list[list[str]], np.ndarray]:
+    """The cells of the file that HEARD makes, and the scores that it is read back as."""
+    limit = None if thresholds is None else np.array(thresholds)
+    submission.write(path, form, ORDER, BIRDS, HEARD, thresholds=limit)
+    return pd.read_csv(path, dtype=str).to_numpy().tolist(), submission.read(path, form, BIRDS)
+
+
+def test_a_set_above_thresholds_with_a_word_for_nothing(tmp_path: Path) -> None:
+    cells, scores = written(tmp_path / "s.csv", SET)
+    assert cells == [["s_1_20", "nocall"], ["s_1_5", "crow wren"]]
+    assert scores.tolist() == [[0, 0, 0], [1, 0, 1]]
+    assert written(tmp_path / "s.csv", SET, [0.95, 0.2, 0.4])[0] == [["s_1_20", "wren owl"], ["s_1_5", "wren owl"]]
+    good = submission.render(SET, ORDER, BIRDS, HEARD)
+    for text in ("nocall owl", "owl owl", "dodo", "", "owl "):
+        with pytest.raises(UserError, match=r"row 3 \('s_1_5'\) is '.*', not different labels or 'nocall'"):
+            submission.check(good.assign(birds=["owl", text]), SET, BIRDS)
+
+
+def test_one_row_a_window_and_class(tmp_path: Path) -> None:
+    cells, scores = written(tmp_path / "s.csv", FLAGS, [0.5, 0.5, 0.4])
+    wanted = [["s_1_wren_20", "True"], ["s_1_crow_20", "False"], ["s_1_wren_5", "True"], ["s_1_crow_5", "True"]]
+    assert cells == wanted
+    assert scores.tolist() == [[0, 0, 1], [1, 0, 1]]
+    order = sorted(PAIRS)
+    other = replace(FLAGS, ids=tuple(order), pairs=tuple(PAIRS[name] for name in order))
+    cells, scores = written(tmp_path / "s.csv", other)
+    assert [name for name, _ in cells] == ["s_1_crow_20", "s_1_crow_5", "s_1_wren_20", "s_1_wren_5"]
+    assert scores.tolist() == [[0, 0, 0], [1, 0, 1]]
+    good = submission.render(FLAGS, ORDER, BIRDS, HEARD)
+    with pytest.raises(UserError, match=r"row 3 \('s_1_crow_20'\) is 'true', not True or False"):
+        submission.check(good.assign(target=["True", "true", "True", "True"]), FLAGS, BIRDS)
+    with pytest.raises(UserError, match="missing, doubled or not in the sample's order"):
+        submission.check(good.iloc[::-1], FLAGS, BIRDS)
+    for rule, said in (("{clip}_{bird}", "there is no {bird}; there is clip"), ("{clip}", "gives two rows the id")):
+        with pytest.raises(UserError, match=re.escape(said)):
+            submission.pair_ids(rule, WINDOWS, BIRDS)
+
+
+def test_ids_of_clips_and_classes_are_reckoned_up(tmp_path: Path) -> None:
+    pairs = submission.pair_ids("{clip}*100+{number}", ["0", "14"], BIRDS)
+    form = SubmissionFormat(("Id", "Probability"), tuple(pairs), "pairs", pairs=tuple(pairs.values()))
+    submission.write(tmp_path / "s.csv", form, ["14", "0"], BIRDS, HEARD)
+    made = pd.read_csv(tmp_path / "s.csv")
+    assert made["Id"].tolist() == [0, 1, 2, 1400, 1401, 1402]
+    assert made["Probability"].tolist() == [*HEARD[1], *HEARD[0]]
+    np.testing.assert_array_equal(submission.read(tmp_path / "s.csv", form, BIRDS), HEARD[::-1])
+    with pytest.raises(UserError, match="'Probability' is no probability"):
+        submission.check(made.astype({"Id": str}).assign(Probability=2.0 + np.arange(6)), form, BIRDS)
+
+
+def test_scores_and_the_best_label_of_some_classes(tmp_path: Path) -> None:
+    some = SubmissionFormat(("row_id", "wren", "owl"), tuple(WINDOWS), "scores")
+    cells, scores = written(tmp_path / "s.csv", some)
+    assert cells == [["s_1_20", "0.4", "0.3"], ["s_1_5", "0.6", "0.2"]]
+    assert scores.tolist() == [[0, 0.3, 0.4], [0, 0.2, 0.6]]
+    best = SubmissionFormat(("row_id", "bird"), tuple(WINDOWS), "label", classes=("owl", "wren"))
+    cells, scores = written(tmp_path / "s.csv", best)
+    assert cells == [["s_1_20", "wren"], ["s_1_5", "wren"]]
+    assert scores.tolist() == [[0, 0, 1], [0, 0, 1]]
+    good = submission.render(best, ORDER, BIRDS, HEARD)
+    with pytest.raises(UserError, match="'crow', not 1 different labels"):
+        submission.check(good.assign(bird=["wren", "crow"]), best, BIRDS)
+
+
+def test_one_probability_of_several_labels_or_of_one_class_is_no_share(tmp_path: Path) -> None:
+    form = SubmissionFormat(("clip", "p"), tuple(WINDOWS), "probability", positive="owl")
+    assert [float(p) for _, p in written(tmp_path / "s.csv", form)[0]] == [0.3, 0.2]
+    submission.write(tmp_path / "s.csv", form, ORDER, ("owl",), HEARD[:, 1:2])
+    assert submission.read(tmp_path / "s.csv", form, ("owl",)).ravel().tolist() == [0.3, 0.2]
+    assert submission.render(form, ORDER, ("owl", "wren"), HEARD[:, 1:])["p"].tolist() == pytest.approx([3 / 7, 1 / 4])
+
+
+def test_text_among_numbers_is_said(tmp_path: Path) -> None:
+    form = SubmissionFormat(("clip", "p"), ("a", "b"), "probability", positive="owl")
+    (tmp_path / "s.csv").write_text("clip,p\na,0.5\nb,much\n")
+    with pytest.raises(UserError, match="cannot be read"):
+        submission.read(tmp_path / "s.csv", form, ("owl",))
+
+
+def test_classes_that_a_submission_does_not_speak_of_count_nowhere() -> None:
+    task, labels = (
+        tasks.find("multilabel"),
+        pd.DataFrame({"clip_id": ORDER, "label": ["crow,wren", "owl"], "usage": "Public"}),
+    )
+    found = scoring.score(resolve("log_loss"), HEARD, ORDER, labels, BIRDS, task, FLAGS)
+    whole = scoring.score(
+        resolve("log_loss"), HEARD[:, [0, 2]], ORDER, labels.assign(label=["crow,wren", ""]), ("crow", "wren"), task
+    )
+    assert found["public"] == pytest.approx(whole["public"])
+    rows = Rows(pd.DataFrame(), tuple(ORDER), BIRDS, BIRDS, FLAGS, Path())
+    wanted = [[1, np.nan, 1], [0, np.nan, 0]]
+    np.testing.assert_array_equal(queue.counted_targets(task, labels["label"], rows), wanted)
+    assert queue.counted_targets(tasks.find("classify"), pd.Series(["owl"]), rows).tolist() == [[0, 1, 0]]
 
 
 def test_place_among_published() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from tonestack.base.errors import UserError
 from tonestack.competition.csvs import read_table
 from tonestack.config.call import Call
-from tonestack.tables.metrics import Metric
+from tonestack.tables.competition import SubmissionFormat
+from tonestack.tables.metrics import Metric, without
 from tonestack.tasks import Task
 
 import numpy as np
@@ -27,7 +28,7 @@ class Headings:
     def of(cls, call: Call) -> "Headings":
         """The default names, those of the reader's settings, and those of the sample submission."""
         reader, form = call.data.reader, call.competition().submission
-        named = form is not None and form.style in ("label", "labels")
+        named = form is not None and form.style in ("label", "labels", "set")
         clip = [reader.get("test_clip"), reader.get("clip"), reader.get("id_column"), form.key if form else None]
         label = [reader.get("label"), reader.get("label_column"), *(form.rest if form and named else ())]
         return cls((*filter(None, clip), *cls.clip), (*filter(None, label), *cls.label))
@@ -101,13 +102,23 @@ def _checked(table: pd.DataFrame, path: Path, classes: Sequence[str] | None, tas
 
 
 def score(
-    metric: Metric, scores: np.ndarray, ids: Sequence[str], labels: pd.DataFrame, classes: Sequence[str], task: Task
+    metric: Metric,
+    scores: np.ndarray,
+    ids: Sequence[str],
+    labels: pd.DataFrame,
+    classes: Sequence[str],
+    task: Task,
+    form: SubmissionFormat | None = None,
 ) -> dict[str, float]:
-    """The metric of scores (M, C) of clips `ids` for each usage: `{"public": ..., "private": ...}`, NaN if none."""
+    """The metric of scores (M, C) of clips `ids` for each usage: `{"public": ..., "private": ...}`, NaN if none.
+
+    form: of the submission; classes that it does not speak of are left out.
+    """
     where = pd.Index(list(ids)).get_indexer(pd.Index(labels["clip_id"]))
     if (where < 0).any():
         raise UserError(f"the predictions have no row for clip '{labels['clip_id'][int((where < 0).argmax())]}'")
     targets = task.row_truth(labels["label"].tolist(), tuple(classes)) if len(labels) else np.zeros(0, dtype=int)
+    targets = targets if form is None else without(targets, classes, form.spoken(classes))
     result = {}
     for usage in USAGES:
         rows = (labels["usage"] == usage).to_numpy()

@@ -14,7 +14,7 @@ from tonestack.ensemble.problem import Problem
 from tonestack.labels import folds, revisions
 from tonestack.tables import load, oof
 from tonestack.tables.competition import SubmissionFormat
-from tonestack.tables.metrics import resolve
+from tonestack.tables.metrics import resolve, without
 from tonestack.tables.read import PredictionTable
 from tonestack.tasks import Task
 
@@ -110,8 +110,10 @@ class Tables:
 
     @property
     def targets(self) -> np.ndarray:
-        """Targets of all training clips."""
-        return self.task.row_truth(self.folds["label"].tolist(), self.labels or self.classes)
+        """Targets of all training clips; classes that a submission does not speak of are unknown."""
+        labels = self.labels or self.classes
+        truth = self.task.row_truth(self.folds["label"].tolist(), labels)
+        return truth if self.form is None else without(truth, labels, self.form.spoken(labels))
 
     def read(self, name: str) -> PredictionTable:
         """One table, aligned."""

@@ -99,7 +99,7 @@ class Material:
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """Class indices (N,) of the given labels; (N, C) of 0/1 where a clip has several."""
+        """Class indices (N,) of the given labels; (N, C) of 0, 1 and `UNKNOWN` where a clip has several."""
         return self.call.task.row_truth(self.folds["label"].tolist(), self.classes)
 
     # ------------------------------------------------------------------------------------------------------ the tables

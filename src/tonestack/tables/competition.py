@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ RESERVED = re.compile(r"clip_id|fname|part|holdout|label|weight|source|__index_l
 class SubmissionFormat:
     """The competition's own submission format.
 
-    style: `labels` (one column of the k best labels, separated by blanks), `label` (the best one), `scores` (one
-    column per class, probabilities), `probability` (one column, of the class `positive` of two), `pairs` (one column,
-    the probability of one clip and class a row, those of `pairs`) or `raw` (values of any size). `columns` are the
-    file's header in order, `ids` its rows in order; `id_column` is the clips' column where it is not the first.
-    pooled: where a row is about several clips, such as the windows of a recording, what each test clip belongs to; the
-    row has the maximum over its clips.
+    style: `labels` (one column of the k best labels, separated by blanks), `label` (the best one), `set` (all labels
+    from their thresholds on, separated by blanks, or the word `nothing`), `scores` (one column per class,
+    probabilities), `probability` (one column, of the class `positive`), `pairs` (one column, the probability of one
+    clip and class a row, those of `pairs`), `flags` (the same, True or False by thresholds) or `raw` (values of any
+    size). `columns` are the file's header in order, `ids` its rows in order; `id_column` is the clips' column where it
+    is not the first. classes: those that the file speaks of, in its order; none given: the columns of `scores`, the
+    classes of `pairs`, else all. Metrics leave the others out where a clip may have several. pooled: where a row is
+    about several clips, such as the windows of a recording, what each test clip belongs to; the row has the maximum
+    over its clips.
     """
 
     columns: tuple[str, ...]
@@ -34,6 +38,8 @@ class SubmissionFormat:
     k: int = 3
     id_column: str = ""
     positive: str = ""
+    classes: tuple[str, ...] = ()
+    nothing: str = ""
     pairs: tuple[tuple[str, str], ...] = ()
     pooled: dict[str, str] = field(default_factory=dict)
 
@@ -51,6 +57,12 @@ class SubmissionFormat:
     def rest(self) -> tuple[str, ...]:
         """The columns of labels or scores, in order."""
         return tuple(column for column in self.columns if column != self.key)
+
+    def spoken(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """The classes that the file speaks of, in its order; `classes`: all of them."""
+        if self.pairs:
+            return tuple(dict.fromkeys(name for _, name in self.pairs))
+        return self.classes or (self.rest if self.style in ("scores", "raw") else tuple(classes))
 
 
 @dataclass(frozen=True)

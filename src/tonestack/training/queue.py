@@ -14,10 +14,12 @@ from tonestack.features.store import Store
 from tonestack.labels import revisions, training_labels
 from tonestack.settings.words import parse_folds
 from tonestack.tables.competition import Competition
+from tonestack.tables.rows import Rows
 from tonestack.tasks import Task
 from tonestack.training.job import FoldJob, refuse_changed_meaning, threads_and_jobs
 from tonestack.training.progress import progress_of
 
+import numpy as np
 import pandas as pd
 
 
@@ -64,11 +66,20 @@ def _jobs_of(
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, asked])}
         inputs |= {"columns": fingerprint(columns)} if columns else {}
         inputs |= {"options": fingerprint(options.settings())} if options else {}
-        truth, scored = task.row_targets(held_out["label"], predicted.labels), held_out["verified"].to_numpy()
+        truth, scored = counted_targets(task, held_out["label"], predicted), held_out["verified"].to_numpy()
         own: dict[str, Any] = {"labels": learnt, "classes": classes, "held_out": ids, "inputs": inputs}
         own |= {"test": asked, "taught": len(test) - len(asked)}
         jobs.append(FoldJob(fold=fold, truth=truth, scored=scored, **own, **shared))
     return jobs
+
+
+def counted_targets(task: Task, labels: pd.Series, predicted: Rows) -> np.ndarray:
+    """Targets of held-out rows as they are scored: a class that a submission does not speak of is unknown."""
+    targets, known = task.row_targets(labels, predicted.labels), predicted.labels
+    if predicted.form is not None and not task.one_label:
+        spoken = set(predicted.form.spoken(known))
+        targets[:, [name not in spoken for name in known]] = np.nan
+    return targets
 
 
 def learnt_classes(task: Task, learnt: pd.DataFrame, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ without any class and a class without any clip count.
 """
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -143,6 +144,14 @@ def cells(targets: np.ndarray, classes: int) -> np.ndarray:
 def known(targets: np.ndarray, classes: int) -> np.ndarray:
     """Boolean matrix (N, C) of the cells that metrics count."""
     return targets != UNKNOWN if targets.ndim == 2 else np.ones((len(targets), classes), dtype=bool)
+
+
+def without(targets: np.ndarray, classes: Sequence[str], counted: Collection[str]) -> np.ndarray:
+    """Targets in which only the classes `counted` count: the others are unknown, where a clip may have several."""
+    silent = np.array([name not in counted for name in classes])
+    if targets.ndim == 1 or len(silent) != targets.shape[1] or not silent.any():
+        return targets
+    return np.where(silent, UNKNOWN, targets)
 
 
 def known_cells(targets: np.ndarray) -> np.ndarray | None:
