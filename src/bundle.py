@@ -116,6 +116,7 @@ def pack(call: Call, predictor: Predictor, folder: Path) -> None:
                 shutil.copyfile(weights, target / weights.name)
         if (source / "stacker.safetensors").is_file():
             shutil.copyfile(source / "stacker.safetensors", target / "stacker.safetensors")
+    pack_models(predictor, folder / "input/weights")
     shutil.copyfile(PACKAGE.parents[1] / "LICENSE", folder / "LICENSE")
     write_text(folder / "infer.py", INFER)
     facts = {
@@ -131,6 +132,17 @@ def pack(call: Call, predictor: Predictor, folder: Path) -> None:
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     text = README.format(**about, size=_megabytes(folder / "oof"), version=__version__, python=version)
     write_text(folder / "README.md", text)
+
+
+def pack_models(predictor: Predictor, folder: Path) -> None:
+    """Copy the pretrained models that frontends hear through to where they are looked for."""
+    for frontend in predictor.frontends.values():
+        for file, place in getattr(frontend, "files", {}).items():
+            target = folder / place
+            if target.exists() and file_hash(target) != file_hash(file):
+                raise UserError(f"{file}: another model of the bundle has the same name; rename one and train again")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
 
 
 def best_first(call: Call, predictor: Predictor) -> list[str]:

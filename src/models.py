@@ -29,6 +29,8 @@ def describe(call: Call, name: str) -> dict[str, str]:
     """One row: the network is built and one crop is sent through it."""
     settings = call.experiment(name).config
     frontend_module = parts.find("frontends", settings.frontend["name"])
+    if settings.frontend.get("model", "") is None:  # a pretrained model that this call does not name
+        return {"model": name, "frontend": settings.frontend["name"], "input": frontend_module.INPUT}
     frontend = frontend_module.Frontend(parts.part_params("frontends", settings.frontend, "frontend"))
     module = parts.find("models", settings.network["name"])
     if not hasattr(module, "build"):  # not a network: its size depends on the clips

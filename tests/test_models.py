@@ -38,9 +38,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "timm_backbone": {"backbone": "test_resnet"},
     "resnet18": {"width": 4, "size": 32},
     "rnn": {"project": 5, "hidden": 6},
+    "mlp": {"hidden": (6,)},
+    "window_attention": {"project": 8, "hidden": 6, "heads": 2},
     "ecapa": {"channels": 8, "attention": 6, "embedding": 7, "squeeze": 4},
 }
-OWN_POOL = {"ecapa"}  # pools as its paper says
+OWN_POOL = {"ecapa", "window_attention"}  # pools as its paper says
 WAVES = {"cnn1d"}
 
 
@@ -564,3 +566,13 @@ def test_every_preset_lists_its_models(preset: str, monkeypatch: pytest.MonkeyPa
     assert len(table) == 3
     strange = table.set_index("model").loc["judge_conv2d_none", "multiply-adds"]
     assert strange == ("not for crops of this length" if preset == "smoke" else "0.0 M")
+
+
+def test_attention_over_windows_does_not_see_padding() -> None:
+    network = build("window_attention", bands=5)
+    x = torch.randn(2, 1, 5, 7, generator=torch.Generator().manual_seed(3))
+    x[:, ..., 4:] = 0
+    with torch.inference_mode():
+        assert torch.allclose(network(x), network(x[..., :4]), atol=1e-6)
+        assert torch.allclose(network(x[..., :4].flip(3)), network(x[..., :4]), atol=1e-6)  # windows have no order
+        assert not torch.allclose(network(x[..., :4]), network(x[..., :1]), atol=1e-3)

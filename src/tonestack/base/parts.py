@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parents[1]
 
 ROOMS = {  # kind -> the package of its parts, below `tonestack`
     "cleaning": "cleaning.methods",
+    "encoders": "features.encoders",
     "engines": "training.engines",
     "features": "features.speech",
     "frontends": "features.frontends",

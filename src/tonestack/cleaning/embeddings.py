@@ -37,7 +37,7 @@ def by_holdout(call: Call, revision: str) -> np.ndarray:
             raise UserError(
                 f"clean.embedder={experiment.model}: statistics need a spectrogram frontend, not a waveform"
             )
-        x = clip_statistics.table(store, names)
+        x = clip_statistics.table(store, names, clip_statistics.kind_for(experiment.config.frontend["name"]))
     else:
         from tonestack.cleaning import autoencoder
 

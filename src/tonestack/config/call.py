@@ -9,7 +9,7 @@ from typing import Any
 from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config import band, layers
+from tonestack.config import band, layers, pretrained
 from tonestack.config.layers import PROJECT
 from tonestack.labels.label_tables import LabelTables
 from tonestack.settings.data_config import DataConfig
@@ -194,6 +194,9 @@ class Call:
         settings = layers.load_model(model, self.preset, self.words, {"name": self.task.loss})
         if self.rate and "sample_rate" not in self.words.overrides.get("frontend", {}):
             settings = settings.model_copy(update={"frontend": band.fitted(settings.frontend, self.rate)})
+        if settings.frontend["name"] == "embedding":
+            frontend = pretrained.laid_out(settings.frontend, self.data.embedding)
+            settings = settings.model_copy(update={"frontend": frontend})
         loss = settings.loss["name"]
         if not self.task.one_label and getattr(parts.find("losses", loss), "ONE_LABEL", False):
             raise UserError(

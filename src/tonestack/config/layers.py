@@ -119,6 +119,8 @@ def load_data(words: Words) -> tuple[DataConfig, Preset]:
     layers = [(f"task {task.name}", task.defaults), *layers]
     config = DataConfig.parse(merge(layers), lambda loc: _place_of(layers, loc))
     parts.part_params("readers", config.reader, _places(layers, "reader"))
+    if config.embedding:
+        parts.part_params("frontends", {"name": "embedding"} | config.embedding, _places(layers, "embedding"))
     _check_metrics(config, task)
     task.check(config)
     return config, preset

@@ -77,7 +77,7 @@ class Predictor:
 
         def measured(spec: Spec) -> np.ndarray:
             store = stores[key(spec)]
-            return clip_statistics.table(store, store.clips.index.tolist())
+            return clip_statistics.table(store, store.clips.index.tolist(), clip_statistics.kind_for(spec["name"]))
 
         return self.combine(how.rows(tables, measured, self.combine))
 

@@ -23,10 +23,10 @@ class PreparedSpectrogram(NamedTuple):
 
 
 def source_of(call: Call) -> PreparedSpectrogram | None:
-    """Return the first prepared spectrogram of the call's models; None if nothing is prepared."""
+    """Return the first prepared spectrogram or embedding of the call's models; None if nothing is prepared."""
     for experiment in call.experiments():
         spec = experiment.config.frontend
-        if spec["name"] != "logmel":
+        if spec["name"] not in ("logmel", "embedding"):
             continue
         try:
             return PreparedSpectrogram(spec, Store.open(call.cache, spec, call.data.audio))
@@ -50,7 +50,7 @@ class ClipComponents:
 
 def read(call: Call, source: PreparedSpectrogram, train: list[str], test: list[str]) -> ClipComponents:
     """Return the components of all clips, fitted on all of them without labels."""
-    table = measured(call.cache, source.store, train + test)
+    table = measured(call.cache, source.store, train + test, clip_statistics.kind_for(source.frontend["name"]))
     projection = fit(table)
     rows = project(table, projection)
     return ClipComponents(rows[: len(train)], rows[len(train) :], projection, source.frontend)
@@ -66,12 +66,12 @@ def known(call: Call, clip_ids: list[str]) -> np.ndarray | None:
     return project(table, fit(table))
 
 
-def measured(cache: Path, store: Store, clip_ids: list[str]) -> np.ndarray:
+def measured(cache: Path, store: Store, clip_ids: list[str], of: clip_statistics.Kind = "spectrogram") -> np.ndarray:
     """Return statistics (N, S) of clips, NaN rows without audio; they are cached."""
     path = _path(cache, store, clip_ids)
     if path.is_file():
         return np.load(path, allow_pickle=False)
-    table = clip_statistics.table(store, clip_ids)
+    table = clip_statistics.table(store, clip_ids, of)
     write_array(path, table)
     return table
 

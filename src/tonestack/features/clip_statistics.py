@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from tonestack.base import parts
 from tonestack.features.store import Store
 
 import numpy as np
@@ -50,7 +51,25 @@ def track_statistics(x: np.ndarray) -> np.ndarray:
     return np.concatenate([x.mean(axis=0), np.sqrt(power), *percentiles, step, memory, [len(x)]]).astype(np.float32)
 
 
-STATISTICS = {"spectrogram": clip_statistics, "tracks": track_statistics}
+def pooled(x: np.ndarray) -> np.ndarray:
+    """Mean, standard deviation and maximum (3 F,) over the windows of one clip's embeddings x (T, F)."""
+    return np.concatenate([x.mean(axis=0), x.std(axis=0), x.max(axis=0)]).astype(np.float32)
+
+
+def mean(x: np.ndarray) -> np.ndarray:
+    """Mean (F,) over the windows of one clip's embeddings x (T, F)."""
+    vector: np.ndarray = x.mean(axis=0)
+    return vector
+
+
+STATISTICS = {"spectrogram": clip_statistics, "tracks": track_statistics, "pooled": pooled, "mean": mean}
+Kind = Literal["spectrogram", "tracks", "pooled", "mean"]
+
+
+def kind_for(frontend: str) -> Kind:
+    """The statistics that fit a frontend of this name."""
+    kind: Kind = getattr(parts.find("frontends", frontend), "STATISTICS", "spectrogram")
+    return kind
 
 
 def names(bands: int) -> list[tuple[str, int]]:
@@ -65,7 +84,7 @@ def names(bands: int) -> list[tuple[str, int]]:
     ]
 
 
-def table(store: Store, clip_ids: list[str], of: Literal["spectrogram", "tracks"] = "spectrogram") -> np.ndarray:
+def table(store: Store, clip_ids: list[str], of: Kind = "spectrogram") -> np.ndarray:
     """Statistics (N, S) of the clips, NaN rows for those without audio."""
     offsets, frames = store.rows(clip_ids)
     rows = [

@@ -225,6 +225,9 @@ class DataConfig(Section):
         description="sample rate of the recordings, Hz; frontends for higher rates are laid out for it; "
         "auto: read from some of the files, any: frontends stay as configured",
     )
+    embedding: dict[str, Any] = Field(
+        {}, description="frontend `embedding` of models that name no file: model: FILE or a known name, other settings"
+    )
     audio: AudioParams = AudioParams()
     folds: FoldParams = FoldParams()
     fold_mean: Literal["geometric", "arithmetic"] = Field(

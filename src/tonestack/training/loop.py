@@ -111,8 +111,8 @@ def background_places(data: TrainingSet, draws: Tensor, config: ModelConfig) -> 
 
 
 def crop_length(data: TrainingSet, config: ModelConfig) -> int:
-    """Frames of a crop."""
-    return round(config.crop.seconds * data.frame_rate)
+    """Frames of a crop, at least one: a window of an embedding may be longer than a crop."""
+    return max(1, round(config.crop.seconds * data.frame_rate))
 
 
 def run_epoch(

@@ -12,8 +12,10 @@ LEARNER = "boosting"
 class Params(Section):
     """Settings of the trees; statistics: `tracks` takes every column alone, `spectrogram` as bands of one spectrum."""
 
-    statistics: Literal["tracks", "spectrogram"] = Field(
-        "tracks", description="tracks: every column on its own; spectrogram: bands of one spectrum"
+    statistics: Literal["tracks", "spectrogram", "pooled", "mean"] = Field(
+        "tracks",
+        description="tracks: every column on its own; spectrogram: bands of one spectrum; "
+        "pooled: mean, deviation and maximum of each; mean",
     )
     rounds: int = Field(300, ge=1, description="most trees per class; early stopping finds how many")
     patience: int = Field(30, ge=1, description="rounds without a better inner loss")

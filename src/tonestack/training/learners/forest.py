@@ -26,11 +26,11 @@ class Forest:
     value: (nodes, C) class shares, float16, rows of zeros at inner nodes.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
-        self.arrays = arrays
+    def __init__(self, arrays: dict[str, np.ndarray], kind: Any = "spectrogram") -> None:
+        self.arrays, self.kind = arrays, kind
 
     @classmethod
-    def of(cls, trees: list[Any], columns: np.ndarray | None, n_classes: int) -> "Forest":
+    def of(cls, trees: list[Any], columns: np.ndarray | None, n_classes: int, kind: Any = "spectrogram") -> "Forest":
         """Take scikit-learn's trees apart; `columns` are the classes that a classifier knows."""
         sizes = [tree.tree_.node_count for tree in trees]
         roots = np.cumsum([0, *sizes[:-1]])
@@ -48,7 +48,8 @@ class Forest:
                 shares = tree.value[leaf, 0]
                 value[np.ix_(leaf, columns)] = shares / shares.sum(axis=1, keepdims=True)
             pieces["value"].append(value)
-        return cls({key: np.concatenate(value) for key, value in pieces.items()} | {"roots": roots.astype(np.int32)})
+        arrays = {key: np.concatenate(value) for key, value in pieces.items()} | {"roots": roots.astype(np.int32)}
+        return cls(arrays, kind)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Mean of the trees' class shares (N, C) for statistics x (N, S)."""
@@ -66,7 +67,7 @@ class Forest:
 
     def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
         """Log of the trees' mean vote (N, C); NaN rows for clips without audio. A forest uses whole clips."""
-        x = clip_statistics.table(store, clip_ids)
+        x = clip_statistics.table(store, clip_ids, self.kind)
         usable = ~np.isnan(x).any(axis=1)
         logs = np.full((len(x), self.arrays["value"].shape[1]), np.nan)
         logs[usable] = np.log(self.predict(x[usable]) + FLOOR)
@@ -100,7 +101,8 @@ class FittedForest:
 
 def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Forest:
     """The forest that `FittedForest.tensors` describes."""
-    return Forest({key: value.numpy() for key, value in tensors.items()})
+    params: Any = parts.part_params("models", settings.network, "network")
+    return Forest({key: value.numpy() for key, value in tensors.items()}, params.statistics)
 
 
 def fit(job: FoldJob, store: Store) -> FittedForest:
@@ -108,7 +110,7 @@ def fit(job: FoldJob, store: Store) -> FittedForest:
     if store.width == 1:
         raise UserError(f"{job.experiment.name}: a forest needs a spectrogram frontend such as logmel, not a waveform")
     params: Any = parts.part_params("models", job.experiment.config.network, "network")
-    x = clip_statistics.table(store, job.labels.clip_ids)
+    x = clip_statistics.table(store, job.labels.clip_ids, params.statistics)
     usable = ~np.isnan(x).any(axis=1)
     settings = {
         "n_estimators": params.trees,
@@ -120,7 +122,8 @@ def fit(job: FoldJob, store: Store) -> FittedForest:
     several = not tasks.find(job.task).one_label
     grow = _several_labels if several else _one_label
     trees = grow(settings, x[usable], job.labels.targets[usable], job.labels.weights[usable])
-    return FittedForest(store, Forest.of(trees.estimators_, getattr(trees, "classes_", None), len(job.classes)))
+    columns = getattr(trees, "classes_", None)
+    return FittedForest(store, Forest.of(trees.estimators_, columns, len(job.classes), params.statistics))
 
 
 def _one_label(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:

@@ -1,0 +1,75 @@
+"""Encoders: pretrained models in files, one module a format; `frontends/embedding.py` feeds them windows of sound.
+
+A module has `files(path)`, all files that a model consists of, and a class `Encoder`. Nothing in such a file is run as
+code: it is a graph of known operations with numbers, or numbers alone.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tonestack.base.errors import UserError, nearest
+
+import numpy as np
+
+SUFFIXES = {".onnx": "onnx", ".tflite": "tflite"}
+LARGEST = 8 << 30  # bytes; a larger file is none of an encoder of sound
+CODE = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".h5", ".keras")
+
+
+class EncoderProtocol(Protocol):
+    """The contract of every `Encoder(path, output, sample_rate)`.
+
+    samples: length of the windows if the file fixes it. batch: windows at once if the file fixes that.
+    sample_rate: the rate in Hz that the file names, None if it names none.
+    """
+
+    samples: int | None
+    batch: int | None
+    sample_rate: int | None
+
+    def __init__(self, path: Path, output: str | None, sample_rate: int | None) -> None: ...
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Turn one clip's batches of windows, float32 (B, n) in order, into float32 (B, ..., D)."""
+
+
+def format_of(path: Path) -> str:
+    """The name of the module that reads a model: by its suffix, or `huggingface` for a folder."""
+    if path.is_dir():
+        return "huggingface"
+    if path.suffix in SUFFIXES:
+        return SUFFIXES[path.suffix]
+    if path.suffix in CODE:
+        raise UserError(f"{path}: {path.suffix} files can hold code and are not opened; save the model as ONNX")
+    raise UserError(f"{path}: no kind of model that is known; give an .onnx or .tflite file or a Hugging Face folder")
+
+
+def chosen(path: Path, asked: str | None, outputs: dict[str, str], others: Iterable[str] = ()) -> str:
+    """The output to take: the one asked for, or the only one. outputs: shapes by name; others: hidden names."""
+    there = ", ".join(f"{name} {shape}".strip() for name, shape in list(outputs.items())[:20])
+    if asked is None:
+        if len(outputs) == 1:
+            return next(iter(outputs))
+        raise UserError(f"{path}: has several outputs; choose one by output=: {there}")
+    hidden = list(others)
+    if asked not in outputs and asked not in hidden:
+        hint = nearest(asked, [*outputs, *hidden]).partition("; there")[0] if hidden else ""
+        raise UserError(f"{path}: has no output '{asked}'{hint}; there is: {there}")
+    return asked
+
+
+def check_size(files: Sequence[Path]) -> None:
+    """Refuse files that are missing, empty or far too large, before a library reads them."""
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; is the download complete?")
+        size = file.stat().st_size
+        if not 0 < size <= LARGEST:
+            raise UserError(f"{file}: {size / 1e9:.1f} GB; a model has more than nothing and at most 8 GB")
+
+
+def fault(error: Exception) -> str:
+    """The first line of a library's complaint, short enough for one line of ours."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
