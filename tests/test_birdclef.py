@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from sklearn.metrics import roc_auc_score
 
 CODES = ("22967", "47158son01", "ashgre1", "houspa")
 NAMES = ("Turdus merula_Blackbird", "Passer_Sparrow", "Ardea_Grey Heron", "Passer domesticus_House Sparrow")
@@ -216,6 +217,18 @@ def test_2026_is_scored_on_labelled_soundscapes(tmp_path: Path, capsys: pytest.C
     said = capsys.readouterr().out
     assert "train_soundscapes_labels.csv: 8 rows name a window again; they are united" in said
     assert "scored on 12 windows of 4 labelled soundscapes (4 of them hold nothing)" in said
+    column = "focal auc"
+    printed = next(line for line in said.splitlines() if line.startswith("  clip_forest@r0 fold 0:"))
+    receipt = json.loads((call.oof / "clip_forest@r0/fold0.json").read_text())
+    assert f"{column} {receipt['metrics_apart'][column]:.4f}" in printed
+    assert set(receipt["metrics"]) == {"auc", "mean_average_precision", "log_loss"}  # of soundscapes alone
+    rows = pd.concat(pd.read_parquet(path) for path in (call.oof / "clip_forest@r0").glob("*.parquet"))
+    rows = rows[rows["part"] == "oof"].set_index("clip_id").loc[table[~table["verified"]]["clip_id"]]
+    truth = np.array([[code in cell.split(",") for code in competition.classes] for cell in table["label"][:24]])
+    by_hand = roc_auc_score(truth[:, 1:], rows[list(CODES)], average="macro")  # no focal recording of the first class
+    board = pd.read_csv(call.oof / "leaderboard.csv").set_index("experiment")
+    assert board.loc["clip_forest@r0", column] == pytest.approx(by_hand)
+    assert board.loc["clip_forest@r0", column] != board.loc["clip_forest@r0", "cv"]
     facts = competition.extras["clips"].set_index("clip_id")
     assert facts.loc[f"{stems[0]}_5"].to_dict() == {"site": "S09", "date": "20250201", "hour": "03"}
 

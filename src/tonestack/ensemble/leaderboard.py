@@ -25,7 +25,7 @@ def update(call: Call) -> pd.DataFrame:
     if not names:
         return pd.DataFrame(columns=COLUMNS)
     recorded = recorded_scores(call)
-    columns = [*COLUMNS[:3], *call.data.more_metrics, *COLUMNS[3:]]
+    columns = [*COLUMNS[:3], *call.data.more_metrics, *_apart(call), *COLUMNS[3:]]
     table = pd.DataFrame([r for n in names if (r := _row(call, n, recorded)) is not None], columns=columns)
     metric_up = resolve(call.data.metric).greater_is_better
     table = table.sort_values(["cv", "experiment"], ascending=[not metric_up, True], na_position="last")
@@ -48,6 +48,7 @@ def _row(call: Call, name: str, recorded: dict[str, Any]) -> dict[str, Any] | No
             problem.metric, problem.tables[0], problem.targets, call.data.blend.bootstrap, problem.groups
         )
         more = {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in more}
+        more |= dict.fromkeys(_apart(call), _on_unverified(tables, predictions.oof))
     seconds = [float(m["seconds"]) for m in predictions.meta if isinstance(m.get("seconds"), int | float)]
     total = max if predictions.kind in oof.MADE else sum  # the receipts of a made table all have its whole time
     params = [m["params"] for m in predictions.meta if isinstance(m.get("params"), int)]
@@ -63,6 +64,18 @@ def _row(call: Call, name: str, recorded: dict[str, Any]) -> dict[str, Any] | No
         "seconds": total(seconds) if seconds else None,
         "params": params[0] if params else None,
     }
+
+
+def _apart(call: Call) -> list[str]:
+    """The column of the metric on unverified clips, where the competition has them apart."""
+    name = call.competition().unverified
+    return [f"{name} {call.data.metric}"] if name else []
+
+
+def _on_unverified(tables: Tables, rows: np.ndarray) -> float:
+    """The metric on the unverified clips that a table has rows (N, C) of; NaN if there is none."""
+    counted = ~tables.folds["verified"].to_numpy(dtype=bool) & (tables.fold >= 0) & np.isfinite(rows).all(axis=1)
+    return float(resolve(tables.metric)(rows[counted], tables.targets[counted])) if counted.any() else np.nan
 
 
 def content(folder: Path) -> str:

@@ -79,6 +79,7 @@ class Competition:
     submission: the format of the sample submission, None where there is no test set.
     extras: further tables of a task (trial lists, prompts), by name; `clips` has what else is known of clips.
     notes: messages that are printed when the folds are made or used.
+    unverified: what unverified clips are called where their score is printed apart; empty: it is not.
     """
 
     root: Path
@@ -89,6 +90,7 @@ class Competition:
     extras: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     pool: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["clip_id", "path", "group"]))
+    unverified: str = ""
 
     @property
     def clips(self) -> pd.DataFrame:

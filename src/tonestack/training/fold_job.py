@@ -68,7 +68,8 @@ def make(job: FoldJob) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - started, 2),
     }
     for suffix in sorted(tables, reverse=True):  # the experiment's own comes last: it marks the fold as finished
-        receipt |= {"metrics": _scores(job, tables[suffix][: len(job.held_out)])}
+        held_out = tables[suffix][: len(job.held_out)]
+        receipt |= {"metrics": _scores(job, held_out)} | _score_apart(job, held_out)
         if not suffix:
             track(job, receipt)
         _write(job, suffix, tables[suffix], receipt)
@@ -124,6 +125,15 @@ def _scores(job: FoldJob, held_out: np.ndarray) -> dict[str, float]:
     truth = task.truth(job.truth[job.scored])
     names = dict.fromkeys([job.metric, *job.more_metrics, *task.metrics])
     return {name: float(metrics.resolve(name)(held_out[job.scored], truth)) for name in names}
+
+
+def _score_apart(job: FoldJob, held_out: np.ndarray) -> dict[str, dict[str, float]]:
+    """The metric on the fold's unverified clips, where the competition has them apart: it is printed, and no more."""
+    rest = ~job.scored
+    if not job.apart or not rest.any():
+        return {}
+    truth = tasks.find(job.task).truth(job.truth[rest])
+    return {"metrics_apart": {f"{job.apart} {job.metric}": float(metrics.resolve(job.metric)(held_out[rest], truth))}}
 
 
 def _train_scores(job: FoldJob, fitted: Fitted) -> dict[str, float]:

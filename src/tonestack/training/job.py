@@ -27,6 +27,7 @@ class FoldJob:
     the held-out rows and which of them count (the verified ones). outputs: columns of the table where they are not the
     classes that the network learns. options: the data config's section of the task's name;
     its `settings()` are what predictions depend on.
+    apart: what the held-out rows that do not count are called where their metric is printed apart; empty: it is not.
     groups: clip to group, for an inner split. columns: what the model reads of the clip table, each clip to value.
     inputs: fingerprints that make a finished fold stale.
     test: the test clips that it predicts; taught: how many others it has learnt a pseudo-label of, which it does not.
@@ -51,6 +52,7 @@ class FoldJob:
     outputs: tuple[str, ...] = ()
     more_metrics: tuple[str, ...] = ()
     options: Any = None
+    apart: str = ""
     groups: dict[str, str] = field(default_factory=dict)
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)

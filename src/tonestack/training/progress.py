@@ -26,7 +26,8 @@ def progress_of(jobs: list[FoldJob]) -> Iterator[Any]:
         def done(receipt: dict[str, Any]) -> None:
             name = f"{receipt['experiment']} fold {receipt['fold']}"
             finished.add(name)
-            scores = "  ".join(f"{key} {value:.4f}" for key, value in receipt["metrics"].items())
+            found = receipt["metrics"] | receipt.get("metrics_apart", {})
+            scores = "  ".join(f"{key} {value:.4f}" for key, value in found.items())
             tqdm.write(f"  {name}: {scores}  {receipt['seconds']:.0f} s  ({len(finished)} of {len(jobs)})")
 
         try:

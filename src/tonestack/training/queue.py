@@ -46,6 +46,7 @@ def _jobs_of(
         "outputs": predicted.columns,
         "more_metrics": call.data.more_metrics,
         "options": options,
+        "apart": competition.unverified,
         "cache": call.cache,
         "folder": call.oof / experiment.name,
         "audio": call.data.audio,

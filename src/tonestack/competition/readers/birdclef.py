@@ -82,7 +82,7 @@ def read(params: Params, root: Path) -> Competition:
     form = _submission(params, sample, classes, test)
     pool_table = csvs.test_frame([check_clip_name(path, str(root)) for path in pool], pool)
     said = (*notes, *focal_notes, *marked_notes, *test_notes)
-    return Competition(root, train, test, classes, form, extras, said, pool_table)
+    return Competition(root, train, test, classes, form, extras, said, pool_table, "focal" if len(marked) else "")
 
 
 def _focal_table(params: Params, source: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:

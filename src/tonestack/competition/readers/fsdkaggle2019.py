@@ -49,15 +49,15 @@ def read(params: Params, root: Path) -> Competition:
     if len(repeated):
         raise UserError(f"{root}: clip '{repeated.iloc[0]}' is in the curated and in the noisy csv; keep one row")
     classes = tuple(sorted(allowed or {name for _, names in found for name in names}))
-    source = sample or scoring_table(params, root)
+    source, rest = sample or scoring_table(params, root), "" if train["verified"].all() else "noisy"
     if source is None:
-        return Competition(root, train, csvs.test_frame([], []), classes, None)
+        return Competition(root, train, csvs.test_frame([], []), classes, None, unverified=rest)
     ids = csvs.clip_ids(csvs.read_table(source, ["fname"]), "fname", source)  # never a test label
     csvs.check_apart(train["clip_id"], ids, source)
     folder = _audio_folder(root, "test")
     test = csvs.test_frame(ids, [csvs.clip_path(folder, i) for i in ids])
     submission = SubmissionFormat(("fname", *(header or classes)), tuple(ids), "scores")
-    return Competition(root, train, test, classes, submission)
+    return Competition(root, train, test, classes, submission, unverified=rest)
 
 
 def scoring_table(params: Params, root: Path) -> Path | None:
