@@ -147,3 +147,26 @@ def test_cut_keeps_a_row_for_every_clip() -> None:
     assert table["offset"].tolist() == [0, 100, 99]
     assert table["reason"].tolist() == ["", "no samples", ""]
     assert table["audio_hash"].tolist() == ["h@0-0.5", "", "h@0.999-1"]
+
+
+def test_a_network_of_frames_hears_the_whole_recording_of_a_piece(competition: Competition, tmp_path: Path) -> None:
+    from tonestack.settings.model_config import CropParams, InferenceParams, ModelConfig
+    from tonestack.training.learners.network import build_model, restore
+
+    import torch
+
+    store, ids = opened(competition, tmp_path / "cache", LOGMEL), ["long_1", "late", "whole.wav", "other_3"]
+    network = {"name": "resnet", "channels": (4, 8), "blocks": (1, 1), "pool": "sed"}
+    found = {}
+    for how in ("alone", "mean"):
+        inference = InferenceParams(windows=how)
+        settings = ModelConfig(frontend=LOGMEL, network=network, crop=CropParams(seconds=1.0), inference=inference)
+        torch.manual_seed(0)
+        tensors = build_model(settings, store, 2).state_dict()
+        made = restore(settings, tensors, 2, "multilabel", torch.device("cpu"))
+        found[how] = made.log_probabilities(store, ids)
+        assert np.isnan(found[how][1]).all()  # it begins behind its recording's end
+    np.testing.assert_array_equal(found["mean"][2], found["alone"][2])  # a whole file
+    for row in (0, 3):
+        assert np.abs(found["mean"][row] - found["alone"][row]).max() > 1e-4
+        assert np.isfinite(found["mean"][row]).all()

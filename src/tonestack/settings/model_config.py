@@ -60,10 +60,14 @@ class AugmentParams(Section):
     tilt_db: float = Field(0.0, ge=0, description="largest random spectral tilt at the band edges, dB")
     noise: float = Field(0.0, ge=0, description="standard deviation of added noise, normalised units")
     background: float = Field(
-        0.0, ge=0, le=1, description="share of crops under which a recording without labels is mixed"
+        0.0, ge=0, le=1, description="share of crops under which a training clip is mixed in which nothing is heard"
     )
     background_db: tuple[float, float] = Field(
         (0.0, 20.0), description="least and largest level of a crop above its background, dB"
+    )
+
+    background_pool: bool = Field(
+        False, description="the unlabelled recordings of the competition count as backgrounds, too"
     )
 
     @property
@@ -127,6 +131,11 @@ class InferenceParams(Section):
     lengths: tuple[float, ...] = Field((1.0,), min_length=1, description="factors of the crop length")
     rolls: int = Field(
         1, ge=1, description="crops of a clip that is no longer than a crop; each starts later and wraps around"
+    )
+    windows: Literal["alone", "attention", "mean", "max", "top"] = Field(
+        "attention",
+        description="windows of a recording: each heard by itself, or pooled from the frames of overlapping crops of "
+        "all of it, by attention, mean, maximum or the mean of the top quarter; the latter where the head is `sed`",
     )
     mean: Literal["arithmetic", "geometric"] = Field("geometric", description="mean over the crops' probabilities")
     batch_size: int = Field(64, ge=1, description="crops per batch")

@@ -70,7 +70,7 @@ def _mean_over_crops(
     sums = torch.zeros(0)
     for batch, x in zip(batches, clips.stream(places, length, config.crop.short), strict=True):
         x = x.to(memory_format=torch.channels_last) if config.training.channels_last else x
-        logits = _logits(model, x, config, pieces)
+        (logits,) = in_parts(lambda part: (model(part),), x, config, pieces)
         # Accumulate on the CPU (GPU atomics are not deterministic) and per batch (all outputs may not fit in memory).
         each = (logits if independent and geometric else to_log(logits)).cpu().double()  # (B, C)
         sums = sums if len(sums) else each.new_zeros(len(frames), each.shape[1])
@@ -81,11 +81,14 @@ def _mean_over_crops(
     return mean.logit(1e-12) if independent else mean.clamp_min(1e-12).log()
 
 
-def _logits(model: Tagger, x: Tensor, config: ModelConfig, pieces: BatchSplit) -> Tensor:
-    """The model's logits (B, C) in float32, in parts where memory runs out."""
+def in_parts(
+    outputs_of: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, config: ModelConfig, pieces: BatchSplit
+) -> list[Tensor]:
+    """A model's outputs for crops (B, 1, F, T) in float32, in parts where memory runs out."""
 
-    def attempt() -> Tensor:
+    def attempt() -> list[Tensor]:
         with autocast(x.device, config.training):
-            return torch.cat([model(part).float() for part in pieces.of(x)])
+            parts = [outputs_of(part) for part in pieces.of(x)]
+        return [torch.cat(values).float() for values in zip(*parts, strict=True)]
 
     return pieces.fitted(len(x), attempt)

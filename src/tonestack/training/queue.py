@@ -38,7 +38,8 @@ def _jobs_of(
     revision = call.labels.revision(experiment.revision)
     cross_fitted = revisions.cross_fitted(call.folds, experiment.revision)
     test, options = list(predicted.test_ids), call.options
-    columns = columns_of(competition, experiment)
+    columns, augment = columns_of(competition, experiment), experiment.config.augment
+    backgrounds = tuple(competition.pool["clip_id"]) if augment.background and augment.background_pool else ()
     shared: dict[str, Any] = {
         "experiment": experiment,
         "task": call.data.task,
@@ -52,6 +53,7 @@ def _jobs_of(
         "audio": call.data.audio,
         "groups": dict(zip(table["clip_id"], table["group"], strict=True)),
         "columns": columns,
+        "backgrounds": backgrounds,
         "device": call.words.device,
         "threads": threads_and_jobs(call)[0],
     }

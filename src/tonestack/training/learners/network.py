@@ -11,6 +11,7 @@ from tonestack.networks import weights
 from tonestack.networks.layers import Network, Normalise, Tagger, count_parameters
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss, Loss
 from tonestack.settings.model_config import ModelConfig
+from tonestack.tasks import Task
 from tonestack.training.crops import Clips
 from tonestack.training.device import choose_device, seed_of
 from tonestack.training.inference import ToLogProbabilities, predict
@@ -18,6 +19,7 @@ from tonestack.training.job import FoldJob
 from tonestack.training.loop import TrainingSet
 from tonestack.training.loop import fit as train
 from tonestack.training.step import loss_on, outputs
+from tonestack.training.windows import predict_pieces
 
 import numpy as np
 import torch
@@ -42,10 +44,9 @@ class FittedNetwork:
 
     def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
         """Mean over test-time crops (N, C); NaN rows for clips without audio."""
-        task = tasks.find(self.job.task)
         clips = Clips.load(self.store, clip_ids, self.device)
-        config, rate = self.job.experiment.config, self.store.frame_rate
-        return predict(self.model, clips, config, rate, task.log_probabilities, not task.one_label)
+        config, task = self.job.experiment.config, tasks.find(self.job.task)
+        return _predicted(self.model, self.store, clip_ids, clips, config, task)
 
     def unit_embeddings(self, clip_ids: list[str]) -> np.ndarray:
         """Mean over test-time crops of embeddings of length one (N, D) float32; NaN rows without audio.
@@ -103,6 +104,15 @@ def start_from_published(model: Tagger, settings: ModelConfig) -> None:
         pretrain(model.network, parts.part_params("models", settings.network, "network"))
 
 
+def _predicted(
+    model: Tagger, store: Store, clip_ids: list[str], clips: Clips, settings: ModelConfig, task: Task
+) -> np.ndarray:
+    """Log-probabilities (N, C) of a store's clips, whole files or pieces of them."""
+    recordings = np.stack(store.recordings(clip_ids), axis=1)
+    rate, independent = store.frame_rate, not task.one_label
+    return predict_pieces(model, clips, recordings, settings, rate, task.log_probabilities, independent)
+
+
 class RestoredNetwork:
     """A network read back from its file, for the clips of any store of its frontend."""
 
@@ -118,8 +128,7 @@ class RestoredNetwork:
         if crops is not None:
             fewer = settings.inference.model_copy(update={"crops": min(crops, settings.inference.crops)})
             settings = settings.model_copy(update={"inference": fewer})
-        independent = not self.task.one_label
-        return predict(self.model, clips, settings, store.frame_rate, self.task.log_probabilities, independent)
+        return _predicted(self.model, store, clip_ids, clips, settings, self.task)
 
 
 def restore(
