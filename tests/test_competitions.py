@@ -8,8 +8,18 @@ from pathlib import Path
 from conftest import RATE, sound
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
-from tonestack.competition.readers import audiofolder, dcase, fsd50k, speech_commands, urbansound8k, whale
+from tonestack.competition.readers import (
+    audiofolder,
+    dcase,
+    fsd50k,
+    mlsp2013,
+    rainforest,
+    speech_commands,
+    urbansound8k,
+    whale,
+)
 from tonestack.config.call import Call
+from tonestack.ensemble.tables import Tables
 from tonestack.labels import folds
 
 import numpy as np
@@ -254,6 +264,132 @@ def test_fsd50k_vocabulary_and_uploaders(tmp_path: Path) -> None:
     refused(lambda: fsd50k.read(fsd50k.Params(), root), "dev_clips_info", "64763")
     text(root / "FSD50K.ground_truth/vocabulary.csv", ["0,Bell,/m/01", "1,Drum"])
     refused(lambda: fsd50k.read(fsd50k.Params(), root), "vocabulary.csv", "row 2", "2 cells")
+
+
+# ---------------------------------------------------------------------------------------------------------- MLSP 2013
+
+
+def birds(root: Path, audio: bool = True) -> Path:
+    """Sixteen recordings, two cut from each longer one; lines of any length; every fourth recording is a test clip."""
+    home = root / "mlsp_contest_dataset/essential_data"
+    names = [f"PC{1 + n // 2}_20090606_0500{n // 2:02d}_00{n % 2}0" for n in range(16)]
+    labels = [["2"], [], ["0", "1"], ["?"]]
+    text(home / "rec_id2filename.txt", ["rec_id,filename", *(f"{n},{name}" for n, name in enumerate(names))])
+    text(home / "CVfolds_2.txt", ["rec_id,fold", *(f"{n},{int(n % 4 == 3)}" for n in range(16))])
+    species = ["0,BRCR,Brown Creeper", "1,PAWR,Pacific Wren", "2,PSFL,Pacific-slope Flycatcher"]
+    text(home / "species_list.txt", ["class_id,code,species", *species])
+    lines = [",".join([str(n), *labels[n % 4]]) for n in range(16)]
+    text(home / "rec_labels_test_hidden.txt", ["rec_id,[labels]", *lines])
+    ids = [n * 100 + one for n in (7, 3, 11, 15) for one in range(3)]
+    text(root / "sample_submission.csv", ["Id,Probability", *(f"{one},0" for one in ids)])
+    for n, name in enumerate(names if audio else []):
+        recording(home / f"src_wavs/{name}.wav", (2, 3, 0, n // 4)[n % 4], n)
+    return root
+
+
+def test_mlsp2013(tmp_path: Path) -> None:
+    call = call_of("mlsp2013", birds(tmp_path))
+    made = submitted(call)
+    assert list(made.columns) == ["Id", "Probability"]
+    assert made["Id"].tolist()[:4] == ["700", "701", "702", "300"]
+    assert made["Probability"].astype(float).between(0, 1).all()
+    table = folds.read(call.folds).set_index("clip_id")["label"]
+    assert table["PC1_20090606_050000_0000"] == "PSFL"
+    assert table["PC1_20090606_050000_0010"] == ""
+    assert table["PC2_20090606_050001_0000"] == "BRCR,PAWR"
+    read = submission.read(call.submissions / "submission.csv", call.rows.form, call.competition().classes)
+    assert read.shape == (4, 3)
+    path = text(tmp_path / "truth.csv", ["clip_id,label", "PC2_20090606_050001_0010,PSFL", "PC4_20090606_050003_0010,"])
+    assert scored(call.but(scoring=str(path))) >= 0
+
+
+def test_mlsp2013_groups_and_a_submission_without_a_sample(tmp_path: Path) -> None:
+    (birds(tmp_path, audio=False) / "sample_submission.csv").unlink()
+    found = mlsp2013.read(mlsp2013.Params(), tmp_path)
+    assert found.submission.ids[:4] == ("300", "301", "302", "700")
+    assert found.train["group"].tolist()[:3] == ["PC1_20090606_050000", "PC1_20090606_050000", "PC2_20090606_050001"]
+    assert found.train["path"][0] == "mlsp_contest_dataset/essential_data/src_wavs/PC1_20090606_050000_0000.wav"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        ("rec_labels_test_hidden.txt", "2,0,1", "2,0,9", ("row 4", "'9'", "class_id")),
+        ("rec_labels_test_hidden.txt", "2,0,1", "2,?", ("'2'", "without labels")),
+        ("rec_labels_test_hidden.txt", "2,0,1", "1,0", ("row 4", "'1'", "twice")),
+        ("CVfolds_2.txt", "3,1", "3,2", ("row 5", "'2'")),
+        ("CVfolds_2.txt", "3,1", "33,1", ("'3'", "no row")),
+        ("species_list.txt", "1,PAWR", "x,PAWR", ("row 3", "'x'")),
+    ],
+)
+def test_mlsp2013_refuses_bad_files(tmp_path: Path, name: str, old: str, new: str, words: tuple[str, ...]) -> None:
+    path = birds(tmp_path, audio=False) / "mlsp_contest_dataset/essential_data" / name
+    path.write_text(path.read_text().replace(f"\n{old}", f"\n{new}", 1))
+    refused(lambda: mlsp2013.read(mlsp2013.Params(), tmp_path), name, *words)
+
+
+def test_mlsp2013_refuses_a_foreign_row_of_the_sample_and_an_absent_folder(tmp_path: Path) -> None:
+    refused(lambda: mlsp2013.read(mlsp2013.Params(), tmp_path), "essential_data", "root=")
+    text(birds(tmp_path, audio=False) / "sample_submission.csv", ["Id,Probability", "300,0", "400,0"])
+    refused(lambda: mlsp2013.read(mlsp2013.Params(), tmp_path), "row 3", "'400'")
+
+
+# --------------------------------------------------------------------------------------------------------- Rainforest
+
+
+def forest(root: Path, audio: bool = True) -> Path:
+    """Eight recordings with a piece of a species and pieces without; a piece given twice; test recordings of 0.9 s."""
+    head = "recording_id,species_id,songtype_id,t_min,f_min,t_max,f_max"
+    there = [f"r{n:02d},{(2, 10)[n % 2]},1,0.1,100.0,0.4,900.0" for n in range(8)]
+    absent = [f"r{n:02d},{(10, 2)[n % 2]},4,0.45,100.0,0.75,900.0" for n in range(8)]
+    text(root / "train_tp.csv", [head, *there, there[0].replace(",1,0.1", ",4,0.1")])
+    text(root / "train_fp.csv", [head, *absent])
+    tests = ["t2", "t0", "t1"]
+    text(root / "sample_submission.csv", ["recording_id,s2,s10", *(f"{name},0,0" for name in tests)])
+    for n in range(8 if audio else 0):
+        recording(root / f"train/r{n:02d}.flac", n % 2, n, 0.9)
+    for n, name in enumerate(tests if audio else []):
+        recording(root / f"test/{name}.flac", n % 2, 100 + n, 0.9)
+    return root
+
+
+def test_rainforest(tmp_path: Path) -> None:
+    call = call_of("rainforest", forest(tmp_path), "reader.window=0.3")
+    made = submitted(call, "all")
+    assert list(made.columns) == ["recording_id", "s2", "s10"]
+    assert made["recording_id"].tolist() == ["t2", "t0", "t1"]
+    competition = call.competition()
+    assert competition.test["clip_id"].tolist()[:3] == ["t2_0.3", "t2_0.6", "t2_0.9"]
+    train = competition.train.set_index("clip_id")
+    assert train.loc["r00_2_0.1_0.4", ["label", "start", "end"]].tolist() == ["s2,?*", 0.1, 0.4]
+    assert train.loc["r00_10_0.45_0.75_not", "label"] == "!s10,?*"
+    assert len(train) == 16
+    assert "again, united with the first: 1" in competition.notes[0]
+    table = folds.read(call.folds)
+    assert (table.groupby("group")["fold"].nunique() == 1).all()
+    tables = Tables.of(call, ["clip_forest@r0"])
+    windows = tables.test("clip_forest@r0")
+    best = windows.reshape(3, 3, 2).max(axis=1)
+    single = call.but(overrides=call.words.overrides | {"submit": {"table": "clip_forest@r0"}})
+    importlib.import_module("submit").run(single)
+    found = pd.read_csv(call.submissions / "submission.csv")
+    np.testing.assert_allclose(found[["s10", "s2"]], best, rtol=1e-5)
+    path = text(tmp_path / "truth.csv", ["recording_id,label", "t2,s2", "t0,s10", "t1,s2"])
+    assert scored(call.but(scoring=str(path))) == 1
+
+
+def test_rainforest_without_false_positives_and_with_other_classes_absent(tmp_path: Path) -> None:
+    root = forest(tmp_path, audio=False)
+    found = rainforest.read(rainforest.Params(false_positives=False, others="absent"), root)
+    assert found.train["label"].tolist() == ["s2", "s10"] * 4
+    (root / "sample_submission.csv").unlink()
+    found = rainforest.read(rainforest.Params(), root)
+    assert (found.classes, len(found.test), found.submission) == (("s10", "s2"), 0, None)
+    path = root / "train_tp.csv"
+    path.write_text(path.read_text().replace("r01,10,1,0.1", "r01,10,1,0.5"))
+    refused(lambda: rainforest.read(rainforest.Params(), root), "train_tp.csv", "row 3", "'0.5'")
+    path.write_text(path.read_text().replace("r01,10,1,0.5", "../r01,10,1,0.1"))
+    refused(lambda: rainforest.read(rainforest.Params(), root), "row 3", "leaves its folder")
 
 
 # --------------------------------------------------------------------------------------------------------- DCASE task 1

@@ -47,6 +47,11 @@ def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(columns), index=pd.Index(numbers), dtype=object)
 
 
+def read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Row numbers and stripped cells of a csv whose rows differ in length, header included, blank lines left out."""
+    return list(zip(*_rows(path), strict=True))
+
+
 def read_header(path: Path) -> list[str]:
     """Column names of a csv, stripped."""
     return _rows(path, limit=1)[1][0]
