@@ -11,6 +11,7 @@
 #     make_folds   split the training clips                   folds/
 #     clean_labels decide on unverified labels                folds/NAME/METHOD.csv
 #     pseudo_label rounds of pseudo-labels                    folds/NAME/pseudoN.csv
+#     student      rounds of soft labels for a pool           folds/NAME/studentN.csv
 #     train        K folds x models                           oof/
 #     blend        weighted means of the prediction tables    submissions/NAME/
 #     stack        LightGBM and logistic regression on them   submissions/NAME/

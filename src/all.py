@@ -1,7 +1,8 @@
 """The whole pipeline: from recordings and a csv to a scored submission.
 
 prepare -> make_folds -> clean_labels -> pseudo_label -> train -> blend -> stack -> submit -> score -> report, and
-repeat if folds.repeats is set. Stages that are up to date print so; a killed run resumes where it stopped.
+repeat if folds.repeats is set. With a pool of unlabelled soundscapes, student takes the place of the label stages.
+Stages that are up to date print so; a killed run resumes where it stopped.
 """
 
 import time
@@ -13,10 +14,11 @@ import repeat
 import report
 import score
 import stack
+import student
 import submit
 import train
 from tonestack import cli
-from tonestack.cleaning import choose
+from tonestack.cleaning import choose, student_rounds
 from tonestack.config.call import Call
 from tonestack.ensemble import leaderboard
 from tonestack.labels import revisions
@@ -44,6 +46,8 @@ def run(call: Call) -> None:
 
 def loop(call: Call) -> str:
     """Return the revision to train on: the best of all cleaning methods, then of all rounds, by verified clips."""
+    if student_rounds.wanted(call) and call.words.revision is None:
+        return student.run(call.but(fold=None))
     if not choose.wanted(call):
         return call.words.revision or "r0"
     call = call.plain()

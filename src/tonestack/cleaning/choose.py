@@ -57,7 +57,7 @@ def choose(call: Call, names: list[str]) -> str:
     Nested: for each fold the best revision on the other folds is scored on this one.
     """
     every = train_scouts(call, names)
-    candidates = [_score(call, name, group) for name, group in zip(names, every, strict=True)]
+    candidates = [score(call, name, group) for name, group in zip(names, every, strict=True)]
     tables = Tables.of(call, [experiment.name for experiment in every[0]])
     problem = tables.problem()
     part = nested_cv.nesting(tables.fold, tables.groups)[tables.scored]
@@ -94,7 +94,8 @@ def nested(candidates: list[RevisionScore], metric: Metric, targets: np.ndarray,
     return scores
 
 
-def _score(call: Call, revision: str, experiments: list[Experiment]) -> RevisionScore:
+def score(call: Call, revision: str, experiments: list[Experiment]) -> RevisionScore:
+    """Score the geometric mean of a revision's tables on verified clips."""
     problem = Tables.of(call, [experiment.name for experiment in experiments]).problem()
     mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
     cv, se = nested_cv.score(problem.metric, mean, problem.targets, call.data.blend.bootstrap, problem.groups)

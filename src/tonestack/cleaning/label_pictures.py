@@ -69,6 +69,18 @@ def rounds(table: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
+def students(table: pd.DataFrame, path: Path) -> None:
+    """Draw student rounds: the score on labelled clips with its standard error, and the labels found in the pool."""
+    figure, axes = _figure(1, 1, (7, 4))
+    axis = axes[0][0]
+    axis.bar(table["round"], table["labels"].astype(float).fillna(0), color="0.85")
+    axis.set(xlabel="round", ylabel="labels found in the pool per holdout", xticks=table["round"])
+    scores = axis.twinx()
+    scores.errorbar(table["round"], table["cv"], table["se"], fmt="o-", capsize=4)
+    scores.set(ylabel="score")
+    _save(figure, path)
+
+
 def reconstructions(originals: np.ndarray, made: np.ndarray, path: Path) -> None:
     """Draw originals (n, 1, F, T) over their reconstructions."""
     figure, axes = _figure(2, len(originals), (2 * len(originals), 4.5))

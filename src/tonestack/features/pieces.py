@@ -4,7 +4,11 @@ A recording is decoded once and its frames lie in the store once. A piece is an 
 overlapping pieces cost nothing, and a crop may reach over a piece's edges into its recording.
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from tonestack.base.errors import UserError
+from tonestack.features.store import Store
 from tonestack.settings.data_config import AudioParams
 from tonestack.tables.competition import TIMES
 
@@ -52,3 +56,43 @@ def cut(recordings: pd.DataFrame, clips: pd.DataFrame, frame_rate: float) -> pd.
     table.loc[piece, "audio_hash"] = table.loc[piece, "audio_hash"] + place
     table["seconds"] = np.where(usable, end - start, 0.0)
     return table
+
+
+def windows(store: Store, recordings: Iterable[str], seconds: float) -> pd.DataFrame:
+    """Return all pieces of `seconds` of some of a store's clips: `recording, start, end`, seconds.
+
+    The rest at the end is a piece if it is at least half as long; a shorter recording is one piece.
+    """
+    found = store.clips.loc[list(recordings)]
+    found = found[found["frames"] > 0]
+    counts = np.maximum(1, np.floor(found["seconds"].to_numpy() / seconds + 0.5)).astype(int)
+    number = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+    start = number * seconds
+    return pd.DataFrame(
+        {"recording": np.repeat(found.index.to_numpy(), counts), "start": start, "end": start + seconds}
+    )
+
+
+def with_pieces(store: Store, table: pd.DataFrame) -> tuple[Store, list[str]]:
+    """Return the store with pieces of its clips as further clips, and their ids.
+
+    table: `recording, start, end`: a clip of the store and seconds from its own start.
+    """
+    offsets, frames = store.rows(table["recording"])
+    first = np.minimum(np.rint(table["start"].to_numpy() * store.frame_rate), np.maximum(frames - 1, 0)).astype(
+        np.int64
+    )
+    last = np.minimum(np.rint(table["end"].to_numpy() * store.frame_rate).astype(np.int64), frames)
+    ids = [
+        f"{name}\0{start:g}" for name, start in zip(table["recording"], table["start"], strict=True)
+    ]  # nobody's name
+    new = pd.DataFrame(
+        {
+            "offset": offsets + first,
+            "frames": np.where(frames > 0, np.maximum(last - first, 1), 0),
+            "first": offsets,
+            "last": offsets + frames,
+        },
+        index=pd.Index(ids, name="clip_id"),
+    )
+    return replace(store, clips=pd.concat([store.clips, new])), ids

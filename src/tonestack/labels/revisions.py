@@ -12,6 +12,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, read_csv, read_json, write_csv, write_json
+from tonestack.labels.pool_labels import PoolLabels
 
 import pandas as pd
 
@@ -66,6 +67,21 @@ def cross_fitted(folder: Path, revision: str) -> bool:
     """True if the revision's test clips may be predicted only by models that were not trained on them."""
     path = folder / f"{revision}.json"
     return path.is_file() and bool(read_json(path).get("settings", {}).get("cross_fit", False))
+
+
+def pool_labels(folder: Path, oof: Path, revision: str, holdout: int, model: str) -> PoolLabels | None:
+    """The pool that a revision's students of one holdout learn from; None if it has none.
+
+    folder: folds/<name>/. oof: the folder of the experiments that its receipt names as teachers.
+    """
+    path = folder / f"{revision}.json"
+    said = read_json(path).get("pool") if path.is_file() else None
+    if not said:
+        return None
+    teachers = dict(said["teachers"])  # experiment: its model
+    others = [name for name, own in teachers.items() if own != model]
+    chosen = others if said["settings"]["teachers"] == "others" and others else list(teachers)
+    return PoolLabels.of([oof / name / f"pool{holdout}.parquet" for name in chosen], said["settings"])
 
 
 def content(folder: Path, revision: str) -> str:

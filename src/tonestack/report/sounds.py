@@ -49,13 +49,15 @@ def make(material: Material, numbers: Sequence[int], seconds: float, pictures: b
     places = [(root / path, start, end) for path, start, end in clips.iloc[usable][["path", *TIMES]].to_numpy()]
     hashes = [clips["audio_hash"].iloc[n] or _hash(place[0]) for n, place in zip(usable, places, strict=True)]
     once = dict(zip(hashes, places, strict=True))  # one recording may have two names
-    calls = (joblib.delayed(_one)(root, place, name, folder, seconds, pictures) for name, place in once.items())
+    by_file: dict[Path, dict[str, tuple[float, float]]] = {}
+    for name, (path, start, end) in once.items():
+        by_file.setdefault(path, {})[name] = start, end
+    calls = (joblib.delayed(_of_file)(root, path, own, folder, seconds, pictures) for path, own in by_file.items())
     found: dict[str, Excerpt | None] = {}
     with threadpool_limits(1), bar(len(once), "report", "clips") as progress:  # small products: more threads stall
-        done = joblib.Parallel(workers.cores(), prefer="threads", return_as="generator")(calls)
-        for name, sound in zip(once, done, strict=True):
-            found[name] = sound
-            progress.update()
+        for sounds in joblib.Parallel(workers.cores(), prefer="threads", return_as="generator")(calls):
+            found |= sounds
+            progress.update(len(sounds))
     return {n: sound for n, name in zip(usable, hashes, strict=True) if (sound := found[name]) is not None}
 
 
@@ -75,26 +77,33 @@ def sweep(folder: Path, kept: Iterable[Excerpt]) -> None:
             path.unlink()
 
 
-def _one(
-    root: Path, place: tuple[Path, float, float], name: str, folder: Path, seconds: float, picture: bool
-) -> Excerpt | None:
-    """One clip's files; None where it cannot be decoded. place: its file, and start and end (s, NaN: the whole file).
+def _of_file(
+    root: Path, path: Path, places: dict[str, tuple[float, float]], folder: Path, seconds: float, picture: bool
+) -> dict[str, Excerpt | None]:
+    """Return the excerpts of one file's clips, which is decoded once; None where a clip cannot be decoded.
 
-    name: its content hash.
+    places: content hash of each clip: its start and end in the file (s; NaN: the whole file).
     """
-    path, start, end = place
-    stem = f"{name}-{round(seconds * 1000)}"
-    flac, png = folder / AUDIO / f"{stem}.flac", folder / PICTURES / f"{stem}.png"
-    try:
-        if not (flac.is_file() and (png.is_file() or not picture)):
-            clip = audio.decode_clip(path, AudioParams(), root).piece(start, end)
-            write(clip, seconds, flac, png if picture else None)
-        with soundfile.SoundFile(flac) as sound:
-            length, said = sound.frames / sound.samplerate, sound.comment
-    except BadAudio:
-        return None
+    decoded = cache(lambda: audio.decode_clip(path, AudioParams(), root))
+    found: dict[str, Excerpt | None] = {}
+    for name, (start, end) in places.items():
+        stem = f"{name}-{round(seconds * 1000)}"
+        flac, png = folder / AUDIO / f"{stem}.flac", folder / PICTURES / f"{stem}.png"
+        try:
+            if not (flac.is_file() and (png.is_file() or not picture)):
+                write(decoded().piece(start, end), seconds, flac, png if picture else None)
+            found[name] = _read(flac, png if picture else None)
+        except BadAudio:
+            found[name] = None
+    return found
+
+
+def _read(flac: Path, png: Path | None) -> Excerpt:
+    """The excerpt that lies in a file."""
+    with soundfile.SoundFile(flac) as sound:
+        length, said = sound.frames / sound.samplerate, sound.comment
     first, whole = (float(part) for part in said.split())
-    return Excerpt(f"{AUDIO}/{flac.name}", f"{PICTURES}/{png.name}" if picture else "", first, length, whole)
+    return Excerpt(f"{AUDIO}/{flac.name}", f"{PICTURES}/{png.name}" if png else "", first, length, whole)
 
 
 def write(clip: audio.Clip, seconds: float, flac: Path, png: Path | None) -> None:

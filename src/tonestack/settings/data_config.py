@@ -99,6 +99,40 @@ class PseudoParams(Section):
         return self.start == "warm" or self.epochs is not None or self.patience is not None
 
 
+class StudentParams(Section):
+    """Settings of the `student` stage: rounds in which networks learn from soft labels of a pool of recordings.
+
+    Values by round: the last one counts for all later rounds.
+    """
+
+    rounds: int = Field(2, ge=0, description="most rounds; 0: none")
+    name: str = Field("student", pattern=NAME, description="name of the revisions, before the round's number")
+    window: float = Field(5.0, gt=0, description="length of the pool's pieces, s")
+    share: float = Field(1.0, gt=0, le=1, description="share of labelled crops that are mixed with a piece of the pool")
+    power: tuple[float, ...] = Field(
+        (1.0, 1.54, 1.82, 1.67),
+        min_length=1,
+        description="by round: power that the teachers' probabilities are taken to",
+    )
+    cut: float = Field(0.05, ge=0, lt=1, description="smaller probabilities of a class count as 0")
+    least: float = Field(0.0, ge=0, lt=1, description="pieces whose likeliest class is less likely are left out")
+    draw: Literal["confident", "even"] = Field(
+        "confident", description="pieces are drawn by the sum of their classes' probabilities, or evenly"
+    )
+    teachers: Literal["all", "others"] = Field(
+        "all", description="each model learns from all models of the round before, or from the others alone"
+    )
+    models: tuple[str, ...] = Field((), description="models of the rounds; none named: those of this call")
+    drop_path: float | None = Field(
+        None, ge=0, lt=1, description="drop path of networks that have it, in rounds alone; left out: their own"
+    )
+
+    @staticmethod
+    def of_round(values: tuple[float, ...], number: int) -> float:
+        """The value of a round, counted from 1."""
+        return values[min(number, len(values)) - 1]
+
+
 class BlendParams(Section):
     """Settings of the `blend` stage."""
 
@@ -242,5 +276,6 @@ class DataConfig(Section):
     download: DownloadParams | None = None
     clean: CleanParams = CleanParams()
     pseudo: PseudoParams = PseudoParams()
+    student: StudentParams = StudentParams()
     verify: VerifyParams = VerifyParams()
     report: ReportParams = ReportParams()

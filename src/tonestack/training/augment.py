@@ -21,14 +21,14 @@ OF_BACKGROUNDS = 4  # the last rows, where there are backgrounds: whether, which
 KNOTS = 6  # of the equaliser's curve, spread evenly over the bands
 
 
-def draw(params: AugmentParams, steps: int, batch: int, generator: Generator) -> Tensor:
+def draw(params: AugmentParams, steps: int, batch: int, generator: Generator, more: int = 0) -> Tensor:
     """Random numbers of an epoch: (steps, K, B), uniform in [0, 1); row 0 holds the mixup ratios.
 
     A ratio is fixed, or comes from Beta(alpha, alpha) and is at least a half (r or 1 - r), so that a crop keeps its
-    place in the batch; it is 1 in batches that are not mixed.
+    place in the batch; it is 1 in batches that are not mixed. more: rows beside those that `params` asks for.
     """
     count = OF_CROPS + OF_PARTS + 2 * (params.time_masks + params.band_masks) + (KNOTS if params.equaliser_db else 0)
-    count += params.mix_more + (OF_BACKGROUNDS if params.background else 0)
+    count += more + params.mix_more + (OF_BACKGROUNDS if params.background else 0)
     table = torch.rand(steps, count, batch, generator=generator)
     mixed = torch.rand(steps, 1, generator=generator) < params.mixup_share
     # torch's samplers of gammas take no generator, so the ratios come from NumPy's, seeded by ours
@@ -229,3 +229,19 @@ def mixup(
     alike = (weights == weights[other]) | (both == 0)
     share = torch.where(alike, ratio, ratio * weights / both.clamp_min(1e-8))[:, None]
     return mixed, torch.where(alone, targets, share * targets + (1 - share) * targets[other]), both
+
+
+def add_partners(
+    x: Tensor, targets: Tensor, weights: Tensor, draws: Draws, share: float, mix: Mix = mix_values
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix the first half of a batch with the second at equal parts, and unite their labels; return the first half.
+
+    x: (2 B, 1, F, T); targets: (2 B, C); weights: (2 B,), of which the first half count. share: of crops that are
+    mixed; the others stay as they are. A class unknown to one half is there where the other half has it for sure.
+    """
+    count = len(x) // 2
+    chosen = draws.next()[:count] < share
+    even = x.new_full((count, 1, 1, 1), 0.5)
+    mixed = torch.where(chosen.view(-1, 1, 1, 1), mix(x[:count], x[count:], even), x[:count])
+    own, other = targets[:count], targets[count:]
+    return mixed, torch.where(chosen[:, None], united(own, other), own), weights[:count]

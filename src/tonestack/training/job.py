@@ -11,6 +11,7 @@ from tonestack.base.files import fingerprint, read_json, write_text
 from tonestack.base.workers import cores
 from tonestack.config import layers
 from tonestack.config.call import Call, Experiment
+from tonestack.labels.pool_labels import PoolLabels
 from tonestack.labels.training_labels import Labels
 from tonestack.settings.data_config import AudioParams
 
@@ -33,6 +34,7 @@ class FoldJob:
     test: the test clips that it predicts; taught: how many others it has learnt a pseudo-label of, which it does not.
     backgrounds: clips without labels that may be mixed under crops. initial: weights from which a network starts.
     train_score: also score the model on what it has trained on.
+    pool: soft labels of unlabelled recordings, pieces of which are mixed into a network's crops.
     """
 
     experiment: Experiment
@@ -61,6 +63,7 @@ class FoldJob:
     initial: Path | None = None
     backgrounds: tuple[str, ...] = ()
     train_score: bool = False
+    pool: PoolLabels | None = None
 
     @property
     def headings(self) -> tuple[str, ...]:

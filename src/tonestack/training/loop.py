@@ -34,6 +34,8 @@ class TrainingSet:
     """The clips that a network is trained on: rows of `clips`, soft targets (n, C) and loss weights (n,).
 
     A target that nobody knows is NaN. backgrounds: rows of recordings without labels, to be mixed under crops.
+    partners: the last rows are not trained on by themselves, but mixed into others (pieces of a pool); how many.
+    share: of crops that are mixed with one. Partners are drawn by their weights.
     """
 
     clips: Clips
@@ -42,6 +44,12 @@ class TrainingSet:
     weights: Tensor
     frame_rate: float
     backgrounds: Tensor = NO_ROWS
+    partners: int = 0
+    share: float = 0.0
+
+    def __len__(self) -> int:
+        """Number of clips that are trained on by themselves."""
+        return len(self.rows) - self.partners
 
     @cached_property
     def frames(self) -> Tensor:
@@ -85,6 +93,14 @@ def epoch_order(targets: Tensor, balanced: float, generator: torch.Generator) ->
     labels = torch.cat([(targets >= 0.5) | ((targets == most) & (most > 0)), most <= 0], dim=1).to(targets.dtype)
     share = labels.sum(0).clamp_min(1e-6) ** -balanced  # (C + 1,)
     return torch.multinomial(labels @ share, len(targets), replacement=True, generator=generator)
+
+
+def with_partners(order: Tensor, data: TrainingSet, generator: torch.Generator) -> Tensor:
+    """The epoch's rows (steps, B) and behind every batch, where the set has partners, one for each: (steps, 2 B)."""
+    if not data.partners:
+        return order
+    drawn = torch.multinomial(data.weights[len(data) :], order.numel(), replacement=True, generator=generator)
+    return torch.cat([order, drawn.view_as(order) + len(data)], dim=1)
 
 
 def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelConfig) -> Place:
@@ -157,15 +173,16 @@ def fit(
     report: called with every epoch's entry, also with those of the epochs before a resume.
     """
     params = config.training
-    epochs, steps = params.plan(len(data.rows))
-    batch = min(params.batch_size, len(data.rows))
+    epochs, steps = params.plan(len(data))
+    batch = min(params.batch_size, len(data))
     optimizer = make_optimizer(model, params)
     average = Average(model, params.ema)
     learnt_loss = LearntLoss(loss_of, loss_of.optimizer()) if isinstance(loss_of, EmbeddingLoss) else None
     key = fingerprint([config.model_dump(mode="json"), seed, epochs, steps])
     keeper = State(state, model, optimizer, average, key, learnt_loss)
     history = keeper.load()
-    step = make_step(model, loss_of, [optimizer, learnt_loss.optimizer] if learnt_loss else [optimizer], config)
+    optimizers = [optimizer, learnt_loss.optimizer] if learnt_loss else [optimizer]
+    step = make_step(model, loss_of, optimizers, config, data.share)
     step.pieces.count = history.pieces
     for entry in history.epochs:
         report(entry)
@@ -174,8 +191,9 @@ def fit(
             break
         generator = torch.Generator().manual_seed(seed_of(seed, epoch, "data"))
         torch.manual_seed(seed_of(seed, epoch, "network"))
-        order = epoch_order(data.targets, params.balanced, generator)[: steps * batch].view(steps, batch)
-        draws = draw(config.augment, steps, batch, generator)
+        order = epoch_order(data.targets[: len(data)], params.balanced, generator)[: steps * batch].view(steps, batch)
+        order = with_partners(order, data, generator)
+        draws = draw(config.augment, steps, order.shape[1], generator, more=1 if data.partners else 0)
         rates = [learning_rate(epoch * steps + i, epochs * steps, params, epoch) for i in range(steps)]
         losses = torch.zeros(steps, device=data.clips.device)
         model.train()
@@ -217,10 +235,14 @@ def _loss_of_average(model: Tagger, average: Average, inner_loss: Callable[[Tagg
 
 
 def make_step(
-    model: Tagger, loss_of: AnyLoss, optimizers: list[torch.optim.Optimizer], config: ModelConfig
+    model: Tagger,
+    loss_of: AnyLoss,
+    optimizers: list[torch.optim.Optimizer],
+    config: ModelConfig,
+    partners: float = 0.0,
 ) -> Step | RecordedStep:
     """Return the step that `training.compile` asks for."""
-    step = Step(model, loss_of, optimizers, config)
+    step = Step(model, loss_of, optimizers, config, partners)
     if not records(step.parameters[0].device, config.training):
         return step
     if len(optimizers) > 1:

@@ -69,8 +69,10 @@ def _jobs_of(
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, asked])}
         inputs |= {"columns": fingerprint(columns)} if columns else {}
         inputs |= {"options": fingerprint(options.settings())} if options else {}
+        pool = revisions.pool_labels(call.folds, call.oof, experiment.revision, fold, experiment.model)
+        inputs |= {"pool": pool.fingerprint} if pool else {}
         truth, scored = counted_targets(task, held_out["label"], predicted), held_out["verified"].to_numpy()
-        own: dict[str, Any] = {"labels": learnt, "classes": classes, "held_out": ids, "inputs": inputs}
+        own: dict[str, Any] = {"labels": learnt, "classes": classes, "held_out": ids, "inputs": inputs, "pool": pool}
         own |= {"test": asked, "taught": len(test) - len(asked)}
         jobs.append(FoldJob(fold=fold, truth=truth, scored=scored, **own, **shared))
     return jobs

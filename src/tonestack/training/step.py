@@ -14,6 +14,7 @@ from tonestack.networks.losses import AnyLoss, EmbeddingLoss
 from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.training.augment import (
     Draws,
+    add_partners,
     augment,
     mix_powers,
     mix_values,
@@ -106,12 +107,19 @@ class BatchSplit:
 class Step:
     """Augment a batch, run forward and backward, update the weights.
 
-    optimizers: the network's, whose rate follows the schedule, and that of a loss with parameters.
+    optimizers: the network's, whose rate follows the schedule, and that of a loss with parameters. partners: share of
+    crops that are mixed with their partner, where the second half of every batch are partners of the first (else 0).
     """
 
     def __init__(
-        self, model: Tagger, loss_of: AnyLoss, optimizers: list[torch.optim.Optimizer], config: ModelConfig
+        self,
+        model: Tagger,
+        loss_of: AnyLoss,
+        optimizers: list[torch.optim.Optimizer],
+        config: ModelConfig,
+        partners: float = 0.0,
     ) -> None:
+        self.partners = partners
         self.model, self.loss_of, self.optimizers, self.config = model, loss_of, optimizers, config
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.pieces = BatchSplit()
@@ -150,6 +158,8 @@ class Step:
             batch = play_faster(batch, playing_rate(params, draws.table[1]), self.model.centres)
         normalise = self.model.normalise
         x = augment(normalise(batch), params, normalise.unit, draws, normalise.blank)
+        if self.partners:
+            return add_partners(x, targets, weights, draws, self.partners, self.mix)
         for _ in range(params.mix_more + 1 if params.mixes else 0):
             x, targets, weights = mixup(x, targets, weights, draws, self.mix, params.mix_labels == "union")
         return x, targets, weights

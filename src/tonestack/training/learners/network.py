@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from tonestack import tasks
 from tonestack.base import parts
+from tonestack.features import pieces
 from tonestack.features.store import Store
+from tonestack.labels.pool_labels import PoolLabels
 from tonestack.labels.training_labels import inner_part
 from tonestack.networks import weights
 from tonestack.networks.layers import Network, Normalise, Tagger, count_parameters
@@ -68,7 +70,7 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     if settings.crop.normalise == "training":
         store = store.standardised_on(job.labels.clip_ids)
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
-    model = build_model(settings, store, len(job.classes)).to(device)
+    model = build_model(_as_student(settings, job), store, len(job.classes)).to(device)
     if job.initial is not None:
         weights.put(model, weights.read_fold(job.initial, job.headings), job.initial)
     else:
@@ -77,6 +79,14 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = _train(job, model, store, device)
     return FittedNetwork(job, store, model, device, len(history))
+
+
+def _as_student(settings: ModelConfig, job: FoldJob) -> ModelConfig:
+    """The settings with the drop path of student rounds, where the network has one."""
+    model = parts.find("models", settings.network["name"])
+    if job.pool is None or job.pool.drop_path is None or "drop_path" not in model.Params.model_fields:
+        return settings
+    return settings.model_copy(update={"network": settings.network | {"drop_path": job.pool.drop_path}})
 
 
 def build_model(settings: ModelConfig, store: Store, n_classes: int) -> Tagger:
@@ -199,6 +209,8 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
     if settings.training.stop == "early":
         data, inner_part = split_inner(data, job)
         inner = _inner_loss(inner_part, loss, settings)
+    if job.pool is not None:
+        data = with_pool(data, job.pool, job, store, device)
     seed = seed_of(job.experiment.seed, job.fold, "training")
     return train(model, loss, data, settings, seed, job.state_path, inner, job.history_writer()).epochs
 
@@ -213,6 +225,24 @@ def training_set(job: FoldJob, store: Store, device: torch.device) -> TrainingSe
     nothing = (targets == 0).all(dim=1)
     weights = torch.tensor(job.labels.weights)[usable]
     return TrainingSet(clips, usable, targets, weights, store.frame_rate, torch.cat([usable[nothing], others]))
+
+
+def with_pool(data: TrainingSet, pool: PoolLabels, job: FoldJob, store: Store, device: torch.device) -> TrainingSet:
+    """The training set with the pool's pieces as partners, at the end of its clips."""
+    table, targets, weights = pool.read(job.classes)
+    wider, ids = pieces.with_pieces(store, table)
+    known = [*job.labels.clip_ids, *job.backgrounds]
+    clips = Clips.load(wider, [*known, *ids], device)
+    usable = (wider.rows(ids)[1] > 0).nonzero()[0]
+    return replace(
+        data,
+        clips=clips,
+        rows=torch.cat([data.rows, torch.from_numpy(usable) + len(known)]),
+        targets=torch.cat([data.targets, torch.from_numpy(targets[usable])]),
+        weights=torch.cat([data.weights, torch.from_numpy(weights[usable])]),
+        partners=len(usable),
+        share=pool.share,
+    )
 
 
 def build_loss(settings: ModelConfig, network: Network, n_classes: int, device: torch.device) -> AnyLoss:
