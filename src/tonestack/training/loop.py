@@ -103,6 +103,15 @@ def with_partners(order: Tensor, data: TrainingSet, generator: torch.Generator) 
     return torch.cat([order, drawn.view_as(order) + len(data)], dim=1)
 
 
+def epoch_draws(
+    data: TrainingSet, config: ModelConfig, steps: int, batch: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The rows of an epoch's batches (steps, B), partners included, and their random numbers (steps, K, B)."""
+    order = epoch_order(data.targets[: len(data)], config.training.balanced, generator)[: steps * batch]
+    order = with_partners(order.view(steps, batch), data, generator)
+    return order, draw(config.augment, steps, order.shape[1], generator, more=1 if data.partners else 0)
+
+
 def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelConfig) -> Place:
     """Where the crops of an epoch's batches lie, with random playing speed if asked for: (steps, B) each.
 
@@ -178,11 +187,11 @@ def fit(
     optimizer = make_optimizer(model, params)
     average = Average(model, params.ema)
     learnt_loss = LearntLoss(loss_of, loss_of.optimizer()) if isinstance(loss_of, EmbeddingLoss) else None
+    learnt = [learnt_loss.optimizer] if learnt_loss else []
     key = fingerprint([config.model_dump(mode="json"), seed, epochs, steps])
     keeper = State(state, model, optimizer, average, key, learnt_loss)
     history = keeper.load()
-    optimizers = [optimizer, learnt_loss.optimizer] if learnt_loss else [optimizer]
-    step = make_step(model, loss_of, optimizers, config, data.share)
+    step = make_step(model, loss_of, [optimizer, *learnt], config, data.share)
     step.pieces.count = history.pieces
     for entry in history.epochs:
         report(entry)
@@ -191,9 +200,7 @@ def fit(
             break
         generator = torch.Generator().manual_seed(seed_of(seed, epoch, "data"))
         torch.manual_seed(seed_of(seed, epoch, "network"))
-        order = epoch_order(data.targets[: len(data)], params.balanced, generator)[: steps * batch].view(steps, batch)
-        order = with_partners(order, data, generator)
-        draws = draw(config.augment, steps, order.shape[1], generator, more=1 if data.partners else 0)
+        order, draws = epoch_draws(data, config, steps, batch, generator)
         rates = [learning_rate(epoch * steps + i, epochs * steps, params, epoch) for i in range(steps)]
         losses = torch.zeros(steps, device=data.clips.device)
         model.train()
