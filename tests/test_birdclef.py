@@ -11,8 +11,10 @@ from tonestack.competition import submission, windows
 from tonestack.competition.readers import birdclef
 from tonestack.competition.readers.birdclef import Params
 from tonestack.config.call import Call
+from tonestack.ensemble.tables import Tables
 from tonestack.features.audio import length
 from tonestack.labels import folds
+from tonestack.tables.label_grammar import UNKNOWN
 
 import numpy as np
 import pandas as pd
@@ -251,14 +253,17 @@ def test_without_test_recordings_models_are_trained_and_blended(
 
 
 def test_2020_takes_its_rows_from_test_csv_and_those_of_site_3_are_whole_files(tmp_path: Path) -> None:
-    root = year2020(tmp_path)
-    call = call_of("birdclef2020", root)
+    call = call_of("birdclef2020", year2020(tmp_path / "in"))
+    made = submitted(call)
+    rows = ["site_1_0a997dff_5", "site_1_0a997dff_10", "site_3_9cc5d904"]
+    assert (list(made.columns), made["row_id"].tolist()) == (["row_id", "birds"], rows)
     found = call.competition()
     test = found.test.set_index("clip_id")
-    assert list(test.index) == ["site_1_0a997dff_5", "site_1_0a997dff_10", "site_3_9cc5d904"]
-    assert test["path"].tolist() == ["test_audio/0a997dff.mp3"] * 2 + ["test_audio/9cc5d904.mp3"]
+    assert list(test.index) == [*rows[:2], "site_3_9cc5d904_5", "site_3_9cc5d904_10"]
+    assert test["path"].tolist() == ["test_audio/0a997dff.mp3"] * 2 + ["test_audio/9cc5d904.mp3"] * 2
     assert test[["start", "end"]].iloc[1].tolist() == [5.0, 10.0]
-    assert test.loc["site_3_9cc5d904", ["start", "end"]].isna().all()
+    assert found.submission is not None
+    assert found.submission.pooled == dict.fromkeys(["site_3_9cc5d904_5", "site_3_9cc5d904_10"], "site_3_9cc5d904")
     assert found.classes == CODES
     assert found.train["label"][1] == "47158son01,22967:0.5"  # the csv says Turdus merula_Blackbird
     assert found.train["path"][1] == "train_audio/47158son01/XC1.mp3"
@@ -283,9 +288,11 @@ def year2020(root: Path) -> Path:
 
 
 def test_2021_names_rows_by_recording_and_site(tmp_path: Path) -> None:
-    call = call_of("birdclef2021", year2021(tmp_path))
-    found = call.competition()
-    assert found.test["clip_id"].tolist() == ["20152_SSW_5", "20152_SSW_10", "57610_COR_5", "57610_COR_10"]
+    call = call_of("birdclef2021", year2021(tmp_path / "in"))
+    made, found = submitted(call), call.competition()
+    assert list(made.columns) == ["row_id", "birds"]
+    assert made["row_id"].tolist() == ["20152_SSW_5", "20152_SSW_10", "57610_COR_5", "57610_COR_10"]
+    assert {name for cell in made["birds"] for name in cell.split(" ")} <= {*CODES, "nocall"}
     marked = found.train[found.train["verified"]].set_index("clip_id")
     assert marked["label"].to_dict() == {
         "2782_SSW_20190904_5": "ashgre1,47158son01",
@@ -297,6 +304,30 @@ def test_2021_names_rows_by_recording_and_site(tmp_path: Path) -> None:
     }
     assert found.train["path"][0] == "train_short_audio/22967/XC0.ogg"
     assert "nocall" not in found.classes
+
+
+def year2022(root: Path) -> Path:
+    focal(root, "train_metadata.csv", HEAD_2021.replace("date,", ""), filename=in_folder)
+    (root / "scored_birds.json").write_text('["houspa", "22967"]')
+    text(
+        root / "test.csv", "row_id,file_id,bird,end_time", "soundscape_453028782_houspa_5,soundscape_453028782,houspa,5"
+    )
+    text(root / "sample_submission.csv", "row_id,target", "soundscape_453028782_houspa_5,False")
+    for n in range(2):
+        record(root / f"test_soundscapes/soundscape_{453028782 + n}.ogg", (n,), 10.0, 50 + n)
+    return root
+
+
+def test_2022_has_rows_of_scored_birds_and_counts_those_alone(tmp_path: Path) -> None:
+    call = call_of("birdclef2022", year2022(tmp_path / "in"))
+    made, found = submitted(call), call.competition()
+    ids = [f"soundscape_{n}_{b}_{s}" for n in (453028782, 453028783) for s in (5, 10) for b in ("houspa", "22967")]
+    assert (list(made.columns), made["row_id"].tolist()) == (["row_id", "target"], ids)
+    assert set(made["target"]) <= {"True", "False"}
+    assert found.classes == CODES  # all are learnt
+    one = Tables.of(call, ["clip_forest@r0"])
+    assert (one.targets[:, [1, 2]] == UNKNOWN).all()
+    assert set(np.unique(one.targets[:, [0, 3]])) == {0, 1}
 
 
 def test_a_test_recording_that_cannot_be_read_has_rows_like_most_others(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from tonestack.base.errors import UserError
 from tonestack.base.files import check_clip_name
 from tonestack.base.section import Section
-from tonestack.competition import csvs, soundscape_labels, windows
+from tonestack.competition import csvs, soundscape_labels, submission, windows
 from tonestack.competition.soundscape_labels import NOTHING
 from tonestack.competition.soundscape_names import SoundscapeNames, by_name
 from tonestack.tables import label_grammar
@@ -29,6 +29,7 @@ FOCAL = ("train_audio", "train_short_audio")
 POOLS = (soundscape_labels.FOLDER, "unlabeled_soundscapes")
 TEST = ("test_soundscapes", "test_audio")
 HEADERS = {"set": ("row_id", "birds"), "pairs": ("row_id", "target")}
+PAIR = "{head}_{class}_{tail}"  # row ids of windows and classes: soundscape_<n>_<bird>_<second>
 LONGEST = 100_000  # characters of a list in a cell
 
 
@@ -79,7 +80,7 @@ def read(params: Params, root: Path) -> Competition:
     csvs.check_apart(train["clip_id"], test["clip_id"], root / TEST[0])
     named = [names.facts(clips) for clips in (marked, test) if names.named and len(clips)]
     extras = {"clips": pd.concat(named, ignore_index=True)} if named else {}
-    form = _submission(params, sample, classes, test)
+    form = _submission(params, sample, classes, test, scored_classes(root))
     pool_table = csvs.test_frame([check_clip_name(path, str(root)) for path in pool], pool)
     said = (*notes, *focal_notes, *marked_notes, *test_notes)
     return Competition(root, train, test, classes, form, extras, said, pool_table, "focal" if len(marked) else "")
@@ -178,7 +179,7 @@ def _test(params: Params, root: Path, names: SoundscapeNames) -> tuple[pd.DataFr
         none = csvs.test_frame([], []).assign(start=[], end=[])
         return none, (f"{root / folder}: no recording yet, so there is nothing to predict (Kaggle fills it later)",)
     if params.test_csv:
-        return _listed_rows(params, root / "test.csv", folder, files), ()
+        return _listed_rows(params, root, folder, files), ()
     lengths = windows.lengths(root, files)
     table, unread = windows.of_lengths(lengths, params.window), lengths.index[lengths.isna()]
     ids, paths = names.row_ids(table), list(table["path"])
@@ -191,26 +192,50 @@ def _test(params: Params, root: Path, names: SoundscapeNames) -> tuple[pd.DataFr
     return frame, (notes,) if len(unread) else ()
 
 
-def _listed_rows(params: Params, source: Path, folder: str, files: list[str]) -> pd.DataFrame:
-    """The rows of test.csv: `row_id, audio_id, site, seconds`; rows without a second are whole recordings."""
-    table = csvs.read_table(source, ["row_id", "site", "audio_id", "seconds"])
-    ids, there, rows = csvs.clip_ids(table, "row_id", source), by_name(files), list[tuple[str, float, float]]()
-    for row, _, site, audio, time in table.itertuples(name=None):
+def _listed_rows(params: Params, root: Path, folder: str, files: list[str]) -> pd.DataFrame:
+    """The windows of the rows of test.csv (`row_id, site, audio_id, seconds`), and in `row` the row of each.
+
+    A row without a second is a whole recording: it has the maximum over its windows.
+    """
+    source = root / "test.csv"
+    table, there = csvs.read_table(source, ["row_id", "site", "audio_id", "seconds"]), by_name(files)
+    csvs.clip_ids(table, "row_id", source)  # refuses blank and repeated ones
+    rows = list[tuple[str, str, str, float, float]]()
+    for row, name, site, audio, time in table.itertuples(name=None):
         check_clip_name(audio, f"{source}: row {row}")
-        end = windows.seconds_of(time) if time else float("nan")
-        if end is None or end < params.window:
-            raise UserError(f"{source}: row {row}: seconds '{time}' is not the end of a window of {params.window:g} s")
         path = there.get(audio.lower()) or there.get(f"{audio}_{site}".lower()) or csvs.clip_path(folder, audio)
-        rows.append((path, end - params.window, end))
-    found = pd.DataFrame(rows, columns=["path", *TIMES])
-    return csvs.test_frame(ids, list(found["path"]), list(found["path"])).assign(**found[TIMES])
+        end = windows.seconds_of(time)
+        if time and (end is None or end < params.window):
+            raise UserError(f"{source}: row {row}: seconds '{time}' is not the end of a window of {params.window:g} s")
+        if end is not None:
+            rows.append((name, name, path, end - params.window, end))
+            continue
+        whole = windows.of_files(root, [path], params.window)
+        spans = zip(whole["start"], whole["end"], strict=True)
+        rows += [(f"{name}_{windows.number(end)}", name, path, start, end) for start, end in spans]
+    found = pd.DataFrame(rows, columns=["clip_id", "row", "path", *TIMES])
+    if found["clip_id"].duplicated().any():
+        raise UserError(f"{source}: '{found['clip_id'][found['clip_id'].duplicated()].iloc[0]}' is there twice")
+    frame = csvs.test_frame(list(found["clip_id"]), list(found["path"]), list(found["path"]))
+    return frame.assign(start=found["start"], end=found["end"], row=found["row"])
 
 
 def _submission(
-    params: Params, sample: Path | None, classes: tuple[str, ...], test: pd.DataFrame
+    params: Params, sample: Path | None, classes: tuple[str, ...], test: pd.DataFrame, scored: tuple[str, ...]
 ) -> SubmissionFormat | None:
-    """The sample's columns, and the test rows."""
+    """The sample's columns, and the test rows; of pairs those of the classes `scored` (none given: of all)."""
     if test.empty:
         return None
-    header = csvs.read_header(sample) if sample else HEADERS.get(params.style, ("row_id", *classes))
-    return SubmissionFormat(tuple(header), tuple(test["clip_id"]), "scores")
+    header = tuple(csvs.read_header(sample) if sample else HEADERS.get(params.style, ("row_id", *classes)))
+    clips, pooled = tuple(test["clip_id"]), dict[str, str]()
+    if "row" in test:
+        pooled = {clip: row for clip, row in zip(clips, test["row"], strict=True) if clip != row}
+        clips = tuple(dict.fromkeys(test["row"]))
+    if params.style == "scores":
+        return SubmissionFormat(header, clips, "scores", pooled=pooled)
+    if len(header) != 2:
+        raise UserError(f"{sample}: reader.style={params.style} has two columns, there are {len(header)}")
+    if params.style == "set":
+        return SubmissionFormat(header, clips, "set", nothing=NOTHING, pooled=pooled)
+    pairs = submission.pair_ids(PAIR, clips, scored or classes)
+    return SubmissionFormat(header, tuple(pairs), "flags", pairs=tuple(pairs.values()), pooled=pooled)
