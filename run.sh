@@ -65,27 +65,67 @@ set_up() { # the mark is written last, so that a set-up that was cut off is done
   base="$(find_python)"
   echo "tonestack: setting up .venv from requirements.lock (once, a few minutes)" >&2
   "$base" -m venv --clear "$venv"
-  export PIP_USER=0 # packages go into .venv, whatever the settings of pip say
-  unset PIP_TARGET PIP_PREFIX PIP_ROOT
-  "$python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.lock"
-  cp "$here/requirements.lock" "$venv/.ready"
+  install_lock requirements.lock
 }
+
+set_up_tests() { # the developers' lock holds all of the users' and the tools
+  echo "tonestack: adding the tools of requirements-dev.lock to .venv (once)" >&2
+  install_lock requirements-dev.lock
+}
+
+install_lock() { # LOCK: by uv, several times as fast as pip, else by pip; wheels alone, hashes checked by both
+  local lock="$here/$1" words=(--only-binary=:all: --require-hashes)
+  if [ "${TONESTACK_GPU:-yes}" = no ]; then # torch links with all other CUDA libraries, also where it uses none
+    awk '/^[^ ]/ { left_out = /^(triton|nvidia-cusolver|cuda-bindings|cuda-pathfinder)==/ } !left_out' "$lock" >"$venv/lock"
+    lock="$venv/lock"
+    words+=(--no-deps)
+  fi
+  export PIP_USER=0 # packages go into .venv, whatever the settings of pip say
+  unset PIP_TARGET PIP_PREFIX PIP_ROOT UV_TARGET UV_PREFIX
+  install_by_uv || "$python" -m pip install --quiet --disable-pip-version-check "${words[@]}" -r "$lock"
+  cp "$here/$1" "$(mark "$1")"
+}
+
+install_by_uv() {
+  local uv
+  uv="$(find_uv)" || return 1
+  "$uv" pip install --quiet --python "$python" --compile-bytecode "${words[@]}" -r "$lock" && return
+  echo "tonestack: uv could not install the lock; pip goes on" >&2
+  return 1
+}
+
+find_uv() { # TONESTACK_UV=no does without
+  [ "${TONESTACK_UV:-yes}" = yes ] || return 1
+  command -v uv && return
+  [ -x "$venv/bin/uv" ] || "$python" -m pip install --quiet --disable-pip-version-check --only-binary=:all: \
+    --require-hashes -r "$here/requirements-uv.lock" >&2 || return 1
+  echo "$venv/bin/uv"
+}
+
+mark() { # LOCK: the file that holds the lock once it is installed: .ready or .ready-dev
+  local name="${1%.lock}"
+  echo "$venv/.ready${name#requirements}"
+}
+
+ready() { cmp -s "$here/$1" "$(mark "$1")"; }
 
 for word in "${1:-}"; do
   case "$word" in -h | --help | help) usage; exit 0 ;; esac
 done
-cmp -s "$here/requirements.lock" "$venv/.ready" || set_up
+ready requirements.lock || set_up
 
 case "${1:-all}" in
   test)
     shift
     cd "$here"
+    ready requirements-dev.lock || set_up_tests
     "$python" -m ruff check . && "$python" -m ruff format --check . && "$python" -m mypy
     exec "$python" tests/run_tests.py "$@"
     ;;
   bench) shift; exec "$python" "$here/bench/run_bench.py" "$@" ;;
   docs) # not --quiet, which would hide the warnings from --strict as well
     cd "$here"
+    ready requirements-dev.lock || set_up_tests
     NO_MKDOCS_2_WARNING=1 exec "$python" -m mkdocs build --strict --site-dir "$here/site"
     ;;
   *=*) exec "$python" "$here/src/train.py" "$@" ;;

@@ -16,7 +16,7 @@ NEEDED = ("numpy", "torch", "pydantic")
 OPTIONAL = (
     *("soundfile", "soxr", "librosa", "scipy", "sklearn", "lightgbm", "optuna", "cmaes", "cleanlab", "pandas"),
     *("pyarrow", "joblib", "threadpoolctl", "safetensors", "yaml", "tqdm", "pooch", "matplotlib", "jinja2", "plotly"),
-    *("onnx", "onnxruntime", "onnxscript", "pywt", "parselmouth", "timm", "torchvision"),
+    *("onnx", "onnxruntime", "onnxscript", "pywt", "timm", "torchvision"),
 )
 
 

@@ -24,7 +24,7 @@ EXTRACT = """
 import json, resource, sys, time
 from pathlib import Path
 sys.path.insert(0, {source!r})
-import librosa, parselmouth
+import librosa
 from tonestack.features.audio import decode_clip, resample
 from tonestack.features.frontends import story
 from tonestack.settings.data_config import AudioParams
