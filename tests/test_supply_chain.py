@@ -73,9 +73,10 @@ def normal(name: str) -> str:
 
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-uv.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pywt": "pywavelets"} | {
-    "parselmouth": "praat-parselmouth"
-}
+PACKAGES = {
+    "PIL": "pillow", "google": "protobuf", "parselmouth": "praat-parselmouth", "pywt": "pywavelets",
+    "sklearn": "scikit-learn", "yaml": "pyyaml",
+}  # fmt: skip
 
 
 def locked(lock: str) -> dict[str, list[str]]:
