@@ -54,7 +54,7 @@ def make(params: Params, root: Path, jobs: int = -1) -> None:
         if demo.finished(root) == settings:  # the other one may have made it meanwhile
             return
         clips = plan(params)
-        rows = enumerate(clips.itertuples(index=False))
+        rows: Iterable[tuple[int, Any]] = enumerate(clips.itertuples(index=False))
         tasks = [joblib.delayed(_write)(root / c.folder / c.fname, c.truth, (params.seed, i), params) for i, c in rows]
         demo.build(root, ("audio_train", "audio_test"), tasks, jobs)
         _write_tables(root, clips)
