@@ -6,6 +6,7 @@
 #   ./run.sh fold=0..4 model=a,b          train only
 #   ./run.sh STAGE key=value ...          one stage, and what it needs before it:
 #
+#     init         csv=FILE audio=FOLDER: a config for them   configs/data/
 #     download     the competition's files, checked           input/
 #     prepare      decode every clip once, store features     cache/
 #     make_folds   split the training clips                   folds/

@@ -1,0 +1,187 @@
+"""`./run.sh init`: what it sees of made-up folders, what it guesses, and that the config it writes works."""
+
+import contextlib
+import importlib
+import io
+import shutil
+from pathlib import Path
+
+from test_competitions import WORDS, recording, refused, text
+from tonestack.base.files import load_yaml
+from tonestack.competition.survey import columns, recordings, written
+from tonestack.competition.survey.finding import Finding
+from tonestack.config import layers
+from tonestack.config.call import Call
+from tonestack.labels import folds
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of configs/ that may be written to."""
+    copy = Path(shutil.copytree(layers.CONFIGS, tmp_path / "configs"))
+    monkeypatch.setattr(layers, "CONFIGS", copy)
+    return copy
+
+
+def init(*words: str, name: str = "own_birds") -> str:
+    """`./run.sh init` with words; what it prints."""
+    verb = importlib.import_module("init")
+    own = dict(word.split("=", 1) for word in words)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        verb.run(Call.from_arguments([f"name={name}"]), verb.InitWords.parse(own, "test"))
+    return printed.getvalue()
+
+
+def aviary(root: Path) -> Path:
+    """Names without a suffix, a group, quoted labels, a rare class, files of another suffix, a sample submission."""
+    rows = ["recording,species,recordist,quality"]
+    for n in range(24):
+        species = ("Bell owl", '"Drum, wren"')[n % 2]
+        rows.append(f"{100 + n},{species},person{n // 4},{n / 7:.2f}")
+        recording(root / f"clips/{100 + n}.wav", n % 2, n)
+    text(root / "clips/notes.txt", ["-"])
+    text(root / "meta/train.csv", rows)
+    for n in range(4):
+        recording(root / f"unseen/{n}.wav", n % 2, 100 + n)
+    text(root / "sample_submission.csv", ["id,species", *(f"{n},Bell owl" for n in range(4))])
+    return root
+
+
+def test_a_folder_of_ones_own_from_init_to_a_submission(tmp_path: Path, configs: Path) -> None:
+    root = aviary(tmp_path / "aviary")
+    said = init(f"csv={root / 'meta/train.csv'}", f"audio={root / 'clips'}")
+    lines = {line[2:13].strip(): line for line in said.splitlines()}
+    assert "24 below" in lines["recordings"]
+    assert lines["recordings"][0] == "?"  # notes.txt is left out
+    assert "16,000 Hz (24)" in lines["rates"]
+    assert lines["clips"].startswith("  clips       recording + .wav: 24 of 24")
+    assert "species: one label a clip" in lines["label"]
+    assert "Drum, wren (12)" in lines["classes"]
+    assert lines["group"].startswith("? group       recordist: 6 groups of 4.0 clips")
+    assert "4 clips in unseen" in lines["test"]
+    assert lines["submission"].startswith("? submission  label: id, species")
+    assert lines["read"] == "  read        24 training clips of 2 classes, 4 test clips"
+    assert load_yaml((configs / "data/own_birds.yaml").read_text(), "") == {
+        "reader": {
+            "name": "table",
+            "train_csv": "meta/train.csv",
+            "clip": "recording",
+            "train_audio": "clips",
+            "train_suffix": ".wav",
+            "label": "species",
+            "group": "recordist",
+            "test_audio": "unseen",
+            "sample_submission": "sample_submission.csv",
+            "test_clip": "id",
+            "test_suffix": ".wav",
+        },
+        "root": str(root),
+        "task": "classify",
+        "metric": "accuracy",
+        "preset": "fast",
+    }
+    call = Call.from_arguments(["data=own_birds", "folds.n=2", *WORDS])
+    importlib.import_module("submit").run(call)
+    made = pd.read_csv(call.submissions / "submission.csv")
+    assert made["species"].isin(["Bell owl", "Drum, wren"]).all()
+    assert (folds.read(call.folds).groupby("group")["fold"].nunique() == 1).all()
+
+
+def test_init_never_writes_over_a_config_and_refuses_in_one_line(tmp_path: Path, configs: Path) -> None:
+    root = aviary(tmp_path / "aviary")
+    given = f"csv={root / 'meta/train.csv'}", f"audio={root / 'clips'}"
+    before = (configs / "data/demo.yaml").read_text()
+    refused(lambda: init(*given, name="demo"), "demo.yaml", "name=")
+    assert (configs / "data/demo.yaml").read_text() == before
+    refused(lambda: init(given[0]), "csv=", "audio=")
+    refused(lambda: init(f"csv={root}", given[1]), "no such file")
+    refused(lambda: init(given[0], f"audio={root / 'none'}"), "no such folder")
+    refused(lambda: init(given[0], f"audio={root / 'unseen'}"), "no column names a file", "0.wav", "audio=")
+    refused(lambda: init(given[0], f"audio={root / 'meta'}"), "holds no recording")
+    refused(lambda: init(*given, "label=specis"), "label=specis", "species")
+    refused(lambda: init(*given, "group=x"), "group=x")
+    assert not (configs / "data/own_birds.yaml").exists()
+
+
+def test_doubts_of_lists_pieces_missing_files_and_small_classes(tmp_path: Path, configs: Path) -> None:
+    root = aviary(tmp_path / "aviary")
+    rows = ["file,tags", "100.wav,a;b", "101.wav,a", "102.wav,b", "102.wav,b", "109.flac,c"]
+    said = init(f"csv={text(root / 'clips/list.csv', rows)}", f"audio={root / 'clips'}")
+    lines = {line[2:13].strip(): line for line in said.splitlines()}
+    assert "several labels, separated by ';'" in lines["label"]
+    assert "1 rows name a clip again" in lines["clips"]
+    assert "3 have fewer clips than the 5 folds" in lines["classes"]
+    assert "multilabel" in (configs / "data/own_birds.yaml").read_text()
+    assert 'train_audio: ""' in (configs / "data/own_birds.yaml").read_text()
+    (root / "taxonomy.csv").write_text("x\n")
+    said = init(f"csv={root / 'meta/train.csv'}", f"audio={root / 'clips'}", name="other")
+    assert "? layout      looks like data=birdclef" in said
+
+
+@pytest.mark.parametrize(
+    ("cells", "mark"),
+    [
+        (["dog", "cat"], ""),
+        (["dog bark", "cat"], ""),
+        (["dog cat", "cat", "dog"], " "),
+        (["dog,cat", "cat", "dog", ""], ","),
+        (["dog;cat", "cat;bird", "dog", "cat"], ";"),
+        (["['dog', 'cat']", "[]"], "[]"),
+        (["Drum, wren", "owl"], ""),
+        (["", ""], ""),
+    ],
+)
+def test_what_parts_labels(cells: list[str], mark: str) -> None:
+    assert columns.label_mark(pd.Series(cells)) == mark
+
+
+def test_columns_by_name_one_hot_groups_and_beginnings() -> None:
+    assert columns.by_name(["Speaker ID", "label"], columns.GROUPS) == ["Speaker ID"]
+    table = pd.DataFrame(
+        {"f": list("abcd"), "a": list("0101"), "b": list("1100"), "c": list("0000"), "d": list("0123")}
+    )
+    assert columns.one_hot(table, {"f"}) == ["a", "b", "c"]
+    assert columns.label_columns(table.assign(v=["0.5", "1.5", "0.5", "1.5"], start=list("1122")), {"f"}) == ["a", "b"]
+    clips = pd.DataFrame({"site": list("aabb"), "author": list("abcd"), "user": list("aaaa")})
+    assert columns.groups(clips, set()) == ["site"]
+    found = columns.beginnings([f"s{n // 3}_{n}.wav" for n in range(18)])
+    assert found is not None
+    assert (found[0], len(found[1])) == ("_", 6)
+    assert columns.beginnings([f"s{n}_1.wav" for n in range(18)]) is None
+
+
+def test_files_are_named_with_and_without_folder_and_suffix() -> None:
+    paths = {"train/a/1.ogg", "train/b/2.ogg"}
+    table = pd.DataFrame({"n": ["x", "y"], "path": ["a/1", "b/3"]})
+    assert columns.named_files(table, paths, "train") == columns.Names("path", "train", ".ogg", 1)
+    table = pd.DataFrame({"path": ["train/a/1.ogg", "train/b/2.ogg"]})
+    assert columns.named_files(table, paths, "train") == columns.Names("path", "", "", 2)
+    assert columns.named_files(pd.DataFrame({"n": ["x"]}), paths, "train") is None
+
+
+def test_the_band_that_holds_sound(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    narrow = np.fft.irfft(np.fft.rfft(rng.normal(size=88_200)) * (np.arange(44_101) < 4000 * 2))
+    soundfile.write(tmp_path / "a.wav", 0.1 * narrow, 44_100, subtype="FLOAT")
+    edge = recordings.band_edge(tmp_path / "a.wav")
+    assert edge == pytest.approx(4000, rel=0.05)
+    found = {one.what: one for one in recordings.survey(tmp_path, ["a.wav"])}
+    assert "sample_rate=8000" in found["band"].doubt or "sample_rate=9000" in found["band"].doubt
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 44_100)
+    assert recordings.band_edge(tmp_path / "a.wav") is None
+    (tmp_path / "b.wav").write_bytes(b"no sound")
+    found = {one.what: one for one in recordings.survey(tmp_path, ["a.wav", "b.wav"])}
+    assert "1 of 2 cannot be read" in found["unreadable"].said
+
+
+@pytest.mark.parametrize(
+    "value", ["on", "no", "1", "1.5", "a b", "", "x: y", "# c", "/data/x", "null", "é", 'a"b', 3, True]
+)
+def test_values_are_read_back_from_yaml_as_they_were(value: object) -> None:
+    found = [Finding("clips", "said", {"reader.clip": value}, "look: at # this")]
+    assert load_yaml(written.text("x", "in put", found), "")["reader"]["clip"] == value
