@@ -2,6 +2,7 @@
 
 Takes  oof/<name>/: single tables, blends and stacks; the competition's sample submission.
 Leaves oof/<name>/mean@<revision>/: the equal mean of the blend and the stackers, one more candidate;
+       oof/<name>/windows@<revision>/: where rows are windows of recordings, the same with each window's neighbours;
        submissions/<name>/submission.csv in exactly the competition's format, a line in log.csv, and choice.json: which
        table was chosen, for predict and bundle.
 submit.table=NAME submits that table; submit.upload=true sends the file to Kaggle by the official client.
@@ -19,8 +20,9 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import write_json
 from tonestack.competition import kaggle, submission
 from tonestack.config.call import Call
-from tonestack.ensemble import made, nested_cv, selection
+from tonestack.ensemble import made, neighbours, nested_cv, selection
 from tonestack.ensemble.choice import Choice, best_single, made_tables, reference
+from tonestack.ensemble.neighbours import Places
 from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof
@@ -29,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 MEAN = "mean"
+WINDOWS = "windows"
 EASIEST = -1  # complexity of the mean: it does not choose between blend and stackers
 
 
@@ -42,7 +45,8 @@ def run(call: Call) -> None:
     last = record(call)
     path = call.submissions / "submission.csv"
     if not last.up_to_date():
-        outputs = [choice, *average(call, last)]
+        parts = averaged(call, last)
+        outputs = [choice, *average(call, parts), *with_neighbours(call, parts)]
         tables = Tables.of(call, made=True)
         chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, last)
         write_json(choice, {"table": chosen.name, "cv": _number(chosen.cv), "se": _number(chosen.se)})
@@ -60,14 +64,13 @@ def run(call: Call) -> None:
         upload(call, path)
 
 
-def average(call: Call, last: UpToDate) -> list[Path]:
-    """Write the equal mean of the blend and the stackers as a table of its own; return its folder, if there is one.
+def average(call: Call, parts: list[str]) -> list[Path]:
+    """Write the equal mean of `parts`, the blend and the stackers, as a table of its own; return its folder, if any.
 
     Nested scores seldom separate blend and stackers, and a mean of tables with different errors varies less than each
     (Breiman, Stacked regressions, 1996).
     """
-    means = [name for name in made.of(call) if _is_mean(call, name)]
-    parts = averaged(call, last)
+    means = [name for name in made.of(call) if _is_own(call, name, MEAN)]
     tables = Tables.of(call, parts) if len(parts) > 1 else None
     if tables is not None and (not tables.probabilities or tables.without_oof()):
         tables = None
@@ -82,6 +85,33 @@ def average(call: Call, last: UpToDate) -> list[Path]:
     weights = dict.fromkeys(parts, 1 / len(parts))
     receipt = {"kind": "blend", "search": MEAN, "complexity": EASIEST, "tables": parts, "weights": weights}
     tables.write(folder.name, rows, test, receipt | {"power": whole.power, "temperatures": None, "seconds": 0.0})
+    return [folder]
+
+
+def with_neighbours(call: Call, parts: list[str]) -> list[Path]:
+    """Write the mean of `parts` (or the blend) with each window's neighbours as a table; return its folder, if any.
+
+    For rows that are windows of recordings alone. Nested cross-validation chooses the rule, which may be none.
+    """
+    own = [name for name in made.of(call) if _is_own(call, name, WINDOWS)]
+    means = [made_name(MEAN, parts)] if len(parts) > 1 and (call.oof / made_name(MEAN, parts)).is_dir() else parts[:1]
+    tables = Tables.of(call, means) if means and not call.task.one_label and call.task.tags else None
+    places = Places.of(call.competition(), tables.folds["clip_id"].tolist()) if tables else None
+    folder = call.oof / made_name(WINDOWS, means) if places else None
+    for name in own:
+        if call.oof / name != folder:
+            oof.remove(call.oof / name)
+    if tables is None or places is None or folder is None or tables.without_oof():
+        return []
+    part = nested_cv.nesting(tables.fold, tables.groups)
+    rule, rows = neighbours.choose(tables.oof(means[0]), places, tables.problem(), tables.scored, part)
+    ahead = Places.of(call.competition(), tables.test_ids) if tables.test_ids else None
+    test = tables.read(means[0]).test
+    if test is not None and ahead is not None:
+        test = np.stack([rule(fold, ahead) for fold in test])
+    receipt = {"kind": "blend", "search": WINDOWS, "complexity": EASIEST, "tables": means, "rule": rule.settings()}
+    receipt |= {"weights": {means[0]: 1.0}, "power": 1.0, "temperatures": None, "seconds": 0.0}
+    tables.write(folder.name, rows, test, receipt)
     return [folder]
 
 
@@ -100,9 +130,9 @@ def averaged(call: Call, last: UpToDate) -> list[str]:
     return [name for name in there if name not in older]
 
 
-def _is_mean(call: Call, name: str) -> bool:
-    """True if a table is a mean made here, not an experiment or foreign table of that name."""
-    return name.startswith(f"{MEAN}@") and oof.kind_of(call.oof / name) in oof.MADE
+def _is_own(call: Call, name: str, *kinds: str) -> bool:
+    """True if a table was made here (mean, windows), not an experiment or foreign table of that name."""
+    return name.partition("@")[0] in kinds and oof.kind_of(call.oof / name) in oof.MADE
 
 
 def _number(value: float) -> float | None:
@@ -111,7 +141,7 @@ def _number(value: float) -> float | None:
 
 def record(call: Call) -> UpToDate:
     """Return the record of submit."""
-    names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_mean(call, n))
+    names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_own(call, n, MEAN, WINDOWS))
     stacked = call.data.stack.model_dump(include={"tables", "stackers"})
     settings = [call.data.submit.table, call.data.blend.model_dump(), stacked, "choice.json"]
     return UpToDate(call, "submit", names, settings)

@@ -13,6 +13,7 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import read_json
 from tonestack.ensemble import gate, stacking
 from tonestack.ensemble.blends import Blend, equal
+from tonestack.ensemble.neighbours import Places, WindowRule
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs
 from tonestack.tables import oof
 
@@ -22,9 +23,12 @@ Combine = Callable[[np.ndarray], np.ndarray]  # test folds (K, N, C) -> (N, C)
 
 
 class Mixer(Protocol):
-    """Turns the tables of one fold (M, N, C) into one (N, C); takes statistics (N, S) of the clips if it needs them."""
+    """Turns the tables of one fold (M, N, C) into one (N, C).
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray: ...
+    Takes statistics (N, S) of the clips and their places in recordings, if it needs them.
+    """
+
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -63,19 +67,21 @@ class Recipe:
         tables: dict[str, np.ndarray],
         statistics: Callable[[dict[str, Any]], np.ndarray],
         combine: Combine,
+        places: Places | None = None,
     ) -> np.ndarray:
         """Return rows (K, N, C) from the predictions of each experiment in each of its folds (K, N, C).
 
         statistics: returns the clips' statistics (N, S) for a frontend. combine: used early, as in `Tables.blend`,
-        if experiments differ in their number of folds.
+        if experiments differ in their number of folds. places: of windows of recordings, all windows of each; None for
+        other clips.
         """
         if self.mix is None:
             return tables[self.name]
-        parts = [part.rows(tables, statistics, combine) for part in self.parts]
+        parts = [part.rows(tables, statistics, combine, places) for part in self.parts]
         if len({len(rows) for rows in parts}) > 1:
             parts = [combine(rows)[None] for rows in parts]
         extra = statistics(self.statistics) if self.statistics else None
-        return np.stack([self.mix(np.stack(fold), extra) for fold in zip(*parts, strict=True)])
+        return np.stack([self.mix(np.stack(fold), extra, places) for fold in zip(*parts, strict=True)])
 
     def only(self, kept: Collection[str]) -> "Recipe | None":
         """Return the recipe of the experiments in `kept` alone; None if nothing is left.
@@ -91,6 +97,8 @@ class Recipe:
             return self if parts else None
         power = 0.0 if self.normalise else 1.0
         even = _Blended(Blend(equal(len(self.parts)), power, normalise=self.normalise))
+        if isinstance(self.mix, _Windowed):
+            return replace(self, parts=parts)
         mix = self.mix if isinstance(self.mix, _Blended) else even
         return Recipe(self.name, parts, mix.of([m for m, _ in there]), normalise=self.normalise)
 
@@ -126,6 +134,8 @@ def _blend(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) ->
     heat = receipt.get("temperatures")
     blend = Blend(weights[used], receipt["power"], None if heat is None else np.array(heat)[used], normalise)
     parts = _parts(folder, [receipt["tables"][m] for m in used], normalise)
+    if receipt.get("rule"):
+        return Recipe(name, parts, _Windowed(WindowRule.of(receipt["rule"])), None, normalise)
     return Recipe(name, parts, _Blended(blend), None, normalise)
 
 
@@ -151,7 +161,7 @@ def _parts(folder: Path, names: Sequence[str], normalise: bool) -> tuple[Recipe,
 class _Blended:
     blend: Blend
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
         return self.blend(tables)
 
     def of(self, kept: list[int]) -> "_Blended":
@@ -163,12 +173,20 @@ class _Blended:
 
 
 @dataclass(frozen=True)
+class _Windowed:
+    rule: WindowRule
+
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
+        return tables[0] if places is None else self.rule(tables[0], places)
+
+
+@dataclass(frozen=True)
 class _Stacked:
     stacker: FittedStacker
     projection: np.ndarray | None
     independent: bool
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
         from tonestack.ensemble.clip_components import project
 
         components = None if self.projection is None or statistics is None else project(statistics, self.projection)
@@ -181,5 +199,5 @@ class _Gated:
     members: gate.Groups
     classes: tuple[str, ...]
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
         return gate.join(tables[0], dict(zip(self.groups, tables[1:], strict=True)), self.members, self.classes)
