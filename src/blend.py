@@ -17,11 +17,12 @@ from tonestack.base import console
 from tonestack.base.files import write_csv, write_json
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import det, diversity, leaderboard, made, nested_cv, plausibility, selection
+from tonestack.ensemble import diversity, leaderboard, made, nested_cv, plausibility, selection
 from tonestack.ensemble.blends import Blend, equal
-from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.nested_cv import Candidate
 from tonestack.ensemble.tables import Tables, made_name, to_join
+from tonestack.ensemble.trials import det
+from tonestack.ensemble.trials.fusion import Fusion
 from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof
 

@@ -16,8 +16,8 @@ from tonestack.base.errors import UserError
 from tonestack.base.section import Section
 from tonestack.config.call import Call, Experiment
 from tonestack.deploy import new_clips
-from tonestack.ensemble import fusion
 from tonestack.ensemble.tables import Tables
+from tonestack.ensemble.trials import fusion
 from tonestack.features.audio import Clip
 from tonestack.features.store import Store
 from tonestack.settings.words import Words

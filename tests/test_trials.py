@@ -13,8 +13,9 @@ import make_folds
 import verify
 from tonestack.base.errors import UserError
 from tonestack.config.call import Call
-from tonestack.ensemble import fusion, nested_cv, searches
+from tonestack.ensemble import nested_cv, searches
 from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.trials import fusion
 from tonestack.labels import folds, trials
 from tonestack.settings.data_config import BlendParams, FoldParams, VerifyParams
 from tonestack.tables import metrics

@@ -7,8 +7,8 @@ from pathlib import Path
 from tonestack.base.files import fingerprint
 from tonestack.ensemble import resampling, searches
 from tonestack.ensemble.blends import Blend
-from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.trials.fusion import Fusion
 from tonestack.settings.data_config import BlendParams
 from tonestack.tables.metrics import Metric, mean
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tonestack.ensemble import fusion
-from tonestack.ensemble.fusion import Fusion
 from tonestack.ensemble.problem import Problem
+from tonestack.ensemble.trials import fusion
+from tonestack.ensemble.trials.fusion import Fusion
 from tonestack.settings.data_config import BlendParams
 
 COMPLEXITY = 10

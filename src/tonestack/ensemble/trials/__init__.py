@@ -1,0 +1,1 @@
+"""Scores of trials: their fusion by logistic regression, and the curves of their error rates."""
