@@ -19,7 +19,8 @@ from tonestack.deploy import onnx_export, predict_onnx
 from tonestack.deploy.new_clips import build_frontend
 from tonestack.deploy.predictor import Predictor
 from tonestack.deploy.trained import TrainedExperiment
-from tonestack.features.audio import BadAudio, decode_clip, resample
+from tonestack.features import watched
+from tonestack.features.audio import BadAudio, resample
 from tonestack.labels import revisions
 from tonestack.settings.words import parse_folds
 from tonestack.tables import oof
@@ -100,7 +101,7 @@ def compare(call: Call, trained: TrainedExperiment, data: bytes) -> tuple[list[f
     predictor = in_float32(Predictor(call.oof, trained.name, call.data, "cpu", trained.folds))
     rate, gaps, seconds = build_frontend(trained.settings.frontend).sample_rate, [], 0.0
     for path in some_clips(call):
-        clip = decode_clip(path, call.data.audio)
+        clip = watched.decode_clip(path, call.data.audio)
         wave = resample(clip.wave, clip.rate, rate)
         started = time.perf_counter()
         rows = session.run(None, {"wave": wave[None]})[0]
@@ -131,7 +132,7 @@ def some_clips(call: Call) -> list[Path]:
 
 def _usable(call: Call, path: Path) -> bool:
     try:
-        decode_clip(path, call.data.audio)
+        watched.decode_clip(path, call.data.audio)
     except BadAudio:
         return False
     return True

@@ -175,9 +175,10 @@ CUSTOM = """
 import os, signal, soundfile
 class Broken(soundfile.SoundFile):
     def __init__(self, file, *rest, **more):
-        if str(file).endswith("train000.wav"):
+        name = os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else str(file)
+        if name.endswith("train000.wav"):
             os.kill(os.getpid(), signal.SIGSEGV)
-        while str(file).endswith("train001.wav"):
+        while name.endswith("train001.wav"):
             pass
         super().__init__(file, *rest, **more)
 soundfile.SoundFile = Broken
@@ -202,7 +203,7 @@ def fatal_decoder(place: Place) -> str:
         timeout=120,
     )
     assert found.returncode == 0, found.stderr
-    assert "unusable train clip train000.wav: the decoder crashed on it" in found.stdout
+    assert "unusable train clip train000.wav: the decoder crashed on it" in found.stdout, found.stdout
     assert "unusable train clip train001.wav: the decoder does not end within 0.05 minutes" in found.stdout
     made = place.clips()
     assert (made["status"] == "bad").sum() == 2

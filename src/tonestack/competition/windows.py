@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tonestack.features.audio import BadAudio, length
+from tonestack.features.audio import BadAudio
 from tonestack.features.recording_files import walk
+from tonestack.features.watched import length
 
 import numpy as np
 import pandas as pd

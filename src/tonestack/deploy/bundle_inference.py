@@ -8,6 +8,7 @@ fold and crop is used; then fewer crops, fewer folds, fewer models, the best mod
 reached, or cannot be decoded, keep the class shares. `clips=N` predicts the first N clips only.
 """
 
+import math
 import re
 import sys
 import time
@@ -26,7 +27,8 @@ from tonestack.base.parts import part_params
 from tonestack.base.text import plain_streams
 from tonestack.competition import submission
 from tonestack.deploy.predictor import Predictor, key
-from tonestack.features.audio import BadAudio, Clip, PassingFault, decode_clip
+from tonestack.features.audio import BadAudio, Clip, PassingFault
+from tonestack.features.watched import decode_clip
 from tonestack.settings.data_config import DataConfig
 from tonestack.tables.competition import TIMES, Competition
 
@@ -179,7 +181,7 @@ def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) ->
         predictor = Predictor(bundle / "oof", facts["table"], data, words["device"])
         worker = Worker(predictor, facts["order"], started + limit * (1 - RESERVE), clock)
         total, wrote = min(len(ids), int(words["clips"] or len(ids))), clock()
-        for where, clips in batches(competition, total, data):
+        for where, clips in batches(competition, total, data, lambda: worker.deadline - clock()):
             if worker.late():
                 break
             made, full = worker(clips, total - int(where[0]))
@@ -213,8 +215,13 @@ def read_competition(data: DataConfig, root: Path, classes: Sequence[str]) -> Co
     return competition
 
 
-def batches(competition: Competition, total: int, data: DataConfig) -> Iterator[tuple[np.ndarray, list[Clip]]]:
-    """Yield rows and samples of the test clips that can be decoded, in order; small batches first."""
+def batches(
+    competition: Competition, total: int, data: DataConfig, left: Clock = lambda: math.inf
+) -> Iterator[tuple[np.ndarray, list[Clip]]]:
+    """Yield rows and samples of the test clips that can be decoded, in order; small batches first.
+
+    left: the seconds that are left; no file takes longer to decode.
+    """
     where: list[int] = []
     clips: list[Clip] = []
     sizes, seconds = list(SIZES), 0.0
@@ -222,7 +229,8 @@ def batches(competition: Competition, total: int, data: DataConfig) -> Iterator[
     for row, (path, start, end) in enumerate(competition.test.reindex(columns=["path", *TIMES]).to_numpy()[:total]):
         try:
             if path not in whole:
-                whole = {path: decode_clip(competition.root / path, data.audio, competition.root)}
+                allowed = max(1.0, min(60 * data.audio.decode_minutes, left()))
+                whole = {path: decode_clip(competition.root / path, data.audio, competition.root, allowed)}
             clips.append(whole[path].piece(float(start), float(end)))
         except (BadAudio, PassingFault) as error:  # a submission of all other clips is better than none
             print(f"{path}: {error}", flush=True)

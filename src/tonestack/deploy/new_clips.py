@@ -10,7 +10,8 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.parts import part_params
-from tonestack.features.audio import BadAudio, Clip, decode_clip
+from tonestack.features import watched
+from tonestack.features.audio import BadAudio, Clip
 from tonestack.features.decode import features
 from tonestack.features.frontends import FrontendProtocol
 from tonestack.settings.data_config import AudioParams
@@ -29,7 +30,7 @@ def build_frontend(spec: dict[str, Any]) -> FrontendProtocol:
 def decoded(path: Path, audio: AudioParams) -> Clip:
     """Decode one recording; an unusable one is a `UserError` that names it."""
     try:
-        return decode_clip(path, audio)
+        return watched.decode_clip(path, audio)
     except BadAudio as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.features.audio import AudioPiece, BadAudio, Clip, pieces
+from tonestack.features import watched
+from tonestack.features.audio import AudioPiece, BadAudio, Clip
 from tonestack.features.recording_files import left_out, walk
 from tonestack.settings.data_config import AudioParams
 
@@ -84,7 +85,7 @@ def _decoded(
     for path in paths:
         record = TaggedRecording(path)
         try:
-            for piece in pieces(path, audio, whole, window):
+            for piece in watched.pieces(path, audio, whole, window):
                 yield record, piece
         except BadAudio as error:
             record.error = str(error)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from tonestack.base.errors import UserError
-from tonestack.features import mp3_frames
+from tonestack.features.sound_files import opened
 from tonestack.settings.data_config import AudioParams
 
 import numpy as np
@@ -110,13 +110,13 @@ def length(path: Path, root: Path | None = None) -> float:
     """
     _check_file(path, root)
     with _reasons(path):
-        with soundfile.SoundFile(mp3_frames.source(path)) as sound:
+        with opened(path) as sound:
             _check_header(sound, AudioParams())
             frames, rate = sound.frames, sound.samplerate
             whole = _holds_its_end(sound)
         if whole:
             return frames / rate
-        with soundfile.SoundFile(mp3_frames.source(path)) as sound:  # anew: a failed seek may leave a decoder astray
+        with opened(path) as sound:  # anew: a failed seek may leave a decoder astray
             return sum(len(block) for block in _steps(sound, one=False)) / rate
 
 
@@ -135,7 +135,7 @@ def pieces(path: Path, params: AudioParams, whole: float, window: float) -> Iter
     one by one, as separate files would be. Raises `BadAudio`, perhaps after some pieces.
     """
     _check_file(path, None)
-    with _reasons(path), soundfile.SoundFile(mp3_frames.source(path)) as sound:
+    with _reasons(path), opened(path) as sound:
         _check_header(sound, params)
         rate, limit = sound.samplerate, round(whole * sound.samplerate)
         held, first, count, length = list[np.ndarray](), 0, 0, max(1, round(window * rate))
@@ -273,7 +273,7 @@ def _check_length(count: int, rate: int, params: AudioParams) -> None:
 def _read(path: Path, params: AudioParams, scratch: Path | None, step: int) -> tuple[GrowingWave, int, bool]:
     """Read the mono mix `step` samples at a time; return it, its rate and whether the file ends early."""
     samples, more, one = GrowingWave(scratch), True, False
-    with soundfile.SoundFile(mp3_frames.source(path)) as sound:
+    with opened(path) as sound:
         _check_header(sound, params)
         size = max(1, step // sound.channels)
         while more:
@@ -343,7 +343,7 @@ def _cancels(block: np.ndarray) -> bool:
 
 def _opens_cancelling(path: Path) -> bool:
     """True if the channels cancel in the block by which `_read` decides."""
-    with soundfile.SoundFile(path) as sound:
+    with opened(path) as sound:
         if sound.channels == 1:
             return False
         try:

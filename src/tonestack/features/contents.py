@@ -1,22 +1,27 @@
 """The clips of a competition and a hash of each file: features are up to date while neither changes."""
 
+import hashlib
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_hash, file_state, write_parquet
+from tonestack.base.files import file_state, fingerprint, write_parquet
 from tonestack.features.audio import PassingFault, is_passing, leads_out
+from tonestack.features.sound_files import open_regular
 from tonestack.tables.competition import TIMES, Competition
 
 import joblib
 import pandas as pd
 import pyarrow as pa
 
+BLOCK = 1 << 20  # bytes hashed at once
 KEY = ["path", "size", "mtime_ns", "ctime_ns", "inode"]
 StatKey = tuple[str, int, int, int, int]
 UNREADABLE, OUTSIDE = "unreadable", "outside"  # in place of a hash: never remembered
+SLOW = "slow "  # before what the system says of a file that took too long to read
 
 
 def clip_list(competition: Competition) -> pd.DataFrame:
@@ -54,11 +59,13 @@ def known_contents(cache: Path) -> dict[StatKey, str]:
     return {}
 
 
-def contents(clips: pd.DataFrame, root: Path, cache: Path, n_jobs: int) -> list[str]:
+def contents(clips: pd.DataFrame, root: Path, cache: Path, n_jobs: int, minutes: float = 10.0) -> list[str]:
     """Return a content hash for every clip; files of the same path, size, times and inode are not read again.
 
     A copy of another recording may have the size and the time of the one that it replaces, but not its inode or the
     time when they were set. A link out of the root is refused unread, and by that, not by what it leads to.
+    minutes: a file that takes longer to read is known by what the system says of it, and left to its decoder, which has
+    a limit of its own.
     """
     memory, known = cache / "files.parquet", known_contents(cache)
     keys = [stat_key(os.path.join(root, path)) for path in clips.path]
@@ -66,9 +73,10 @@ def contents(clips: pd.DataFrame, root: Path, cache: Path, n_jobs: int) -> list[
     wanted = dict.fromkeys(key for key, out in zip(keys, outside, strict=True) if not out)
     new = [key for key in wanted if key not in known and key[1] >= 0]
     if new:
-        hashes = joblib.Parallel(n_jobs, prefer="threads", batch_size=64)(joblib.delayed(_hash)(key[0]) for key in new)
-        known |= {key: value for key, value in zip(new, hashes, strict=True) if value != UNREADABLE}
-        rows = [(*key, value) for key, value in known.items()]
+        calls = (joblib.delayed(_hash)(key[0], 60 * minutes) for key in new)
+        hashes = joblib.Parallel(n_jobs, prefer="threads", batch_size=64)(calls)
+        known |= dict(zip(new, hashes, strict=True))
+        rows = [(*key, value) for key, value in known.items() if not value.startswith((UNREADABLE, SLOW))]
         write_parquet(memory, pd.DataFrame(rows, columns=[*KEY, "hash"]))
     return [OUTSIDE if out else known.get(key, UNREADABLE) for key, out in zip(keys, outside, strict=True)]
 
@@ -84,9 +92,15 @@ def stat_key(path: str) -> StatKey:
     return path, *file_state(status)
 
 
-def _hash(path: str) -> str:
+def _hash(path: str, seconds: float) -> str:
+    digest, end = hashlib.blake2b(digest_size=16), time.monotonic() + seconds  # as `file_hash`
     try:
-        return file_hash(Path(path))
+        with open(open_regular(path), "rb", buffering=0) as handle:
+            while block := handle.read(BLOCK):
+                digest.update(block)
+                if time.monotonic() > end:
+                    return SLOW + fingerprint(file_state(os.fstat(handle.fileno())))
+        return digest.hexdigest()
     except (OSError, MemoryError) as error:
         if is_passing(error):
             raise PassingFault.of(path, error) from None

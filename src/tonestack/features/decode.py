@@ -8,7 +8,7 @@ While a clip is decoded, `<pid>.doing` names it: if a worker dies or hangs, the 
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -94,13 +94,6 @@ def _marker(file: Path) -> Iterator[Callable[[str], None]]:
     finally:  # also after an exception: only the death of the process leaves the file
         os.close(handle)
         file.unlink(missing_ok=True)
-
-
-def try_decoding(path: str, context: DecodeContext) -> None:
-    """Decode one suspected clip only to see if the process survives."""
-    end_with(context.caller)
-    with suppress(BadAudio, PassingFault, MemoryError):
-        decode_clip(context.root / path, context.audio, context.root, context.scratch)
 
 
 def _run_clip(clip_id: str, path: str, train: bool, parts: list["_Part"], context: DecodeContext) -> None:

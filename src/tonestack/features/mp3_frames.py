@@ -6,7 +6,7 @@ decoder believes (Xing, VBR header; the frame layout: ISO/IEC 11172-3 and 13818-
 """
 
 import io
-from pathlib import Path
+import os
 
 import soundfile
 
@@ -19,21 +19,21 @@ KBITS = {
 }
 
 
-def source(path: Path) -> Path | io.BytesIO:
-    """Return the file itself, or a copy in memory with the true number of frames where the decoder mistakes it."""
-    with open(path, "rb") as handle:
-        start = handle.read(4)
-        if not (start[:3] == b"ID3" or _frame(start)) or path.stat().st_size > LARGEST:
-            return path
-        with soundfile.SoundFile(path) as sound:
-            if sound.format != "MP3":
-                return path
-            promised = sound.frames
-        data = start + handle.read()
+def source(handle: int) -> int | io.BytesIO:
+    """Return the open file itself, or a copy in memory with the true number of frames where the decoder mistakes it."""
+    start, size = os.pread(handle, 4, 0), os.fstat(handle).st_size
+    if not (start[:3] == b"ID3" or _frame(start)) or size > LARGEST:
+        return handle
+    with soundfile.SoundFile(handle, closefd=False) as sound:
+        mp3, promised = sound.format == "MP3", sound.frames
+    os.lseek(handle, 0, os.SEEK_SET)
+    if not mp3:
+        return handle
+    data = os.pread(handle, size, 0)
     places = frames(data)
     samples = 1152 if places and (data[places[0] + 1] >> 3) & 3 == 3 else 576
     if len(places) * samples <= 1.02 * promised + SLACK:
-        return path
+        return handle
     first = places[1] if b"Xing" in data[places[0] : places[1]] or b"Info" in data[places[0] : places[1]] else places[0]
     return io.BytesIO(_header(data[first : first + 4], len(places)) + data[first:])
 

@@ -7,11 +7,9 @@
 import json
 import os
 import shutil
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,8 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import claimed, fingerprint, write_json, write_parquet
 from tonestack.base.workers import ended_when_stuck
-from tonestack.features import pieces
-from tonestack.features.audio import leads_out
+from tonestack.features import pieces, watched
+from tonestack.features.audio import BadAudio, PassingFault, leads_out
 from tonestack.features.contents import (
     OUTSIDE,
     UNREADABLE,
@@ -32,7 +30,7 @@ from tonestack.features.contents import (
     recordings_of,
     stat_key,
 )
-from tonestack.features.decode import Chunk, DecodeContext, finish_chunk, run_chunk, try_decoding
+from tonestack.features.decode import Chunk, DecodeContext, finish_chunk, run_chunk
 from tonestack.features.frontends import FrontendProtocol, RawWave
 from tonestack.features.store import FORMAT, Spec, folder_of, moments, read_folder
 from tonestack.settings.data_config import AudioParams
@@ -46,7 +44,6 @@ from threadpoolctl import threadpool_limits
 
 CHUNK_CLIPS, CHUNK_BYTES = 32, 64 << 20  # a part file holds at most so many clips and bytes of audio
 TOO_LONG = r"does not end within (\S+) minutes"
-PASSING = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)  # how a process ends that was not to blame
 RETRIES = 3  # how often workers may die without a clip that is to blame
 
 
@@ -99,7 +96,7 @@ def prepare(
     jobs = {job.folder.name: job for job in (_Job(spec, audio, cache) for spec in specs)}
     clips = clip_list(competition)
     pieces.refuse_trimmed(clips, audio)
-    clips["content"] = contents(clips, root, cache, n_jobs)
+    clips["content"] = contents(clips, root, cache, n_jobs, audio.decode_minutes)
     content = fingerprint([FORMAT, *listed(clips)])
     stale = [job for job in jobs.values() if not job.up_to_date(content)]
     if stale or any(job.parts.exists() for job in jobs.values()):
@@ -282,14 +279,13 @@ def _fatal(context: DecodeContext) -> dict[str, str]:
 
 def _fault(path: str, context: DecodeContext) -> str:
     """Fault of the process that decodes this one clip; '' if there is none."""
-    minutes = context.audio.decode_minutes
-    process = get_context("spawn").Process(target=try_decoding, args=(path, context), daemon=True)
-    process.start()
-    process.join(60 * minutes)
-    if process.is_alive():
-        process.kill()
-        return f"the decoder does not end within {minutes:g} minutes (audio.decode_minutes)"
-    return "" if process.exitcode in (0, *PASSING) else "the decoder crashed on it"
+    try:
+        watched.decode_clip(context.root / path, context.audio, context.root, scratch=context.scratch)
+    except watched.DecoderEnded as error:
+        return str(error) if error.blamed else ""
+    except (BadAudio, PassingFault):  # the worker will say so
+        return ""
+    return ""
 
 
 def _read_part(folder: Path, chunk: Chunk, frontend: FrontendProtocol) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tonestack.base import workers
 from tonestack.base.console import bar
 from tonestack.base.files import atomic, file_hash
-from tonestack.features import audio
+from tonestack.features import audio, watched
 from tonestack.features.audio import BadAudio
 from tonestack.features.frontends import logmel
 from tonestack.report.material import Material
@@ -84,7 +84,7 @@ def _of_file(
 
     places: content hash of each clip: its start and end in the file (s; NaN: the whole file).
     """
-    decoded = cache(lambda: audio.decode_clip(path, AudioParams(), root))
+    decoded = cache(lambda: watched.decode_clip(path, AudioParams(), root))
     found: dict[str, Excerpt | None] = {}
     for name, (start, end) in places.items():
         stem = f"{name}-{round(seconds * 1000)}"
