@@ -126,7 +126,13 @@ def search(call: Call, tables: Tables, last: UpToDate) -> tuple[BlendChoice, np.
     names = params.searches if problem.count > 1 or not tables.probabilities else ("single",)
     candidates = nested_cv.evaluate(problem, part[tables.scored], names, params, call.seed, call.cache / "blend")
     found = selection.select(
-        candidates, problem.metric, problem.targets, part[tables.scored], tables.normalise, problem.groups
+        candidates,
+        problem.metric,
+        problem.targets,
+        part[tables.scored],
+        tables.normalise,
+        problem.groups,
+        problem.thresholds,
     )
     chosen = found.chosen
     clips = f"{len(problem.targets)} {'verified clips' if tables.probabilities else 'trials'}"
@@ -134,7 +140,8 @@ def search(call: Call, tables: Tables, last: UpToDate) -> tuple[BlendChoice, np.
         clips = f"a random {len(problem.targets):,} of {scorable(tables):,} verified clips (memory)"
     last.say(f"{problem.count} tables, {clips}, {problem.metric.name}, nested CV:")
     last.say(console.aligned(pd.DataFrame([line(c, c is chosen, found.loss[c.name]) for c in candidates])))
-    cv, se = nested_cv.score(problem.metric, found.scores, problem.targets, params.bootstrap, problem.groups)
+    decided = problem.decided(found.scores)
+    cv, se = nested_cv.score(problem.metric, decided, problem.targets, params.bootstrap, problem.groups)
     last.say(f"the choice among them, nested too: {cv:.4f} ± {se:.4f}")
     if chosen.name != "single" and chosen.gain.low <= 0:
         last.say(f"warning: the gain of '{chosen.name}' over the best single table is inside the noise")

@@ -21,6 +21,7 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, write_json, write_text
 from tonestack.config.call import Call
 from tonestack.deploy.predictor import Predictor
+from tonestack.ensemble.tables import Tables
 from tonestack.tables import oof
 from tonestack.tables.metrics import resolve
 
@@ -124,6 +125,7 @@ def pack(call: Call, predictor: Predictor, folder: Path) -> None:
         "order": best_first(call, predictor),
         "classes": list(predictor.classes),
         "prior": prior(call, predictor.classes),
+        "thresholds": thresholds(call, predictor.recipe.name),
         "data": call.data.model_dump(mode="json") | {"root": "."},
         "checksums": {str(p.relative_to(folder)): file_hash(p) for p in sorted(folder.rglob("*.safetensors"))},
     }
@@ -163,6 +165,13 @@ def prior(call: Call, classes: tuple[str, ...]) -> list[float]:
     share = (np.nansum(targets, axis=0) + 1) / ((~np.isnan(targets)).sum(axis=0) + 1)
     shown: list[float] = (share / share.sum() if call.task.one_label else np.minimum(share, 1)).tolist()
     return shown
+
+
+def thresholds(call: Call, table: str) -> list[float] | None:
+    """Return the table's thresholds by class, found on its OOF rows; None where it decides at one half."""
+    tables = Tables.of(call, [table])
+    found = tables.limits(tables.read(table).oof)
+    return None if found is None else [float(t) for t in found]
 
 
 def try_out(call: Call, folder: Path, scratch: Path) -> tuple[str, list[str]]:

@@ -61,7 +61,7 @@ def score_tables(call: Call, labels: pd.DataFrame) -> dict[str, dict[str, float]
     for name in oof.experiments(call.oof, made=True):
         tables = Tables.of(call, [name])
         try:
-            values = tables.test(name)
+            values = tables.decided(name)
         except UserError as error:
             print(f"not scored: {error}")
             continue

@@ -48,8 +48,9 @@ def run(call: Call) -> None:
     for name in params.stackers:
         started = time.monotonic()
         rows, test, fitted = stack(call, tables, name, statistics)
-        cv, se = nested_cv.score(problem.metric, rows[tables.scored], problem.targets, groups=problem.groups)
-        against = rows[tables.scored], best, problem.targets, call.data.blend.bootstrap
+        decided = problem.decided(rows[tables.scored])
+        cv, se = nested_cv.score(problem.metric, decided, problem.targets, groups=problem.groups)
+        against = decided, best, problem.targets, call.data.blend.bootstrap
         gain = nested_cv.paired(problem.metric, *against, groups=problem.groups)
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
@@ -61,9 +62,9 @@ def run(call: Call) -> None:
         lines.append(
             {"stack": table, "nested cv ± se": f"{cv:.4f} ± {se:.4f}", "against best single [95 %]": str(gain)}
         )
-        shipped.append((problem.metric.sign * cv, test))
+        shipped.append((problem.metric.sign * cv, rows, test))
     last.say(console.aligned(pd.DataFrame(lines)))
-    outputs += ship(call, tables, max(shipped, key=lambda s: s[0])[1], last)
+    outputs += ship(call, tables, *max(shipped, key=lambda s: s[0])[1:], last)
     last.finish(outputs)
     leaderboard.update(call)
 
@@ -97,13 +98,14 @@ def stack(
     return rows, np.stack([fitted(StackInputs.of(fold, extra, independent)) for fold in tables.test_stacks()]), fitted
 
 
-def ship(call: Call, tables: Tables, test: np.ndarray | None, last: UpToDate) -> list[Path]:
+def ship(call: Call, tables: Tables, rows: np.ndarray, test: np.ndarray | None, last: UpToDate) -> list[Path]:
     """Write stack.csv if there is a test set; return it."""
     form = tables.form
     if test is None or form is None:
         return []
     path = call.submissions / "stack.csv"
-    submission.write(path, form, tables.test_ids, tables.classes, tables.combine(test))
+    ids, values = tables.submitted(rows, test)
+    submission.write(path, form, ids, tables.classes, values)
     last.say(str(path))
     return [path]
 

@@ -49,8 +49,9 @@ def run(call: Call) -> None:
         outputs = [choice, *average(call, parts), *with_neighbours(call, parts)]
         tables = Tables.of(call, made=True)
         chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, last)
-        write_json(choice, {"table": chosen.name, "cv": _number(chosen.cv), "se": _number(chosen.se)})
         form, table = tables.form, tables.read(chosen.name)
+        numbers = {"cv": _number(chosen.cv), "se": _number(chosen.se)}
+        write_json(choice, {"table": chosen.name, **numbers, **said(tables, tables.limits(table.oof))})
         if form is None:
             last.say(f"no test set: nothing to submit; cross-validation chooses {chosen.name}")
             last.finish(outputs)
@@ -135,6 +136,13 @@ def _is_own(call: Call, name: str, *kinds: str) -> bool:
     return name.partition("@")[0] in kinds and oof.kind_of(call.oof / name) in oof.MADE
 
 
+def said(tables: Tables, limits: np.ndarray | None) -> dict[str, object]:
+    """Return the thresholds (C,) by class, for choice.json; nothing where the table decides at one half."""
+    if limits is None:
+        return {}
+    return {"thresholds": dict(zip(tables.classes, limits.round(6).tolist(), strict=True))}
+
+
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 5)
 
@@ -185,9 +193,8 @@ def asked_for(call: Call, tables: Tables) -> Choice:
     found, problem = made_tables(one, one.problem(), call), one.problem()
     if found:
         return found[0]
-    cv, se = nested_cv.score(
-        problem.metric, problem.tables[0], problem.targets, call.data.blend.bootstrap, problem.groups
-    )
+    rows = problem.decided(problem.tables[0])
+    cv, se = nested_cv.score(problem.metric, rows, problem.targets, call.data.blend.bootstrap, problem.groups)
     return Choice(name, 0, problem.tables[0], cv, se, (name,), {name: 1.0})
 
 
@@ -204,15 +211,17 @@ def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
     sub = tables if not unscored else Tables.of(call, scored)
     problem, part = sub.problem(), nested_cv.nesting(sub.fold, sub.groups)[sub.scored]
     candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]
-    found = selection.select(candidates, problem.metric, problem.targets, part, sub.normalise, problem.groups)
+    how = sub.normalise, problem.groups, problem.thresholds
+    found = selection.select(candidates, problem.metric, problem.targets, part, *how)
     lines, best = [], reference(sub, problem, call)
     for c in candidates:
-        against = c.scores, best, problem.targets, call.data.blend.bootstrap
+        against = problem.decided(c.scores), best, problem.targets, call.data.blend.bootstrap
         gain = nested_cv.paired(problem.metric, *against, groups=problem.groups)
         shown = {"table": f"{'*' if c is found.chosen else ' '} {c.name}", "nested cv ± se": f"{c.cv:.4f} ± {c.se:.4f}"}
         lines.append(shown | {"log loss": f"{found.loss[c.name]:.4f}", "against best single [95 %]": str(gain)})
     last.say(console.aligned(pd.DataFrame(lines)))
-    cv, se = nested_cv.score(problem.metric, found.scores, problem.targets, call.data.blend.bootstrap, problem.groups)
+    decided = problem.decided(found.scores)
+    cv, se = nested_cv.score(problem.metric, decided, problem.targets, call.data.blend.bootstrap, problem.groups)
     last.say(f"the choice among them, nested too: {cv:.4f} ± {se:.4f}")
     return replace(found.chosen, cv=cv, se=se)
 

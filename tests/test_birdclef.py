@@ -7,6 +7,7 @@ from pathlib import Path
 
 from conftest import CLASSES, RATE, sound
 from tonestack.base.errors import UserError
+from tonestack.base.files import read_json
 from tonestack.competition import submission, windows
 from tonestack.competition.readers import birdclef
 from tonestack.competition.readers.birdclef import Params
@@ -247,6 +248,41 @@ def test_without_test_recordings_models_are_trained_and_blended(
     assert "test_soundscapes: no recording yet, so there is nothing to predict (Kaggle fills it later)" in said
     assert "no test set: nothing to submit" in said
     assert not (call.submissions / "submission.csv").exists()
+
+
+def test_2021_submits_sets_from_a_threshold_found_on_soundscapes(tmp_path: Path) -> None:
+    call = call_of("birdclef2021", year2021(tmp_path / "in"))
+    made = submitted(call)
+    assert list(made.columns) == ["row_id", "birds"]
+    assert made["row_id"].tolist() == ["20152_SSW_5", "20152_SSW_10", "57610_COR_5", "57610_COR_10"]
+    assert {name for cell in made["birds"] for name in cell.split(" ")} <= {*CODES, "nocall"}
+    limits = read_json(call.submissions / "choice.json")["thresholds"]
+    assert set(limits) == set(call.competition().classes)
+    assert len(set(limits.values())) == 1  # one is shared by all classes
+    tables = Tables.of(call, made=True)
+    name = read_json(call.submissions / "choice.json")["table"]
+    there = tables.test(name) >= next(iter(limits.values())) - 1e-6
+    wanted = [{c for c, t in zip(tables.classes, row, strict=True) if t} or {"nocall"} for row in there]
+    assert [set(cell.split(" ")) for cell in made["birds"]] == wanted
+
+
+def test_2022_submits_a_row_a_window_and_scored_bird(tmp_path: Path) -> None:
+    root = year2023(tmp_path / "in")
+    text(root / "scored_birds.json", json.dumps([CODES[3], CODES[0]]))
+    text(root / "sample_submission.csv", "row_id,target", f"soundscape_1_{CODES[0]}_5,False")
+    call = call_of("birdclef2022", root)
+    made = submitted(call)
+    windows = [(n, s) for n in (10, 11) for s in (5, 10)]
+    assert made["row_id"].tolist() == [f"soundscape_{n}_{c}_{s}" for n, s in windows for c in (CODES[3], CODES[0])]
+    assert set(made["target"]) <= {"True", "False"}
+    targets = Tables.of(call, made=True).targets
+    assert (targets[:, [1, 2]] == UNKNOWN).all()  # classes that are not scored count nowhere
+    assert (targets[:, [0, 3]] != UNKNOWN).all()
+
+
+def test_a_sample_of_another_form_than_the_style_is_said(tmp_path: Path) -> None:
+    root = year2023(tmp_path)
+    refused(Params(style="set"), root, "sample_submission.csv", "reader.style=set has two columns, there are 5")
 
 
 # ------------------------------------------------------------------------------------------------------------- the rows

@@ -66,6 +66,7 @@ def test_a_loss_for_one_label_is_refused(tiny_words: list[str]) -> None:
 
 
 def test_mixup_blends_rows_of_several_labels() -> None:
+    torch.manual_seed(0)
     x, targets = torch.randn(6, 1, 4, 5), (torch.rand(6, 3) < 0.5).float()
     table = draw(AugmentParams(mixup=0.4), 1, 6, torch.Generator().manual_seed(0))[0]
     _, mixed, _ = mixup(x, targets, torch.ones(6), Draws(table))

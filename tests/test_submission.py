@@ -151,20 +151,19 @@ PAIRS = submission.pair_ids("{head}_{class}_{tail}", WINDOWS, ("wren", "crow"))
 FLAGS = SubmissionFormat(("row_id", "target"), tuple(PAIRS), "flags", pairs=tuple(PAIRS.values()))
 
 
-def written(
-    path: Path, form: SubmissionFormat, thresholds: list[float] | None = None
-) -> tuple[list[list[str]], np.ndarray]:
+def written(path: Path, form: SubmissionFormat) -> tuple[list[list[str]], np.ndarray]:
     """The cells of the file that HEARD makes, and the scores that it is read back as."""
-    limit = None if thresholds is None else np.array(thresholds)
-    submission.write(path, form, ORDER, BIRDS, HEARD, thresholds=limit)
+    submission.write(path, form, ORDER, BIRDS, HEARD)
     return pd.read_csv(path, dtype=str).to_numpy().tolist(), submission.read(path, form, BIRDS)
 
 
-def test_a_set_above_thresholds_with_a_word_for_nothing(tmp_path: Path) -> None:
+def test_a_set_from_one_half_on_with_a_word_for_nothing(tmp_path: Path) -> None:
     cells, scores = written(tmp_path / "s.csv", SET)
     assert cells == [["s_1_20", "nocall"], ["s_1_5", "crow wren"]]
     assert scores.tolist() == [[0, 0, 0], [1, 0, 1]]
-    assert written(tmp_path / "s.csv", SET, [0.95, 0.2, 0.4])[0] == [["s_1_20", "wren owl"], ["s_1_5", "wren owl"]]
+    best = SubmissionFormat(("row_id", "birds"), ("s_1_5",), "set", nothing="nocall")
+    one = submission.render(best, ["s_1_5"], BIRDS, np.array([[0.6, 0.2, 0.9]]))
+    assert one["birds"].tolist() == ["wren crow"]  # the likeliest first
     good = submission.render(SET, ORDER, BIRDS, HEARD)
     for text in ("nocall owl", "owl owl", "dodo", "", "owl "):
         with pytest.raises(UserError, match=r"row 3 \('s_1_5'\) is '.*', not different labels or 'nocall'"):
@@ -172,10 +171,10 @@ def test_a_set_above_thresholds_with_a_word_for_nothing(tmp_path: Path) -> None:
 
 
 def test_one_row_a_window_and_class(tmp_path: Path) -> None:
-    cells, scores = written(tmp_path / "s.csv", FLAGS, [0.5, 0.5, 0.4])
-    wanted = [["s_1_wren_20", "True"], ["s_1_crow_20", "False"], ["s_1_wren_5", "True"], ["s_1_crow_5", "True"]]
+    cells, scores = written(tmp_path / "s.csv", FLAGS)
+    wanted = [["s_1_wren_20", "False"], ["s_1_crow_20", "False"], ["s_1_wren_5", "True"], ["s_1_crow_5", "True"]]
     assert cells == wanted
-    assert scores.tolist() == [[0, 0, 1], [1, 0, 1]]
+    assert scores.tolist() == [[0, 0, 0], [1, 0, 1]]
     order = sorted(PAIRS)
     other = replace(FLAGS, ids=tuple(order), pairs=tuple(PAIRS[name] for name in order))
     cells, scores = written(tmp_path / "s.csv", other)

@@ -98,5 +98,6 @@ def score(call: Call, revision: str, experiments: list[Experiment]) -> RevisionS
     """Score the geometric mean of a revision's tables on verified clips."""
     problem = Tables.of(call, [experiment.name for experiment in experiments]).problem()
     mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
+    mean = problem.decided(mean)
     cv, se = nested_cv.score(problem.metric, mean, problem.targets, call.data.blend.bootstrap, problem.groups)
     return RevisionScore(revision, mean, cv, se)

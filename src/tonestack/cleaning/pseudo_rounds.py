@@ -140,7 +140,7 @@ def validation(call: Call, names: list[str]) -> float:
     """Return the metric of the geometric mean of tables, on verified clips with their given labels."""
     problem = Tables.of(call, tuple(dict.fromkeys(names))).problem()
     mean = oof.combine_folds(problem.tables, "geometric", problem.normalise)
-    return float(problem.metric(mean, problem.targets))
+    return float(problem.metric(problem.decided(mean), problem.targets))
 
 
 # ------------------------------------------------------------------------------------------------- the next revision

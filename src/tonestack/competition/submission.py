@@ -27,22 +27,21 @@ def render(
     classes: Sequence[str],
     probabilities: np.ndarray,
     same_rows: bool = False,
-    thresholds: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """The submission table for probabilities or scores (M, C): every row of the sample, in its order.
 
     A row that is missing, a matrix of zeros, constants or NaN, or a label the format cannot hold is a `UserError`.
-    same_rows: every clip may have the same row (a class prior). thresholds (C,): from which on a class is in a `set`
-    or a flag is True; none given: one half.
+    same_rows: every clip may have the same row (a class prior). From one half on a class is in a `set` and a flag is
+    True; `tables/thresholds.py` moves scores so that thresholds lie there.
     """
     check_matrix(probabilities, form.style != "raw", same_rows)
     test_ids, probabilities = pool(form, test_ids, probabilities)
     where = pd.Index(list(test_ids)).get_indexer(pd.Index(form.clips))
     if (where < 0).any():
         raise UserError(f"sample submission: clip '{form.clips[int((where < 0).argmax())]}' is not in the test set")
-    spoken, place = form.spoken(classes), _places(form, classes)
-    rows = probabilities[where][:, place]
-    there = rows >= (0.5 if thresholds is None else np.asarray(thresholds)[place])
+    spoken = form.spoken(classes)
+    rows = probabilities[where][:, _places(form, classes)]
+    there = rows >= 0.5
     if form.style in ("scores", "raw"):
         return pd.DataFrame({form.key: list(form.ids)} | dict(zip(spoken, rows.T, strict=True)))[list(form.columns)]
     if form.style in PAIRED:
@@ -184,10 +183,9 @@ def write(
     classes: Sequence[str],
     probabilities: np.ndarray,
     same_rows: bool = False,
-    thresholds: np.ndarray | None = None,
 ) -> None:
     """Render, check and write a submission; nothing is written if a check fails."""
-    table = render(form, test_ids, classes, probabilities, same_rows, thresholds)
+    table = render(form, test_ids, classes, probabilities, same_rows)
     check(table, form, classes, same_rows)
     write_csv(path, table, exact=True)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.console import refuse
 from tonestack.base.errors import UserError, nearest
@@ -31,6 +32,8 @@ from tonestack.features.audio import BadAudio, Clip, PassingFault
 from tonestack.features.watched import decode_clip
 from tonestack.settings.data_config import DataConfig
 from tonestack.tables.competition import TIMES, Competition
+from tonestack.tables.metrics import resolve
+from tonestack.tables.thresholds import Thresholds
 
 import numpy as np
 
@@ -172,9 +175,11 @@ def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) ->
     assert form is not None
     rows = np.tile(np.asarray(facts["prior"], dtype=np.float32), (len(ids), 1))
     state = np.zeros(len(ids), dtype=np.int8)
+    limits = np.array(facts["thresholds"]) if facts.get("thresholds") else None
+    how = Thresholds(resolve(data.metric), tasks.find(data.task).one_label)
 
     def write() -> None:
-        submission.write(output, form, ids, competition.classes, rows, same_rows=True)
+        submission.write(output, form, ids, competition.classes, how.move(rows, limits), same_rows=True)
 
     write()
     try:

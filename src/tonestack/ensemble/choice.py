@@ -40,12 +40,12 @@ def best_single(tables: Tables, problem: Problem, part: np.ndarray, call: Call) 
 
 
 def reference(tables: Tables, problem: Problem, call: Call) -> np.ndarray:
-    """Return the rows (N, C) with which blend, stack and submit compare: those of the best single table on all clips.
+    """Return the decided rows (N, C) with which stack and submit compare: those of the best single table on all clips.
 
     That favours the table, so a gain over it is a real one.
     """
     singles = problem.models(_singles(tables))
-    return searches.find("single").fit(singles, call.data.blend, call.seed, None)(singles.tables)
+    return problem.decided(searches.find("single").fit(singles, call.data.blend, call.seed, None)(singles.tables))
 
 
 def _singles(tables: Tables) -> list[int]:
@@ -64,7 +64,11 @@ def made_tables(tables: Tables, problem: Problem, call: Call) -> list[Choice]:
         search = str(meta[0].get("search", ""))
         complexity = int(meta[0].get("complexity", STACK_COMPLEXITY.get(search, 70)))
         cv, se = nested_cv.score(
-            problem.metric, problem.tables[m], problem.targets, call.data.blend.bootstrap, problem.groups
+            problem.metric,
+            problem.decided(problem.tables[m]),
+            problem.targets,
+            call.data.blend.bootstrap,
+            problem.groups,
         )
         sources, weights = tuple(meta[0].get("tables", ())), dict(meta[0].get("weights", {}))
         choices.append(Choice(name, complexity, problem.tables[m], cv, se, sources, weights))

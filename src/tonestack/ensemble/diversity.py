@@ -18,11 +18,11 @@ def per_model(problem: Problem, weights: np.ndarray, power: float = 0.0) -> pd.D
     whole = problem.evaluate(equal(count), power)[0]
     without = (1 - eye) / max(count - 1, 1)
     rest = problem.evaluate(without, power) if count > 1 else np.full(1, np.nan)
-    sign = problem.metric.sign
+    sign = problem.objective.sign
     return pd.DataFrame(
         {
             "experiment": problem.names,
-            problem.metric.name: sign * problem.evaluate(eye, power),
+            problem.objective.name: sign * problem.evaluate(eye, power),
             "log_loss": problem.log_loss(eye, power),
             "weight": shared,
             "leave_one_out": sign * rest,

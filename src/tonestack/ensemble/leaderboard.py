@@ -45,9 +45,13 @@ def _row(call: Call, name: str, recorded: dict[str, Any]) -> dict[str, Any] | No
     if predictions.oof is not None:
         problem = tables.problem()
         cv, cv_se = nested_cv.score(
-            problem.metric, problem.tables[0], problem.targets, call.data.blend.bootstrap, problem.groups
+            problem.metric,
+            problem.decided(problem.tables[0]),
+            problem.targets,
+            call.data.blend.bootstrap,
+            problem.groups,
         )
-        more = {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in more}
+        more = {name: problem.value(name, problem.tables[0]) for name in more}
         more |= dict.fromkeys(_apart(call), _on_unverified(tables, predictions.oof))
     seconds = [float(m["seconds"]) for m in predictions.meta if isinstance(m.get("seconds"), int | float)]
     total = max if predictions.kind in oof.MADE else sum  # the receipts of a made table all have its whole time
@@ -75,7 +79,10 @@ def _apart(call: Call) -> list[str]:
 def _on_unverified(tables: Tables, rows: np.ndarray) -> float:
     """The metric on the unverified clips that a table has rows (N, C) of; NaN if there is none."""
     counted = ~tables.folds["verified"].to_numpy(dtype=bool) & (tables.fold >= 0) & np.isfinite(rows).all(axis=1)
-    return float(resolve(tables.metric)(rows[counted], tables.targets[counted])) if counted.any() else np.nan
+    if not counted.any():
+        return float("nan")
+    decided = rows if tables.thresholds is None else tables.thresholds.move(rows, tables.limits(rows))
+    return float(resolve(tables.metric)(decided[counted], tables.targets[counted]))
 
 
 def content(folder: Path) -> str:

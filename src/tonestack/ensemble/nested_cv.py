@@ -70,7 +70,7 @@ def evaluate(
     """
     for name in names:
         searches.find(name, "probabilities" if problem.probabilities else "scores")
-    best = searches.find("single").fit(problem, params, seed, None)(problem.tables)
+    best = problem.decided(searches.find("single").fit(problem, params, seed, None)(problem.tables))
     return [_evaluated(problem, part, name, params, seed, journals, best) for name in dict.fromkeys(names)]
 
 
@@ -90,8 +90,9 @@ def _evaluated(
         by_fold[int(k)] = _fitted(problem.rows(part != k), name, params, seed, journals)
         scores[part == k] = by_fold[int(k)](problem.tables[:, part == k])
     blend = _fitted(problem, name, params, seed, journals)
-    cv, se = score(problem.metric, scores, problem.targets, params.bootstrap, problem.groups)
-    gain = paired(problem.metric, scores, best, problem.targets, params.bootstrap, problem.groups)
+    decided = problem.decided(scores)
+    cv, se = score(problem.metric, decided, problem.targets, params.bootstrap, problem.groups)
+    gain = paired(problem.metric, decided, best, problem.targets, params.bootstrap, problem.groups)
     return Candidate(name, search.COMPLEXITY, blend, by_fold, scores, cv, se, gain)
 
 
@@ -142,5 +143,5 @@ def _journal(folder: Path | None, name: str, problem: Problem, params: BlendPara
     if folder is None:
         return None
     content = [float(problem.tables[m].astype(np.float64).sum()) for m in range(problem.count)]
-    key = [name, problem.names, problem.metric.name, params.power, params.batch, seed, content, problem.tables.shape]
+    key = [name, problem.names, problem.objective.name, params.power, params.batch, seed, content, problem.tables.shape]
     return folder / f"{name}-{fingerprint([*key, problem.targets.tolist()])}.journal"

@@ -12,6 +12,7 @@ from functools import cached_property, partial
 
 from tonestack.ensemble.blends import Blend, from_sum, to_summand
 from tonestack.tables.metrics import Metric, class_index, resolve
+from tonestack.tables.thresholds import Thresholds
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -27,6 +28,8 @@ class Problem:
 
     probabilities: False for tables (M, N, 1) of trial scores, targets (N,) 1 where a trial is of one speaker.
     groups: of the clips (N,), or the speakers of both sides of trials (N, 2); None where none are known.
+    part: of the nesting (N,). thresholds: how those of a metric of predicted labels are found; searches minimise the
+    log loss for such a metric.
     """
 
     tables: np.ndarray
@@ -36,6 +39,8 @@ class Problem:
     normalise: bool = True
     probabilities: bool = True
     groups: np.ndarray | None = None
+    part: np.ndarray | None = None
+    thresholds: Thresholds | None = None
     _margins: dict[float, "Margins"] = field(default_factory=dict, repr=False)
 
     @property
@@ -45,8 +50,9 @@ class Problem:
 
     def rows(self, keep: np.ndarray) -> "Problem":
         """Return the problem on some of the clips; `keep` is a mask or indices."""
-        groups = None if self.groups is None else self.groups[keep]
-        return replace(self, tables=self.tables[:, keep], targets=self.targets[keep], groups=groups, _margins={})
+        groups, part = (None if of is None else of[keep] for of in (self.groups, self.part))
+        kept = self.tables[:, keep], self.targets[keep]
+        return replace(self, tables=kept[0], targets=kept[1], groups=groups, part=part, _margins={})
 
     def models(self, keep: Sequence[int]) -> "Problem":
         """Return the problem with some of the tables."""
@@ -59,12 +65,29 @@ class Problem:
         """The tie-breaker."""
         return resolve("log_loss")
 
+    @property
+    def objective(self) -> Metric:
+        """What searches optimise: the metric, or the log loss where thresholds come in between."""
+        return self.log_loss_metric if self.thresholds is not None and self.thresholds.decides else self.metric
+
+    def decided(self, scores: np.ndarray) -> np.ndarray:
+        """Scores (N, C) as the metric takes them: moved by nested thresholds, where it needs any."""
+        if self.thresholds is None or self.part is None:
+            return scores
+        return self.thresholds.nested(scores, self.targets, self.part)
+
+    def value(self, name: str, scores: np.ndarray) -> float:
+        """Another metric of scores (N, C), by nested thresholds of its own where it needs any."""
+        metric = resolve(name)
+        own = self if self.thresholds is None else replace(self, thresholds=replace(self.thresholds, metric=metric))
+        return float(metric(own.decided(scores), self.targets))
+
     def evaluate(self, weights: np.ndarray, power: float) -> np.ndarray:
-        """`metric.sign` x metric of B weightings (B, M) -> (B,): larger is better."""
+        """Sign x value of the objective of B weightings (B, M) -> (B,): larger is better."""
         weights = np.atleast_2d(np.asarray(weights, dtype=np.float32))
         if self.metric.ranked:
             return self.margins(power).evaluate(weights)
-        return self.metric.sign * self._score_blends(weights, power, self.metric)
+        return self.objective.sign * self._score_blends(weights, power, self.objective)
 
     def log_loss(self, weights: np.ndarray, power: float) -> np.ndarray:
         """Log loss of B weightings (B, M) -> (B,): smaller is better."""

@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from tonestack.ensemble.nested_cv import paired
 from tonestack.tables.metrics import UNKNOWN, Metric, cells
+from tonestack.tables.thresholds import Thresholds
 
 import numpy as np
 
@@ -55,17 +56,20 @@ def select(
     part: np.ndarray,
     one_label: bool,
     groups: np.ndarray | None = None,
+    thresholds: Thresholds | None = None,
 ) -> Selection[S]:
     """Choose on all rows, and once more without each part (N,), by the rule of the module's text.
 
-    groups: of the rows, whole in the resamples behind the standard errors; None where none are known.
+    groups: of the rows, whole in the resamples behind the standard errors; None where none are known. thresholds: of
+    a metric of predicted labels, found without each part as well.
     """
+    limits = thresholds or Thresholds(metric, one_label, "half")
     losses = {c.name: nested_losses(c.scores, targets, part, one_label) for c in candidates}
-    chosen = _pick(candidates, metric, targets, losses, np.ones(len(part), dtype=bool), groups)
+    chosen = _pick(candidates, limits, targets, losses, np.ones(len(part), dtype=bool), part, groups)
     scores, by_part = np.empty_like(chosen.scores), {}
     for k in np.unique(part):
         inside = part == k
-        found = chosen if inside.all() else _pick(candidates, metric, targets, losses, ~inside, groups)
+        found = chosen if inside.all() else _pick(candidates, limits, targets, losses, ~inside, part, groups)
         scores[inside] = found.scores[inside]
         by_part[int(k)] = found.name
     return Selection(chosen, scores, by_part, {name: float(loss.mean()) for name, loss in losses.items()})
@@ -73,24 +77,24 @@ def select(
 
 def _pick(
     candidates: Sequence[S],
-    metric: Metric,
+    limits: Thresholds,
     targets: np.ndarray,
     losses: dict[str, np.ndarray],
     rows: np.ndarray,
+    part: np.ndarray,
     groups: np.ndarray | None,
 ) -> S:
     """The candidate of least loss on `rows` (N,) among those that their metric cannot tell from the best."""
-    truth, own = targets[rows], None if groups is None else groups[rows]
-    value = {c.name: metric.sign * float(metric(c.scores[rows], truth)) for c in candidates}
+    truth, own, metric = targets[rows], None if groups is None else groups[rows], limits.metric
+    decided = {c.name: limits.nested(c.scores[rows], truth, part[rows]) for c in candidates}
+    value = {name: metric.sign * float(metric(scores, truth)) for name, scores in decided.items()}
     best = max(candidates, key=lambda c: (value[c.name], -losses[c.name][rows].mean()))
-    close = [c for c in candidates if c is best or _close(metric, best, c, truth, rows, own)]
+    close = [c for c in candidates if c is best or _close(metric, decided[best.name], decided[c.name], truth, own)]
     return min(close, key=lambda c: (round(float(losses[c.name][rows].mean()), 4), c.complexity, c.name))
 
 
-def _close(
-    metric: Metric, best: Scored, other: Scored, truth: np.ndarray, rows: np.ndarray, groups: np.ndarray | None
-) -> bool:
-    gap = paired(metric, best.scores[rows], other.scores[rows], truth, 200, groups)
+def _close(metric: Metric, best: np.ndarray, other: np.ndarray, truth: np.ndarray, groups: np.ndarray | None) -> bool:
+    gap = paired(metric, best, other, truth, 200, groups)
     return gap.value <= max(ERRORS * gap.se, 1e-12)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from tonestack.base.errors import UserError
 from tonestack.config.call import Call
 from tonestack.ensemble import made as made_tables
+from tonestack.ensemble import nested_cv
 from tonestack.ensemble.blends import BlendSum, Summable
 from tonestack.ensemble.problem import Problem
 from tonestack.labels import folds, revisions
@@ -16,6 +17,7 @@ from tonestack.tables import load, oof
 from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.metrics import resolve, without
 from tonestack.tables.read import PredictionTable
+from tonestack.tables.thresholds import Thresholds
 from tonestack.tasks import Task
 
 import numpy as np
@@ -57,6 +59,7 @@ class Tables:
     probabilities: bool = True
     form: SubmissionFormat | None = None
     whole: bool = False
+    thresholds: Thresholds | None = None
     _kept: dict[str, PredictionTable] = field(default_factory=dict, repr=False)
     _facts: dict[str, TableFacts] = field(default_factory=dict, repr=False)
     _stack: np.ndarray | None = field(default=None, repr=False)
@@ -71,7 +74,10 @@ class Tables:
         chosen = tuple(names) or tuple(oof.experiments(call.oof, made))
         if not chosen:
             raise UserError(f"{call.oof}: no prediction table yet; run train, or put a table into a folder there")
-        data, extra = call.data, (rows.labels, rows.probabilities, rows.form, rows.whole)
+        data = call.data
+        sought = data.thresholds.model_dump() if rows.probabilities else {"kind": "half"}
+        limits = Thresholds(resolve(data.metric), call.task.one_label, **sought)
+        extra = (rows.labels, rows.probabilities, rows.form, rows.whole, limits)
         return cls(
             call.oof, chosen, rows.oof, rows.test_ids, rows.columns, call.task, data.metric, data.fold_mean, *extra
         )
@@ -144,7 +150,16 @@ class Tables:
             self.oof(name)  # raises
         metric, targets = resolve(self.metric), self.targets[keep]
         groups = None if self.groups is None else self.groups[keep]
-        return Problem(self._gather(), targets, metric, self.names, self.normalise, self.probabilities, groups)
+        part = nested_cv.nesting(self.fold, self.groups)[keep]
+        more = (self.normalise, self.probabilities, groups, part, self.thresholds)
+        return Problem(self._gather(), targets, metric, self.names, *more)
+
+    def limits(self, rows: np.ndarray | None) -> np.ndarray | None:
+        """Thresholds (C,) of a table with these OOF rows (N, C), by all scored clips; None: one half."""
+        if rows is None or self.thresholds is None or not self.thresholds.decides:
+            return None
+        there = self.scored & np.isfinite(rows).all(axis=1)
+        return self.thresholds.find(rows[there], self.targets[there])
 
     def _gather(self) -> np.ndarray:
         """One pass over all tables: the scored rows (tables, n, C), and the facts on the way."""
@@ -168,6 +183,11 @@ class Tables:
             raise UserError(f"{self.folder / table.name}: no OOF part; only equal weights can use it")
         return table.oof
 
+    def decided(self, name: str) -> np.ndarray:
+        """Test rows (M, C) of one table, moved by the thresholds of its OOF rows where the metric needs any."""
+        test, limits = self.test(name), self.limits(self.read(name).oof)
+        return test if self.thresholds is None else self.thresholds.move(test, limits)
+
     def test(self, name: str) -> np.ndarray:
         """Test rows (M, C) of one table, folds combined as the config says."""
         return self.combine(self._test(self.read(name)))
@@ -184,12 +204,16 @@ class Tables:
         return oof.combine_folds(test, self.fold_mean, self.normalise)
 
     def submitted(self, rows: np.ndarray | None, test: np.ndarray | None) -> tuple[list[str], np.ndarray]:
-        """Ids and values (R, C) of what a submission may hold: test folds combined, and the OOF rows where it asks."""
+        """Ids and values (R, C) of what a submission may hold: test folds combined, and the OOF rows where it asks.
+
+        Values are moved by the thresholds of the OOF rows where the metric needs any.
+        """
         ids, values = ([], []) if test is None else (list(self.test_ids), [self.combine(test)])
         if self.whole and rows is not None:
             there = np.isfinite(rows).all(axis=1)
             ids, values = ids + self.folds["clip_id"][there].tolist(), [*values, rows[there]]
-        return ids, np.concatenate(values)
+        joined, limits = np.concatenate(values), self.limits(rows)
+        return ids, joined if self.thresholds is None else self.thresholds.move(joined, limits)
 
     def test_stacks(self) -> Iterator[np.ndarray]:
         """Yield all tables of one test fold after the other, each (tables, M, C)."""

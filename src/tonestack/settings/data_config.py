@@ -149,6 +149,15 @@ class BlendParams(Section):
     bootstrap: int = Field(1000, ge=50, description="resamples behind every interval")
 
 
+class ThresholdParams(Section):
+    """Thresholds of metrics of predicted labels (F1, recall and specificity, Matthews), found on OOF rows."""
+
+    kind: Literal["half", "shared", "per_class"] = Field(
+        "shared", description="one half for all classes, one threshold found for all, or one for each class"
+    )
+    least: int = Field(10, ge=1, description="positive clips that a class needs for a threshold of its own")
+
+
 class StackParams(Section):
     """Settings of the `stack` stage."""
 
@@ -268,6 +277,7 @@ class DataConfig(Section):
         "geometric", description="mean over the folds' predictions of test clips"
     )
     baseline: str = Field("", description="model config that the others are compared with (`repeat`)")
+    thresholds: ThresholdParams = ThresholdParams()
     blend: BlendParams = BlendParams()
     stack: StackParams = StackParams()
     submit: SubmitParams = SubmitParams()

@@ -222,12 +222,13 @@ class Study:
     def _scores_of(self, call: Call, name: str) -> dict[str, float]:
         metric, tables = resolve(call.data.metric), self.tables([name], call)
         problem = tables.problem()
-        cv, se = nested_cv.score(metric, problem.tables[0], problem.targets, call.data.blend.bootstrap, problem.groups)
+        rows, groups = problem.decided(problem.tables[0]), problem.groups
+        cv, se = nested_cv.score(metric, rows, problem.targets, call.data.blend.bootstrap, groups)
         found = {"cv": cv, "se": se}
-        found |= {m: float(resolve(m)(problem.tables[0], problem.targets)) for m in call.data.more_metrics}
+        found |= {name: problem.value(name, problem.tables[0]) for name in call.data.more_metrics}
         if call.scoring is not None and tables.test_folds():
             labels = scoring.read(call.scoring, call.rows.labels, call.task, scoring.Headings.of(call))
-            found |= scoring.score(metric, tables.test(name), tables.test_ids, labels, tables.labels, tables.task)
+            found |= scoring.score(metric, tables.decided(name), tables.test_ids, labels, tables.labels, tables.task)
         return found
 
     def render(self, made: dict[str, str], lacking: dict[str, str], scores: dict[str, dict[str, float]]) -> str:

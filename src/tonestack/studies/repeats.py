@@ -104,7 +104,7 @@ def _groups(tables: Tables) -> np.ndarray:
 
 def _scores(calls: list[Call], name: str) -> Scores:
     problems: list[Problem] = [Tables.of(call, [name]).problem() for call in calls]
-    return Scores(name, np.stack([p.tables[0] for p in problems]), problems[0].metric, problems[0].targets)
+    return Scores(name, np.stack([p.decided(p.tables[0]) for p in problems]), problems[0].metric, problems[0].targets)
 
 
 def _row(one: Scores, base: Scores | None, groups: np.ndarray) -> list[object]:

@@ -22,9 +22,9 @@ class SubmissionFormat:
     """The competition's own submission format.
 
     style: `labels` (one column of the k best labels, separated by blanks), `label` (the best one), `set` (all labels
-    from their thresholds on, separated by blanks, or the word `nothing`), `scores` (one column per class,
+    from one half on, separated by blanks, or the word `nothing`), `scores` (one column per class,
     probabilities), `probability` (one column, of the class `positive`), `pairs` (one column, the probability of one
-    clip and class a row, those of `pairs`), `flags` (the same, True or False by thresholds) or `raw` (values of any
+    clip and class a row, those of `pairs`), `flags` (the same, True from one half on) or `raw` (values of any
     size). `columns` are the file's header in order, `ids` its rows in order; `id_column` is the clips' column where it
     is not the first. classes: those that the file speaks of, in its order; none given: the columns of `scores`, the
     classes of `pairs`, else all. Metrics leave the others out where a clip may have several. pooled: where a row is

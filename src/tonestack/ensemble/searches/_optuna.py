@@ -72,11 +72,11 @@ def without_superfluous(problem: Problem, weights: np.ndarray, power: float) -> 
 
 
 def _standard_error(problem: Problem, weights: np.ndarray, power: float) -> float:
-    if not problem.metric.decomposes:
+    if not problem.objective.decomposes:
         return 0.0
     blend = Blend(weights, power, normalise=problem.normalise)
-    values = problem.metric.per_clip(blend(problem.tables), problem.targets)
-    share = problem.metric.weights(problem.targets)
+    values = problem.objective.per_clip(blend(problem.tables), problem.targets)
+    share = problem.objective.weights(problem.targets)
     if share is None and problem.groups is None:
         return float(values.std() / np.sqrt(len(values)))
     return resampling.standard_error(values, share, problem.groups)

@@ -17,8 +17,8 @@ ROWS = ("probabilities", "scores")
 def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None = None) -> Blend | Fusion:
     """All weight on the table that scores best; log loss breaks ties, then the order of names."""
     order = np.argsort(problem.names)
-    sign = problem.metric.sign
-    values = np.array([sign * float(problem.metric(problem.tables[m], problem.targets)) for m in order])
+    metric = problem.objective
+    values = np.array([metric.sign * float(metric(problem.tables[m], problem.targets)) for m in order])
     one_hot = np.eye(problem.count)[order]
     best, _ = problem.of_least_loss(values, one_hot, power=1.0)
     if not problem.probabilities:

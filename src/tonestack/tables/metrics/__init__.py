@@ -6,6 +6,8 @@ a mean over clips (by `weights(targets) -> (N,)` if the file defines them); or `
 for what has no value per clip (`overall(scores, targets, k)` if there is a k).
 
 `TRUTH` names the kinds of truth that the metric takes, of `KINDS`; a file without it takes one or several labels.
+`DECIDES` says of metrics of predicted labels what they are a function of, by kind of truth (`tables/thresholds.py`);
+`classes` and `rows` are reckoned by `of_counts(hit, predicted, true, known)` from counts by class or by clip.
 Where a clip may have several, a cell of the targets may be `UNKNOWN`: metrics leave it out. Each file says what a clip
 without any class and a class without any clip count.
 """
@@ -56,6 +58,10 @@ class Metric:
     def decomposes(self) -> bool:
         """True if the metric is a mean over clips."""
         return self.ranked or hasattr(self.module, "per_clip")
+
+    def decides(self, one_label: bool) -> str:
+        """What a metric of predicted labels is a function of: classes, rows or best; empty: it needs no threshold."""
+        return str(getattr(self.module, "DECIDES", {}).get(KINDS[0] if one_label else KINDS[1], ""))
 
     def of_rank(self, rank: np.ndarray) -> np.ndarray:
         """Per-clip values from ranks of the true class (1 is best), any shape."""

@@ -8,6 +8,7 @@ import numpy as np
 GREATER_IS_BETTER = True
 DEFAULT_K = None
 TRUTH = ("one label per clip",)
+DECIDES = {TRUTH[0]: "best"}
 
 
 def overall(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -4,21 +4,28 @@ A class is predicted from a probability of one half on. An empty set is the set 
 scores 1 where none is predicted, else 0. A class without any clip counts where it is predicted.
 """
 
-from tonestack.tables.metrics import indicator, known, known_cells
+from tonestack.tables.metrics import KINDS, indicator, known, known_cells
 from tonestack.tables.predicted_labels import likely
 
 import numpy as np
 
 GREATER_IS_BETTER = True
 DEFAULT_K = None
+DECIDES = {KINDS[1]: "rows"}
 
 
 def per_clip(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """F1 of each clip's predicted and true set, scores (..., N, C) -> (..., N); 1 where both are empty."""
     predicted = likely(scores) * known(targets, scores.shape[-1])
     true = indicator(targets, scores.shape[-1])
-    both, either = (predicted * true).sum(axis=-1), predicted.sum(axis=-1) + true.sum(axis=-1)
-    return np.where(either == 0, 1.0, 2 * both / np.where(either == 0, 1, either))
+    count = true.sum(axis=-1)
+    return of_counts((predicted * true).sum(axis=-1), predicted.sum(axis=-1), count, count)
+
+
+def of_counts(hit: np.ndarray, predicted: np.ndarray, true: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """F1 of each clip from its counts (..., N): true and predicted, predicted, true, known classes."""
+    either = predicted + true
+    return np.where(either == 0, 1.0, 2 * hit / np.where(either == 0, 1, either))
 
 
 def weights(targets: np.ndarray) -> np.ndarray | None:
