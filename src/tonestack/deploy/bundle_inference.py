@@ -28,6 +28,7 @@ from tonestack.base.parts import part_params
 from tonestack.base.text import plain_streams
 from tonestack.competition import submission
 from tonestack.deploy.predictor import Predictor, key
+from tonestack.ensemble.neighbours import Places
 from tonestack.features.audio import BadAudio, Clip, PassingFault
 from tonestack.features.watched import decode_clip
 from tonestack.settings.data_config import DataConfig
@@ -36,6 +37,7 @@ from tonestack.tables.metrics import resolve
 from tonestack.tables.thresholds import Thresholds
 
 import numpy as np
+import pandas as pd
 
 WORDS = {"root": "", "output": "submission.csv", "time_limit": "9h", "device": "auto", "clips": ""}
 RESERVE = 0.05  # share of the time limit that is kept for the unforeseen
@@ -62,6 +64,23 @@ def efforts(order: Sequence[str], folds: int, crops: int) -> list[Effort]:
     return every + [Effort(names[:m], 1, 1) for m in range(len(names) - 1, 0, -1)]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Some test rows: their numbers (N,) and their samples, one clip per row.
+
+    cut: where rows are windows of recordings, `recording` (number of its clip, as text), `start, end` of each (s);
+    places: where they lie among each other.
+    """
+
+    rows: np.ndarray
+    clips: Sequence[Clip]
+    cut: pd.DataFrame | None = None
+    places: Places | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
 class Worker:
     """Tags batches of clips with the effort that the remaining time allows."""
 
@@ -75,10 +94,10 @@ class Worker:
         """True if the time is up."""
         return self.clock() >= self.deadline
 
-    def __call__(self, clips: Sequence[Clip], left: int) -> tuple[np.ndarray | None, bool]:
+    def __call__(self, batch: "Batch", left: int) -> tuple[np.ndarray | None, bool]:
         """Return probabilities (N, C), None where no model gave any, and True if everything was used.
 
-        left: clips that are still to be done, these among them.
+        left: rows that are still to be done, these among them.
         """
         self.calls += 1
         effort = self.choose(left)
@@ -86,7 +105,7 @@ class Worker:
         stores: dict[str, Any] = {}
         for name in effort.experiments:
             try:
-                rows = self._experiment(name, effort, clips, stores, first=not tables)
+                rows = self._experiment(name, effort, batch, stores, first=not tables)
             except Exception:  # a submission without this model is better than none
                 traceback.print_exc()
                 print(f"{name}: left out from here on", flush=True)
@@ -98,8 +117,8 @@ class Worker:
         if how is None:
             return None, False
         for spec in how.frontends:
-            self._store(key(spec), clips, stores)
-        return self.predictor.mixed(how, tables, stores), self._everything(tables, effort)
+            self._store(key(spec), batch, stores)
+        return self.predictor.mixed(how, tables, stores, batch.places), self._everything(tables, effort)
 
     def _everything(self, tables: dict[str, np.ndarray], effort: Effort) -> bool:
         trained = self.predictor.trained
@@ -126,27 +145,27 @@ class Worker:
         return networks + sum(map(self._rate, keys))
 
     def _experiment(
-        self, name: str, effort: Effort, clips: Sequence[Clip], stores: dict[str, Any], first: bool
+        self, name: str, effort: Effort, batch: "Batch", stores: dict[str, Any], first: bool
     ) -> np.ndarray | None:
         """Return the folds' predictions (K, N, C) of one experiment; fewer folds, or None, where the time is up."""
         trained = self.predictor.trained[name]
         if self.late() and not first:
             return None
-        store = self._store(key(trained.settings.frontend), clips, stores)
+        store = self._store(key(trained.settings.frontend), batch, stores)
         rows: list[np.ndarray] = []
         for fold in trained.folds[: effort.folds]:
             if rows and self.late():
                 break
             model, begin = trained.fold(fold), self.clock()
             rows.append(trained.probabilities(model, store, effort.crops))
-            self._note(name, self.clock() - begin, len(clips) * self._units(name, replace(effort, folds=1)))
+            self._note(name, self.clock() - begin, len(batch) * self._units(name, replace(effort, folds=1)))
         return np.stack(rows)
 
-    def _store(self, which: str, clips: Sequence[Clip], stores: dict[str, Any]) -> Any:
+    def _store(self, which: str, batch: "Batch", stores: dict[str, Any]) -> Any:
         if which not in stores:
             begin = self.clock()
-            stores |= self.predictor.stores(clips, [which])
-            self._note(which, self.clock() - begin, len(clips))
+            stores |= self.predictor.stores(batch.clips, [which], batch.cut)
+            self._note(which, self.clock() - begin, len(batch))
         return stores[which]
 
     def _units(self, name: str, effort: Effort) -> float:
@@ -186,16 +205,16 @@ def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) ->
         predictor = Predictor(bundle / "oof", facts["table"], data, words["device"])
         worker = Worker(predictor, facts["order"], started + limit * (1 - RESERVE), clock)
         total, wrote = min(len(ids), int(words["clips"] or len(ids))), clock()
-        for where, clips in batches(competition, total, data, lambda: worker.deadline - clock()):
+        for batch in batches(competition, total, data, lambda: worker.deadline - clock()):
             if worker.late():
                 break
-            made, full = worker(clips, total - int(where[0]))
+            made, full = worker(batch, total - int(batch.rows[0]))
             if made is not None:
-                rows[where], state[where] = made, 2 if full else 1
+                rows[batch.rows], state[batch.rows] = made, 2 if full else 1
             if clock() - wrote > EVERY:
                 write()
                 wrote = clock()
-                print(f"{int(where[-1]) + 1} of {total} clips, {clock() - started:.0f} s", flush=True)
+                print(f"{int(batch.rows[-1]) + 1} of {total} clips, {clock() - started:.0f} s", flush=True)
     finally:
         write()
     wholly, fewer, none = (int((state == s).sum()) for s in (2, 1, 0))
@@ -220,33 +239,46 @@ def read_competition(data: DataConfig, root: Path, classes: Sequence[str]) -> Co
     return competition
 
 
-def batches(
-    competition: Competition, total: int, data: DataConfig, left: Clock = lambda: math.inf
-) -> Iterator[tuple[np.ndarray, list[Clip]]]:
-    """Yield rows and samples of the test clips that can be decoded, in order; small batches first.
+def batches(competition: Competition, total: int, data: DataConfig, left: Clock = lambda: math.inf) -> Iterator[Batch]:
+    """Yield the first `total` test rows that can be decoded, in order of their files; small batches first.
 
-    left: the seconds that are left; no file takes longer to decode.
+    A file is decoded once and its rows stay together, whether it is one clip or has many windows. left: the seconds
+    that are left; no file takes longer to decode.
     """
-    where: list[int] = []
-    clips: list[Clip] = []
+    table = competition.test.reindex(columns=["path", *TIMES]).iloc[:total].reset_index(drop=True)
+    files = {str(path): rows.to_numpy() for path, rows in table.groupby("path", sort=False).groups.items()}
+    table = table.astype(dict.fromkeys(TIMES, float))
+    held: list[tuple[np.ndarray, Clip]] = []
     sizes, seconds = list(SIZES), 0.0
-    whole: dict[str, Clip] = {}  # the file that was decoded last: the next clip may be a piece of it, too
-    for row, (path, start, end) in enumerate(competition.test.reindex(columns=["path", *TIMES]).to_numpy()[:total]):
+    for path, rows in files.items():
         try:
-            if path not in whole:
-                allowed = max(1.0, min(60 * data.audio.decode_minutes, left()))
-                whole = {path: decode_clip(competition.root / path, data.audio, competition.root, allowed)}
-            clips.append(whole[path].piece(float(start), float(end)))
+            allowed = max(1.0, min(60 * data.audio.decode_minutes, left()))
+            clip = decode_clip(competition.root / path, data.audio, competition.root, allowed)
         except (BadAudio, PassingFault) as error:  # a submission of all other clips is better than none
             print(f"{path}: {error}", flush=True)
             continue
-        where.append(row)
-        seconds += len(clips[-1].wave) / clips[-1].rate
-        if len(clips) >= sizes[0] or seconds >= BATCH_SECONDS:
-            yield np.array(where), clips
-            where, clips, seconds, sizes = [], [], 0.0, sizes[1:] or sizes
-    if clips:
-        yield np.array(where), clips
+        held.append((rows, clip))
+        seconds += len(clip.wave) / clip.rate
+        if len(held) >= sizes[0] or seconds >= BATCH_SECONDS:
+            yield _batch(held, table)
+            held, seconds, sizes = [], 0.0, sizes[1:] or sizes
+    if held:
+        yield _batch(held, table)
+
+
+def _batch(held: Sequence[tuple[np.ndarray, Clip]], table: pd.DataFrame) -> Batch:
+    """Make a batch of some files' rows (numbers in `table`: `path, start, end`) and samples."""
+    rows, clips = np.concatenate([own for own, _ in held]), [clip for _, clip in held]
+    numbers = np.repeat([str(number) for number in range(len(held))], [len(own) for own, _ in held])
+    times = table.iloc[rows].reset_index(drop=True)
+    if times[TIMES].isna().all(axis=None):
+        return Batch(rows, clips)
+    length = np.array([len(clips[int(number)].wave) / clips[int(number)].rate for number in numbers])
+    cut = pd.DataFrame({"recording": numbers, "start": times["start"].fillna(0.0), "end": times["end"].fillna(np.inf)})
+    there = (cut["start"] < length).to_numpy()  # a window behind the end of its recording keeps the class shares
+    cut = cut.assign(end=np.minimum(cut["end"], length))[there].reset_index(drop=True)
+    places = Places.of_table(cut.rename(columns={"recording": "path"}))
+    return Batch(rows[there], clips, cut, places)
 
 
 def seconds_of(text: str) -> float:

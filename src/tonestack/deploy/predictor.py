@@ -14,8 +14,9 @@ from tonestack.base.errors import UserError
 from tonestack.deploy import new_clips
 from tonestack.deploy.trained import TrainedExperiment
 from tonestack.ensemble import recipe
+from tonestack.ensemble.neighbours import Places
 from tonestack.ensemble.recipe import Recipe
-from tonestack.features import clip_statistics
+from tonestack.features import clip_statistics, pieces
 from tonestack.features.audio import Clip
 from tonestack.features.store import Store
 from tonestack.settings.data_config import DataConfig
@@ -24,6 +25,7 @@ from tonestack.training.device import choose_device
 
 import joblib
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 Spec = dict[str, Any]
@@ -57,29 +59,41 @@ class Predictor:
         }
         return self.mixed(self.recipe, tables, stores)
 
-    def stores(self, clips: Sequence[Clip], keys: Sequence[str] | None = None) -> dict[str, Store]:
-        """Compute the clips' features by all or some frontends, in memory, one thread per clip."""
+    def stores(
+        self, clips: Sequence[Clip], keys: Sequence[str] | None = None, cut: pd.DataFrame | None = None
+    ) -> dict[str, Store]:
+        """Compute the clips' features by all or some frontends, in memory, one thread per clip.
+
+        cut: the pieces of the clips to predict, `recording` (the clip's number as text), `start, end` (s), in place of
+        the clips themselves. Each recording's features are computed once, whatever the number of its pieces.
+        """
         chosen = list(self.frontends) if keys is None else list(keys)
         frontends = [self.frontends[k] for k in chosen]
         with threadpool_limits(1):  # the products are small
             calls = (joblib.delayed(new_clips.frames)(clip, frontends) for clip in clips)
             made = joblib.Parallel(min(joblib.cpu_count(), len(clips)), prefer="threads")(calls)
         by_frontend = zip(chosen, frontends, zip(*made, strict=True), strict=True)
-        return {k: Store.in_memory(frames, frontend) for k, frontend, frames in by_frontend}
+        found = {k: Store.in_memory(frames, frontend) for k, frontend, frames in by_frontend}
+        return found if cut is None else {k: pieces.only(store, cut) for k, store in found.items()}
 
     def table(self, name: str, store: Store) -> np.ndarray:
         """Return every fold's predictions (K, N, C) of one experiment."""
         trained = self.trained[name]
         return np.stack([trained.probabilities(trained.fold(k), store) for k in trained.folds])
 
-    def mixed(self, how: Recipe, tables: dict[str, np.ndarray], stores: dict[str, Store]) -> np.ndarray:
-        """Return probabilities (N, C) by a recipe from the experiments' tables (K, N, C)."""
+    def mixed(
+        self, how: Recipe, tables: dict[str, np.ndarray], stores: dict[str, Store], places: Places | None = None
+    ) -> np.ndarray:
+        """Return probabilities (N, C) by a recipe from the experiments' tables (K, N, C).
+
+        places: of windows, all of each recording's; None for other clips.
+        """
 
         def measured(spec: Spec) -> np.ndarray:
             store = stores[key(spec)]
             return clip_statistics.table(store, store.clips.index.tolist(), clip_statistics.kind_for(spec["name"]))
 
-        return self.combine(how.rows(tables, measured, self.combine))
+        return self.combine(how.rows(tables, measured, self.combine, places))
 
     def combine(self, rows: np.ndarray) -> np.ndarray:
         """Average folds (K, N, C) to (N, C) by the data config's `fold_mean`."""

@@ -96,3 +96,9 @@ def with_pieces(store: Store, table: pd.DataFrame) -> tuple[Store, list[str]]:
         index=pd.Index(ids, name="clip_id"),
     )
     return replace(store, clips=pd.concat([store.clips, new])), ids
+
+
+def only(store: Store, table: pd.DataFrame) -> Store:
+    """Return the store with pieces of its clips in place of these; see `with_pieces`."""
+    wider, ids = with_pieces(store, table)
+    return replace(wider, clips=wider.clips.loc[ids])

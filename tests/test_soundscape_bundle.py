@@ -1,0 +1,68 @@
+"""Soundscapes to the end: windows, their neighbours, a submission, and a bundle that writes it again from the files."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import soundscapes
+from tonestack.base.files import read_json
+from tonestack.config.call import Call
+from tonestack.deploy import bundle_inference
+from tonestack.deploy.bundle_inference import batches, infer
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Call, Path]]:
+    """The tiny competition, run through to its submission and a bundle of `windows@r0`, the corrected windows."""
+    root = soundscapes.write(tmp_path_factory.mktemp("soundscapes"))
+    soundfile.write(root / "test_soundscapes" / "T1.ogg", soundscapes.tone("high", 300, 7), soundscapes.RATE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TONESTACK_HOME", str(tmp_path_factory.mktemp("home")))
+        call = Call.from_arguments([*soundscapes.WORDS, f"root={root}", "submit.table=windows@r0", "stack.rounds=5"])
+        for verb in ("train", "blend", "stack", "submit"):
+            importlib.import_module(verb).run(call)
+        yield call, importlib.import_module("bundle").run(call.but(model=None))
+
+
+def test_every_window_of_the_test_files_has_its_row(made: tuple[Call, Path]) -> None:
+    table = pd.read_csv(made[0].submissions / "submission.csv")
+    assert table["row_id"].tolist() == ["T0_2", "T0_4", "T1_2", "T1_4", "T1_6", "T1_8"]
+    assert table.columns.tolist() == ["row_id", *soundscapes.CLASSES]
+    assert table[["high", "low"]].stack().between(0, 1).all()
+
+
+def test_the_receipt_names_the_rule(made: tuple[Call, Path]) -> None:
+    receipt = read_json(made[0].oof / "windows@r0" / "fold0.json")
+    assert receipt["tables"] == ["mean@r0"]
+    assert len(receipt["rule"]["kernel"]) in (1, 3, 5)
+
+
+def test_the_bundle_writes_the_very_submission(made: tuple[Call, Path], tmp_path: Path) -> None:
+    call, folder = made
+    words = bundle_inference.WORDS | {"root": str(call.root), "output": str(tmp_path / "a.csv"), "device": "cpu"}
+    state = infer(folder, words)
+    assert (state == 2).all()
+    sent = pd.read_csv(call.submissions / "submission.csv").set_index("row_id")
+    written = pd.read_csv(tmp_path / "a.csv").set_index("row_id")
+    assert written.index.tolist() == sent.index.tolist()
+    np.testing.assert_allclose(written, sent, atol=2e-3)
+
+
+def test_windows_of_a_file_are_decoded_once_and_stay_together(
+    made: tuple[Call, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    original = bundle_inference.decode_clip
+    monkeypatch.setattr(
+        bundle_inference, "decode_clip", lambda path, *rest: names.append(path.name) or original(path, *rest)
+    )
+    found = list(batches(made[0].competition(), 6, made[0].data))
+    assert names == ["T0.ogg", "T1.ogg"]
+    assert np.concatenate([batch.rows for batch in found]).tolist() == [0, 1, 2, 3, 4, 5]
+    assert found[1].cut is not None
+    assert found[1].cut["end"].tolist() == pytest.approx([2, 4, 6, 7], abs=1e-2)
