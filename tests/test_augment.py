@@ -258,6 +258,32 @@ def test_mixed_waves_keep_the_level_of_uncorrelated_sounds() -> None:
 
 
 @pytest.mark.parametrize("wave", [True, False])
+def test_an_aligned_crop_has_the_others_mean_power(wave: bool) -> None:
+    from tonestack.networks.layers import Network, Normalise, Tagger
+    from tonestack.networks.losses.bce import Loss, Params
+    from tonestack.settings.model_config import ModelConfig
+    from tonestack.training.step import Step
+
+    bands = 1 if wave else 6
+    x, other = torch.randn(2, 30, 1, bands, 40, generator=generator())
+    other = other * 1e-3 if wave else other - 30
+    none = torch.nn.Identity()
+    model = Tagger(Normalise(torch.zeros(bands), torch.full((bands,), 1.0 if wave else 2.0)), Network(none, none, none))
+    model.share = torch.nn.Parameter(torch.zeros(1))
+    share, mixed = torch.full((30, 1, 1, 1), 0.5), {}
+    for align in (False, True):
+        augment = {"mix": "power", "mix_ratio": 0.5, "mix_align": align}
+        config = ModelConfig.model_validate({"frontend": {"name": "x"}, "network": {"name": "x"}, "augment": augment})
+        mixed[align] = Step(model, Loss(Params()), [], config)._mix_powers(x, other, share)
+    quiet = other * 0 if wave else other * 0 - 1000
+    plain = parts.mix_waves if wave else lambda *a: parts.mix_powers(a[0] * 2, a[1] * 2, a[2]) / 2
+    assert torch.allclose(mixed[False], plain(x, quiet, share), atol=2e-2)  # of the other nothing is heard
+    lifted = other * 1e3 if wave else other + 30
+    assert float((mixed[True] - plain(x, lifted, share)).abs().median()) < 0.1
+    assert parts.power_above(x, parts.louder(other, parts.power_above(x, other))).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("wave", [True, False])
 def test_a_background_lies_at_its_level_under_its_share_of_the_crops(wave: bool) -> None:
     params = AugmentParams(background=0.4, background_db=(10.0, 10.0))
     x, under = torch.randn(2, 500, 1, 1 if wave else 6, 40, generator=generator())

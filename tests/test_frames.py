@@ -1,17 +1,22 @@
 """Windows predicted from the frames of their recordings: pooled and averaged as by hand, whatever the batches."""
 
+import importlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from test_birdclef import WORDS, year2026
 from tonestack import tasks
+from tonestack.config.call import Call
 from tonestack.networks.layers import BandPool, FrameNetwork, Network, Normalise, Pool, Tagger
 from tonestack.settings.model_config import ModelConfig
-from tonestack.training import windows
+from tonestack.training import queue, windows
 from tonestack.training.crops import Clips
 from tonestack.training.inference import predict
 from tonestack.training.windows import Frames, predict_pieces
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -180,3 +185,35 @@ def test_a_window_shorter_than_a_frame_has_one() -> None:
     assert found.pooled(12, 13, "mean").item() == 2.0
     assert found.pooled(29, 33, "max").item() == 3.0
     assert windows._groups(np.array([3, 3, 9, 1, 1]), 4)[0].tolist() == [0]
+
+
+def test_networks_of_frames_hear_whole_soundscapes_over_backgrounds(tmp_path: Path) -> None:
+    root, own = year2026(tmp_path / "in"), ["model=soundscape_sed,soundscape_crnn", "training.epochs=1"]
+    words = [word for word in WORDS if not word.startswith(("model", "network"))]
+    alone, frames, pool = (
+        Call.from_arguments(["data=birdclef2026", f"root={root}", *words, *own, "name=x", f"variant={name}", *more])
+        for name, more in (
+            ("alone", ["inference.windows=alone"]),
+            ("frames", []),
+            ("pool", ["augment.background_pool=true", "augment.background=1"]),
+        )
+    )
+    for call in (alone, frames, pool):
+        importlib.import_module("train").run(call)
+    rows = frames.competition().train
+    windows_there = rows.loc[rows["start"].notna(), "clip_id"]
+    for model in ("soundscape_sed", "soundscape_crnn"):
+        tables = {
+            name: pd.concat(map(pd.read_parquet, (call.oof / f"{model}-{name}@r0").glob("fold*.parquet")))
+            .query("part == 'oof'")
+            .set_index("clip_id")
+            .drop(columns="part")
+            for name, call in (("alone", alone), ("frames", frames), ("pool", pool))
+        }
+        change = (tables["alone"] - tables["frames"]).abs().max(axis=1)
+        assert (change[windows_there] > 1e-6).all()  # they are heard in their recordings, though trained alike
+        assert (change.drop(windows_there) == 0).all()
+        assert (tables["pool"] != tables["frames"]).any(axis=None)
+    (job, *_) = queue.build(pool, pool.experiments())
+    assert set(job.backgrounds) == set(pool.competition().pool["clip_id"])
+    assert not queue.build(frames, frames.experiments())[0].backgrounds

@@ -281,12 +281,15 @@ def test_source_weights_reach_the_loss(tiny_run: TinyRun) -> None:
     assert one != two
 
 
-def test_clips_without_a_label_and_those_of_the_job_are_its_backgrounds(tiny_run: TinyRun) -> None:
+def test_clips_without_a_label_and_those_of_the_job_are_its_backgrounds(
+    tiny_run: TinyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     from tonestack.training.learners.network import training_set
 
     import torch
 
-    (job,) = queue.build(tiny_run("fold=0"), tiny_run().experiments())
+    run = tiny_run("fold=0", "augment.background=0.5")
+    (job,) = queue.build(run, run.experiments())
     store = Store.open(job.cache, job.experiment.config.frontend, job.audio)
     targets = job.labels.targets.copy()
     targets[3], targets[5], targets[6] = 0, np.nan, 0
@@ -296,6 +299,9 @@ def test_clips_without_a_label_and_those_of_the_job_are_its_backgrounds(tiny_run
     assert silent
     changed = replace(job, labels=replace(job.labels, targets=targets), backgrounds=(*silent, *audible))
     data = training_set(changed, store, torch.device("cpu"))
+    assert capsys.readouterr().out == ""
+    assert len(training_set(job, store, torch.device("cpu")).backgrounds) == 0
+    assert "no training clip is without a label, so augment.background does nothing" in capsys.readouterr().out
     ids = [*job.labels.clip_ids, *changed.backgrounds]
     assert [ids[row] for row in data.backgrounds.tolist()] == [job.labels.clip_ids[3], *audible]
     assert len(data.rows) == len(data.targets) == len(data.weights) <= len(job.labels.clip_ids)

@@ -37,6 +37,9 @@ class AugmentParams(Section):
     mix: Literal["values", "power"] = Field(
         "values", description="mix the values (dB) of two spectrograms, or their powers, which is mixing the sounds"
     )
+    mix_align: bool = Field(
+        False, description="mix power: the other crop is first brought to the same mean power, however far away it was"
+    )
     mix_labels: Literal["blend", "union"] = Field(
         "blend", description="labels of both crops: weighted by their shares, or both in full"
     )
@@ -60,7 +63,10 @@ class AugmentParams(Section):
     tilt_db: float = Field(0.0, ge=0, description="largest random spectral tilt at the band edges, dB")
     noise: float = Field(0.0, ge=0, description="standard deviation of added noise, normalised units")
     background: float = Field(
-        0.0, ge=0, le=1, description="share of crops under which a training clip is mixed in which nothing is heard"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of crops under which a clip without any label is mixed, if there is one",
     )
     background_db: tuple[float, float] = Field(
         (0.0, 20.0), description="least and largest level of a crop above its background, dB"

@@ -194,15 +194,24 @@ def put_under(x: Tensor, under: Tensor, chances: Tensor, params: AugmentParams) 
     """
     chosen, low, high = chances[0] < params.background, *params.background_db
     above = (low + (high - low) * chances[1]).view(-1, 1, 1, 1)
-    if x.shape[2] == 1:
-        power, own = (wave.square().mean(dim=(2, 3), keepdim=True) for wave in (under, x))
-        mixed = x + under * (own / power.clamp_min(1e-10) * 10 ** (-above / 10)).sqrt()
-    else:
-        scale = math.log(10) / 10
-        sound, noise = x * scale, under * scale
-        level = sound.logsumexp(dim=(2, 3), keepdim=True) - noise.logsumexp(dim=(2, 3), keepdim=True)
-        mixed = torch.logaddexp(sound, noise + level - above * scale) / scale
+    under = louder(under, power_above(x, under) - above)
+    scale = math.log(10) / 10
+    mixed = x + under if x.shape[2] == 1 else torch.logaddexp(x * scale, under * scale) / scale
     return torch.where(chosen.view(-1, 1, 1, 1), mixed, x)
+
+
+def power_above(x: Tensor, other: Tensor) -> Tensor:
+    """How far the mean power of crops (B, 1, F, T) lies above that of others, dB: spectrograms in dB, or waves."""
+    if x.shape[2] == 1:
+        one, two = (wave.square().mean(dim=(2, 3), keepdim=True).clamp_min(1e-10).log() for wave in (x, other))
+    else:
+        one, two = ((crop * (math.log(10) / 10)).logsumexp(dim=(2, 3), keepdim=True) for crop in (x, other))
+    return (one - two) * (10 / math.log(10))
+
+
+def louder(x: Tensor, level: Tensor) -> Tensor:
+    """Crops `level` dB louder: spectrograms in dB, or waves."""
+    return x * 10 ** (level / 20) if x.shape[2] == 1 else x + level
 
 
 def united(targets: Tensor, other: Tensor) -> Tensor:

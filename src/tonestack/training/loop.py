@@ -126,8 +126,6 @@ def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelC
 def background_places(data: TrainingSet, draws: Tensor, config: ModelConfig) -> Place:
     """Where the crops of an epoch's backgrounds lie: (steps, B) each; draws: (steps, K, B)."""
     count = len(data.backgrounds)
-    if not count:
-        raise UserError("augment.background: there is no recording without labels to mix under crops; set it to 0")
     _, which, first, _ = draws[:, -OF_BACKGROUNDS:].unbind(dim=1)
     rows = data.backgrounds[(which * count).long().clamp_max(count - 1)]
     frames = data.clips.frames.cpu()[rows]
@@ -150,7 +148,7 @@ def run_epoch(
     """
     clips = data.clips
     batches = [_crops(data, epoch_places(data, order, draws, config), config.crop.short, config)]
-    if config.augment.background:
+    if config.augment.background and len(data.backgrounds):
         batches.append(_crops(data, background_places(data, draws, config), "tile", config))
     order, draws = order.to(clips.home), draws.to(clips.device)
     for index, (rate, batch, *under) in enumerate(zip(rates, *batches, strict=True)):

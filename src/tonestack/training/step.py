@@ -16,12 +16,14 @@ from tonestack.training.augment import (
     Draws,
     add_partners,
     augment,
+    louder,
     mix_powers,
     mix_values,
     mix_waves,
     mixup,
     play_faster,
     playing_rate,
+    power_above,
     put_under,
 )
 from tonestack.training.device import autocast, records
@@ -166,10 +168,12 @@ class Step:
 
     def _mix_powers(self, x: Tensor, other: Tensor, share: Tensor) -> Tensor:
         """Mix the powers of normalised crops (spectrograms in dB), or waves at the level of their summed powers."""
-        if x.shape[2] == 1:
-            return mix_waves(x, other, share)
-        normalise = self.model.normalise
-        return normalise.again(mix_powers(normalise.decibels(x), normalise.decibels(other), share))
+        normalise, wave = self.model.normalise, x.shape[2] == 1
+        if not wave:
+            x, other = normalise.decibels(x), normalise.decibels(other)
+        if self.config.augment.mix_align:
+            other = louder(other, power_above(x, other))
+        return mix_waves(x, other, share) if wave else normalise.again(mix_powers(x, other, share))
 
     def _learn(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Forward and backward, in parts where memory runs out; returns the loss."""

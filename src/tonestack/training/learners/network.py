@@ -223,8 +223,10 @@ def training_set(job: FoldJob, store: Store, device: torch.device) -> TrainingSe
     usable, others = audible[audible < count], audible[audible >= count]
     targets = torch.tensor(job.labels.targets)[usable]  # a copy: an engine may hand arrays over that cannot be written
     nothing = (targets == 0).all(dim=1)
-    weights = torch.tensor(job.labels.weights)[usable]
-    return TrainingSet(clips, usable, targets, weights, store.frame_rate, torch.cat([usable[nothing], others]))
+    weights, backgrounds = torch.tensor(job.labels.weights)[usable], torch.cat([usable[nothing], others])
+    if job.experiment.config.augment.background and not len(backgrounds):
+        print(f"{job.name}: no training clip is without a label, so augment.background does nothing", flush=True)
+    return TrainingSet(clips, usable, targets, weights, store.frame_rate, backgrounds)
 
 
 def with_pool(data: TrainingSet, pool: PoolLabels, job: FoldJob, store: Store, device: torch.device) -> TrainingSet:
