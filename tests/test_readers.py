@@ -202,7 +202,9 @@ def test_esc10_subset(tmp_path):
     refused(lambda: esc(tmp_path, ESC_ROWS.replace("True", "False"), subset="esc10"), "no row")
 
 
-@pytest.mark.parametrize(("fold", "words"), [("0", ("row 2", "from 1")), ("x", ("row 2", "'x'"))])
+@pytest.mark.parametrize(
+    ("fold", "words"), [("0", ("row 2", "from 1")), ("x", ("row 2", "'x'")), ("9" * 20, ("row 2", "999"))]
+)
 def test_esc50_bad_fold_refused(tmp_path, fold, words):
     refused(lambda: esc(tmp_path, ESC_ROWS.replace("wav,1,", f"wav,{fold},")), *words)
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 def seeds() -> dict[str, list[bytes]]:
     """By target, valid and half-valid inputs."""
-    return {"readers": readers(), "typed": typed(), "configs": configs(), "tables": tables()} | {
+    return {"readers": readers(), "layouts": layouts(), "typed": typed(), "configs": configs(), "tables": tables()} | {
         "recordings": recordings(),
         "archives": archives(),
         "tensors": [save({"a": np.zeros((2, 3), np.float32), "b": np.ones(2, np.int64)})],
@@ -28,6 +28,21 @@ def readers() -> list[bytes]:
     many = b'fname,label,manually_verified\na.wav,"Bell,Drum",1\nb.wav,Drum,0\n'
     scores = b"fname,label,usage\nt.wav,Bell,Public\nu.wav,Drum,Private\n"
     return [b"\0" + targets.TRAIN, b"\0" + bom, b"\1" + targets.SAMPLE, b"\2" + scores, b"\3" + esc, b"\4" + many]
+
+
+def layouts() -> list[bytes]:
+    urban = b"slice_file_name,fsID,start,end,salience,fold,classID,class\n"
+    urban += b"1-0-0-0.wav,1,0.0,4.0,1,1,0,drill\n2-0-0-0.wav,2,9.5,13.5,2,2,0,siren\n"
+    fsd = b'fname,labels,mids,split\n64760,"Bell,Drum",/m/1,train\n64761,Drum,/m/2,val\n'
+    meta = b"filename\tscene_label\tidentifier\tsource_label\naudio/a.wav\tpark\tx-1\ta\naudio/b.wav\ttram\tx-2\ta\n"
+    times = b"recording_id,species_id,songtype_id,t_min,f_min,t_max,f_max\na,3,1,0.5,100,1.5,900\nb,4,1,2.5,100,3,900\n"
+    lines = b'{"file_name": "a.wav", "label": "x"}\n{"file_name": "test/b.wav", "label": 7, "more": [1]}\n'
+    own = b"file,species,speaker,start,end,fold,x\na,owl,p,0,1,1,0.5\na,owl;wren,p,1,2,2,0.7\nb,wren,q,0,1,1,1.5\n"
+    contents = [
+        *(urban, fsd, b"0,Bell,/m/1\n1,Drum,/m/2\n", meta, b"rec_id,[labels]\n0,1,0\n1\n2,?\n", times),
+        *(b"file_name,label\na.wav,x\ntest/b.wav,\nvalidation/c.wav,y\n", lines, own),
+    ]
+    return [bytes([way]) + content for way, content in enumerate(contents)]
 
 
 def typed() -> list[bytes]:

@@ -16,7 +16,18 @@ sys.path[:0] = [str(Path(__file__).parents[2] / "src")]
 from tonestack import tasks  # noqa: E402
 from tonestack.base.errors import UserError  # noqa: E402
 from tonestack.competition import submission, unpack  # noqa: E402
-from tonestack.competition.readers import esc50, fsdkaggle2018, table  # noqa: E402
+from tonestack.competition.readers import (  # noqa: E402
+    audiofolder,
+    dcase,
+    esc50,
+    fsd50k,
+    fsdkaggle2018,
+    mlsp2013,
+    rainforest,
+    table,
+    urbansound8k,
+)
+from tonestack.competition.survey import guess  # noqa: E402
 from tonestack.config import layers  # noqa: E402
 from tonestack.ensemble import scoring  # noqa: E402
 from tonestack.features.audio import BadAudio, decode_clip  # noqa: E402
@@ -81,6 +92,44 @@ def readers(data: bytes) -> None:
         folds.assign(made.train, FoldParams(n=2, small_classes="warn"), "fuzz")
 
 
+LAYOUTS = {  # a file of a past competition -> its reader
+    "metadata/UrbanSound8K.csv": urbansound8k,
+    "FSD50K.ground_truth/dev.csv": fsd50k,
+    "FSD50K.ground_truth/vocabulary.csv": fsd50k,
+    "meta.csv": dcase,
+    "essential_data/rec_labels_test_hidden.txt": mlsp2013,
+    "train_tp.csv": rainforest,
+    "metadata.csv": audiofolder,
+    "metadata.jsonl": audiofolder,
+    "own/train.csv": guess,
+}
+BESIDE = {  # what else lies there, unchanged
+    "FSD50K.ground_truth/dev.csv": b"fname,labels,mids,split\n1,Bell,/m/1,train\n2,Bell,/m/1,val\n",
+    "FSD50K.ground_truth/eval.csv": b"fname,labels,mids\n3,Bell,/m/1\n",
+    "essential_data/rec_id2filename.txt": b"rec_id,filename\n0,a_1\n1,b_1\n2,c_1\n",
+    "essential_data/species_list.txt": b"class_id,code,species\n0,BRCR,Brown Creeper\n1,PAWR,Pacific Wren\n",
+    "essential_data/CVfolds_2.txt": b"rec_id,fold\n0,0\n1,0\n2,1\n",
+    "train_fp.csv": b"recording_id,species_id,songtype_id,t_min,f_min,t_max,f_max\na,3,1,0.5,100,1.5,900\n",
+    "own/clips/a.wav": b"RIFF",
+}
+
+
+def layouts(data: bytes) -> None:
+    """A file of a past competition, or a csv that `init` looks at."""
+    way, content = split(data, len(LAYOUTS))
+    name, place = list(LAYOUTS)[way], folder() / "layouts" / str(way)
+    for beside, known in BESIDE.items():
+        written(f"layouts/{way}/{beside}", known)
+    written(f"layouts/{way}/{name}", content)
+    reader = LAYOUTS[name]
+    if reader is guess:
+        guess.look(place / "own", place / name, place / "own/clips")
+        return
+    made = reader.read(reader.Params(), place).checked(several=reader in (fsd50k, mlsp2013, rainforest))
+    task = tasks.find("multilabel" if reader in (fsd50k, mlsp2013, rainforest) else "classify")
+    task.assign(made.train, FoldParams(n=2, small_classes="warn"), "fuzz")
+
+
 def typed(data: bytes) -> None:
     """The words of a call, one per line, resolved to the configs of a competition and a model."""
     parsed = words.parse(data.decode(errors="surrogateescape").splitlines())
@@ -135,7 +184,7 @@ def archives(data: bytes) -> None:
 
 
 KNOWN = {"train.csv", "sample_submission.csv", "scoring.csv", "meta", "config.yaml", "submission.csv", "a.wav", "a.zip"}
-KNOWN |= {"unpacked", "w.safetensors", *(f"table{way}" for way in range(6))}
+KNOWN |= {"unpacked", "layouts", "w.safetensors", *(f"table{way}" for way in range(6))}
 
 
 def tensors(data: bytes) -> None:
@@ -146,7 +195,7 @@ def tensors(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (readers, typed, configs, tables, recordings, archives, tensors)
+    one.__name__: one for one in (readers, layouts, typed, configs, tables, recordings, archives, tensors)
 }
 
 

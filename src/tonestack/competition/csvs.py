@@ -169,10 +169,10 @@ def flags(table: pd.DataFrame, column: str, path: Path) -> list[bool]:
 
 
 def integers(table: pd.DataFrame, column: str, path: Path) -> list[int]:
-    """Return a column of whole numbers, none below 0."""
+    """Return a column of whole numbers of up to nine digits, none below 0."""
     for row, cell in zip(table.index, table[column], strict=True):
-        if not (cell.isascii() and cell.isdigit()):
-            raise UserError(f"{path}: row {row}: '{column}' is '{cell}', not a whole number; fix the row")
+        if not (cell.isascii() and cell.isdigit() and len(cell) <= 9):
+            raise UserError(f"{path}: row {row}: '{column}' is '{cell[:40]}', not a whole number; fix the row")
     return [int(cell) for cell in table[column]]
 
 

@@ -4,6 +4,7 @@ Without a `train` folder the class folders are looked for in the root itself. Fo
 (a session, a speaker, a source recording) are its clips' group. A clip's id is its path relative to the root.
 """
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,8 @@ def recordings(root: Path, folder: Path) -> list[Path]:
 
 
 def _walk(root: Path, folder: Path) -> Iterator[Path]:
+    if not inside(root, folder):
+        raise UserError(f"{folder}: is a link out of {root}; put the recordings themselves there")
     for folders, files in walk(folder):
         for path in folders:
             _check_folder(root, path)
@@ -129,6 +132,9 @@ def _check_folder(root: Path, path: Path) -> None:
 
 
 def _check_file(root: Path, path: Path) -> None:
+    """Refuse what is no recording below the root; of plain files one `lstat` tells: no folder above is a link."""
+    if stat.S_ISREG(path.lstat().st_mode):
+        return
     if not inside(root, path):
         raise UserError(f"{path}: is a link out of {root}; put the recording itself there")
     if not path.is_file():

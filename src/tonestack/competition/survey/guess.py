@@ -208,7 +208,7 @@ def _flags(asked: Question, taken: set[str]) -> list[Finding]:
     found = []
     for column in columns.by_name(list(asked.table.columns), columns.FOLDS):
         cells = asked.table[column]
-        if column not in taken and cells.str.fullmatch(r"\d+").all():
+        if column not in taken and cells.str.fullmatch(r"[0-9]{1,4}").all():
             first = int(cells.astype(int).min())
             values = {"reader.fold": column} | ({"reader.first_fold": first} if first else {})
             found.append(Finding("folds", f"{column}: {cells.nunique()} official folds, from {first}", values))
