@@ -27,6 +27,7 @@ from tonestack.settings.model_config import CropParams, InferenceParams, ModelCo
 from tonestack.tables import oof
 from tonestack.training.crops import even_starts
 from tonestack.training.learners.network import build_model, restore
+from wavs import wav_bytes
 
 import numpy as np
 import onnxruntime
@@ -254,3 +255,75 @@ def test_long_recordings_are_cut_by_the_script_too(tmp_path: Path, monkeypatch: 
     row, seconds = predict_onnx.tag(model, tmp_path / "a.wav")  # type: ignore[arg-type]
     assert (heard, seconds) == ([8000, 8000, 4000], 2.5)
     assert row.tolist() == pytest.approx([0.2, 1.0])
+
+
+class Short:
+    """A model that says how loud a wave is."""
+
+    classes = ["Bell\x1b[2J", "\u202eDrum"]
+
+    def __call__(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        return np.array([np.abs(wave).max(), 0.0])
+
+
+def test_strange_recordings_are_refused_by_the_script(tmp_path: Path) -> None:
+    def header(rate: int, channels: int = 1) -> bytes:
+        return wav_bytes(np.zeros(100, np.int16).tobytes(), rate=rate, channels=channels)
+
+    for name, rate in (("fast.wav", 2**31 - 1), ("slow.wav", 1)):
+        (tmp_path / name).write_bytes(header(rate))
+        with pytest.raises(ValueError, match="a sample rate of"):
+            predict_onnx.tag(Short(), tmp_path / name)  # type: ignore[arg-type]
+    (tmp_path / "wide.wav").write_bytes(header(8000, 100))
+    with pytest.raises(ValueError, match="100 channels"):
+        predict_onnx.tag(Short(), tmp_path / "wide.wav")  # type: ignore[arg-type]
+    os.mkfifo(tmp_path / "fifo.wav")
+    with pytest.raises(ValueError, match="not a regular file"):
+        predict_onnx.tag(Short(), tmp_path / "fifo.wav")  # type: ignore[arg-type]
+    (tmp_path / "page.au").write_text("<html>" * 100)
+    os.mkfifo(tmp_path / "._page.au")
+    with pytest.raises(soundfile.SoundFileError):
+        predict_onnx.tag(Short(), tmp_path / "page.au")  # type: ignore[arg-type]
+    tone = np.sin(np.arange(30_000))
+    soundfile.write(tmp_path / "two.wav", np.stack([tone, -tone], 1), 8000, "FLOAT")
+    row, seconds = predict_onnx.tag(Short(), tmp_path / "two.wav")  # type: ignore[arg-type]
+    assert row[0] == pytest.approx(1, abs=1e-3)  # not the silence of two channels that cancel out
+    assert seconds == 30_000 / 8000
+
+
+def test_the_script_names_what_it_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(predict_onnx, "loaded", lambda path: Short())
+    soundfile.write(tmp_path / "a\x07.wav", np.ones(8000) * 0.5, 8000)
+    soundfile.write(tmp_path / ".hidden.wav", np.ones(8000), 8000)
+    (tmp_path / "b.m4a").touch()
+    assert predict_onnx.main([str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "1 files are left out for their suffix, first" in said.err
+    assert said.out.count("\n") == 1
+    assert "a\\u0007.wav  Bell\\u001b[2J 0.500" in said.out
+    assert predict_onnx.main([str(tmp_path), "format=json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["file"], list(record["tags"])) == (str(tmp_path / "a\x07.wav"), Short.classes)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h", "x.wav"]])
+def test_the_script_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict_onnx.main(words) == 0
+    assert "model=FILE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("top=x", "whole number"), ("top=0", "whole number"), ("format=xml", "table or json"), ("modle=a", "none of"),
+        ("model=none.onnx", "no such model"), (f"model={__file__}", "not a model that export wrote"),
+    ],
+)  # fmt: skip
+def test_wrong_words_of_the_script_are_a_line(word: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict_onnx.main(["a.wav", word]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("predict_onnx: ")
+    assert reason in said
+    assert said.count("\n") == 1

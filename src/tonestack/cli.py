@@ -4,7 +4,9 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tonestack.base import parts
@@ -14,8 +16,10 @@ from tonestack.base.files import sweep
 from tonestack.base.section import Section
 from tonestack.base.text import plain_streams
 from tonestack.config.call import Call
+from tonestack.config.layers import PROJECT
 from tonestack.settings.words import Words
 
+MADE = ("cache", "folds", "oof", "submissions", "reports")  # folders of what is made
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 # A notebook's MPLBACKEND names a backend that is not there. Without PYTHONSAFEPATH a worker process has the current
@@ -56,6 +60,14 @@ def _main(stage: Callable[..., Any], doc: str | None, arguments: list[str], own:
     except BrokenPipeError:  # the reader of the output has ended (`| head`)
         _leave_pipe()
         sys.exit(141)
+    except BrokenProcessPool:  # of joblib's, which says so when one of its processes is killed
+        why = "a worker process was killed, for a lack of memory perhaps"
+        sys.exit(refuse(UserError(f"{why}; make room (jobs=1 needs least) and run again: what is done is kept")))
+    except FileNotFoundError as error:
+        if not is_ours(error.filename):
+            raise
+        fix = "run again: what is there is kept"
+        sys.exit(refuse(UserError(f"{error.filename}: was removed while this ran, by another run perhaps; {fix}")))
     except Exception as error:
         if not is_disks_fault(error):
             raise
@@ -87,6 +99,13 @@ def resolve(arguments: list[str]) -> Call:
 def is_disks_fault(error: Exception) -> bool:
     """True if the error comes from a full disk or a folder that cannot be written, in any library's words."""
     return any(os.strerror(code) in str(error) for code in DISK)
+
+
+def is_ours(name: object) -> bool:
+    """True if a file lies in the folder of what is made here."""
+    home = Path(os.environ.get("TONESTACK_HOME", PROJECT)).absolute()
+    path = Path(os.fsdecode(name)).absolute() if isinstance(name, str | bytes | os.PathLike) else None
+    return path is not None and any(path.is_relative_to(home / kind) for kind in MADE)
 
 
 def show(text: str) -> None:

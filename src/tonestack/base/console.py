@@ -9,6 +9,7 @@ from tonestack.base.errors import UserError
 import pandas as pd
 from tqdm import tqdm
 
+MOST, TAIL = 2_000, 400  # letters of a message, and of its end, where the fix stands
 EVERY = 10.0  # seconds between two plain lines
 
 
@@ -92,7 +93,10 @@ def _clock(seconds: float) -> str:
 
 def refuse(error: UserError) -> int:
     """Print a user's mistake as one line; return its exit status."""
-    print(f"tonestack: {' '.join(str(error).split())}", file=sys.stderr)
+    line = " ".join(str(error).split())
+    if len(line) > MOST:
+        line = f"{line[: MOST - TAIL]} ... {line[-TAIL:]}"
+    print(f"tonestack: {line}", file=sys.stderr)
     return 2
 
 

@@ -1,11 +1,13 @@
 """Reading and writing of files: atomic writes, locks, content hashes, checked paths."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +25,17 @@ import yaml
 UMASK = os.umask(0)
 os.umask(UMASK)
 
-HOST = hashlib.blake2b(platform.node().encode(), digest_size=3).hexdigest()
+
+def _host() -> str:
+    """Short hash of the machine and, in a container, of its own numbers of processes: two may have one name."""
+    known = platform.node()
+    with suppress(OSError):
+        known += Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")
+        known += str(os.stat("/proc/self/ns/pid").st_ino)
+    return hashlib.blake2b(known.encode(), digest_size=3).hexdigest()
+
+
+HOST = _host()
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{6})-(\d+)\.tmp")
 FORGOTTEN = 24 * 3600.0  # seconds after which a temporary file of another machine is nobody's any more
 claims: dict[Path, int] = {}  # held by this process, how many times over
@@ -101,6 +113,12 @@ def _lock(path: Path, wait: str | None) -> int | None:
                 return None
             print(f"{wait}; waiting for it", file=sys.stderr, flush=True)
             fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            os.close(handle)
+            raise UserError(
+                f"{path.parent}: no file can be locked here ({error.strerror}), as on some network disks; "
+                "set TONESTACK_HOME to a folder of a disk that has locks"
+            ) from None
         if _same_file(handle, path):
             return handle
         os.close(handle)  # its last holder has removed it meanwhile: claim the new one
@@ -123,9 +141,25 @@ def atomic(path: Path) -> Iterator[Path]:
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.chmod(temporary, 0o666 & ~UMASK)  # some writers make private files
-        os.replace(temporary, path)
+        move(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder; where `target` is of another disk, a copy beside it takes the name."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = temporary_name(target)
+        try:
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, beside)
+            os.replace(beside, target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True) if beside.is_dir() else beside.unlink(missing_ok=True)
+        shutil.rmtree(source) if source.is_dir() else source.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

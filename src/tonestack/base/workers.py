@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -47,7 +48,10 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def ended_when_stuck(folder: Path, seconds: float) -> Iterator[None]:
-    """Within the block, kill each process whose `<pid>.doing` in `folder` is unchanged for longer than `seconds`."""
+    """Within the block, kill each child whose `<pid>.doing` in `folder` is unchanged for longer than `seconds`.
+
+    A marker may be older than the block: its number may be another process's by now.
+    """
     stop = threading.Event()
 
     def watch() -> None:
@@ -57,7 +61,8 @@ def ended_when_stuck(folder: Path, seconds: float) -> Iterator[None]:
             since = {seen: since.get(seen, now) for seen in _markers(folder)}
             for marker, _ in [seen for seen, start in since.items() if now - start > seconds]:
                 with suppress(ProcessLookupError):
-                    os.kill(int(marker.stem), signal.SIGKILL)
+                    if is_child(int(marker.stem)):
+                        os.kill(int(marker.stem), signal.SIGKILL)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -74,7 +79,19 @@ def _markers(folder: Path) -> list[tuple[Path, int]]:
     for marker in folder.glob("*.doing"):
         with suppress(OSError):
             found.append((marker, marker.stat().st_mtime_ns))
-    return [(marker, written) for marker, written in found if marker.stem != str(os.getpid())]
+    return [(marker, written) for marker, written in found if marker.stem.isdigit()]
+
+
+def is_child(pid: int) -> bool:
+    """True if a process was started by this one."""
+    if Path("/proc/self/stat").exists():
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return state.rpartition(")")[2].split()[1] == str(os.getpid())
+    shown = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() == str(os.getpid())
 
 
 def cores() -> int:

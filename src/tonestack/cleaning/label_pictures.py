@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.files import atomic
+from tonestack.base.pictures import new_figure
 
 import numpy as np
 import pandas as pd
@@ -105,11 +106,7 @@ def loss_curve(history: pd.DataFrame, path: Path) -> None:
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
     """Return a figure without a window or global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

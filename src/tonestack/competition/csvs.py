@@ -6,6 +6,7 @@ read safely is a `UserError` of one line: file, row, fault, fix. Rows are number
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 DELIMITERS = ",;\t"
+csv.field_size_limit(4 << 20)  # letters: a header of thousands of columns is one cell to the wrong separator
 TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
@@ -68,6 +70,7 @@ def _rows(path: Path, limit: int | None = None) -> tuple[list[int], list[list[st
         raise UserError(f"{path}: there is no such file; check root= and the file's name")
     numbers: list[int] = []
     rows: list[list[str]] = []
+    reader = None
     try:
         with open(path, encoding="utf-8-sig", newline="") as handle:
             reader = csv.reader(handle, delimiter=_delimiter(handle.readline()))
@@ -84,7 +87,7 @@ def _rows(path: Path, limit: int | None = None) -> tuple[list[int], list[list[st
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; save it as a UTF-8 csv") from None
     except csv.Error as error:
-        raise UserError(f"{path}: row {reader.line_num}: {error}; save it as a plain csv") from None
+        raise UserError(f"{path}: row {reader.line_num if reader else 1}: {error}; save it as a plain csv") from None
     if not rows:
         raise UserError(f"{path}: is empty; restore the file")
     return numbers, rows
@@ -117,7 +120,7 @@ def _check_header(path: Path, header: list[str], wanted: Sequence[str]) -> None:
     for column in wanted:
         if column not in header:
             raise UserError(f"{path}: there is no column '{column}'{nearest(column, header)}")
-    repeated = next((column for column in header if header.count(column) > 1), None)
+    repeated = next((column for column, count in Counter(header).items() if count > 1), None)
     if repeated is not None:
         raise UserError(f"{path}: the column '{repeated}' is there twice; rename one")
 

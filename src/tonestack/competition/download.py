@@ -5,7 +5,6 @@ A file is downloaded into `<root>/.download/`, resumed after a cut, checked agai
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from urllib.parse import urlparse
 
 from tonestack.base.console import bar
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import claimed, read_json, write_json
+from tonestack.base.files import claimed, move, read_json, write_json
 from tonestack.competition import kaggle
 from tonestack.competition.unpack import Limits, free_bytes, is_archive, named_archive, sweep_unpacked, unpack
 from tonestack.settings.data_config import DownloadParams
@@ -140,7 +139,7 @@ class _Resuming:
                 if attempt == TRIES - 1:
                     raise
                 time.sleep(PAUSE * 2**attempt)
-        os.replace(self.part, str(output_file))
+        move(self.part, Path(str(output_file)))
 
     def _go_on(self, url: str) -> None:
         have = self.part.stat().st_size if self.part.is_file() else 0

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import inside
+from tonestack.base.files import inside, move
 from tonestack.base.text import has_control
 
 CHUNK = 1 << 20
@@ -102,7 +102,7 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None, nested: bo
             _check_target(archive, folder, name)
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / name, folder / name)
+            move(staging / name, folder / name)
     return names
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.files import atomic
+from tonestack.base.pictures import new_figure
 from tonestack.deploy.recordings import TaggedRecording
 
 import numpy as np
@@ -14,13 +15,9 @@ INCHES_A_TAG = 0.32
 
 def draw(recording: TaggedRecording, classes: Sequence[str], most: int, path: Path) -> None:
     """Write a png: one row per tag (the strongest `most`), time to the right, probability as shade."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = np.array(recording.rows)  # (W, C)
     shown = strongest(rows, most)
-    figure = Figure(figsize=(11, 1.5 + INCHES_A_TAG * len(shown)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 1.5 + INCHES_A_TAG * len(shown))
     axis = figure.subplots()
     edges = [*recording.starts, recording.starts[-1] + recording.seconds[-1]]
     mesh = axis.pcolormesh(edges, np.arange(len(shown) + 1), rows[:, shown].T, vmin=0, vmax=1, cmap="magma_r")

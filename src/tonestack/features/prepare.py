@@ -16,7 +16,7 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.console import bar
 from tonestack.base.errors import UserError
-from tonestack.base.files import claimed, fingerprint, write_json, write_parquet
+from tonestack.base.files import claimed, fingerprint, move, write_json, write_parquet
 from tonestack.base.workers import ended_when_stuck
 from tonestack.features import pieces, watched
 from tonestack.features.audio import BadAudio, PassingFault, leads_out
@@ -325,8 +325,8 @@ def _join(job: _Job, chunks: list[Chunk], clips: pd.DataFrame, content: str) -> 
     write_json(out / "meta.json", meta)
     if job.folder.exists():  # of other contents; who has it open keeps reading the old files
         shutil.rmtree(job.parts / "old", ignore_errors=True)
-        os.replace(job.folder, job.parts / "old")
-    os.replace(out, job.folder)
+        move(job.folder, job.parts / "old")
+    move(out, job.folder)
 
 
 def _table(rows: list[dict[str, Any]], clips: pd.DataFrame) -> pd.DataFrame:

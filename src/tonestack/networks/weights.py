@@ -6,9 +6,15 @@ from pathlib import Path
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, read_json
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+DTYPES = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+}
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -20,6 +26,8 @@ def read(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a safetensors file ({error}); pickled weights are not opened") from None
     for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise UserError(f"{path}: '{name}' holds {str(tensor.dtype).removeprefix('torch.')}; save it as float32")
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(f"{path}: '{name}' holds NaN or infinite values; train again")
     return tensors

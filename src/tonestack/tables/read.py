@@ -14,6 +14,7 @@ Rows are aligned by clip name and columns by class name, never by position. Pick
 
 import re
 import warnings
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,7 +253,7 @@ def _read_table(path: Path, rows: int = 0, columns: int = 0) -> pd.DataFrame:
     """Read a csv, or a parquet file of at most so many rows and columns."""
     table = _parsed(path, rows, columns)
     names = [str(column) for column in table.columns]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path}: the column '{twice}' is there twice; keep one")
     return table.set_axis(names, axis=1)
@@ -325,6 +326,6 @@ def _array(path: Path) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except Exception as error:  # numpy reads the header as Python source: a damaged one fails in many ways
         raise UserError(f"{path}: not a plain npy array ({str(error)[:100]})") from None
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path}: not a plain npy array; save it with np.save")
-    return array
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufUS":
+        raise UserError(f"{path}: not a plain npy array of numbers or text; save it with np.save")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # pandas takes this machine's order of bytes alone

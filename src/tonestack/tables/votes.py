@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.files import atomic, read_json
+from tonestack.base.pictures import new_figure
 from tonestack.base.section import Section
 from tonestack.tables import oof
 
@@ -82,14 +83,10 @@ def rendered(table: pd.DataFrame, truth: dict[str, str]) -> list[dict[str, str]]
 
 def draw(path: Path, table: pd.DataFrame, truth: dict[str, str]) -> Path:
     """Draw the occurrences of every query as bars, the true voice in red; at most `SHOWN` queries."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = wide(table).iloc[:SHOWN]
     across = min(3, len(shown))
     down = -(-len(shown) // across)
-    figure = Figure(figsize=(4 * across, 0.6 + 2.4 * down), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4 * across, 0.6 + 2.4 * down)
     axes = figure.subplots(down, across, squeeze=False)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tonestack.base.files import atomic
+from tonestack.base.pictures import new_figure
 from tonestack.tables import metrics
 from tonestack.tables.error_rates import error_rates
 
@@ -15,9 +16,7 @@ SPAN = (0.0005, 0.9)
 
 def draw(path: Path, scores: dict[str, np.ndarray], same: np.ndarray) -> Path:
     """Draw one curve per table of scores (N, 1), trials with same (N,) 1 or 0; EERs stand in the legend."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 6), layout="constrained")
+    figure = new_figure(6.5, 6)
     axes = figure.add_subplot()
     eer = metrics.resolve("eer")
     for name, values in scores.items():

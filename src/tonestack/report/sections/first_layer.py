@@ -5,6 +5,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic, file_hash
+from tonestack.base.pictures import new_figure
 from tonestack.features.store import Store
 from tonestack.networks import weights
 from tonestack.report.blocks import Block, PictureBlock
@@ -102,12 +103,8 @@ def some_clips(material: Material) -> np.ndarray:
 
 def draw(labels: list[str], crops: np.ndarray, maps: np.ndarray, path: Path) -> None:
     """One row per clip: its spectrogram, then the maps in two lines."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     half = -(-maps.shape[1] // 2)
-    figure = Figure(figsize=(13, 2.1 * len(labels)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, 2.1 * len(labels))
     grid = figure.add_gridspec(2 * len(labels), half + 3)
     for row, label in enumerate(labels):
         whole = figure.add_subplot(grid[2 * row : 2 * row + 2, :3])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tonestack.base.files import atomic
+from tonestack.base.pictures import new_figure
 from tonestack.studies.shift.adversarial import Comparison
 
 import numpy as np
@@ -14,11 +15,7 @@ def draw(found: dict[str, tuple[Comparison, np.ndarray]], profiles: dict[str, np
     found: comparison, and mask of the second set's clips, by name. profiles: (2, F), centres of the bands in Hz and
     their mean level in dB, by set.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 4.5)
     curves, spectra = figure.subplots(1, 2)
     for name, (comparison, second) in found.items():
         label = f"{name}: {comparison.auc:.3f} [{comparison.low:.3f}, {comparison.high:.3f}]"
