@@ -6,6 +6,8 @@ Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other,
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import blend
@@ -14,9 +16,10 @@ from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import clip_components, leaderboard, nested_cv, stacking
+from tonestack.ensemble import clip_components, leaderboard, neighbours, nested_cv, stacking
 from tonestack.ensemble.choice import reference
 from tonestack.ensemble.clip_components import ClipComponents
+from tonestack.ensemble.neighbours import Places
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
 from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
@@ -56,7 +59,7 @@ def run(call: Call) -> None:
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}
         path = call.oof / table / "stacker.safetensors"
-        stacking.save(path, fitted, statistics.projection if statistics else None)
+        stacking.save(path, fitted, statistics.projection if statistics else None, places(call, clips[0]) is not None)
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
         outputs += [call.oof / table, path]
         lines.append(
@@ -85,7 +88,8 @@ def stack(
     predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
     independent = not tables.normalise
     known = np.where(predicted[:, None], stacked, np.float32(1))
-    inputs = StackInputs.of(known, statistics.train if statistics else None, independent)
+    own, ahead = places(call, tables.folds["clip_id"].tolist()), places(call, list(tables.test_ids))
+    inputs = StackInputs.of(known, statistics.train if statistics else None, independent, others(own, own))
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
     part = nested_cv.nesting(tables.fold, tables.groups)
     every = StackRows(inputs, tables.targets, weights, part, len(tables.classes), tables.groups)
@@ -95,7 +99,19 @@ def stack(
     if not tables.test_ids:
         return rows, None, fitted
     extra = statistics.test if statistics else None
-    return rows, np.stack([fitted(StackInputs.of(fold, extra, independent)) for fold in tables.test_stacks()]), fitted
+    further = others(own, ahead)
+    test = [fitted(StackInputs.of(fold, extra, independent, further)) for fold in tables.test_stacks()]
+    return rows, np.stack(test), fitted
+
+
+def places(call: Call, clip_ids: list[str]) -> Places | None:
+    """Where clips lie in their recordings; None where they are no windows, or have one label."""
+    return None if call.task.one_label else Places.of(call.competition(), clip_ids)
+
+
+def others(trained: Places | None, own: Places | None) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Make what other windows say of rows at `own` places, for a stacker whose training rows were windows."""
+    return None if trained is None else partial(neighbours.around, places=own)
 
 
 def ship(call: Call, tables: Tables, rows: np.ndarray, test: np.ndarray | None, last: UpToDate) -> list[Path]:

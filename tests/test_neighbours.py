@@ -4,6 +4,7 @@ from tonestack.ensemble import neighbours
 from tonestack.ensemble.neighbours import Places, WindowRule
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.recipe import Recipe
+from tonestack.ensemble.stack_inputs import StackInputs
 from tonestack.tables.metrics import resolve
 
 import numpy as np
@@ -78,6 +79,22 @@ def test_rows_of_a_part_do_not_depend_on_its_own_labels(soundscapes: tuple[np.nd
     changed = Problem(problem.tables, other, problem.metric, ("m",), normalise=False)
     after = neighbours.choose(values, places, changed, scored, part)[1]
     np.testing.assert_array_equal(before[part == 2], after[part == 2])
+
+
+def test_a_stacker_sees_the_windows_before_and_after_and_the_recording() -> None:
+    logs = np.array([[3.0], [1.0], [5.0], [7.0]])  # third, first and second window; another recording
+    made = neighbours.around(logs, THREE)[..., 0]
+    np.testing.assert_allclose(made, [[2, 0, 0, 2], [0, 4, 2, 4], [-4, -2, -2, 0], [0, 0, 0, 0]])
+    assert not neighbours.around(logs, None).any()
+
+
+def test_columns_of_a_class_have_its_own_neighbours() -> None:
+    tables = np.random.default_rng(0).random((2, 4, 3)).astype(np.float32)
+    inputs = StackInputs.of(tables, None, True, lambda logs: neighbours.around(logs, THREE))
+    assert inputs.around is not None
+    np.testing.assert_array_equal(inputs.columns_of(1)[:, -4:], inputs.around[:, :, 1])
+    assert inputs.columns.shape[1] == StackInputs.of(tables, None, True).columns.shape[1] + 12
+    np.testing.assert_array_equal(inputs.where(np.array([0, 2])).columns, inputs.columns[[0, 2]])
 
 
 def test_a_recipe_applies_its_rule_to_windows_and_leaves_other_clips_alone() -> None:

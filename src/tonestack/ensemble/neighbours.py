@@ -127,3 +127,26 @@ def choose(
         chosen = fit(made, problem, inner != k) if (inner != k).any() else 0
         nested[part == k] = by_rule[chosen][part == k]
     return every[fit(made, problem, np.ones(len(inner), dtype=bool))], nested
+
+
+def around(logs: np.ndarray, places: Places | None) -> np.ndarray:
+    """What a recording's other windows say, for stackers: logs (N, C) -> (N, 4, C), all less the window's own.
+
+    The window before, the one after, the recording's mean and its maximum; 0 where there is none, and without places.
+    """
+    made = np.zeros((len(logs), 4, logs.shape[1]), dtype=np.float32)
+    if places is None:
+        return made
+    grid = places.grid()
+    there = grid >= 0
+    table = np.where(there[..., None], logs[grid], np.float32(0))  # (R, W, C)
+    count = np.maximum(there.sum(axis=1), 1)[:, None, None]
+    mean = np.broadcast_to(table.sum(axis=1, keepdims=True) / count, table.shape)
+    most = np.where(there[..., None], table, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    before, after = table.copy(), table.copy()
+    both = (there[:, 1:] & there[:, :-1])[..., None]
+    before[:, 1:] = np.where(both, table[:, :-1], table[:, 1:])
+    after[:, :-1] = np.where(both, table[:, 1:], table[:, :-1])
+    every = np.stack([before, after, mean, np.broadcast_to(most, table.shape)], axis=2) - table[:, :, None]
+    made[grid[there]] = every[there]
+    return made

@@ -6,12 +6,13 @@ fold by fold, just as `blend` and `stack` do for the test clips.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import read_json
-from tonestack.ensemble import gate, stacking
+from tonestack.ensemble import gate, neighbours, stacking
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.neighbours import Places, WindowRule
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs
@@ -143,7 +144,8 @@ def _stack(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) ->
     path = folder / name / "stacker.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: the fitted stacker is missing; run stack again")
-    mix = _Stacked(*stacking.restore(receipt["search"], path), independent=not normalise)
+    stacker, projection, around = stacking.restore(receipt["search"], path)
+    mix = _Stacked(stacker, projection, not normalise, around)
     return Recipe(name, _parts(folder, receipt["tables"], normalise), mix, receipt.get("statistics"), normalise)
 
 
@@ -185,12 +187,14 @@ class _Stacked:
     stacker: FittedStacker
     projection: np.ndarray | None
     independent: bool
+    around: bool
 
     def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
         from tonestack.ensemble.clip_components import project
 
         components = None if self.projection is None or statistics is None else project(statistics, self.projection)
-        return self.stacker(StackInputs.of(tables, components, self.independent))
+        others = partial(neighbours.around, places=places) if self.around else None
+        return self.stacker(StackInputs.of(tables, components, self.independent, others))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ and learns corrections to it. An inner split decides how large they are; with no
 blend. Its own predictions are nested: the stacker of fold k is trained on the rows of the other folds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,16 +26,27 @@ DOUBT = np.float32(1e-4)  # least probability in the logs: smaller ones add vari
 class StackInputs:
     """The inputs of a stacker for N clips: logs (M, N, C), and further columns (N, E).
 
-    logs: log probabilities, or log odds if the classes are `independent` (several labels per clip).
+    logs: log probabilities, or log odds if the classes are `independent` (several labels per clip). around: what the
+    other windows of a recording say (N, A, C), see `neighbours.around`; None where clips are no windows.
     """
 
     logs: np.ndarray
     extras: np.ndarray
     independent: bool = False
+    around: np.ndarray | None = None
 
     @classmethod
-    def of(cls, tables: np.ndarray, statistics: np.ndarray | None = None, independent: bool = False) -> "StackInputs":
-        """From tables (M, N, C); further columns: entropies, top-two margins, agreement, statistics (N, S) if given."""
+    def of(
+        cls,
+        tables: np.ndarray,
+        statistics: np.ndarray | None = None,
+        independent: bool = False,
+        around: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> "StackInputs":
+        """From tables (M, N, C); further columns: entropies, top-two margins, agreement, statistics (N, S) if given.
+
+        around: turns the tables' mean logs (N, C) into what other windows say (N, A, C).
+        """
         if independent:
             p = np.clip(tables, DOUBT, 1 - DOUBT)
             logs = np.log(p) - np.log1p(-p)
@@ -48,24 +60,28 @@ class StackInputs:
         best = p.argmax(axis=2)
         agree = (best[:, None] == best[None]).mean(axis=(0, 1))[:, None]  # (N, 1), share of pairs of models
         columns = [entropy.T, margin.T, agree] + ([statistics] if statistics is not None else [])
-        return cls(logs, np.concatenate(columns, axis=1, dtype=np.float32), independent)
+        others = None if around is None else around(logs.mean(axis=0)).astype(np.float32)
+        return cls(logs, np.concatenate(columns, axis=1, dtype=np.float32), independent, others)
 
     def where(self, keep: np.ndarray) -> "StackInputs":
         """Some of the clips."""
-        return StackInputs(self.logs[:, keep], self.extras[keep], self.independent)
+        around = None if self.around is None else self.around[keep]
+        return StackInputs(self.logs[:, keep], self.extras[keep], self.independent, around)
 
     @property
     def columns(self) -> np.ndarray:
-        """One row per clip: mean logs, every model's difference from them, the extras; (N, C + M*C + E)."""
+        """One row per clip: mean logs, every model's difference from them, the extras, what others say; (N, F)."""
         mean = self.logs.mean(axis=0)
         apart = (self.logs - mean).transpose(1, 0, 2).reshape(len(mean), -1) if len(self.logs) > 1 else mean[:, :0]
-        return np.concatenate([mean, apart, self.extras], axis=1, dtype=np.float32)
+        others = [] if self.around is None else [self.around.reshape(len(mean), -1)]
+        return np.concatenate([mean, apart, self.extras, *others], axis=1, dtype=np.float32)
 
     def columns_of(self, label: int) -> np.ndarray:
-        """Columns for one class: mean logs of all, every model's difference for this one, the extras; (N, C+M+E)."""
+        """Columns for one class: all mean logs, every model's difference for this one, the extras, what others say."""
         mean = self.logs.mean(axis=0)
         apart = (self.logs[:, :, label] - mean[:, label]).T
-        return np.concatenate([mean, apart, self.extras], axis=1, dtype=np.float32)
+        others = [] if self.around is None else [self.around[:, :, label]]
+        return np.concatenate([mean, apart, self.extras, *others], axis=1, dtype=np.float32)
 
 
 class FittedStacker(Protocol):

@@ -23,20 +23,25 @@ def fit(name: str, rows: StackRows, params: StackParams, seed: int) -> FittedSta
     return fitted
 
 
-def save(path: Path, fitted: FittedStacker, projection: np.ndarray | None) -> None:
-    """Write a fitted stacker as safetensors, with the projection of its clip statistics if it uses them."""
+def save(path: Path, fitted: FittedStacker, projection: np.ndarray | None, around: bool = False) -> None:
+    """Write a fitted stacker as safetensors, with the projection of its clip statistics if it uses them.
+
+    around: its inputs have what other windows of a recording say.
+    """
     arrays = fitted.arrays() | ({} if projection is None else {"projection": projection})
+    arrays |= {"around": np.ones(1, np.uint8)} if around else {}
     with atomic(path) as temporary:
         save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, temporary)
 
 
-def restore(name: str, path: Path) -> tuple[FittedStacker, np.ndarray | None]:
-    """Read back what `save` wrote of the stacker called `name`."""
+def restore(name: str, path: Path) -> tuple[FittedStacker, np.ndarray | None, bool]:
+    """Read back what `save` wrote of the stacker called `name`: the stacker, `projection` and `around`."""
     try:
         arrays = load_file(path)
         projection = arrays.pop("projection", None)
         module: Any = parts.find("stackers", name)
-        return module.restore(arrays), projection
+        around = arrays.pop("around", None) is not None
+        return module.restore(arrays), projection, around
     except (OSError, SafetensorError, ImportError, KeyError, TypeError) as error:
         raise UserError(f"{path}: the stacker cannot be read ({error}); run stack again") from None
 
