@@ -88,9 +88,11 @@ install_lock() { # LOCK: by uv, several times as fast as pip, else by pip; wheel
 }
 
 install_by_uv() {
-  local uv
+  local uv words=("${words[@]}")
   uv="$(find_uv)" || return 1
-  "$uv" pip install --quiet --python "$python" --compile-bytecode "${words[@]}" -r "$lock" && return
+  # where nothing may be compiled at first use, all of it now, or every process would do it again
+  [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || words+=(--compile-bytecode)
+  "$uv" pip install --quiet --python "$python" "${words[@]}" -r "$lock" && return
   echo "tonestack: uv could not install the lock; pip goes on" >&2
   return 1
 }

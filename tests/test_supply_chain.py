@@ -181,9 +181,10 @@ WORDS = "--only-binary=:all: --require-hashes"
 
 
 def test_set_up_takes_uv_and_checks_hashes_of_wheels(tmp_path: Path) -> None:
-    (call,) = set_up(tmp_path)
-    assert call.startswith("pip install --quiet --python .venv/bin/python ")
-    assert call.endswith(f"{WORDS} -r requirements.lock 2")
+    (call,) = set_up(tmp_path / "1", PYTHONDONTWRITEBYTECODE="")
+    assert call == f"pip install --quiet --python .venv/bin/python {WORDS} -r requirements.lock 2"
+    (call,) = set_up(tmp_path / "2", PYTHONDONTWRITEBYTECODE="1")
+    assert call == f"pip install --quiet --python .venv/bin/python {WORDS} --compile-bytecode -r requirements.lock 2"
 
 
 def test_set_up_fetches_uv_or_does_without(tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_set_up_fetches_uv_or_does_without(tmp_path: Path) -> None:
 
 
 def test_set_up_without_a_gpu_leaves_triton_out(tmp_path: Path) -> None:
-    (call,) = set_up(tmp_path, TONESTACK_GPU="no")
+    (call,) = set_up(tmp_path, TONESTACK_GPU="no", PYTHONDONTWRITEBYTECODE="")
     assert call.endswith(f"{WORDS} --no-deps -r .venv/lock 1")
 
 
