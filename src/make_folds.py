@@ -13,6 +13,7 @@ from tonestack.config import layers
 from tonestack.config.call import Call
 from tonestack.features import store
 from tonestack.labels import folds
+from tonestack.settings.data_config import FoldParams
 from tonestack.tables import oof
 
 import pandas as pd
@@ -46,7 +47,7 @@ def split(call: Call, quiet: bool) -> pd.DataFrame:
     joined, receipt = inputs(call)
     refuse_changed_meaning(call, folds.receipt(call.folds), receipt["settings"])
     origin = f"configs/data/{call.words.data}.yaml: folds"
-    table = call.task.assign(joined, call.data.folds, origin)
+    table = call.task.assign(joined, settings_of(call), origin)
     folds.warn_of_split_groups(joined, table, origin)
     folds.write(call.folds, table, receipt)
     sizes = table.groupby("fold").size()
@@ -62,10 +63,19 @@ def inputs(call: Call) -> tuple[pd.DataFrame, dict[str, Any]]:
     known = [shared] if hashes is None else [shared, hashes]
     joined = train.assign(group=folds.join_duplicates(train["group"], *known))
     return joined, {
-        "settings": call.data.folds.model_dump(exclude={"repeats"}),
+        "settings": settings_of(call).model_dump(exclude={"repeats"}),
         "clips": fingerprint(train[folds.COLUMNS].astype(str).to_numpy().tolist()),
         "groups": fingerprint(joined["group"].tolist()),
     }
+
+
+def settings_of(call: Call) -> FoldParams:
+    """The settings of the folds; what these folds were once allowed by `folds.small_classes=warn` they still are."""
+    known: Any = folds.receipt(call.folds).get("settings", {})
+    typed = call.words.overrides.get("folds", {})
+    params = call.data.folds
+    remembered = known.get("small_classes") == "warn" and "small_classes" not in typed
+    return params.model_copy(update={"small_classes": "warn"}) if remembered else params
 
 
 def why(call: Call) -> str:
@@ -101,7 +111,7 @@ def refuse_changed_meaning(call: Call, known: dict[str, Any], settings: dict[str
         changed = layers.differences({"folds": known["settings"]}, {"folds": settings})
         raise UserError(
             f"{call.folds / 'r0.csv'} was made with other settings ({'; '.join(changed)}) and {call.oof} holds tables "
-            "that were made on it; give another name= to keep both, or delete both folders"
+            "that were made on it; give name=WORD to keep both (another preset, say), or delete both folders"
         )
 
 

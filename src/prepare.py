@@ -11,7 +11,8 @@ from typing import Any
 from tonestack import cli
 from tonestack.base import workers
 from tonestack.config.call import Call
-from tonestack.features import store
+from tonestack.features import missing, store
+from tonestack.features.audio import MISSING
 from tonestack.features.prepare import PrepareReport, prepare
 
 WINDOW = r"[_-]\d+(\.\w+)?$"  # how the name of a window ends: its second or number
@@ -46,8 +47,9 @@ def no_test_clip(call: Call, report: PrepareReport) -> str:
             f"{said}: rows such as {', '.join(test['clip_id'][:2])} seem to be windows of recordings; "
             "give one row and one file per window"
         )
-    first = call.root / str(test["path"].iloc[0])
-    return f"{said}: {first}: {bad['reason'].iloc[0]}; check the folder and the suffix of the test recordings"
+    first = str(test["path"].iloc[0])
+    where = f"; {missing.why(call.root, first)}" if bad["reason"].iloc[0] == MISSING else ""
+    return f"{said}: {call.root / first}: {bad['reason'].iloc[0]}{where}; check the test recordings' folder and suffix"
 
 
 @cache

@@ -316,3 +316,34 @@ def test_small_sets_train_as_many_epochs_as_make_min_steps() -> None:
     assert params.plan(40) == (20, 5)  # 40 / 8 = 5 steps an epoch; 100 / 5 = 20 epochs
     assert params.plan(800) == (10, 100)
     assert params.plan(3) == (100, 1)
+
+
+def test_epochs_that_are_typed_win_over_the_least_number_of_steps() -> None:
+    with pytest.warns(UserWarning, match=r"training\.epochs=3 was typed: training\.min_steps=1200 is left out"):
+        config = Call.from_arguments(["preset=fast", "training.epochs=3"]).experiment("vgg_bc").config
+    assert (config.training.epochs, config.training.min_steps) == (3, 0)
+    both = Call.from_arguments(["preset=fast", "training.epochs=3", "training.min_steps=7"]).experiment("vgg_bc").config
+    assert (both.training.epochs, both.training.min_steps) == (3, 7)
+
+
+def test_settings_that_some_models_have_go_to_those() -> None:
+    call = Call.from_arguments(["preset=smoke", "model=vgg_small,cnn1d", "frontend.fmax=4000"])
+    with pytest.warns(UserWarning, match=r"frontend\.fmax: not for cnn1d, which lack it"):
+        spectral, wave = call.experiments()
+    assert spectral.config.frontend["fmax"] == 4000
+    assert "fmax" not in wave.config.frontend
+    with pytest.raises(UserError, match="unknown key 'fmax'"):
+        Call.from_arguments(["preset=smoke", "model=cnn1d", "frontend.fmax=4000"]).experiments()
+    with pytest.raises(UserError, match="unknown key 'fmacks'"):
+        Call.from_arguments(["preset=smoke", "model=vgg_small,cnn1d", "frontend.fmacks=4000"]).experiments()
+
+
+def test_what_a_preset_overrides_in_a_model_of_ones_own_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(layers.CONFIGS, tmp_path / "configs")
+    own = (tmp_path / "configs/model/vgg_small.yaml").read_text().replace("seconds: 2.56", "seconds: 3")
+    (tmp_path / "configs/model/mine.yaml").write_text(own)
+    monkeypatch.setattr(layers, "CONFIGS", tmp_path / "configs")
+    with pytest.warns(UserWarning, match=r"preset/smoke\.yaml overrides .*mine\.yaml: crop\.seconds=1\.0 \(there 3\)"):
+        assert Call.from_arguments(["preset=smoke", "model=mine"]).experiments()[0].config.crop.seconds == 1

@@ -155,7 +155,7 @@ def test_a_class_smaller_than_the_folds_is_refused_by_name_and_size() -> None:
         folds.assign(table("aaaaabbb"), FoldParams(n=5), "configs/data/x.yaml: folds")
     assert str(error.value) == (
         "configs/data/x.yaml: folds: 1 classes have fewer clips than the 5 folds: 'b' has 3; "
-        "give folds.n=3 or folds.small_classes=warn"
+        "give folds.n=3 or folds.small_classes=warn (kept with the folds)"
     )
 
 

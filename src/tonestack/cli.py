@@ -71,7 +71,7 @@ def _main(stage: Callable[..., Any], doc: str | None, arguments: list[str], own:
     except Exception as error:
         if not is_disks_fault(error):
             raise
-        sys.exit(refuse(UserError(f"{error}; make room or give a folder that can be written; what is done is kept")))
+        sys.exit(refuse(UserError(f"{error}; {mend(error)}")))
 
 
 @contextmanager
@@ -99,6 +99,13 @@ def resolve(arguments: list[str]) -> Call:
 def is_disks_fault(error: Exception) -> bool:
     """True if the error comes from a full disk or a folder that cannot be written, in any library's words."""
     return any(os.strerror(code) in str(error) for code in DISK)
+
+
+def mend(error: Exception) -> str:
+    """What helps against a fault of the disk."""
+    if isinstance(error, PermissionError) and not is_ours(error.filename):
+        return "make it readable for this user, or give another file"
+    return "make room or give a folder that can be written; what is done is kept"
 
 
 def is_ours(name: object) -> bool:

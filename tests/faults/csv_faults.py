@@ -97,7 +97,10 @@ def a_small_class(place: Place) -> str:
     found = place.works("make_folds", "folds.small_classes=warn")
     assert "'Gong' has 1" in found.err
     assert set(pd.read_csv(place.folder("folds") / "r0.csv")["fold"]) == {0, 1}
-    return f"refused: “{line}”; folded with a warning by choice"
+    assert "up to date" in place.works("make_folds").out  # the word need not be repeated
+    place.edit("train.csv", "train001.wav,Drum", "train001.wav,Bell")
+    place.works("make_folds")
+    return f"refused: “{line}”; folded with a warning by choice, which is kept with the folds"
 
 
 @case(19)

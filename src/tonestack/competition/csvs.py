@@ -86,6 +86,8 @@ def _rows(path: Path, limit: int | None = None) -> tuple[list[int], list[list[st
                     break
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; save it as a UTF-8 csv") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from None
     except csv.Error as error:
         raise UserError(f"{path}: row {reader.line_num if reader else 1}: {error}; save it as a plain csv") from None
     if not rows:

@@ -1,6 +1,8 @@
 """One call of a verb: its words, the resolved configs and the folders that they name."""
 
 import os
+import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -186,12 +188,18 @@ class Call:
 
     def experiments(self, revision: str = "r0") -> list[Experiment]:
         """The experiments of this call: `model=` or the preset's models, on one label revision."""
-        names = self.words.model or self.preset.models
-        return [self.experiment(name, revision) for name in dict.fromkeys(names)]
+        names = list(dict.fromkeys(self.words.model or self.preset.models))
+        absent = {name: layers.lacking(name, self.preset, self.words) for name in names}
+        known = {key for keys in absent.values() for key in keys if any(key not in other for other in absent.values())}
+        if known:  # settings that some of the models have go to those
+            without = [name for name in names if absent[name]]
+            warnings.warn(f"{', '.join(sorted(known))}: not for {', '.join(without)}, which lack it", stacklevel=2)
+        return [self.experiment(name, revision, known & set(absent[name])) for name in names]
 
-    def experiment(self, model: str, revision: str = "r0") -> Experiment:
-        """One model of this call on one label revision."""
-        settings = layers.load_model(model, self.preset, self.words, {"name": self.task.loss})
+    def experiment(self, model: str, revision: str = "r0", not_for_it: Collection[str] = ()) -> Experiment:
+        """One model of this call on one label revision; `not_for_it`: settings of other models alone."""
+        words = layers.without(self.words, not_for_it)
+        settings = layers.load_model(model, self.preset, words, {"name": self.task.loss})
         if self.rate and "sample_rate" not in self.words.overrides.get("frontend", {}):
             settings = settings.model_copy(update={"frontend": band.fitted(settings.frontend, self.rate)})
         if settings.frontend["name"] == "embedding":

@@ -4,7 +4,8 @@ A layer is `(place, mapping)`; the place is what an error message names. `DataCo
 stage may need and never imports a network; `ModelConfig` holds what one experiment is.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tonestack.tables import metrics
 
 PROJECT = Path(__file__).parents[3]
 CONFIGS = PROJECT / "configs"
+PARTS = (("frontend", "frontends"), ("network", "models"), ("loss", "losses"))  # sections, and where their parts lie
 
 
 Layer = tuple[str, dict[str, Any]]
@@ -140,14 +142,69 @@ def load_model(name: str, preset: Preset, words: Words, loss: dict[str, Any] = L
     _, own = split_overrides(words)
     place, _ = load_preset(words)
     layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
+    if name in (words.model or ()) and name not in preset.models and name not in preset.each:
+        say_overridden(layers[0], (place, preset.all), own)
+    layers[-1] = ("command line", _typed_wins(own, merge(layers[:-1])))
     config = ModelConfig.parse(merge([("", {"loss": loss}), *layers]), lambda loc: _place_of(layers, loc))
     return config.model_copy(update=_with_defaults(config, layers))
+
+
+def _typed_wins(own: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
+    """Take out the least number of steps that would override the epochs that were typed."""
+    typed, least = own.get("training"), below.get("training", {}).get("min_steps")
+    if not (isinstance(typed, dict) and "epochs" in typed and "min_steps" not in typed and least):
+        return own
+    warnings.warn(f"training.epochs={typed['epochs']} was typed: training.min_steps={least} is left out", stacklevel=2)
+    return own | {"training": typed | {"min_steps": 0}}
+
+
+def say_overridden(model: Layer, preset: Layer, typed: dict[str, Any]) -> None:
+    """Say which settings of a model that a preset does not name are overridden by those that it has for all."""
+    changed = [
+        f"{key}={value} (there {then})"
+        for key, value in _leaves(preset[1])
+        if (then := dict(_leaves(model[1])).get(key, value)) != value and key not in dict(_leaves(typed))
+    ]
+    if changed:
+        warnings.warn(f"{preset[0]} overrides {model[0]}: {', '.join(changed)}; type a key to keep it", stacklevel=2)
+
+
+def _leaves(values: dict[str, Any], place: str = "") -> list[tuple[str, Any]]:
+    """Every key of a nested mapping by its dotted name, with its value."""
+    found = []
+    for key, value in values.items():
+        named = f"{place}.{key}".lstrip(".")
+        found += _leaves(value, named) if isinstance(value, dict) else [(named, value)]
+    return found
+
+
+def lacking(name: str, preset: Preset, words: Words) -> list[str]:
+    """Return the typed settings of parts that this model's parts do not have, by their dotted names."""
+    place, _ = load_preset(words)
+    _, own = split_overrides(words)
+    layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
+    merged, found = merge(layers), []
+    for section, kind in PARTS:
+        typed, part = own.get(section), merged.get(section)
+        if isinstance(typed, dict) and isinstance(part, dict) and part.get("name") in parts.names(kind):
+            known = parts.find(kind, part["name"]).Params.model_fields
+            found += [f"{section}.{key}" for key in typed if key != "name" and key not in known]
+    return found
+
+
+def without(words: Words, keys: Iterable[str]) -> Words:
+    """The same words without some settings."""
+    overrides = {key: dict(value) if isinstance(value, dict) else value for key, value in words.overrides.items()}
+    for key in keys:
+        section, _, name = key.partition(".")
+        del overrides[section][name]
+    return words.model_copy(update={"overrides": {key: value for key, value in overrides.items() if value != {}}})
 
 
 def _with_defaults(config: ModelConfig, layers: list[Layer]) -> dict[str, Any]:
     """Fill every part's defaults in, so that a saved config says all of what was run."""
     filled = {}
-    for section, kind in (("frontend", "frontends"), ("network", "models"), ("loss", "losses")):
+    for section, kind in PARTS:
         values = getattr(config, section)
         params = parts.part_params(kind, values, _places(layers, section)).model_dump(mode="json")
         filled[section] = {"name": values["name"]} | params

@@ -34,6 +34,7 @@ OF_THE_FILE = {
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
     *(errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.EILSEQ),
 }
+MISSING = "the file is missing"
 USUAL = 48_000  # Hz; silence at a higher rate costs a FLAC file next to nothing
 RATES = (1_000, 768_000)  # Hz; outside, the header is damaged and resampling would multiply the length
 
@@ -230,7 +231,7 @@ def _check_file(path: Path, root: Path | None) -> None:
         if is_passing(error):
             raise PassingFault.of(path, error) from None
         missing = isinstance(error, FileNotFoundError)
-        raise BadAudio("the file is missing" if missing else f"cannot be opened ({_one_line(error)})") from None
+        raise BadAudio(MISSING if missing else f"cannot be opened ({_one_line(error)})") from None
     if not stat.S_ISREG(status.st_mode):
         raise BadAudio("not a regular file")  # opening a FIFO would block forever
     if status.st_size == 0:

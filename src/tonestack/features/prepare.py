@@ -18,8 +18,8 @@ from tonestack.base.console import bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import claimed, fingerprint, move, write_json, write_parquet
 from tonestack.base.workers import ended_when_stuck
-from tonestack.features import pieces, watched
-from tonestack.features.audio import BadAudio, PassingFault, leads_out
+from tonestack.features import ffmpeg, missing, pieces, watched
+from tonestack.features.audio import MISSING, BadAudio, PassingFault, leads_out
 from tonestack.features.contents import (
     OUTSIDE,
     UNREADABLE,
@@ -111,7 +111,7 @@ def prepare(
     table = pd.read_parquet(next(iter(jobs.values())).folder / "clips.parquet") if jobs else clips
     report = PrepareReport(made, [n for n in jobs if n not in made], table, time.monotonic() - begin)
     if audio.bad_files == "error":
-        _refuse_bad(report.bad)
+        _refuse_bad(report.bad, clips, root)
     return report
 
 
@@ -151,7 +151,7 @@ class _Job:
     def up_to_date(self, content: str) -> bool:
         try:
             meta, _, clips = read_folder(self.folder)
-            return bool(meta.get("content") == content) and not self._has_more_time(clips)
+            return bool(meta.get("content") == content) and not (self._has_more_time(clips) or _can_be_read_now(clips))
         except UserError:  # absent or damaged
             return False
 
@@ -167,6 +167,11 @@ class _Job:
         """The maker of the features on a device; None if the workers make them."""
         on_device = getattr(parts.find("frontends", self.name), "on_device", None)
         return on_device(self.frontend(), device) if on_device and device is not None else None
+
+
+def _can_be_read_now(clips: pd.DataFrame) -> bool:
+    """True if clips were given up for want of a program that is there now."""
+    return bool(clips["reason"].str.contains(ffmpeg.NEEDS, regex=False).any()) and ffmpeg.installed() is not None
 
 
 # ----------------------------------------------------------------------------------------------------------- decoding
@@ -352,12 +357,14 @@ def _concatenate(sources: list[Path], target: Path, frames: int, frontend: Front
         os.fsync(out.fileno())
 
 
-def _refuse_bad(bad: pd.DataFrame) -> None:
+def _refuse_bad(bad: pd.DataFrame, clips: pd.DataFrame, root: Path) -> None:
     """Raise one `UserError` for all unusable train clips, ten of them named."""
     train = bad[bad.part == "train"]
     if len(train):
         shown = "; ".join(f"{row.clip_id}: {row.reason}" for row in train.head(10).itertuples())
         more = f"; and {len(train) - 10} more" if len(train) > 10 else ""
+        gone = train.loc[train["reason"] == MISSING, "clip_id"]
+        where = f"; {missing.why(root, clips.set_index('clip_id')['path'][gone.iloc[0]])}" if len(gone) else ""
         raise UserError(
-            f"{len(train)} training clip(s) cannot be used: {shown}{more}; fix them or set audio.bad_files=skip"
+            f"{len(train)} training clip(s) cannot be used: {shown}{more}{where}; fix them or set audio.bad_files=skip"
         )

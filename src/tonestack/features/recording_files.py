@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tonestack.base.errors import UserError
+from tonestack.features import ffmpeg
 
 import soundfile
 
@@ -14,13 +15,13 @@ SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".r
     ".aif", ".aifc", ".oga", ".opus", ".snd",
 }  # fmt: skip
 
-# Recordings that libsndfile does not read.
+# Recordings that libsndfile does not read, but ffmpeg (all but .raw).
 UNREAD = {".m4a", ".aac", ".mp4", ".3gp", ".amr", ".wma", ".webm", ".mka", ".ape", ".wv", ".raw"}
 
 
 def is_recording(path: Path) -> bool:
-    """True if the name has the suffix of a recording."""
-    return path.suffix.lower() in SUFFIXES
+    """True if the name has the suffix of a recording that can be read here."""
+    return path.suffix.lower() in (SUFFIXES | (UNREAD - {".raw"}) if ffmpeg.installed() else SUFFIXES)
 
 
 def walk(folder: Path) -> Iterator[tuple[list[Path], list[Path]]]:
@@ -43,7 +44,7 @@ def left_out(folder: Path) -> str:
     listed = ", ".join(f"{suffix} ({count})" for suffix, count in counts.most_common(5))
     said = f"{folder}: {len(others)} files are left out for their suffix: {listed}; first {others[0]}"
     if counts.keys() & UNREAD:
-        said += "; recordings among them can be converted: ffmpeg -i FILE FILE.wav"
+        said += "; recordings among them are read where ffmpeg is installed, or convert them: ffmpeg -i FILE FILE.wav"
     return said
 
 

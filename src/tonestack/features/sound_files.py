@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tonestack.features import mp3_frames
+from tonestack.features import ffmpeg, mp3_frames
 
 import soundfile
 
@@ -20,15 +20,26 @@ FORK = "._"  # where libsndfile looks for the resource fork of an open file: in 
 
 @contextmanager
 def opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
-    """Open a recording; `soundfile.SoundFileError` if libsndfile does not know it, `OSError` if it is no plain file."""
+    """Open a recording; `soundfile.SoundFileError` if nobody knows how, `OSError` if it is no plain file."""
     if os.path.lexists(FORK) and not os.path.isfile(FORK):
         raise OSError(errno.EBUSY, f"'{FORK}' in the current folder is not a regular file; remove it")
     handle = open_regular(path)
     try:
-        with soundfile.SoundFile(mp3_frames.source(handle), closefd=False) as sound:
+        with _sound(handle) as sound:
             yield sound
     finally:
         os.close(handle)
+
+
+def _sound(handle: int) -> soundfile.SoundFile:
+    """Open by libsndfile; what it does not know, by ffmpeg, which is used in the same way."""
+    try:
+        return soundfile.SoundFile(mp3_frames.source(handle), closefd=False)
+    except soundfile.SoundFileError:
+        what = ffmpeg.kind(handle)
+        if not what:
+            raise
+    return ffmpeg.Piped(handle, what)
 
 
 def open_regular(path: Path | str) -> int:

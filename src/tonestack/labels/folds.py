@@ -60,7 +60,9 @@ def check_class_sizes(labels: pd.Series, params: FoldParams, origin: str) -> Non
     listed = ", ".join(f"'{label}' has {n}" for n, label in small[:5])
     message = f"{origin}: {len(small)} classes have fewer clips than the {params.n} folds: {listed}"
     if params.small_classes == "refuse":
-        raise UserError(f"{message}; give folds.n={max(2, small[0][0])} or folds.small_classes=warn")
+        raise UserError(
+            f"{message}; give folds.n={max(2, small[0][0])} or folds.small_classes=warn (kept with the folds)"
+        )
     warnings.warn(message, stacklevel=2)
 
 

@@ -117,7 +117,7 @@ def why_not(job: FoldJob) -> str:
         begun = job.folder / f"fold{job.fold}.state.safetensors"
         return "resumes from its last epoch" if begun.is_file() else "not trained yet"
     if changed := changed_settings(receipt, job.experiment):
-        return f"would be refused: {'; '.join(changed[:2])}; give variant=WORD"
+        return f"would be refused: {'; '.join(changed[:2])}; give variant=WORD or name=WORD"
     before = receipt.get("inputs", {})
     changed = sorted(name for name in {*before, *job.inputs} if before.get(name) != job.inputs.get(name))
     return f"{', '.join(changed)} changed" if changed else ""

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base import workers
+from tonestack.base.errors import UserError
 from tonestack.base.parts import part_params
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble import nested_cv, searches, stacking
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.stack_inputs import StackInputs, StackRows
+from tonestack.features import missing
 from tonestack.features.prepare import prepare
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import Labels
@@ -60,6 +62,9 @@ def sample(competition: Competition) -> tuple[Competition, float]:
     clips = competition.clips.drop_duplicates("path")[["clip_id", "path"]]
     sizes = np.array([_size(competition.root / path) for path in clips["path"]])
     usable = np.argsort(sizes, kind="stable")[np.count_nonzero(sizes == 0) :]
+    if len(usable) == 0:
+        where = missing.why(competition.root, clips["path"].iloc[0])
+        raise UserError(f"plan: none of {len(clips)} recordings can be opened: {where}")
     chosen = usable[np.linspace(0, len(usable) - 1, min(SAMPLE, len(usable))).round().astype(int)]
     few = clips.iloc[np.unique(chosen)].assign(label=competition.classes[0], verified=True, group="", fold=-1)
     return replace(competition, train=few, test=few.iloc[:0]), float(

@@ -137,7 +137,7 @@ def refuse_changed_meaning(folder: Path, experiment: Experiment) -> None:
         if changed:
             raise UserError(
                 f"{folder} was trained with other settings ({'; '.join(changed[:3])}); give variant=WORD "
-                f"to keep both, or delete that folder"
+                f"or name=WORD to keep both (two presets under one name, say), or delete that folder"
             )
 
 

@@ -25,7 +25,7 @@ class Params(Section):
     attention: int = Field(480, ge=1, description="channels of the attention in the pooling")
     embedding: int = Field(192, ge=1, description="size of the embedding")
     dilations: tuple[PositiveInt, ...] = Field((2, 3, 4), min_length=1, description="dilation of each block")
-    mask: bool = Field(True, description="ignore frames that are 0 in every band: padding and time masks")
+    mask: bool = Field(True, description="ignore frames that are 0 in every band, such as padding")
     unused: bool = Field(False, description="keep the Voice Biometrics report's unused convolution in each block")
     head: Literal["cosine", "linear"] = Field("cosine", description="cosine: for aam_softmax")
     head_scale: float = Field(30.0, gt=0, description="scale of the cosine classifier")

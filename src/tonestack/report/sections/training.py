@@ -64,7 +64,7 @@ def fold_scores(material: Material) -> TableBlock | None:
     """The metric of every experiment on every fold."""
     rows = []
     for name, receipts in material.receipts.items():
-        scores = {f"Fold {r['fold']}": r.get("metrics", {}).get(material.metric.name, np.nan) for r in receipts}
+        scores = {f"Fold {r['fold']}": r.get("metrics", {}).get(material.call.data.metric, np.nan) for r in receipts}
         epochs = {int(r["epochs"]) for r in receipts if "epochs" in r}
         rows.append({"Experiment": name, "Epochs": Cell.of(max(epochs, default=None)), **scores})
     frame = pd.DataFrame(rows)
