@@ -139,7 +139,7 @@ class InferenceParams(Section):
         1, ge=1, description="crops of a clip that is no longer than a crop; each starts later and wraps around"
     )
     windows: Literal["alone", "attention", "mean", "max", "top"] = Field(
-        "attention",
+        "max",
         description="windows of a recording: each heard by itself, or pooled from the frames of overlapping crops of "
         "all of it, by attention, mean, maximum or the mean of the top quarter; the latter where the head is `sed`",
     )
