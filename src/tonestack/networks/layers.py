@@ -125,6 +125,8 @@ class Pool(nn.Module):
 
     def __init__(self, name: PoolingName, width: int, bands: BandPoolingName = "mean") -> None:
         super().__init__()
+        if name == "sed":
+            raise ValueError("a head with frames is made by `headed`")
         self.name, self.bands = name, BandPool(bands)
         self.score = nn.Conv1d(width, width, 1) if name == "attention" else None
 

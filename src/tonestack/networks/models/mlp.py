@@ -1,7 +1,7 @@
 """Dense layers on pooled frames: the usual head on frozen embeddings."""
 
 from tonestack.base.section import Section
-from tonestack.networks.layers import ActivationName, Network, Pool, PoolingName, activation
+from tonestack.networks.layers import ActivationName, Network, Pool, PoolingName, activation, headed
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ class Params(Section):
 
     hidden: tuple[PositiveInt, ...] = Field((512,), description="units of the hidden layers")
     activation: ActivationName = Field("gelu", description="activation")
-    pool: PoolingName = Field("avg", description="pooling over the windows of a crop")
+    pool: PoolingName = Field("avg", description="pooling over the windows of a crop; sed: a value a class and window")
     input_dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the input's columns")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout after every hidden layer")
 
@@ -27,9 +27,11 @@ class Columns(nn.Module):
 
 def build(params: Params, bands: int, n_classes: int) -> Network:
     """Build the network for frames of any width, any number of them."""
-    layers: list[nn.Module] = [Pool(params.pool, bands), nn.Dropout(params.input_dropout)]
+    layers: list[nn.Module] = [nn.Dropout(params.input_dropout)]
     width = bands
     for units in params.hidden:
         layers += [nn.Linear(width, units), activation(params.activation), nn.Dropout(params.dropout)]
         width = units
-    return Network(Columns(), nn.Sequential(*layers), nn.Linear(width, n_classes))
+    if params.pool == "sed":
+        return headed(Columns(), nn.Sequential(*layers, nn.Linear(width, n_classes)), "sed", bands, n_classes)
+    return Network(Columns(), nn.Sequential(Pool(params.pool, bands), *layers), nn.Linear(width, n_classes))
