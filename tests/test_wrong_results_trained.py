@@ -242,7 +242,7 @@ def test_silent_clips_are_not_one_recording(competition: Competition, cache: Pat
 
 
 @pytest.mark.parametrize(
-    ("windows", "said"), [(False, "the file is missing; check the folder"), (True, "seem to be windows")]
+    ("windows", "said"), [(False, "the file is missing; looked for"), (True, "seem to be windows")]
 )
 def test_no_usable_test_clip_is_said_before_training(
     tiny_run: TinyRun, tiny_root: Path, tmp_path: Path, windows: bool, said: str
