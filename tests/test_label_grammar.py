@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_csv
 from tonestack.cleaning import multilabel_posterior
+from tonestack.competition import submission
 from tonestack.config.call import Call
 from tonestack.ensemble import diversity, plausibility, scoring, searches, selection, stacking
 from tonestack.ensemble.blends import Blend
@@ -18,7 +19,9 @@ from tonestack.labels.training_labels import Labels
 from tonestack.settings.data_config import BlendParams, FoldParams, StackParams
 from tonestack.settings.model_config import TrainingParams
 from tonestack.tables import label_grammar, metrics
-from tonestack.tables.competition import Competition
+from tonestack.tables.competition import Competition, SubmissionFormat
+from tonestack.tables.load import load
+from tonestack.tables.oof import write_fold
 from tonestack.tasks import multilabel
 from tonestack.training.learners import forest
 
@@ -246,3 +249,15 @@ def test_the_map_tells_clips_with_nothing_from_test_clips() -> None:
         "nothing, verified",
         "owl, verified",
     ]
+
+
+def test_a_clip_may_have_a_row_of_zeros_where_nothing_may_be_there(tmp_path: Path) -> None:
+    table = clips(["", "owl"]).assign(fold=0)
+    rows = np.array([[0, 0], [0.5, 0]])
+    write_fold(tmp_path / "t", 0, table["clip_id"].tolist(), ["oof", "oof"], rows, ("owl", "wren"), {})
+    found = load(tmp_path / "t", table, [], ("owl", "wren"), one_label=False).oof
+    np.testing.assert_array_equal(found, rows)
+    with pytest.raises(UserError, match="'0.wav'.*is all zeros"):
+        load(tmp_path / "t", table, [], ("owl", "wren"))
+    form = SubmissionFormat(("fname", "owl", "wren"), ("0.wav", "1.wav"), "scores")
+    assert submission.render(form, table["clip_id"].tolist(), ("owl", "wren"), rows)["owl"].tolist() == [0, 0.5]

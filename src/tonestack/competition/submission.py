@@ -15,6 +15,7 @@ import pandas as pd
 
 NUMBERS = ("scores", "raw", "probability", "pairs")  # styles whose cells are numbers
 PAIRED = ("pairs", "flags")  # styles with one clip and class a row
+SURE = ("labels", "label", "probability")  # styles that say something of every clip: a row of zeros is a fault
 LISTED = ("labels", "set")  # styles whose cells hold labels separated by blanks
 FLAGS = ("False", "True")
 FIELD = re.compile(r"\{(\w+)\}")
@@ -34,7 +35,7 @@ def render(
     same_rows: every clip may have the same row (a class prior). From one half on a class is in a `set` and a flag is
     True; `tables/thresholds.py` moves scores so that thresholds lie there.
     """
-    check_matrix(probabilities, form.style != "raw", same_rows)
+    check_matrix(probabilities, form.style in SURE, same_rows)
     test_ids, probabilities = pool(form, test_ids, probabilities)
     where = pd.Index(list(test_ids)).get_indexer(pd.Index(form.clips))
     if (where < 0).any():
@@ -158,7 +159,7 @@ def check(table: pd.DataFrame, form: SubmissionFormat, classes: Sequence[str], s
 
 def _check_numbers(table: pd.DataFrame, form: SubmissionFormat, same_rows: bool) -> None:
     values = table[list(form.rest)].to_numpy(dtype=float)
-    check_matrix(values, form.style == "scores", same_rows)
+    check_matrix(values, False, same_rows)
     if form.style in ("probability", "pairs") and ((values < 0) | (values > 1)).any():
         raise UserError(f"submission: '{form.rest[0]}' is no probability in every row")
 

@@ -69,6 +69,19 @@ def _part(name: str, weight: float) -> str:
     return ABSENT_MARK + name if weight == 0 else name if weight == 1 else f"{name}:{weight:.6g}"
 
 
+def unite(cells: Sequence[str]) -> str:
+    """The cell of several rows of one clip: a class has its largest weight, and is unknown where no row knows it."""
+    if len(set(cells)) == 1:
+        return cells[0]
+    rows = [parse(cell) for cell in cells]
+    names = dict.fromkeys(name for row in rows for name in row)
+    weights = {name: [row.get(name, row.get("*", 0.0)) for row in rows] for name in names}
+    largest = {name: max((w for w in found if not np.isnan(w)), default=np.nan) for name, found in weights.items()}
+    open_ended = np.isnan(largest.pop("*", 0.0))
+    kept = {name: weight for name, weight in largest.items() if weight != 0 or open_ended}
+    return text(kept | ({"*": np.nan} if open_ended else {}))
+
+
 def present(cell: str) -> list[str]:
     """The classes that count as there: those with a weight from a half on, in the cell's order."""
     return [name for name, weight in parse(cell).items() if weight >= PRESENT]

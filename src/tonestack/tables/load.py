@@ -37,7 +37,7 @@ def load(
     native = receipts(folder)
     if not native and (folder / OWN).exists():
         raise UserError(f"{folder}: no fold of it is finished; make it again")
-    reader = TableReader(folder, folds, list(test_ids), tuple(classes), set(parts), nonnegative)
+    reader = TableReader(folder, folds, list(test_ids), tuple(classes), set(parts), nonnegative, one_label)
     if native:
         reader.native(native)
     else:

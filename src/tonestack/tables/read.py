@@ -65,8 +65,10 @@ class TableReader:
         classes: tuple[str, ...],
         parts: set[str],
         nonnegative: bool,
+        one_label: bool = True,
     ) -> None:
         self.folder, self.classes, self.parts, self.nonnegative = folder, classes, parts, nonnegative
+        self.one_label = one_label
         self.index = {"oof": pd.Index(folds["clip_id"].astype(str)), "test": pd.Index(test_ids, dtype=object)}
         self.fold = folds["fold"].to_numpy(dtype=int)
         self.verified = folds["verified"].to_numpy(dtype=bool)
@@ -188,6 +190,7 @@ class TableReader:
             _refuse(
                 ids, (values < 0).any(axis=1), f"{path}: clip", f"({part}) has a negative value; give probabilities"
             )
+        if self.nonnegative and self.one_label:  # where a clip may have several labels, nothing may be there
             _refuse(ids, ~(values > 0).any(axis=1), f"{path}: clip", f"({part}) is all zeros; give probabilities")
         return where, values
 

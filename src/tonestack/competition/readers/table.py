@@ -1,26 +1,28 @@
-"""Any competition that ships a csv of clips and labels and a folder of audio: the names are settings."""
+"""Any competition that ships a csv of clips and labels and a folder of audio: the names are settings.
+
+Labels may be in the forms of `competition/label_cells.py`, clips pieces of files, submissions of the styles of
+`competition/sample.py`.
+"""
 
 import re
 from pathlib import Path
 from typing import Literal
 
-from tonestack.base.errors import UserError, nearest
+from tonestack.base.errors import UserError
 from tonestack.base.files import check_clip_name
-from tonestack.base.section import Section
-from tonestack.competition import csvs
-from tonestack.tables.competition import Competition, SubmissionFormat
+from tonestack.competition import csvs, label_cells, sample, windows
+from tonestack.competition.label_cells import LabelParams
+from tonestack.competition.sample import SampleParams
+from tonestack.tables import label_grammar
+from tonestack.tables.competition import TIMES, Competition
 
 import pandas as pd
 from pydantic import Field
 
-LIST = re.compile(r"[\[({].*[\])}]")  # a list as Python or JSON writes it
-LIST_MARKS = (";", "|", "/", "+")  # between labels that each occur by themselves as well
-YES = {"1", "true", "yes", "positive", "pos"}
-NUMBER = re.compile(r"[0-9]*\.?[0-9]+(e-?[0-9]+)?", re.IGNORECASE)
-PROBABILITY = re.compile("prob|score|confidence")  # a column of these names holds no labels
+SCORING = ("clip_id", "label", "usage")
 
 
-class Params(Section):
+class Params(LabelParams, SampleParams):
     """Paths below the root and names of the columns; an empty name means "there is none".
 
     `train_suffix`/`test_suffix` are appended to a clip's id to get its file name (`.wav` where the csv gives bare ids).
@@ -32,84 +34,144 @@ class Params(Section):
 
     train_csv: str = Field("train.csv", description="csv of the training clips")
     clip: str = Field("fname", description="column of the clip ids")
-    label: str = Field("label", description="column of the labels")
+    file: str = Field("", description="column of the file names, in train and test csv; empty: the clip ids")
+    start: str = Field("", description="column of the second where a clip begins in its file; empty: it is the file")
+    end: str = Field("", description="column of the second where a clip ends; seconds, or HH:MM:SS")
+    repeated: Literal["refuse", "unite"] = Field(
+        "refuse", description="several rows of one clip: refuse them, or unite their labels, with a note"
+    )
     verified: str = Field("", description="column that is 1 where a person checked the label; empty: none")
     group: str = Field("", description="column of the group that folds keep together; empty: none")
     fold: str = Field("", description="column of the official folds; empty: none")
     first_fold: int = Field(0, description="number of the first fold in the csv")
-    multilabel: bool = Field(False, description="a cell of the label column holds several labels, separated by commas")
-    classes: tuple[str, ...] = Field((), description="labels allowed; none given: those of the train csv")
     train_audio: str = Field("audio_train", description="folder of the training recordings")
     test_audio: str = Field("audio_test", description="folder of the test recordings")
     train_suffix: str = Field("", description="appended to a training clip's id to get its file name")
     test_suffix: str = Field("", description="appended to a test clip's id to get its file name")
     test_csv: str = Field("", description="csv of the test clips; empty: the sample submission's rows")
     test_clip: str = Field("", description="column of the test csv's clip ids; empty: as in the train csv")
-    sample_submission: str = Field("", description="sample submission; empty: none")
-    style: Literal["auto", "label", "labels", "scores", "probability"] = Field(
-        "auto", description="style of a submission; auto: read off the sample"
+    test_rows: Literal["listed", "files"] = Field(
+        "listed", description="test clips are listed in a csv, or they are the files found in test_audio"
     )
-    positive: str = Field("", description="of two classes the one whose probability a submission has; empty: 1 or yes")
-    k: int = Field(
-        0, ge=0, description="labels per row of a submission of style labels; 0: as in the sample, 3 without one"
+    window: float = Field(
+        0.0, ge=0, description="length of the pieces that test files found are cut into, s, ids <file>_<end>; 0: whole"
+    )
+    row_pattern: str = Field(
+        "",
+        description="regular expression of a listed test id with (?P<file>...) and (?P<end>...): the clip is the "
+        "`window` seconds before that second",
     )
     scoring_csv: str = Field("", description="csv of the test labels, if they are known; empty: none")
 
 
 def read(params: Params, root: Path) -> Competition:
     """Read the csv files named in `params` below `root`; the audio may be absent."""
-    train, labels = _train(params, root)
-    classes = _classes(params, root, labels)
-    source, table = _test_rows(params, root)
-    if source is None or table is None:
-        return Competition(root, train, csvs.test_frame([], []), classes, None)
-    ids = csvs.clip_ids(table, table.columns[0], source)
-    csvs.check_apart(train["clip_id"], ids, source)
-    paths = [csvs.clip_path(params.test_audio, i, params.test_suffix) for i in ids]
-    group = list(table[params.group]) if params.group in table.columns[1:] else ""
-    test = csvs.test_frame(ids, paths, group)
-    return Competition(root, train, test, classes, _submission(params, root, ids, classes))
+    train, notes = _train(params, root)
+    classes = label_cells.classes_of(params, train["label"])
+    test = _test(params, root)
+    if test is None:
+        return Competition(root, train, csvs.test_frame([], []), classes, None, notes=notes)
+    csvs.check_apart(train["clip_id"], test["clip_id"], _test_source(params, root))
+    header = (params.test_clip or params.clip, params.label or "label")
+    nothing = next(filter(None, params.nothing), "")
+    form = sample.form(params, root, header, list(test["clip_id"]), classes, nothing) if len(test) else None
+    return Competition(root, train, test, classes, form, notes=notes)
 
 
-def scoring_table(params: Params, root: Path) -> Path | None:
-    """Return the csv of test labels (with a `usage` column) named in the settings, if it is there."""
-    return csvs.first_file(root, [params.scoring_csv] if params.scoring_csv else [])
+def scoring_table(params: Params, root: Path) -> Path | pd.DataFrame | None:
+    """Return the csv of test labels (with a `usage` column) named in the settings, if it is there.
+
+    Labels in another form than one a cell or commas are read here: `clip_id, label, usage`.
+    """
+    found = csvs.first_file(root, [params.scoring_csv] if params.scoring_csv else [])
+    if found is None or (params.label_form in ("one", "commas") and not params.label_map and not params.nothing):
+        return found
+    table = csvs.read_table(found)
+    key = next(name for name in (params.test_clip, params.clip, "clip_id", *table.columns) if name in table.columns)
+    usage = next((name for name in table.columns if name.lower() == "usage"), "")
+    names = list(table[key])
+    cells = label_cells.read(params, table, names, found, [key, usage, *_named(params)])
+    shown = table[usage].str.capitalize() if usage else pd.Series("Public", index=table.index)
+    kept = pd.DataFrame(dict(zip(SCORING, (names, cells, shown), strict=True)), index=table.index)
+    return kept[kept["usage"].isin(["Public", "Private"])]
 
 
-def _train(params: Params, root: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The train frame, and every label that occurs in it."""
+def _named(params: Params) -> list[str]:
+    """The columns of the train csv that settings name and that hold no labels."""
+    names = (params.clip, params.file, params.start, params.end, params.verified, params.group, params.fold)
+    return [name for name in names if name]
+
+
+def _train(params: Params, root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The train frame, and notes on rows that were united."""
     source = _below(root, params.train_csv)
-    wanted = [params.clip, params.label, *filter(None, (params.verified, params.group, params.fold))]
-    table = csvs.read_table(source, list(dict.fromkeys(wanted)))
-    ids = csvs.clip_ids(table, params.clip, source)
-    texts, labels = _labels(params, table, source)
+    hot = params.label_form == "columns"
+    own = params.label_columns if hot else filter(None, (params.label, params.secondary_label))
+    table = csvs.read_table(source, list(dict.fromkeys([*_named(params), *own])))
+    table = csvs.read_table(source) if hot and not params.label_columns else table
+    files = list(table[params.file or params.clip])
+    times = _times(params, table, source)
+    ids = _ids(params, table, times)
+    texts = label_cells.read(params, table, files, source, _named(params))
     verified = csvs.flags(table, params.verified, source) if params.verified else True
-    group = list(table[params.group]) if params.group else ""
-    paths = [csvs.clip_path(params.train_audio, i, params.train_suffix) for i in ids]
-    return csvs.train_frame(ids, paths, texts, verified, group, _folds(params, table, source)), labels
+    paths = [csvs.clip_path(params.train_audio, name, params.train_suffix) for name in _checked(files, table, source)]
+    frame = csvs.train_frame(ids, paths, texts, verified, _groups(params, table, files), _folds(params, table, source))
+    frame = frame.assign(**times.set_axis(frame.index)) if params.start else frame
+    return _united(params, frame.set_index(table.index), source)
 
 
-def _labels(params: Params, table: pd.DataFrame, source: Path) -> tuple[list[str], list[str]]:
-    """Each row's label (multi-label: comma-separated, stripped), and every single label, checked."""
-    _refuse_lists(params, table, source)
-    if not params.multilabel:
-        labels = csvs.labels(table, params.label, source, params.classes or None)
-        return labels, labels
-    return csvs.label_lists(table, params.label, source, params.classes or None)
+def _checked(files: list[str], table: pd.DataFrame, source: Path) -> list[str]:
+    """Names of files, none blank, none that leaves its folder."""
+    for row, name in zip(table.index, files, strict=True):
+        if not name:
+            raise UserError(f"{source}: row {row}: the file's name is blank; name the clip or remove the row")
+        check_clip_name(name, f"{source}: row {row}")
+    return files
 
 
-def _refuse_lists(params: Params, table: pd.DataFrame, source: Path) -> None:
-    """Ask about cells that seem to hold several labels in another form than commas: each would be a class."""
-    cells = table[params.label]
-    parted = {name.strip() for cell in cells for name in cell.split(",")} if params.multilabel else set()
-    known = set(cells) | parted
-    for row, cell in zip(table.index, cells, strict=True):
-        marks = [mark for mark in LIST_MARKS if mark in cell and known.issuperset(p.strip() for p in cell.split(mark))]
-        if LIST.fullmatch(cell) or marks:
-            raise UserError(
-                f"{source}: row {row}: '{params.label}' is {cell!r}, which seems to be several labels; "
-                "write them separated by commas and say reader.multilabel=true task=multilabel"
-            )
+def _times(params: Params, table: pd.DataFrame, source: Path) -> pd.DataFrame:
+    """Start and end of every clip in seconds, NaN where it is its whole file."""
+    found = []
+    for row in table.index if params.start and params.start in table.columns else ():
+        cells = [table.loc[row, params.start], table.loc[row, params.end] if params.end else ""]
+        start, end = (windows.seconds_of(cell) if cell else float("nan") for cell in cells)
+        if not params.end and start is not None and params.window:
+            end = start + params.window
+        if start is None or end is None or (cells[0] and not start < end) or (cells[1] and not cells[0]):
+            raise UserError(f"{source}: row {row}: '{cells[0]}' to '{cells[1]}' is no piece of a file; fix the times")
+        found.append((start, end))
+    return pd.DataFrame(found or [(float("nan"),) * 2] * len(table), columns=TIMES, dtype=float)
+
+
+def _ids(params: Params, table: pd.DataFrame, times: pd.DataFrame) -> list[str]:
+    """Clip ids: those of the csv, or `<file>_<start>_<end>` of pieces that have none of their own."""
+    if not params.start or params.file:
+        return list(table[params.clip])
+    rows = zip(table[params.clip], times["start"], times["end"], strict=True)
+    return [f"{n}_{windows.number(s)}_{windows.number(e)}" if s == s else n for n, s, e in rows]
+
+
+def _groups(params: Params, table: pd.DataFrame, files: list[str]) -> list[str] | str:
+    """The group column, or what the files' names say; pieces of one file stay together in any case."""
+    if params.group:
+        return list(table[params.group])
+    if "group" in label_cells.groups_named(params):
+        return label_cells.named(params, files, "group")
+    return files if params.start else ""
+
+
+def _united(params: Params, frame: pd.DataFrame, source: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """One row a clip; the train frame's index becomes plain again."""
+    if params.repeated == "refuse" or not frame["clip_id"].duplicated().any():
+        csvs.clip_ids(frame, "clip_id", source)
+        return frame.reset_index(drop=True), ()
+    if not params.several:
+        raise UserError(f"{source}: reader.repeated=unite is for clips of several labels; say reader.multilabel=true")
+    texts = frame.groupby("clip_id", sort=False)["label"].agg(lambda cells: label_grammar.unite(list(cells)))
+    kept = frame.drop_duplicates("clip_id").reset_index(drop=True)
+    twice = len(frame) - len(kept)
+    note = f"{source.name}: {twice} rows name a clip again; their labels are united"
+    return kept.assign(label=texts.to_numpy()), (note,)
 
 
 def _folds(params: Params, table: pd.DataFrame, source: Path) -> list[int] | int:
@@ -122,99 +184,76 @@ def _folds(params: Params, table: pd.DataFrame, source: Path) -> list[int] | int
     return folds
 
 
-def _classes(params: Params, root: Path, labels: list[str]) -> tuple[str, ...]:
-    return tuple(sorted(params.classes or set(labels)))
+def _test_source(params: Params, root: Path) -> Path:
+    return root / (params.test_csv or params.sample_submission or params.test_audio)
 
 
-def _test_rows(params: Params, root: Path) -> tuple[Path | None, pd.DataFrame | None]:
-    """The test clips' csv and its rows, clip column first: the sample submission's rows, else the test csv's."""
+def _test(params: Params, root: Path) -> pd.DataFrame | None:
+    """The test frame: of the files found, of the test csv, or of the sample's rows; None where there is none."""
+    if params.test_rows == "files":
+        return _of_files(params, root)
     if params.test_csv:
         source = _below(root, params.test_csv)
-        return source, csvs.read_table(source, [params.test_clip or params.clip], [params.group])
-    if params.sample_submission:
+        key, wanted = params.test_clip or params.clip, [params.file, params.start, params.end, params.group]
+        table = csvs.read_table(source, [key], [name for name in wanted if name])
+    elif params.sample_submission and params.sample_rows == "all" and params.style not in sample.PAIRED:
         source = _below(root, params.sample_submission)
-        return source, csvs.read_table(source, [_id_column(params, source)])
-    return None, None
-
-
-def _id_column(params: Params, sample: Path) -> str:
-    """The sample submission's clip column: the configured one where it is there, else its first column."""
-    header = csvs.read_header(sample)
-    return next((name for name in (params.test_clip, params.clip) if name in header), header[0])
-
-
-def _submission(params: Params, root: Path, test_ids: list[str], classes: tuple[str, ...]) -> SubmissionFormat:
-    if not params.sample_submission:
-        columns = (params.test_clip or params.clip, params.label)
-        return _checked(SubmissionFormat(columns, tuple(test_ids), "labels", params.k or 3), classes)
-    source = _below(root, params.sample_submission)
-    table = csvs.read_table(source)
-    column = _id_column(params, source)
-    ids = csvs.clip_ids(table, column, source)
-    _check_rows(source, ids, test_ids)
-    header = tuple(map(str, table.columns))
-    rest = [name for name in header if name != column]
-    style = params.style if params.style != "auto" else _style(table, rest, classes)
-    if style == "scores":
-        _check_class_columns(source, rest, classes)
-    elif len(rest) != 1:
-        raise UserError(f"{source}: style '{style}' needs two columns, there are {len(header)}; say style: scores")
-    positive = _positive(params, source, classes) if style == "probability" else ""
-    length = _length(params, table, rest, style)
-    return _checked(SubmissionFormat(header, tuple(ids), style, length, column, positive), classes)
-
-
-def _positive(params: Params, source: Path, classes: tuple[str, ...]) -> str:
-    """The class whose probability the column has: the configured one, or the one that says yes."""
-    named = [name for name in classes if name == params.positive or (not params.positive and name.lower() in YES)]
-    if len(classes) != 2 or len(named) != 1:
+        header = csvs.read_header(source)
+        key = next((name for name in (params.test_clip, params.clip) if name in header), header[0])
+        table = csvs.read_table(source, [key])
+    elif params.sample_submission:
         raise UserError(
-            f"{source}: one column of probabilities: of which class? Of two classes name one by reader.positive= "
-            f"(classes: {', '.join(classes[:5])})"
+            "reader: the sample's rows are no test clips; name them by reader.test_csv or reader.test_rows=files"
         )
-    return named[0]
+    else:
+        return None
+    return _listed(params, table, key, source)
 
 
-def _checked(submission: SubmissionFormat, classes: tuple[str, ...]) -> SubmissionFormat:
-    """Refuse labels separated by blanks where a class name has a blank itself."""
-    odd = next((name for name in classes if len(name.split()) > 1), None)
-    if submission.style == "labels" and odd is not None:
-        raise UserError(
-            f"data: style: class '{odd}' has a blank inside, which parts labels; say style: label or rename"
-        )
-    return submission
+def _listed(params: Params, table: pd.DataFrame, key: str, source: Path) -> pd.DataFrame:
+    """The test frame of listed clips."""
+    ids = csvs.clip_ids(table, key, source)
+    files = _checked(list(table[params.file]), table, source) if params.file in table.columns else ids
+    times = _times(params, table, source)
+    if params.row_pattern:
+        files, times = _of_rows(params, ids, table, source)
+    paths = [csvs.clip_path(params.test_audio, name, params.test_suffix) for name in files]
+    group = list(table[params.group]) if params.group in table.columns[1:] else files if params.row_pattern else ""
+    frame = csvs.test_frame(ids, paths, group)
+    return frame.assign(**times) if params.start or params.row_pattern else frame
 
 
-def _style(table: pd.DataFrame, rest: list[str], classes: tuple[str, ...]) -> str:
-    if len(rest) != 1 or rest[0] in classes:
-        return "scores"
-    cells = set(table[rest[0]])
-    numbers = len(classes) == 2 and all(NUMBER.fullmatch(cell) for cell in cells)
-    if numbers and (not cells <= set(classes) or PROBABILITY.search(rest[0].lower())):
-        return "probability"
-    return "label" if cells <= set(classes) else "labels"
+def _of_rows(params: Params, ids: list[str], table: pd.DataFrame, source: Path) -> tuple[list[str], pd.DataFrame]:
+    """Files and times that `row_pattern` finds in the ids."""
+    try:
+        pattern = re.compile(params.row_pattern)
+    except re.error as error:
+        raise UserError(f"reader.row_pattern: {error}; fix the regular expression") from None
+    if "file" not in pattern.groupindex or ("end" in pattern.groupindex and not params.window):
+        raise UserError("reader.row_pattern: needs (?P<file>...), and reader.window beside (?P<end>...)")
+    found = []
+    for row, name in zip(table.index, ids, strict=True):
+        match = pattern.fullmatch(name[: label_cells.LONGEST_NAME])
+        end = windows.seconds_of(match["end"]) if match and "end" in pattern.groupindex else float("nan")
+        if match is None or not match["file"] or end is None:
+            raise UserError(f"{source}: row {row}: reader.row_pattern does not fit '{name}'; fix either")
+        found.append((check_clip_name(match["file"], f"{source}: row {row}"), end - params.window, end))
+    return [name for name, *_ in found], pd.DataFrame([times for _, *times in found], columns=TIMES)
 
 
-def _length(params: Params, table: pd.DataFrame, rest: list[str], style: str) -> int:
-    """Labels per row: as configured, else as many as in the longest row of the sample."""
-    if style != "labels":
-        return 1
-    return params.k or max(1, *(len(cell.split()) for cell in table[rest[0]]))
-
-
-def _check_rows(source: Path, ids: list[str], test_ids: list[str]) -> None:
-    odd = set(ids) ^ set(test_ids)
-    if odd:
-        raise UserError(f"{source}: '{min(odd)}' is in only one of the test csv and the sample submission; fix either")
-
-
-def _check_class_columns(source: Path, columns: list[str], classes: tuple[str, ...]) -> None:
-    for name in columns:
-        if name not in classes:
-            raise UserError(f"{source}: the column '{name}' is no class of the train csv{nearest(name, classes)}")
-    for name in classes:
-        if name not in columns:
-            raise UserError(f"{source}: class '{name}' has no column{nearest(name, columns)}")
+def _of_files(params: Params, root: Path) -> pd.DataFrame:
+    """The test frame of the files found in `test_audio`, or of all their windows."""
+    paths = windows.files_in(root, params.test_audio)
+    below = len(params.test_audio) + 1 if params.test_audio else 0
+    names = [check_clip_name(path[below:].removesuffix(params.test_suffix), str(root)) for path in paths]
+    if not params.window:
+        return csvs.test_frame(names, paths)
+    table = windows.of_files(root, paths, params.window)
+    ids = [f"{stem}_{windows.number(end)}" for stem, end in zip(table["stem"], table["end"], strict=True)]
+    frame = csvs.test_frame(
+        csvs.clip_ids(pd.DataFrame({"id": ids}), "id", root), list(table["path"]), list(table["path"])
+    )
+    return frame.assign(start=table["start"], end=table["end"])
 
 
 def _below(root: Path, name: str) -> Path:
