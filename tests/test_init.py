@@ -8,6 +8,7 @@ from pathlib import Path
 
 from test_competitions import WORDS, recording, refused, text
 from tonestack.base.files import load_yaml
+from tonestack.competition.readers import table
 from tonestack.competition.survey import columns, recordings, written
 from tonestack.competition.survey.finding import Finding
 from tonestack.config import layers
@@ -116,11 +117,27 @@ def test_doubts_of_lists_pieces_missing_files_and_small_classes(tmp_path: Path, 
     assert "several labels, separated by ';'" in lines["label"]
     assert "1 rows name a clip again" in lines["clips"]
     assert "3 have fewer clips than the 5 folds" in lines["classes"]
-    assert "multilabel" in (configs / "data/own_birds.yaml").read_text()
+    assert "label_form: semicolons" in (configs / "data/own_birds.yaml").read_text()
+    assert "task: multilabel" in (configs / "data/own_birds.yaml").read_text()
     assert 'train_audio: ""' in (configs / "data/own_birds.yaml").read_text()
     (root / "taxonomy.csv").write_text("x\n")
     said = init(f"csv={root / 'meta/train.csv'}", f"audio={root / 'clips'}", name="other")
     assert "? layout      looks like data=birdclef" in said
+
+
+def test_pieces_and_columns_of_0_and_1_become_settings(tmp_path: Path, configs: Path) -> None:
+    root = aviary(tmp_path / "aviary")
+    rows = ["file,onset,offset,owl,wren,crow", "100.wav,0,1,1,0,0", "100.wav,1,2,0,1,1", "101.wav,0,1,0,0,0"]
+    init(f"csv={text(root / 'clips/list.csv', rows)}", f"audio={root / 'clips'}")
+    config = load_yaml((configs / "data/own_birds.yaml").read_text(), "here")
+    reader = config["reader"]
+    assert (reader["start"], reader["end"]) == ("onset", "offset")
+    assert (reader["label_form"], reader["label_columns"]) == ("columns", ["owl", "wren", "crow"])
+    train = table.read(
+        table.Params.parse({k: v for k, v in reader.items() if k != "name"}, "here"), Path(config["root"])
+    ).train
+    assert train["label"].tolist() == ["owl", "wren,crow", ""]
+    assert train["clip_id"].tolist() == ["100.wav_0_1", "100.wav_1_2", "101.wav_0_1"]
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_a_clip_may_have_a_row_of_zeros_where_nothing_may_be_there(tmp_path: Pat
     write_fold(tmp_path / "t", 0, table["clip_id"].tolist(), ["oof", "oof"], rows, ("owl", "wren"), {})
     found = load(tmp_path / "t", table, [], ("owl", "wren"), one_label=False).oof
     np.testing.assert_array_equal(found, rows)
-    with pytest.raises(UserError, match="'0.wav'.*is all zeros"):
+    with pytest.raises(UserError, match=r"'0\.wav'.*is all zeros"):
         load(tmp_path / "t", table, [], ("owl", "wren"))
     form = SubmissionFormat(("fname", "owl", "wren"), ("0.wav", "1.wav"), "scores")
     assert submission.render(form, table["clip_id"].tolist(), ("owl", "wren"), rows)["owl"].tolist() == [0, 0.5]

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-Form = Literal["one", "commas", "semicolons", "blanks", "list", "columns", "cells"]
-MARKS = {"commas": ",", "semicolons": ";"}
+Form = Literal["one", "commas", "semicolons", "bars", "blanks", "list", "columns", "cells"]
+MARKS = {"commas": ",", "semicolons": ";", "bars": "|"}
 LONGEST = 100_000  # characters of a list in a cell
 LONGEST_NAME = 255  # characters of a name that a pattern is searched in: a pattern of nested repeats may be slow
 LIST = re.compile(r"[\[({].*[\])}]")  # a list as Python or JSON writes it
@@ -33,7 +33,7 @@ class LabelParams(Section):
     label: str = Field("label", description="column of the labels; empty: they are in columns or in the file's name")
     label_form: Form = Field(
         "one",
-        description="one label a cell; several separated by commas, semicolons or blanks, or as a Python list; one "
+        description="one label a cell; several separated by commas, semicolons, bars or blanks; a Python list; one "
         "column a class (columns); or cells such as owl,wren:0.5,?hawk,!crow",
     )
     multilabel: bool = Field(False, description="a clip may have several labels: by itself label_form=commas")
@@ -60,7 +60,7 @@ class LabelParams(Section):
     @property
     def several(self) -> bool:
         """True if a clip may have several labels."""
-        return self.multilabel or self.label_form in ("commas", "semicolons", "blanks", "list", "cells")
+        return self.multilabel or self.label_form in ("commas", "semicolons", "bars", "blanks", "list", "cells")
 
 
 def read(params: LabelParams, table: pd.DataFrame, names: list[str], path: Path, taken: Iterable[str]) -> list[str]:
@@ -248,5 +248,5 @@ def _refuse_lists(params: LabelParams, cells: pd.Series, path: Path) -> None:
         if LIST.fullmatch(cell) or marks:
             raise UserError(
                 f"{path}: row {row}: '{params.label}' is {cell!r}, which seems to be several labels; say their form by "
-                "reader.label_form (list, semicolons, blanks), and task=multilabel"
+                "reader.label_form (list, semicolons, bars, blanks), and task=multilabel"
             )

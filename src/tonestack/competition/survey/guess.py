@@ -101,7 +101,9 @@ def _clips(asked: Question, paths: list[str]) -> tuple[Names, Finding]:
     doubt = ""
     if distinct < len(asked.table):
         header = list(asked.table.columns)
-        times = [*columns.by_name(header, columns.STARTS), *columns.by_name(header, columns.ENDS)]
+        starts, ends = (columns.by_name(header, names) for names in (columns.STARTS, columns.ENDS))
+        times = [*starts, *ends]
+        found |= {"reader.start": starts[0], "reader.end": ends[0]} if starts and ends else {}
         doubt = f"{len(asked.table) - distinct} rows name a clip again; " + (
             f"are {' and '.join(times)} pieces of it?" if times else "one row a label, or a mistake?"
         )
@@ -119,7 +121,8 @@ def _labels(asked: Question, taken: set[str]) -> tuple[list[Finding], set[str]]:
     """The label column, its form and its classes; and the columns that are taken by now."""
     columns.check(asked.label, list(asked.table.columns), "label")
     candidates = [asked.label] if asked.label else columns.label_columns(asked.table, taken)
-    hot = [] if asked.label else columns.one_hot(asked.table, taken)
+    times = columns.by_name(list(asked.table.columns), (*columns.STARTS, *columns.ENDS))
+    hot = [] if asked.label else columns.one_hot(asked.table, taken | set(times))
     if hot and not columns.by_name(candidates, columns.LABELS):
         return [_one_hot(hot)], taken | set(hot)
     if not candidates:
@@ -141,13 +144,18 @@ def _form(mark: str) -> dict[str, Any]:
     """The settings of a label form."""
     if not mark:
         return {"task": "classify", "metric": "accuracy"}
-    return {"reader.multilabel": True, "task": "multilabel", "metric": "mean_average_precision"}
+    form = {";": "semicolons", "|": "bars", " ": "blanks", "[]": "list"}.get(mark)
+    said = {"reader.label_form": form} if form else {"reader.multilabel": True}
+    return said | {"task": "multilabel", "metric": "mean_average_precision"}
 
 
 def _one_hot(hot: list[str]) -> Finding:
     said = f"{len(hot)} columns of 0 and 1: {', '.join(hot[:4])} …"
     return Finding(
-        "label", said, {"task": "multilabel", "metric": "mean_average_precision"}, "are all of them classes?"
+        "label",
+        said,
+        {"reader.label_form": "columns", "reader.label_columns": hot, **_form(",")},
+        "are all of them classes?",
     )
 
 
