@@ -13,6 +13,7 @@ from tonestack.features import pieces
 from tonestack.features.store import Store
 from tonestack.labels import pool_labels
 from tonestack.labels.pool_labels import PoolLabels
+from tonestack.studies import planning
 from tonestack.training import queue
 from tonestack.training.augment import Draws, add_partners, united
 from tonestack.training.loop import TrainingSet, with_partners
@@ -208,3 +209,9 @@ def test_other_labels_of_the_pool_make_the_students_stale(call: Call) -> None:
 def test_without_a_pool_there_are_no_rounds(call: Call) -> None:
     assert student_rounds.wanted(call)
     assert not student_rounds.wanted(Call.from_arguments(["data=demo_multilabel"]))
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_plan_counts_the_rounds(call: Call) -> None:
+    found = planning.label_jobs(call)
+    assert [(experiment.model, jobs, stage) for experiment, jobs, stage in found] == [("vgg_small", 2, "student")]

@@ -54,12 +54,18 @@ def make_rounds(call: Call, base: str) -> str:
 
 def train(call: Call, revision: str) -> list[Experiment]:
     """Train the rounds' models on a revision unless they are up to date."""
+    made = students(call, revision)
+    queue.run_all(call, queue.pending(call, made))
+    return made
+
+
+def students(call: Call, revision: str) -> list[Experiment]:
+    """The networks of the rounds, on a revision; `UserError` if there is none."""
     named = call.data.student.models
     made = [call.experiment(name, revision) for name in named] if named else call.experiments(revision)
     made = [one for one in made if learners.name_of(one.config.network) == "network"]  # trees have no crops to mix
     if not made:
         raise UserError("student: none of the models is a network; give model= or student.models=")
-    queue.run_all(call, queue.pending(call, made))
     return made
 
 

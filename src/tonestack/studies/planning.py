@@ -9,7 +9,7 @@ from tonestack.base import parts
 from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
-from tonestack.cleaning import choose, pseudo_rounds
+from tonestack.cleaning import choose, pseudo_rounds, student_rounds
 from tonestack.config.call import Call, Experiment
 from tonestack.features.prepare import why_stale
 from tonestack.labels import revisions
@@ -140,6 +140,9 @@ def _counts(call: Call, share: float = 1.0) -> Counts:
 
 def label_jobs(call: Call) -> list[tuple[Experiment, int, str]]:
     """Return the label loop: experiments, at most how many fold jobs of each, and their stage."""
+    if student_rounds.wanted(call) and call.words.revision is None:
+        rounds, first = call.data.student.rounds, call.but(fold=None, revision=None)
+        return [(e, rounds * _fold_count(first), "student") for e in student_rounds.students(first, "r0")]
     if not choose.wanted(call):
         return []
     free, params, k = call.plain().but(revision=None), pseudo_rounds.settings(call), _fold_count(call)
