@@ -14,6 +14,7 @@ from tonestack.features.store import Store
 from tonestack.labels import pool_labels
 from tonestack.labels.pool_labels import PoolLabels
 from tonestack.studies import planning
+from tonestack.tables.metrics import resolve
 from tonestack.training import queue
 from tonestack.training.augment import Draws, add_partners, united
 from tonestack.training.loop import TrainingSet, with_partners
@@ -209,6 +210,16 @@ def test_other_labels_of_the_pool_make_the_students_stale(call: Call) -> None:
 def test_without_a_pool_there_are_no_rounds(call: Call) -> None:
     assert student_rounds.wanted(call)
     assert not student_rounds.wanted(Call.from_arguments(["data=demo_multilabel"]))
+
+
+def test_the_best_round_is_chosen_by_the_mean_over_folds() -> None:
+    part, targets = np.array([0, 0, 1, 1]), np.array([[1], [0], [1], [0]])
+    ordered = np.array([[0.2], [0.1], [0.9], [0.8]])  # right in each fold; the second fold's model says it more often
+    metric = resolve("auc")
+    assert student_rounds.by_fold(metric, ordered, targets, part).tolist() == [1.0, 1.0]
+    assert metric(ordered, targets) == pytest.approx(0.75)
+    nothing = student_rounds.by_fold(metric, ordered, np.array([[1], [0], [0], [0]]), part)
+    assert nothing.tolist() == [1.0]
 
 
 @pytest.mark.usefixtures("at_home")

@@ -12,7 +12,6 @@ from tonestack.base.console import aligned, bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, fingerprint, read_json, write_csv, write_json, write_parquet
 from tonestack.cleaning import choose, label_pictures
-from tonestack.cleaning.choose import RevisionScore
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.tables import Tables
 from tonestack.features import pieces
@@ -20,6 +19,7 @@ from tonestack.features.store import Store
 from tonestack.labels import revisions
 from tonestack.networks import weights
 from tonestack.settings.data_config import StudentParams
+from tonestack.tables.metrics import Metric
 from tonestack.training import learners, queue
 from tonestack.training.device import choose_device, set_up_process
 from tonestack.training.job import FoldJob, threads_and_jobs
@@ -28,7 +28,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-COLUMNS = ["round", "revision", "power", "pieces", "labels", "cv", "se"]
+COLUMNS = ["round", "revision", "power", "pieces", "labels", "cv", "se", "pooled"]
 
 
 def wanted(call: Call) -> bool:
@@ -158,19 +158,31 @@ def measured(call: Call, revision: str, students: list[Experiment]) -> dict[str,
 
 
 def decide(call: Call, names: list[str], groups: list[list[Experiment]], lines: list[dict[str, Any]]) -> str:
-    """Print the rounds with their scores, write table and picture, and return the best revision."""
+    """Print the rounds with their scores, write table and picture, and return the best revision.
+
+    The best by the mean over folds. Rows of several folds come from several models: one that has heard a class in the
+    soundscapes it learnt from says it everywhere more often than one that has not, which a metric over all rows (AUC)
+    takes for errors, and which test rows, predicted by all models, know nothing of.
+    """
     scores = [choose.score(call, name, group) for name, group in zip(names, groups, strict=True)]
     tables = Tables.of(call, [experiment.name for experiment in groups[0]])
-    metric = tables.problem().metric
-    best = max(scores, key=lambda one: metric.sign * one.cv)
-    table = pd.DataFrame([line | _score(one) for line, one in zip(lines, scores, strict=True)], columns=COLUMNS)
+    problem, part = tables.problem(), tables.fold[tables.scored]
+    metric, shown = problem.metric, []
+    for line, one in zip(lines, scores, strict=True):
+        values = by_fold(metric, one.scores, problem.targets, part)
+        found = {"cv": values.mean(), "se": values.std(ddof=1) / np.sqrt(len(values)), "pooled": one.cv}
+        shown.append(line | {key: round(float(value), 4) for key, value in found.items()})
+    table = pd.DataFrame(shown, columns=COLUMNS)
+    best = scores[int((metric.sign * table["cv"]).to_numpy().argmax())]
     write_csv(call.reports / "student.csv", table)
     label_pictures.students(table, call.reports / "student.png")
-    print(f"student: mean of {len(groups[0])} models by round, {metric.name}, labelled recordings")
+    print(f"student: mean of {len(groups[0])} models by round, {metric.name}, labelled recordings, mean over folds")
     print(aligned(table.astype(object).where(table.notna(), "")))
     print(f"student: {best.revision}")
     return best.revision
 
 
-def _score(one: RevisionScore) -> dict[str, float]:
-    return {"cv": round(one.cv, 4), "se": round(one.se, 4)}
+def by_fold(metric: Metric, scores: np.ndarray, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """The metric of each fold's rows, without folds in which it has no value."""
+    values = np.array([float(metric(scores[part == k], targets[part == k])) for k in np.unique(part)])
+    return values[np.isfinite(values)]
