@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.competition.csvs import read_table
+from tonestack.competition.csvs import flags, read_table
 from tonestack.config.call import Call
 from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.metrics import Metric, without
@@ -40,6 +40,7 @@ def read(
     """Read a scoring csv: `clip_id, label, usage` of the scored clips, usage `Public` or `Private`.
 
     Columns are found by `headings`, and optionally `usage` (without it all rows are Public), without regard to case.
+    Where a clip may have several labels, a column of 0 and 1 for every class may stand for the column of labels.
     `Ignored` rows are left out, and rows without a label, unless a clip may have several: then nothing is there, and
     `?*` says that nobody knows. A reader that knows the test labels without a csv passes the table itself. Faults are
     `UserError` naming column or row. classes: None leaves the labels unchecked.
@@ -49,6 +50,8 @@ def read(
     path = source
     table = read_table(path)
     key, label, use = (_column(path, table, names) for names in (headings.clip, headings.label, ("usage",)))
+    if label is None and not task.one_label and classes and set(classes) <= set(table.columns):
+        table, label = table.assign(label=_from_columns(path, table, classes)), "label"
     if key is None or label is None:
         wanted = f"{' or '.join(dict.fromkeys(headings.clip))} and {' or '.join(dict.fromkeys(headings.label))}"
         raise UserError(f"{path}: needs the columns {wanted}; it has {', '.join(table.columns)}")
@@ -64,6 +67,12 @@ def read(
     if table.empty:
         raise UserError(f"{path}: no row is Public or Private and has a label, so there is nothing to score")
     return _checked(table, path, classes, task)
+
+
+def _from_columns(path: Path, table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """The labels of every row, from a column of 0 and 1 per class."""
+    there = np.array([flags(table, name, path) for name in classes], dtype=bool)  # (C, n)
+    return [",".join(np.array(classes, dtype=object)[row]) for row in there.T]
 
 
 def _column(path: Path, table: pd.DataFrame, names: Sequence[str]) -> str | None:

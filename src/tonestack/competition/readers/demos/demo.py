@@ -74,13 +74,19 @@ def _make(params: Params, root: Path, jobs: int, settings: dict[str, Any]) -> No
     finish(root, settings)
 
 
-def build(root: Path, folders: Iterable[str], tasks: list[Any], jobs: int) -> None:
-    """Clear an older demo's `folders` below `root`, then run the delayed `tasks`, each of which writes one clip."""
+def build(root: Path, folders: Iterable[str], tasks: list[Any], jobs: int) -> list[Any]:
+    """Clear an older demo's `folders` below `root`, then run the delayed `tasks`, each of which writes one clip.
+
+    Returns what the tasks return, in no order.
+    """
     clear(root, folders)
     write_json(root / SETTINGS, {"finished": False})
     with bar(len(tasks), "demo", "clips") as progress:
-        for _ in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
+        returned = list[Any]()
+        for one in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
+            returned.append(one)
             progress.update()
+    return returned
 
 
 def finish(root: Path, settings: dict[str, Any]) -> None:
@@ -151,15 +157,15 @@ def _rows(clips: pd.DataFrame) -> Iterable[tuple[int, Any]]:
 def _write(path: Path, truth: str, seed: tuple[int, int]) -> None:
     """Synthesise one clip into a 16-bit wav; without a class it has no samples."""
     wave = synth.recording(np.random.default_rng(seed), truth) if truth else np.zeros(0)
-    write_wav(path, wave)
+    write_clip(path, wave)
 
 
-def write_wav(path: Path, wave: np.ndarray, rate: int = synth.RATE) -> None:
-    """Write samples (n,) in -1..1 as a 16-bit wav, whole or not at all."""
+def write_clip(path: Path, wave: np.ndarray, rate: int = synth.RATE) -> None:
+    """Write samples (n,) in -1..1 with 16 bits as wav or flac, by the path's suffix, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Renamed, so that a run beside this one never reads half a file; not flushed: the settings come last.
     temporary = temporary_name(path)
-    soundfile.write(temporary, wave, rate, subtype="PCM_16", format="WAV")
+    soundfile.write(temporary, wave, rate, subtype="PCM_16", format=path.suffix[1:])
     os.replace(temporary, path)
 
 

@@ -121,7 +121,7 @@ def _without_one(rng: Rng, labels: Labels) -> Labels:
 
 def _write(path: Path, truth: Labels, seed: tuple[int, int]) -> None:
     noisy = path.parent.name == "train_noisy"
-    demo.write_wav(path, synth.mixture(np.random.default_rng(seed), truth, noisy))
+    demo.write_clip(path, synth.mixture(np.random.default_rng(seed), truth, noisy))
 
 
 def _write_tables(root: Path, clips: pd.DataFrame) -> None:

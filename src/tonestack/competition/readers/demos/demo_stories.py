@@ -104,7 +104,7 @@ def _write(folder: Path, row: dict[str, object], params: Params) -> None:
     pauses = np.exp(rng.normal(0.9 + 0.45 * made_up, 0.35))
     text = _text(rng, LANGUAGES[str(row["Language"])], pauses)
     samples, rate = replace(voice, liveliness=float(lively)).say(text, rng.uniform(*params.seconds), rng)
-    demo.write_wav(folder / str(row["filename"]), samples, rate)
+    demo.write_clip(folder / str(row["filename"]), samples, rate)
 
 
 def _text(rng: np.random.Generator, language: Language, pauses: float) -> str:
