@@ -102,7 +102,7 @@ def _other(rng: np.random.Generator, label: str) -> str:
 def _write(path: Path, truth: str, seed: tuple[int, int], params: Params) -> None:
     """Synthesise one clip; without a class it has no samples."""
     wave = many_sounds.recording(np.random.default_rng(seed), truth, params.longest) if truth else np.zeros(0)
-    demo.write_wav(path, wave, many_sounds.RATE)
+    demo.write_clip(path, wave, many_sounds.RATE)
 
 
 def _write_tables(root: Path, clips: pd.DataFrame) -> None:
