@@ -229,6 +229,44 @@ def test_lost_tasks_are_sent_out_again(
     assert capsys.readouterr().out.count("fold 0 was lost with its process or node; it is run again") == 2
 
 
+def test_a_cluster_that_is_gone_is_a_line(
+    tiny_run: TinyRun, toy: Callable[..., ToyRay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = toy()
+
+    def gone(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("the raylet died")
+
+    monkeypatch.setattr(ray, "wait", gone)
+    monkeypatch.setattr(ray, "cancel", gone)
+    with pytest.raises(UserError, match=r"the cluster is gone \(the raylet died\); run the same command again"):
+        work(tiny_run("engine=ray"))
+
+
+def test_a_cluster_started_here_listens_on_this_machine_alone(
+    toy: Callable[..., ToyRay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray, started = toy(), []
+    constants = ModuleType("ray._private.ray_constants")
+    private = ModuleType("ray._private")
+    private.ray_constants = constants  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray._private", private)
+    monkeypatch.setitem(sys.modules, "ray._private.ray_constants", constants)
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def init(address: str, **_: Any) -> None:
+        if address == "auto":
+            raise ConnectionError
+        alone = getattr(constants, "ENABLE_RAY_CLUSTER", True)
+        started.append((address, alone, os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]))
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init, raising=False)
+    parts.find("engines", "ray").connect()
+    assert started == [("local", False, "0")]
+
+
 def test_a_task_that_is_always_lost_ends_the_run_and_the_others(tiny_run: TinyRun, toy: Callable[..., ToyRay]) -> None:
     ray = toy(losses=set(range(99)))
     with pytest.raises(UserError, match="fold 0: lost with its process or node 4 times"):

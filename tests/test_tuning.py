@@ -77,7 +77,11 @@ def test_a_study_finds_the_best_and_says_so(one: Tuning, capsys: pytest.CaptureF
     assert TrialState.PRUNED in states
     assert abs(study.best_params["augment.mixup"] - 0.5) < 0.2
     assert study.trials[0].params == {"augment.mixup": 0.1}
-    assert "pruned after fold" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "pruned after fold" in said
+    assert "tune: 25 of 25 trials, best so far " in said
+    assert "tune: 24 of 25 trials" in said
+    assert "min left" in said
     csv, best = tune_results.report(study, one)
     table = pd.read_csv(csv)
     assert table["cv"].iloc[0] == pytest.approx(study.best_value)

@@ -220,7 +220,8 @@ def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) ->
     wholly, fewer, none = (int((state == s).sum()) for s in (2, 1, 0))
     print(
         f"{output}: {len(ids)} clips in {clock() - started:.1f} s of {limit:.0f} s: {wholly} by all models, "
-        f"{fewer} with less effort, {none} by the classes' shares alone",
+        f"{fewer} with less effort, {none} by the classes' shares alone"
+        + (f" (clips={total}: the other {len(ids) - total} were not looked at)" if total < len(ids) else ""),
         flush=True,
     )
     return state

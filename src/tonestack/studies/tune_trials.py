@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -28,6 +29,8 @@ def work(tuning: Tuning, trials: int) -> optuna.Study:
     """Run trials until `trials` are finished, those of other and earlier workers included."""
     study = tuning.study()
     revive(study, tuning)
+    started = time.monotonic()
+    before = len(finished(study))
     while len(finished(study)) + running(study, tuning) < trials:
         number = len(study.get_trials(deepcopy=False))
         study.sampler = sampler(tuning.call.seed, number)
@@ -39,9 +42,30 @@ def work(tuning: Tuning, trials: int) -> optuna.Study:
         with locked(tuning.lock(trial.params)) as mine:
             if mine:
                 run_trial(study, trial, tuning)
+                say_progress(study, tuning, trials, time.monotonic() - started, before)
             else:  # another worker runs the same settings
                 study.tell(trial, state=TrialState.FAIL)
     return study
+
+
+def say_progress(study: optuna.Study, tuning: Tuning, trials: int, seconds: float, before: int) -> None:
+    """Print how many trials are done, the best so far and the time left; `before`: trials done when this began."""
+    done = finished(study)
+    scored = [trial for trial in done if trial.state == TrialState.COMPLETE and trial.value is not None]
+    best = max(scored, key=lambda trial: float(trial.value or 0), default=None)
+    text = f"tune: {len(done)} of {trials} trials"
+    if best is not None:
+        score = tuning.metric.sign * float(best.value or 0)
+        text += f", best so far {score:.4f} (trial {best.number}: {short(best.params)})"
+    if len(done) > before and len(done) < trials:
+        text += f", about {(trials - len(done)) * seconds / (len(done) - before) / 60:.0f} min left"
+    print(text, flush=True)
+
+
+def short(params: dict[str, Any]) -> str:
+    """Return settings as words, numbers with four digits."""
+    shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in params.items()}
+    return " ".join(f"{key}={value}" for key, value in shown.items())
 
 
 def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
@@ -52,7 +76,7 @@ def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
 
 def run_trial(study: optuna.Study, trial: optuna.Trial, tuning: Tuning) -> None:
     """Train a trial's folds; record its score, or that it was pruned or failed."""
-    print(f"trial {trial.number}: " + " ".join(f"{key}={value}" for key, value in trial.params.items()), flush=True)
+    print(f"trial {trial.number}: {short(trial.params)}", flush=True)
     try:
         scores: Scores = []
         for job in tuning.jobs(trial.params):

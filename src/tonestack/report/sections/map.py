@@ -5,7 +5,7 @@ from typing import Any
 from tonestack.base.files import array_hash, fingerprint, write_array
 from tonestack.ensemble import clip_components
 from tonestack.report import plots
-from tonestack.report.blocks import Block, Chart, Finder, Tabs
+from tonestack.report.blocks import Block, Chart, Finder, Tabs, Text
 from tonestack.report.material import Material
 
 import numpy as np
@@ -16,6 +16,10 @@ from threadpoolctl import threadpool_limits
 TITLE, ORDER = "Map of the clips", 80
 
 STEPS = 500  # of t-SNE: a map to look at, not a result
+FOLDS = (
+    "Every fold's clips are predicted by networks that have not heard them, another one for each fold: where a label "
+    "has several islands in the map of probabilities, they may be the folds and no kinds of sounds."
+)
 NOTHING = "nothing"  # the name of clips in which no class is there
 
 
@@ -34,7 +38,8 @@ def blocks(material: Material) -> list[Block]:
         if len(sample) >= 10:
             tabs[f"{name}, t-SNE"] = chart(material, sample, tsne(material, x[sample]), f"t-SNE of {name}")
             tabs[f"{name}, PCA"] = chart(material, rows, components(x[rows], 2), f"PCA of {name}")
-    return [Tabs("Maps of the clips", tabs), Finder()] if tabs else []
+    folds = [Text(FOLDS)] if "probabilities" in spaces and material.folds["fold"].nunique() > 1 else []
+    return [*folds, Tabs("Maps of the clips", tabs), Finder()] if tabs else []
 
 
 def tsne(material: Material, x: np.ndarray) -> np.ndarray:

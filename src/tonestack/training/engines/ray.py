@@ -11,6 +11,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,7 @@ if find_spec("ray") is None:
     )
 
 SOURCE = str(Path(__file__).parents[3])
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 OBJECTS = 256 << 20  # bytes of a started cluster's object store: jobs pass through it, features never do
 
 
@@ -52,24 +54,45 @@ def run(call: Call, todo: Sequence[FoldJob]) -> Iterator[dict[str, Any]]:
     running: dict[Any, FoldJob] = {}
     lost: dict[str, int] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < (call.words.jobs or len(todo)):
-                job = waiting.popleft()
-                running[task.remote(job)] = job
-            (ended, *_), _ = ray.wait(list(running), num_returns=1)
-            job = running.pop(ended)
-            receipt = _receipt(ended)
-            if receipt is not None:
-                yield receipt
-                continue
-            lost[job.name] = lost.get(job.name, 0) + 1
-            if lost[job.name] > RETRIES:
-                raise UserError(f"{job.name}: lost with its process or node {lost[job.name]} times; see `ray status`")
-            print(f"ray: {job.name} was lost with its process or node; it is run again")
-            waiting.append(job)
+        with _one_line():
+            while waiting or running:
+                while waiting and len(running) < (call.words.jobs or len(todo)):
+                    job = waiting.popleft()
+                    running[task.remote(job)] = job
+                (ended, *_), _ = ray.wait(list(running), num_returns=1)
+                job = running.pop(ended)
+                receipt = _receipt(ended)
+                if receipt is not None:
+                    yield receipt
+                    continue
+                lost[job.name] = lost.get(job.name, 0) + 1
+                if lost[job.name] > RETRIES:
+                    times = f"{lost[job.name]} times"
+                    raise UserError(f"{job.name}: lost with its process or node {times}; see `ray status`")
+                print(f"ray: {job.name} was lost with its process or node; it is run again")
+                waiting.append(job)
     finally:
-        for left in running:
-            ray.cancel(left, force=True)
+        with suppress(Exception):  # of a cluster that is gone
+            for left in running:
+                ray.cancel(left, force=True)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn the loss of the cluster itself into a line; jobs that have ended are kept, the others go on from there."""
+    from ray import exceptions
+
+    names = ("LocalRayletDiedError", "RaySystemError")
+    gone: tuple[type[Exception], ...] = (ConnectionError,)
+    gone += tuple(getattr(exceptions, name) for name in names if hasattr(exceptions, name))
+    try:
+        yield
+    except gone as error:
+        why = " ".join(str(error).split())[:150] or type(error).__name__
+        raise UserError(
+            f"engine=ray: the cluster is gone ({why}); run the same command again, or with engine=local: what is done "
+            "is kept, and jobs go on from their last epoch"
+        ) from None
 
 
 def connect() -> None:
@@ -89,7 +112,20 @@ def connect() -> None:
         if os.environ.get("RAY_ADDRESS"):
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no Ray cluster answers ({reason})") from None
+        _on_this_machine_alone()
         ray.init(address="local", include_dashboard=False, object_store_memory=OBJECTS, **settings)
+
+
+def _on_this_machine_alone() -> None:
+    """Let a cluster that is started here listen on 127.0.0.1: whoever reaches its ports can run code.
+
+    It is the switch by which Ray keeps to the loopback address on Windows and macOS; Ray reads it when it is imported.
+    """
+    os.environ[LOOPBACK] = "0"
+    with suppress(ImportError):
+        from ray._private import ray_constants
+
+        ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def gpu_share(call: Call, largest: NodeResources) -> float:
