@@ -64,7 +64,7 @@ def test_a_folder_of_ones_own_from_init_to_a_submission(tmp_path: Path, configs:
     assert "species: one label a clip" in lines["label"]
     assert "Drum, wren (12)" in lines["classes"]
     assert lines["group"].startswith("? group       recordist: 6 groups of 4.0 clips")
-    assert "4 clips in unseen" in lines["test"]
+    assert "4 rows, the clips in unseen" in lines["test"]
     assert lines["submission"].startswith("? submission  label: id, species")
     assert lines["read"] == "  read        24 training clips of 2 classes, 4 test clips"
     assert load_yaml((configs / "data/own_birds.yaml").read_text(), "") == {
@@ -109,20 +109,64 @@ def test_init_never_writes_over_a_config_and_refuses_in_one_line(tmp_path: Path,
     assert not (configs / "data/own_birds.yaml").exists()
 
 
-def test_doubts_of_lists_pieces_missing_files_and_small_classes(tmp_path: Path, configs: Path) -> None:
+def test_doubts_of_lists_missing_files_and_small_classes(tmp_path: Path, configs: Path) -> None:
     root = aviary(tmp_path / "aviary")
     rows = ["file,tags", "100.wav,a;b", "101.wav,a", "102.wav,b", "102.wav,b", "109.flac,c"]
     said = init(f"csv={text(root / 'clips/list.csv', rows)}", f"audio={root / 'clips'}")
     lines = {line[2:13].strip(): line for line in said.splitlines()}
     assert "several labels, separated by ';'" in lines["label"]
-    assert "1 rows name a clip again" in lines["clips"]
-    assert "3 have fewer clips than the 5 folds" in lines["classes"]
-    assert "label_form: semicolons" in (configs / "data/own_birds.yaml").read_text()
-    assert "task: multilabel" in (configs / "data/own_birds.yaml").read_text()
-    assert 'train_audio: ""' in (configs / "data/own_birds.yaml").read_text()
+    assert "1 rows have none" in lines["clips"]
+    assert "1 rows name a clip again" in lines["pieces"]
+    assert "3 classes have fewer clips than the 5 folds" in lines["small"]
+    made = load_yaml((configs / "data/own_birds.yaml").read_text(), "")
+    assert (made["reader"]["label_form"], made["reader"]["train_audio"]) == ("semicolons", "")
+    assert (made["task"], made["folds"]) == ("multilabel", {"small_classes": "warn"})
+    assert lines["read"][0] == "?"
+    assert "there twice" in lines["read"]
     (root / "taxonomy.csv").write_text("x\n")
     said = init(f"csv={root / 'meta/train.csv'}", f"audio={root / 'clips'}", name="other")
     assert "? layout      looks like data=birdclef" in said
+
+
+def test_pieces_secondary_labels_and_windows_of_files_that_are_found(tmp_path: Path, configs: Path) -> None:
+    root = aviary(tmp_path / "aviary")
+    (root / "sample_submission.csv").unlink()
+    pieces = [f"{100 + n}.wav,0,00:00:00.15,{'ab'[n % 2]},['c'],p{n // 2}" for n in range(12)]
+    pieces += ["100.wav,0.15,0.3,nocall,[],p0", "100.wav,0.15,0.3,b;a,[],p0"]
+    source = text(root / "pieces.csv", ["file,start,end,primary_label,secondary_labels,site", *pieces])
+    for n in range(2):
+        recording(root / f"test_soundscapes/s_{n}.wav", n, n, 2.0)
+    text(root / "sample_submission.csv", ["row_id,a,b,c,d", "x_1,0.1,0.1,0.1,0.1", "x_2,0.1,0.1,0.1,0.1"])
+    said = init(f"csv={source}", f"audio={root / 'clips'}")
+    lines = {line[2:13].strip(): line for line in said.splitlines()}
+    assert "start to end of file  <- 1 rows name a piece again" in lines["pieces"]
+    assert lines["secondary"].startswith("? secondary   secondary_labels: lists")
+    assert "windows of 1 s" in lines["test"]
+    assert lines["read"] == "  read        13 training clips of 4 classes, 4 test clips"
+    given = load_yaml((configs / "data/own_birds.yaml").read_text(), "")["reader"]
+    assert given["nothing"] == ["nocall"]
+    assert given["classes"] == ["a", "b", "c", "d"]
+    call = Call.from_arguments(["data=own_birds"])
+    train = call.competition().train.set_index("clip_id")
+    assert train.loc["100.wav_0_0.15", "label"] == "a,c:0.5"
+    assert call.competition().test["clip_id"].tolist() == ["s_0_1", "s_0_2", "s_1_1", "s_1_2"]
+
+
+def test_columns_of_classes_and_groups_in_names(tmp_path: Path, configs: Path) -> None:
+    root = tmp_path / "own"
+    names = [f"mic{n // 3}_{n}" for n in range(18)]
+    for n, name in enumerate(names):
+        recording(root / f"audio/{name}.wav", n % 2, n)
+    rows = [f"{name},{n % 2},{int(n % 3 == 0)},0,{n / 7:.3f}" for n, name in enumerate(names)]
+    said = init(f"csv={text(root / 'train.csv', ['name,owl,wren,hawk,quality', *rows])}", f"audio={root / 'audio'}")
+    lines = {line[2:13].strip(): line for line in said.splitlines()}
+    assert "3 columns of 0 and 1, several or none a row: owl, wren, hawk" in lines["label"]
+    assert "6 beginnings before '_'" in lines["group"]
+    assert "reader.name_pattern=^(?P<group>[^_]+)_" in lines["group"]
+    words = ["data=own_birds", "reader.name_pattern=^(?P<group>[^_]+)_"]
+    found = Call.from_arguments(words).competition()
+    assert found.train["label"].tolist()[:4] == ["wren", "owl", "", "owl,wren"]
+    assert found.train["group"].tolist()[:4] == ["mic0", "mic0", "mic0", "mic1"]
 
 
 def test_pieces_and_columns_of_0_and_1_become_settings(tmp_path: Path, configs: Path) -> None:
@@ -167,8 +211,9 @@ def test_columns_by_name_one_hot_groups_and_beginnings() -> None:
     clips = pd.DataFrame({"site": list("aabb"), "author": list("abcd"), "user": list("aaaa")})
     assert columns.groups(clips, set()) == ["site"]
     found = columns.beginnings([f"s{n // 3}_{n}.wav" for n in range(18)])
-    assert found is not None
-    assert (found[0], len(found[1])) == ("_", 6)
+    assert found == ("_", 6)
+    names = [f"{'abcdef'[n // 3]}_{n}.wav" for n in range(18)]
+    assert columns.beginnings(names, pd.Series([name[0] for name in names])) is None  # the class is in the name
     assert columns.beginnings([f"s{n}_1.wav" for n in range(18)]) is None
 
 

@@ -32,6 +32,8 @@ GROUPS = (
 FOLDS = ("fold", "folds", "kfold", "cv_fold", "cv")
 CHECKED = ("verified", "manually_verified", "curated", "checked")
 STARTS, ENDS = ("start", "onset", "t_min", "start_time", "begin"), ("end", "offset", "t_max", "end_time")
+SECONDARY = ("secondary_labels", "secondary_label", "secondary", "other_labels", "background")
+NOTHING = ("nocall",)  # words that say that nothing is there
 MARKS = (",", ";", "|", " ")  # that may stand between labels
 LIST = re.compile(r"\[.*\]")
 ONE_HOT = 3  # columns of 0 and 1 that make a table of classes
@@ -78,6 +80,7 @@ def by_name(columns: list[str], wanted: tuple[str, ...]) -> list[str]:
 
 def one_hot(table: pd.DataFrame, but: set[str]) -> list[str]:
     """The columns of 0 and 1, if there are as many as make a table of classes."""
+    but = but | {*by_name(list(table.columns), (*STARTS, *ENDS))}
     bits = {"0", "1", "0.0", "1.0", ""}
     found = [c for c in table.columns if c not in but and set(table[c]) <= bits and any(table[c])]
     return found if len(found) >= ONE_HOT else []
@@ -119,13 +122,19 @@ def groups(table: pd.DataFrame, but: set[str]) -> list[str]:
     return [column for column in named if 2 <= table[column].nunique() <= 0.9 * len(table)]
 
 
-def beginnings(names: list[str]) -> tuple[str, Counter[str]] | None:
-    """A sign before which clip names begin alike, and how many clips each beginning has; None if none shows groups."""
+def beginnings(names: list[str], labels: pd.Series | None = None) -> tuple[str, int] | None:
+    """A sign before which clip names begin alike, and the number of beginnings; None if none shows groups.
+
+    labels: of the clips; beginnings that only repeat them are no groups.
+    """
     for mark in ("_", "-", "."):
-        stems = [PurePosixPath(name).stem for name in names]
-        counts = Counter(stem.split(mark)[0] for stem in stems if mark in stem)
-        if sum(counts.values()) == len(names) and 5 <= len(counts) <= len(names) / 2:
-            return mark, counts
+        first = pd.Series([PurePosixPath(name).stem.partition(mark) for name in names])
+        start, count = first.map(lambda parts: parts[0]), first.map(lambda parts: parts[0]).nunique()
+        if not first.map(lambda parts: parts[1] != "").all() or not 5 <= count <= len(names) / 2:
+            continue
+        per_start = 2 if labels is None else labels.reset_index(drop=True).groupby(start).nunique().max()
+        if per_start > 1 or (labels is not None and count > labels.nunique()):
+            return mark, count
     return None
 
 

@@ -1,7 +1,22 @@
-"""One thing that a first look has seen or guessed, with the setting that follows from it."""
+"""What a first look is asked, and one thing that it has seen or guessed, with the settings that follow from it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is looked at: the train csv and the folder of its recordings, both below `root`; columns that are given."""
+
+    root: Path
+    csv: Path
+    audio: Path
+    table: pd.DataFrame
+    label: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,17 @@
 """The data config that a first look at a csv and a folder of recordings suggests, for the reader `table`."""
 
-from dataclasses import dataclass
+import re
 from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.competition import csvs
 from tonestack.competition.readers import table as reader
-from tonestack.competition.survey import columns, recordings, samples
+from tonestack.competition.survey import columns, labels, recordings, samples
 from tonestack.competition.survey.columns import Names
-from tonestack.competition.survey.finding import Finding
+from tonestack.competition.survey.finding import Finding, Question
+from tonestack.tables.competition import Competition
 
-import pandas as pd
-
-FOLDS = 5
-MOST_CLASSES = 1000
 LAYOUTS = {  # a file or folder of a known competition's own -> the data config that reads it
     "taxonomy.csv": "birdclef",
     "train_short_audio": "birdclef",
@@ -30,19 +27,6 @@ LAYOUTS = {  # a file or folder of a known competition's own -> the data config 
     "train/audio/_background_noise_": "speech2018",
     "_background_noise_": "speech_commands",
 }
-COMMON = 0.8  # share of clips in one class from which accuracy says little
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is looked at: the train csv and the folder of its recordings, both below `root`; columns that are given."""
-
-    root: Path
-    csv: Path
-    audio: Path
-    table: pd.DataFrame
-    label: str | None = None
-    group: str | None = None
 
 
 def look(root: Path, csv: Path, audio: Path, label: str | None = None, group: str | None = None) -> list[Finding]:
@@ -56,9 +40,11 @@ def look(root: Path, csv: Path, audio: Path, label: str | None = None, group: st
     names, clips = _clips(asked, paths)
     found.append(clips)
     taken = {names.column}
-    labelled, taken = _labels(asked, taken)
-    found += [*labelled, _groups(asked, taken, names), *_flags(asked, taken)]
-    found += _test(asked, {key: value for finding in found for key, value in finding.settings.items()})
+    labelled, taken = labels.survey(asked, taken)
+    several = settings(labelled).get("task") == "multilabel"
+    found += [*labelled, *labels.pieces(asked, names.column, several)]
+    found += [_groups(asked, taken, names.column, settings(labelled)["reader.label"]), *_flags(asked, taken)]
+    found += _test(asked, settings(found))
     return found
 
 
@@ -97,101 +83,15 @@ def _clips(asked: Question, paths: list[str]) -> tuple[Names, Finding]:
     found |= {"reader.train_suffix": names.suffix} if names.suffix else {}
     suffix = f" + {names.suffix}" if names.suffix else ""
     said = f"{names.column}{suffix}: {names.rows} of {len(asked.table)} rows have a file"
-    distinct = asked.table[names.column].nunique()
     doubt = ""
-    if distinct < len(asked.table):
-        header = list(asked.table.columns)
-        starts, ends = (columns.by_name(header, names) for names in (columns.STARTS, columns.ENDS))
-        times = [*starts, *ends]
-        found |= {"reader.start": starts[0], "reader.end": ends[0]} if starts and ends else {}
-        doubt = f"{len(asked.table) - distinct} rows name a clip again; " + (
-            f"are {' and '.join(times)} pieces of it?" if times else "one row a label, or a mistake?"
-        )
-    elif names.rows < len(asked.table):
+    if names.rows < len(asked.table):
         doubt = f"{len(asked.table) - names.rows} rows have none; training stops at them"
-    elif names.rows < len(files):
-        doubt = f"{len(files) - names.rows} files are in no row: test clips, or forgotten?"
+    elif (unnamed := len(files) - asked.table[names.column].nunique()) > 0:
+        doubt = f"{unnamed} files are in no row: test clips, or forgotten?"
     return names, Finding("clips", said, found, doubt)
 
 
-# --------------------------------------------------------------------------------------------------------------- labels
-
-
-def _labels(asked: Question, taken: set[str]) -> tuple[list[Finding], set[str]]:
-    """The label column, its form and its classes; and the columns that are taken by now."""
-    columns.check(asked.label, list(asked.table.columns), "label")
-    candidates = [asked.label] if asked.label else columns.label_columns(asked.table, taken)
-    times = columns.by_name(list(asked.table.columns), (*columns.STARTS, *columns.ENDS))
-    hot = [] if asked.label else columns.one_hot(asked.table, taken | set(times))
-    if hot and not columns.by_name(candidates, columns.LABELS):
-        return [_one_hot(hot)], taken | set(hot)
-    if not candidates:
-        raise UserError(f"{asked.csv}: no column seems to hold labels; say label=COLUMN")
-    column, others = candidates[0], candidates[1:4]
-    sure = asked.label or columns.by_name(candidates, columns.LABELS) == [column]
-    doubt = "" if sure else f"is it this column? {'others: ' + ', '.join(others) if others else 'say label=COLUMN'}"
-    mark = columns.label_mark(asked.table[column])
-    found = Finding("label", _described(mark, column), {"reader.label": column} | _form(mark), doubt)
-    return [found, *_classes(asked.table[column], mark)], taken | {column}
-
-
-def _described(mark: str, column: str) -> str:
-    forms = {"": "one label a clip", "[]": "lists as Python writes them", " ": "several labels, separated by blanks"}
-    return f"{column}: {forms.get(mark, f'several labels, separated by {mark!r}')}"
-
-
-def _form(mark: str) -> dict[str, Any]:
-    """The settings of a label form."""
-    if not mark:
-        return {"task": "classify", "metric": "accuracy"}
-    form = {";": "semicolons", "|": "bars", " ": "blanks", "[]": "list"}.get(mark)
-    said = {"reader.label_form": form} if form else {"reader.multilabel": True}
-    return said | {"task": "multilabel", "metric": "mean_average_precision"}
-
-
-def _one_hot(hot: list[str]) -> Finding:
-    said = f"{len(hot)} columns of 0 and 1: {', '.join(hot[:4])} …"
-    return Finding(
-        "label",
-        said,
-        {"reader.label_form": "columns", "reader.label_columns": hot, **_form(",")},
-        "are all of them classes?",
-    )
-
-
-def _classes(cells: pd.Series, mark: str) -> list[Finding]:
-    """Number and sizes of the classes, and what follows for folds and metric."""
-    parts = cells.str.strip("[]").str.split("," if mark == "[]" else mark) if mark else cells.map(lambda cell: [cell])
-    single = parts.explode().str.strip(" '\"")
-    counts = single[single != ""].value_counts()
-    said = f"{len(counts)}: {', '.join(f'{name} ({count})' for name, count in counts.head(4).items())}"
-    said += f" … {counts.index[-1]} ({counts.iloc[-1]})" if len(counts) > 4 else ""
-    blank = int((cells == "").sum())
-    small = int((counts < FOLDS).sum())
-    if len(counts) > MOST_CLASSES:
-        return [Finding("classes", said, doubt="so many: is this a column of classes?")]
-    if blank and not mark:
-        return [
-            Finding(
-                "classes",
-                said,
-                doubt=f"{blank} rows have no label: is nothing there (task=multilabel), or is it missing?",
-            )
-        ]
-    if small:
-        found = {"folds.small_classes": "warn"}
-        return [Finding("classes", said, found, f"{small} have fewer clips than the {FOLDS} folds: join or drop them?")]
-    if not mark and counts.iloc[0] > COMMON * len(cells):
-        return [
-            Finding("classes", said, {"metric": "balanced_accuracy"}, "one is most of it: accuracy would say little")
-        ]
-    return [Finding("classes", said)]
-
-
-# -------------------------------------------------------------------------------------------------- groups, folds, test
-
-
-def _groups(asked: Question, taken: set[str], names: Names) -> Finding:
+def _groups(asked: Question, taken: set[str], clip: str, label: str) -> Finding:
     """What folds keep together."""
     columns.check(asked.group, list(asked.table.columns), "group")
     found = [asked.group] if asked.group else columns.groups(asked.table, taken)
@@ -201,11 +101,12 @@ def _groups(asked: Question, taken: set[str], names: Names) -> Finding:
         others = f"; others: {', '.join(found[1:4])}" if found[1:] else ""
         doubt = "" if asked.group else f"do test clips come from other ones than train clips?{others}"
         return Finding("group", said, {"reader.group": found[0]}, doubt)
-    alike = columns.beginnings(list(asked.table[names.column]))
+    labels_of = asked.table.get(label)
+    alike = columns.beginnings(list(asked.table[clip]), labels_of)
     if alike is not None:
-        mark, counts = alike
-        said = f"none; but clip names begin alike: {len(counts)} beginnings before '{mark}'"
-        doubt = "clips of one source? put the beginning into a column and say group="
+        mark, count = alike
+        said = f"none; but clip names begin alike: {count} beginnings before '{mark}'"
+        doubt = f"clips of one source? then say 'reader.name_pattern=^(?P<group>[^{mark}]+){re.escape(mark)}'"
         return Finding("group", said, doubt=doubt)
     doubt = "are several clips cut from one recording, or of one speaker? then say group=COLUMN"
     return Finding("group", "no column seems to say what clips were cut from", doubt=doubt)
@@ -237,28 +138,44 @@ def _test(asked: Question, so_far: dict[str, Any]) -> list[Finding]:
         return [Finding("test", "no csv of test clips: cross-validation alone", doubt=doubt)]
     sample = next((one for one in found if one.is_sample), found[0])
     values: dict[str, Any] = {"reader.sample_submission" if sample.is_sample else "reader.test_csv": sample.path}
-    if sample.names is None:
+    said, doubt = f"{sample.path}: {len(sample.table)} rows", ""
+    if sample.names is not None:
+        said += f", the clips in {sample.names.folder or asked.root}"
+        values |= {"reader.test_audio": sample.names.folder, "reader.test_clip": sample.names.column}
+        values |= {"reader.test_suffix": sample.names.suffix} if sample.names.suffix else {}
+    elif seconds := samples.window(sample.table):
+        said += f", which seem to be windows of {seconds} s"
+        values |= samples.of_windows(asked.root, sample.table, seconds)
+        doubt = f"every window of the files in {values['reader.test_audio'] or 'FOLDER'} becomes a row: is it so?"
+    else:
         doubt = "their recordings are not there yet: say reader.test_audio=FOLDER"
-        return [Finding("test", f"{sample.path}: {len(sample.table)} rows", values, doubt)]
-    values |= {"reader.test_audio": sample.names.folder, "reader.test_clip": sample.names.column}
-    values |= {"reader.test_suffix": sample.names.suffix} if sample.names.suffix else {}
-    where = sample.names.folder or str(asked.root)
-    tested = Finding("test", f"{sample.path}: {len(sample.table)} clips in {where}", values)
-    return [tested, _submission(asked.root, so_far | values)]
+    tested = Finding("test", said, values, doubt)
+    return [tested, *_submission(asked.root, sample, so_far | values)]
 
 
-def _submission(root: Path, so_far: dict[str, Any]) -> Finding:
+def _submission(root: Path, sample: samples.Sample, so_far: dict[str, Any]) -> list[Finding]:
     """The style of the submission, as the reader understands the sample; and the metric that goes with it."""
-    given = {key.removeprefix("reader."): value for key, value in so_far.items() if key.startswith("reader.")}
+    found = []
     try:
-        form = reader.read(reader.Params.parse(given, "init"), root).submission
+        known = set(_read(root, {k: v for k, v in so_far.items() if "sample" not in k and "test" not in k}).classes)
+        columns_of = [str(name) for name in sample.table.columns[1:]]
+        if known < set(columns_of):
+            more = len(columns_of) - len(known)
+            found.append(Finding("more", f"{more} classes of the sample have no clip", {"reader.classes": columns_of}))
+        form = _read(root, so_far | settings(found)).submission
     except UserError as error:
-        return Finding("submission", "not understood", doubt=str(error))
-    assert form is not None
-    metrics = {"labels": f"map@{form.k}", "label": "accuracy", "probability": "binary_auc"}
+        return [*found, Finding("submission", "not understood", doubt=str(error))]
+    if form is None:
+        return found
+    metrics = {"labels": f"map@{form.k}", "label": "accuracy", "probability": "binary_auc", "set": "row_f1"}
     metric = metrics.get(form.style, "log_loss" if so_far.get("task") == "classify" else "lwlrap")
     said = f"{form.style}{f', {form.k} a row' if form.style == 'labels' else ''}: {', '.join(form.columns[:6])}"
     said += " …" if len(form.columns) > 6 else ""
-    return Finding(
-        "submission", said, {"metric": metric}, f"metric={metric} is a guess: what does the competition score?"
-    )
+    doubt = f"metric={metric} is a guess: what does the competition score?"
+    return [*found, Finding("submission", said, {"metric": metric}, doubt)]
+
+
+def _read(root: Path, values: dict[str, Any]) -> Competition:
+    """The competition as the reader's settings among `values` say."""
+    given = {key.removeprefix("reader."): value for key, value in values.items() if key.startswith("reader.")}
+    return reader.read(reader.Params.parse(given, "init"), root)

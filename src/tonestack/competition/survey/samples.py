@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.competition import csvs
@@ -54,3 +55,22 @@ def _in_any_folder(table: pd.DataFrame, audio: set[str]) -> Names | None:
 
 def _in(audio: set[str], folder: str) -> set[str]:
     return {path for path in audio if path.rpartition("/")[0] == folder}
+
+
+def window(table: pd.DataFrame) -> int:
+    """The seconds of the windows that rows `<file>_<end second>` seem to be; 0 where they seem to be none."""
+    ends = table.iloc[:, 0].str.extract(r".+_(\d{1,6})$")[0]
+    if ends.isna().any():
+        return 0
+    step = int(ends.astype(int).min())
+    whole = step > 0 and (ends.astype(int) % step == 0).all()
+    return step if whole and ends.nunique() > 1 else 0
+
+
+def of_windows(root: Path, table: pd.DataFrame, seconds: int) -> dict[str, Any]:
+    """The reader's settings where a sample's rows are only an example of windows of files that are found."""
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name.casefold().startswith("test"))
+    suffixes = {Path(path).suffix for path in paths_below(root / folders[0])} if folders else set()
+    values = {"reader.test_rows": "files", "reader.window": seconds, "reader.sample_rows": "example"}
+    values |= {"reader.test_audio": folders[0] if folders else "", "reader.test_clip": str(table.columns[0])}
+    return values | ({"reader.test_suffix": suffixes.pop()} if len(suffixes) == 1 else {})
