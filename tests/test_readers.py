@@ -65,7 +65,7 @@ def test_only_the_columns_asked_for(tmp_path):
         (b"fname,label,label\na,b,c\n", ("t.csv", "'label'", "twice")),
         (b"fname,label\na.wav,x\nb.wav,y,z\n", ("t.csv", "row 3", "3 cells")),
         (b"fname,label\n\xff\xfe,x\n", ("t.csv", "UTF-8")),
-        (b"fname,label\na," + b"x" * 200_000 + b"\n", ("t.csv", "row 2", "limit")),
+        (b"fname,label\na," + b"x" * (4 << 20) + b"x\n", ("t.csv", "row 2", "limit")),
     ],
 )
 def test_unreadable_csv_refused(tmp_path, text, words):
