@@ -80,9 +80,12 @@ def run_all(home: Path, percent: int, longest: float, stages: list[str]) -> list
     rows = []
     for stage in stages:
         extra = [f"{key}={value}" for key, value in (LABELS | STAGES[stage]).items()]
+        given = [
+            w for w in words if stage not in ("predict", "bundle") or not w.startswith("model=")
+        ]  # what is submitted
         if stage == "predict":
             extra += [*map(str, sorted((home / f"input/{name}/audio_test").iterdir())[:20])]
-        rows.append({"percent": percent, **measure(stage, home, [*words, *extra])})
+        rows.append({"percent": percent, **measure(stage, home, [*given, *extra])})
         print("  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{v}" for k, v in rows[-1].items()), flush=True)
     return rows
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 SMALL = {"name": "autoencoder", "frames": 14, "channels": (4, 8), "grid": (3, 2), "latent_channels": 2}
 
@@ -106,3 +107,19 @@ def test_pictures_are_written(tmp_path: Path) -> None:
     points = np.random.default_rng(0).random((20, 5))
     label_pictures.before_and_after(points, decided, {"one": ["a", "b"]}, tmp_path / "tsne")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["l.png", "r.png", "tsne-one.png"]
+
+
+def test_a_picture_of_clips_does_not_wait_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Plane:
+        def __init__(self, **settings: object) -> None:
+            seen.append(settings["max_iter"])
+
+        def fit_transform(self, x: np.ndarray) -> np.ndarray:
+            seen.append({pool["num_threads"] for pool in threadpool_info()})
+            return x[:, :2]
+
+    monkeypatch.setattr("sklearn.manifold.TSNE", Plane)
+    label_pictures.plane(np.random.default_rng(0).standard_normal((50, 5)))
+    assert seen == [label_pictures.STEPS, {1}]

@@ -8,8 +8,10 @@ from tonestack.base.pictures import new_figure
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 MOST = 2000  # clips in a t-SNE picture; more are drawn at random
+STEPS = 500  # of t-SNE: a picture to look at, not a result
 
 
 def before_and_after(x: np.ndarray, decided: pd.DataFrame, groups: dict[str, list[str]], stem: Path) -> None:
@@ -33,7 +35,9 @@ def plane(x: np.ndarray) -> np.ndarray:
 
     x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-6)
     x = PCA(min(50, *x.shape), random_state=0).fit_transform(x)
-    placed: np.ndarray = TSNE(perplexity=min(30, (len(x) - 1) / 3), init="pca", random_state=0).fit_transform(x)
+    perplexity = min(30, (len(x) - 1) / 3)
+    with threadpool_limits(1):  # threads wait for each other in every step, long on busy cores
+        placed: np.ndarray = TSNE(perplexity=perplexity, init="pca", max_iter=STEPS, random_state=0).fit_transform(x)
     return placed
 
 
