@@ -34,6 +34,7 @@
 #     match        CLIP.wav enrol=DIR: the speaker of a clip  reports/NAME/match.csv
 #     study        name=STUDY: published tables, rerun        reports/NAME/
 #     models       every model config with its size
+#     weights      pretrained weights: where to get them, whether they are here; FILE.pth is converted
 #     settings     write the reference of all settings        docs/settings.md
 #     bench        measured ratios against the usual way      bench/results/
 #     docs         these pages as a site, offline             site/

@@ -39,10 +39,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet18": {"width": 4, "size": 32},
     "rnn": {"project": 5, "hidden": 6},
     "mlp": {"hidden": (6,)},
+    "panns": {"size": "cnn6"},
+    "efficientat": {"width": 0.1},
     "window_attention": {"project": 8, "hidden": 6, "heads": 2},
     "ecapa": {"channels": 8, "attention": 6, "embedding": 7, "squeeze": 4},
 }
-OWN_POOL = {"ecapa", "window_attention"}  # pools as its paper says
+OWN_POOL = {"ecapa", "window_attention", "panns", "efficientat"}  # pools as its paper says
 WAVES = {"cnn1d"}
 
 

@@ -266,7 +266,8 @@ def test_the_penalty_is_strong_for_noise_and_weak_for_signal() -> None:
     assert least[0] < least[1]
 
 
-HEADS = ("embedding_probe", "embedding_mlp", "embedding_attention", "embedding_forest", "embedding_boosting")
+NETWORKS = ("embedding_mlp", "embedding_attention", "embedding_sed")
+HEADS = (*NETWORKS, "embedding_probe", "embedding_forest", "embedding_boosting")
 
 
 def words(root: Path, path: Path, *more: str) -> list[str]:
@@ -289,7 +290,7 @@ SHORT = ("training.min_steps=60", "training.epochs=2", "training.batch_size=8")
 @pytest.mark.parametrize("model", HEADS)
 def test_every_head_learns_from_embeddings(tiny_root: Path, tmp_path: Path, model: str) -> None:
     path = tiny_models.spectrum(tmp_path / "s.onnx")
-    short = SHORT if model in ("embedding_mlp", "embedding_attention") else ()
+    short = SHORT if model in NETWORKS else ()
     call = Call.from_arguments([*words(tiny_root, path, *short), f"model={model}", "fold=0"])
     train.run(call)
     receipt = read_json(oof.receipts(call.oof / f"{model}@r0")[0])

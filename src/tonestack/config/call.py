@@ -200,7 +200,8 @@ class Call:
         """One model of this call on one label revision; `not_for_it`: settings of other models alone."""
         words = layers.without(self.words, not_for_it)
         settings = layers.load_model(model, self.preset, words, {"name": self.task.loss})
-        if self.rate and "sample_rate" not in self.words.overrides.get("frontend", {}):
+        fixed = pretrained.fixes_frontend(settings.network)
+        if self.rate and not fixed and "sample_rate" not in self.words.overrides.get("frontend", {}):
             settings = settings.model_copy(update={"frontend": band.fitted(settings.frontend, self.rate)})
         if settings.frontend["name"] == "embedding":
             frontend = pretrained.laid_out(settings.frontend, self.data.embedding)

@@ -54,6 +54,11 @@ def laid_out(frontend: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]
     return {"name": "embedding"} | parts.part_params("frontends", made, "embedding").model_dump(mode="json")
 
 
+def fixes_frontend(network: dict[str, Any]) -> bool:
+    """True if a network starts from published weights that know one frontend alone, whatever the recordings' rate."""
+    return bool(network.get("weights")) and getattr(parts.find("models", network["name"]), "OWN_FRONTEND", False)
+
+
 def _of(model: str | None) -> dict[str, Any]:
     """What is known of a file, by its name or by ours."""
     for name, weights in known().items():

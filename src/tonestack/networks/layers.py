@@ -1,7 +1,7 @@
 """Shared by the networks: the embed / classify contract, pooling heads and activations."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,25 @@ class Network(nn.Module):
     def __init__(self, body: nn.Module, pool: nn.Module, classifier: nn.Module) -> None:
         super().__init__()
         self.body, self.pool, self.classifier = body, pool, classifier
+        self.frozen: tuple[nn.Module, ...] = ()
+
+    def freeze(self, count: int) -> None:
+        """Keep the first `count` stages below the classifier: neither their weights nor their statistics move."""
+        self.frozen = tuple(self.stages()[:-1][:count])
+        for stage in self.frozen:
+            stage.requires_grad_(False).eval()
+
+    def stages(self) -> list[nn.Module]:
+        """The parts with weights, from the input to the classifier, for rates and freezing by depth."""
+        found = [*_unfolded(self.body), self.pool, self.classifier]
+        return [stage for stage in found if next(stage.parameters(), None) is not None]
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch dropout and batch statistics on or off; frozen stages stay as in use."""
+        super().train(mode)
+        for stage in self.frozen:
+            stage.eval()
+        return self
 
     @property
     def width(self) -> int:
@@ -61,6 +80,16 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map crops (B, 1, F, T) to logits (B, C)."""
         return self.outputs(x).logits
+
+
+def _unfolded(body: nn.Module) -> list[nn.Module]:
+    """The parts of a body in their order: its children, those of its sequences each on its own."""
+    children = list(body.children())
+    if not children or next(body.parameters(recurse=False), None) is not None:
+        return [body]
+    if len(children) == 1:
+        return _unfolded(children[0])
+    return [part for child in children for part in (child if type(child) is nn.Sequential else [child])]
 
 
 class FrameNetwork(Network):

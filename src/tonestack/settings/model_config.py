@@ -90,6 +90,10 @@ class TrainingParams(Section):
     batch_size: int = Field(32, ge=2, description="clips per step")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="optimiser")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="factor of the rate from each stage of a network to the one below it; fine-tuning"
+    )
+    freeze: int = Field(0, ge=0, description="first stages below the classifier that stay as they are; fine-tuning")
     weight_decay: float = Field(0.01, ge=0, description="weight decay")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of Adam and AdamW")

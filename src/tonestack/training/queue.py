@@ -8,7 +8,9 @@ from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.base.files import fingerprint, read_json
+from tonestack.base.files import file_hash, fingerprint, read_json
+from tonestack.base.model_files import located
+from tonestack.config import pretrained
 from tonestack.config.call import Call, Experiment
 from tonestack.features.store import Store
 from tonestack.labels import revisions, training_labels
@@ -67,6 +69,7 @@ def _jobs_of(
         taught = set(learnt.clip_ids) if cross_fitted else set()
         asked = [name for name in test if name not in taught]  # a model repeats the labels that it was trained on
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, asked])}
+        inputs |= start_of(experiment)
         inputs |= {"columns": fingerprint(columns)} if columns else {}
         inputs |= {"options": fingerprint(options.settings())} if options else {}
         pool = revisions.pool_labels(call.folds, call.oof, experiment.revision, fold, experiment.model)
@@ -85,6 +88,13 @@ def counted_targets(task: Task, labels: pd.Series, predicted: Rows) -> np.ndarra
         spoken = set(predicted.form.spoken(known))
         targets[:, [name not in spoken for name in known]] = np.nan
     return targets
+
+
+def start_of(experiment: Experiment) -> dict[str, str]:
+    """The hash of the published weights that a network starts from, if its folds depend on a file of them."""
+    network = experiment.config.network
+    path = located(network.get("weights")) if pretrained.fixes_frontend(network) else None
+    return {"weights": file_hash(path)} if path and path.is_file() else {}
 
 
 def learnt_classes(task: Task, learnt: pd.DataFrame, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -35,21 +35,33 @@ T = TypeVar("T")
 
 
 def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.optim.Optimizer:
-    """AdamW, Adam or SGD; biases and normalisation scales are not decayed."""
+    """AdamW, Adam or SGD; biases and normalisation scales are not decayed. Each group keeps its share of the rate."""
     learnt = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learnt if p.dim() > 1], "weight_decay": params.weight_decay},
-        {"params": [p for p in learnt if p.dim() <= 1], "weight_decay": 0.0},
-    ]
+    shares = depth_shares(model, params.layer_decay)
+    groups: list[dict[str, Any]] = []
+    for share in sorted({shares.get(p, 1.0) for p in learnt}, reverse=True):
+        here = [p for p in learnt if shares.get(p, 1.0) == share]
+        decayed, plain = [p for p in here if p.dim() > 1], [p for p in here if p.dim() <= 1]
+        groups.append({"params": decayed, "weight_decay": params.weight_decay, "share": share})
+        groups.append({"params": plain, "weight_decay": 0.0, "share": share})
     recorded = records(learnt[0].device, params)
-    rate: Any = (
-        torch.tensor(params.lr, device=learnt[0].device) if recorded else params.lr
-    )  # a graph cannot take floats
+    for group in groups:  # a graph cannot take floats
+        own = params.lr * group["share"]
+        group["lr"] = torch.tensor(own, device=learnt[0].device) if recorded else own
+    rate: Any = groups[0]["lr"]
     if params.optimizer == "sgd":
         nesterov = params.momentum > 0
         return torch.optim.SGD(groups, lr=rate, momentum=params.momentum, nesterov=nesterov, fused=recorded or None)
     kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=rate, betas=params.betas, eps=params.eps, fused=True, capturable=recorded)
+
+
+def depth_shares(model: torch.nn.Module, decay: float) -> dict[torch.nn.Parameter, float]:
+    """Each parameter's share of the learning rate: 1 at the classifier, less by `decay` with every stage below it."""
+    if decay == 1 or not isinstance(model, Tagger):
+        return {}
+    stages = model.network.stages()
+    return {p: decay ** (len(stages) - 1 - depth) for depth, stage in enumerate(stages) for p in stage.parameters()}
 
 
 def outputs(network: Network, x: Tensor) -> Outputs:
@@ -149,10 +161,11 @@ class Step:
     def rate(self, rate: float) -> None:
         """Set the learning rate of the next steps, on the device where it lies there."""
         for group in self.optimizers[0].param_groups:
+            own = rate * group.get("share", 1.0)
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
+                group["lr"].fill_(own)
             else:
-                group["lr"] = rate
+                group["lr"] = own
 
     def _augmented(self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Draws) -> tuple[Tensor, ...]:
         params = self.config.augment

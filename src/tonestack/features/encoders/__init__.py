@@ -59,6 +59,23 @@ def chosen(path: Path, asked: str | None, outputs: dict[str, str], others: Itera
     return asked
 
 
+def layout(path: Path, name: str, shape: Sequence[object]) -> tuple[tuple[int, ...], int | None, int | None]:
+    """Axes to add to windows (B, n), the fixed number of samples and the fixed batch.
+
+    The input is (n), (B, n), (B, 1, n) or (B, n, 1); a size that is no whole number above 0 is free.
+    """
+    sizes = [int(str(size)) if str(size).isdigit() and int(str(size)) > 0 else None for size in shape]
+    if len(sizes) == 1:
+        return (), sizes[0], 1
+    if len(sizes) == 2:
+        return (), sizes[1], sizes[0]
+    if len(sizes) == 3 and 1 in sizes[1:]:
+        last = sizes[2] == 1 and sizes[1] != 1
+        return ((2,), sizes[1], sizes[0]) if last else ((1,), sizes[2], sizes[0])
+    shown = "×".join("?" if size is None else str(size) for size in sizes)
+    raise UserError(f"{path}: input '{name}' is {shown}, no wave; a model of spectrograms is not one")
+
+
 def check_size(files: Sequence[Path]) -> None:
     """Refuse files that are missing, empty or far too large, before a library reads them."""
     for file in files:

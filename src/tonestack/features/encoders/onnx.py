@@ -6,7 +6,7 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import inside
-from tonestack.features.encoders import check_size, chosen, fault
+from tonestack.features.encoders import check_size, chosen, fault, layout
 
 import numpy as np
 import onnxruntime
@@ -66,7 +66,7 @@ class Encoder:
         if self.output not in outputs:
             self._session = _session(path, _with_output(path, self.output))
         self._sound, self._others = self._inputs()
-        self._axes, self.samples, self.batch = _layout(path, self._sound)
+        self._axes, self.samples, self.batch = layout(path, self._sound.name, self._sound.shape)
         self._states = {name: self._successor(name) for name in self._zeros(1)}
         if any(self._states.values()):
             self.batch = 1  # a state belongs to one clip and is handed on from window to window
@@ -159,21 +159,3 @@ def _with_output(path: Path, name: str) -> bytes:
     model.graph.output.append(onnx.ValueInfoProto(name=name))
     content: bytes = model.SerializeToString()
     return content
-
-
-def _layout(path: Path, sound: Any) -> tuple[tuple[int, ...], int | None, int | None]:
-    """Axes to add to windows (B, n), the fixed number of samples and the fixed batch.
-
-    The input is (n), (B, n), (B, 1, n) or (B, n, 1).
-    """
-    shape = [size if isinstance(size, int) and size > 0 else None for size in sound.shape]
-    if len(shape) == 1:
-        return (), shape[0], 1
-    if len(shape) == 2:
-        return (), shape[1], shape[0]
-    if len(shape) == 3 and 1 in shape[1:]:
-        last = shape[2] == 1 and shape[1] != 1
-        return ((2,), shape[1], shape[0]) if last else ((1,), shape[2], shape[0])
-    raise UserError(
-        f"{path}: input '{sound.name}' is {_shape(sound.shape)}, no wave; a model of spectrograms is not one"
-    )

@@ -13,6 +13,7 @@ from typing import Literal
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, file_state, fingerprint
+from tonestack.base.model_files import located
 from tonestack.base.section import Section
 from tonestack.features.encoders import EncoderProtocol, format_of
 
@@ -21,7 +22,6 @@ from pydantic import Field, ValidationInfo, field_validator
 
 STATISTICS = "pooled"  # how `clip_statistics` sums a clip up: columns are no bands
 INPUT = "give embedding.model=FILE"
-FOLDER = Path("input/weights")
 
 POOLS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "std": np.std, "max": np.max}
 _WIDTHS: dict[tuple[str, "Params"], int] = {}
@@ -60,16 +60,6 @@ class Params(Section):
     def _of_the_file(cls, given: str | None, info: ValidationInfo) -> str | None:
         path = located(info.data.get("model"))
         return given or (content(path) if path else None)
-
-
-def located(model: str | None) -> Path | None:
-    """Where a model lies: at its path, below the home or in its folder input/weights/; None if nowhere."""
-    if not model:
-        return None
-    given, project = Path(model).expanduser(), parts.PACKAGE.parents[1]
-    homes = Path(os.environ.get("TONESTACK_HOME", project)), project
-    places = [given, *(home / below for home in homes for below in (given, FOLDER / given, FOLDER / given.name))]
-    return next((place.absolute() for place in places if place.exists()), None)
 
 
 def content(path: Path) -> str:

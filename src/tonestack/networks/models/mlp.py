@@ -1,7 +1,10 @@
-"""Dense layers on pooled frames: the usual head on frozen embeddings."""
+"""Dense layers on every window, then pooling: the usual head on frozen embeddings.
+
+With `pool: sed` every window has its own value a class (`configs/model/embedding_sed.yaml`).
+"""
 
 from tonestack.base.section import Section
-from tonestack.networks.layers import ActivationName, Network, Pool, PoolingName, activation, headed
+from tonestack.networks.layers import ActivationName, Network, PoolingName, activation, headed
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -12,26 +15,29 @@ class Params(Section):
 
     hidden: tuple[PositiveInt, ...] = Field((512,), description="units of the hidden layers")
     activation: ActivationName = Field("gelu", description="activation")
-    pool: PoolingName = Field("avg", description="pooling over the windows of a crop; sed: a value a class and window")
+    pool: PoolingName = Field("avg", description="pooling over the windows of a crop")
     input_dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the input's columns")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout after every hidden layer")
 
 
-class Columns(nn.Module):
-    """Crops (B, 1, F, T) as sequences (B, F, T)."""
+class Windows(nn.Module):
+    """Crops (B, 1, F, T) to states of every window (B, D, T)."""
+
+    def __init__(self, bands: int, params: Params) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Dropout(params.input_dropout)]
+        for n_in, n_out in zip((bands, *params.hidden), params.hidden, strict=False):
+            layers += [nn.Linear(n_in, n_out), activation(params.activation), nn.Dropout(params.dropout)]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop the channel."""
-        return x[:, 0]
+        """Send every window through the layers."""
+        states: Tensor = self.layers(x[:, 0].transpose(1, 2))
+        return states.transpose(1, 2)
 
 
 def build(params: Params, bands: int, n_classes: int) -> Network:
     """Build the network for frames of any width, any number of them."""
-    layers: list[nn.Module] = [nn.Dropout(params.input_dropout)]
-    width = bands
-    for units in params.hidden:
-        layers += [nn.Linear(width, units), activation(params.activation), nn.Dropout(params.dropout)]
-        width = units
-    if params.pool == "sed":
-        return headed(Columns(), nn.Sequential(*layers, nn.Linear(width, n_classes)), "sed", bands, n_classes)
-    return Network(Columns(), nn.Sequential(Pool(params.pool, bands), *layers), nn.Linear(width, n_classes))
+    width = (bands, *params.hidden)[-1]
+    head = nn.Sequential(nn.Linear(width, n_classes))
+    return headed(Windows(bands, params), head, params.pool, width, n_classes)

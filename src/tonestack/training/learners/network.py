@@ -75,6 +75,7 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
         weights.put(model, weights.read_fold(job.initial, job.headings), job.initial)
     else:
         start_from_published(model, settings)
+    model.network.freeze(settings.training.freeze)
     if settings.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = _train(job, model, store, device)
