@@ -1,6 +1,7 @@
 """Pretrained encoders in files: windows, outputs by name, contents as part of the settings, what is refused, heads."""
 
 import importlib
+import os
 import pickle
 import shutil
 import subprocess
@@ -324,3 +325,106 @@ def test_one_call_goes_from_a_file_to_a_submission_and_a_bundle(tiny_root: Path,
     )
     assert done.returncode == 0, done.stderr
     assert (pd.read_csv(tmp_path / "out.csv")["label"] == sent["label"]).mean() > 0.9
+
+
+# -------------------------------------------------------------------------------------------------- published models
+
+
+def published(name: str) -> str:
+    """A published model's file below the folder that TONESTACK_MODELS names; the test skips without it."""
+    folder = os.environ.get("TONESTACK_MODELS")
+    found = next(iter(sorted(Path(folder).rglob(name))), None) if folder else None
+    if found is None:
+        pytest.skip(f"TONESTACK_MODELS names no folder with {name}")
+    return str(found)
+
+
+def test_basic_pitch_hears_as_onnxruntime_runs_it() -> None:
+    path, clip = published("nmp.onnx"), 0.1 * wave(50_000)
+    output = "StatefulPartitionedCall:0"
+    made = frontend(model=path, sample_rate=22_050, output=output)(clip)
+    own = onnxruntime.InferenceSession(path).run([output], {"serving_default_input_2:0": clip[None, :43_844, None]})
+    np.testing.assert_allclose(made[0], own[0][0].mean(axis=0), atol=1e-4)
+
+
+def test_silero_vad_hears_as_onnxruntime_runs_it_window_after_window() -> None:
+    path, clip = published("silero_vad.onnx"), 0.1 * wave(8_000)
+    times = {"window": 0.036, "hop": 0.032, "lead": 0.004}
+    made = frontend(model=path, sample_rate=16_000, output="output", **times)(clip)
+    session, state = onnxruntime.InferenceSession(path), np.zeros((2, 1, 128), np.float32)
+    padded = np.concatenate([np.zeros(64, np.float32), clip])
+    for k in range(15):
+        given = {"input": padded[None, 512 * k : 512 * k + 576], "state": state, "sr": np.array(16_000)}
+        speech, state = session.run(["output", "stateN"], given)
+        np.testing.assert_allclose(made[k], speech[0], atol=1e-4)
+
+
+def test_birdnets_hidden_layer_is_litertes_without_delegates() -> None:
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    path, clip = published("BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"), 0.1 * wave(144_000)
+    made = frontend(model=path, sample_rate=48_000, output="model/GLOBAL_AVG_POOL/Mean")(clip)
+    plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    own = litert.Interpreter(path, experimental_op_resolver_type=plain)
+    own.allocate_tensors()
+    own.set_tensor(own.get_input_details()[0]["index"], clip[None])
+    own.invoke()
+    np.testing.assert_allclose(made[0], own.get_tensor(own.get_output_details()[0]["index"] - 1)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model" * 50])
+def test_a_broken_tflite_model_is_one_line(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("ai_edge_litert.interpreter")
+    (tmp_path / "m.tflite").write_bytes(content)
+    with pytest.raises(UserError, match=r"m\.tflite: (0\.0 GB|not a tflite model)"):
+        frontend(model=str(tmp_path / "m.tflite"))
+
+
+def test_without_litert_a_tflite_model_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    (tmp_path / "m.tflite").write_bytes(b"any")
+    with pytest.raises(UserError, match="pip install ai-edge-litert"):
+        frontend(model=str(tmp_path / "m.tflite"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny wav2vec 2.0, random, as transformers saves it."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    sizes |= {"conv_dim": (8, 8), "conv_kernel": (10, 8), "conv_stride": (5, 4), "num_feat_extract_layers": 2}
+    sizes |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+    transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**sizes)).save_pretrained(tmp_path / "tiny")
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_a_hugging_face_folder_hears_as_transformers_runs_it(folder: Path) -> None:
+    import torch
+    import transformers
+
+    clip = 0.1 * wave(8_000)
+    made = frontend(model=str(folder), sample_rate=None, output="hidden_states.1", window=0.5)(clip)
+    fed = transformers.AutoFeatureExtractor.from_pretrained(folder)(clip, sampling_rate=16_000, return_tensors="pt")
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        own = model(fed["input_values"], output_hidden_states=True).hidden_states[1][0].mean(dim=0)
+    np.testing.assert_allclose(made[0], own, atol=1e-4)
+    with pytest.raises(UserError, match=r"no output 'pooled'.*last_hidden_state"):
+        frontend(model=str(folder), sample_rate=None, output="pooled", window=0.5)
+    with pytest.raises(UserError, match="was trained at 16000 Hz, not at 8000"):
+        frontend(model=str(folder), output="hidden_states.1", window=0.5)
+
+
+def test_folders_with_code_or_pickles_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "x"}')
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(UserError, match=r"has no \*\.safetensors; pytorch_model\.bin can hold code"):
+        frontend(model=str(tmp_path))
+    (tmp_path / "config.json").write_text('{"a": [{"auto_map": {"AutoModel": "evil.Model"}}]}')
+    with pytest.raises(UserError, match="names code of its own"):
+        frontend(model=str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    with pytest.raises(UserError, match="not a safetensors file, or damaged"):
+        frontend(model=str(tmp_path))
