@@ -1,7 +1,7 @@
 """List pretrained weights: what they are, where to get them, licence, rate, and whether they are in input/weights/.
 
 Takes  configs/weights/*.yaml. Checkpoints (.pth, .pt) that are named are converted, once and without running anything
-       that they hold: ./run.sh weights FILE.pth writes FILE.safetensors beside it.
+       that they hold: ./run.sh weights convert=FILE.pth writes FILE.safetensors beside it.
 Nothing is fetched.
 """
 
@@ -28,7 +28,9 @@ class Wanted(Section):
 
     BARE: ClassVar[str] = "convert"
 
-    convert: tuple[str, ...] = Field((), description="checkpoints to convert; the key may be left out")
+    convert: tuple[str, ...] = Field(
+        (), description="checkpoints to convert; the key may be left out of names without ="
+    )
 
 
 def run(call: Call, wanted: Wanted) -> pd.DataFrame | None:

@@ -10,6 +10,7 @@ from typing import Any
 import train
 import weights as verb
 from conftest import CLASSES
+from tonestack import cli
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, read_json
@@ -215,7 +216,7 @@ def test_checkpoints_are_converted_once_and_pickled_ones_never_trained_from(tmp_
         torch.save(held, tmp_path / "w.pth")
         made = weights.read(weights.converted(tmp_path / "w.pth"))
         assert all(torch.equal(made[key], value) for key, value in state.items())
-    with pytest.raises(UserError, match=r"pickled; convert it once by `./run.sh weights .*w\.pth`"):
+    with pytest.raises(UserError, match=r"pickled; convert it once by `./run.sh weights convert=.*w\.pth`"):
         weights.start(build("panns", 64, 5, size="cnn6"), str(tmp_path / "w.pth"), str, "classifier.")
 
 
@@ -263,7 +264,7 @@ def test_the_table_of_weights_says_what_is_here(
     assert here["panns_cnn6"] == "yes, to be converted"
     assert here["birdnet"] == "no"
     assert "CC BY-NC-SA" in capsys.readouterr().out
-    verb.run(call, verb.Wanted(convert=("Cnn6_mAP=0.343.pth",)))
+    cli.main(verb.run, verb.__doc__, ["convert=Cnn6_mAP=0.343.pth"], own=verb.Wanted)  # names of PANNs hold a sign
     assert verb.listed().set_index("name")["here"]["panns_cnn6"] == "yes (Cnn6_mAP=0.343.safetensors)"
 
 

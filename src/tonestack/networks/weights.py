@@ -80,7 +80,9 @@ def start(network: nn.Module, file: str, rename: Callable[[str], str | None], la
     if path is None:
         raise UserError(f"network.weights={file}: no such file, nor in input/weights/; see ./run.sh weights")
     if path.suffix in PICKLES:
-        raise UserError(f"{path}: pickled; convert it once by `./run.sh weights {path}`, then give the .safetensors")
+        raise UserError(
+            f"{path}: pickled; convert it once by `./run.sh weights convert={path}`, then give the .safetensors"
+        )
     given = {ours: value for key, value in read(path).items() if (ours := rename(key)) is not None}
     own = network.state_dict()
     given = {key: value for key, value in given.items() if not key.startswith(last) or _fits(own, key, value)}
