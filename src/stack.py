@@ -59,7 +59,12 @@ def run(call: Call) -> None:
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}
         path = call.oof / table / "stacker.safetensors"
-        stacking.save(path, fitted, statistics.projection if statistics else None, places(call, clips[0]) is not None)
+        stacking.save(
+            path,
+            fitted,
+            statistics.projection if statistics else None,
+            not tables.normalise and places(call, clips[0]) is not None,
+        )
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
         outputs += [call.oof / table, path]
         lines.append(
@@ -88,7 +93,8 @@ def stack(
     predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
     independent = not tables.normalise
     known = np.where(predicted[:, None], stacked, np.float32(1))
-    own, ahead = places(call, tables.folds["clip_id"].tolist()), places(call, list(tables.test_ids))
+    names = tables.folds["clip_id"].tolist(), list(tables.test_ids)
+    own, ahead = (places(call, clips) if independent else None for clips in names)
     inputs = StackInputs.of(known, statistics.train if statistics else None, independent, others(own, own))
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
     part = nested_cv.nesting(tables.fold, tables.groups)
@@ -105,8 +111,8 @@ def stack(
 
 
 def places(call: Call, clip_ids: list[str]) -> Places | None:
-    """Where clips lie in their recordings; None where they are no windows, or have one label."""
-    return None if call.task.one_label else Places.of(call.competition(), clip_ids)
+    """Where clips lie in their recordings; None where they are no windows."""
+    return Places.of(call.competition(), clip_ids)
 
 
 def others(trained: Places | None, own: Places | None) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -187,7 +187,7 @@ def test_changed_settings_are_refused_until_they_have_a_name(tiny_run: TinyRun, 
     assert "vgg_small@r0 was trained with other settings (" in message
     assert "network.channels: [4, 8] there, [4, 4] now" in message
     assert "training.lr: 0.001 there, 0.5 now" in message
-    assert "give variant=WORD to keep both, or delete that folder" in message
+    assert "give variant=WORD or name=WORD to keep both" in message
     assert len(trained) == 2
     train.run(tiny_run("training.lr=0.5", "network.channels=[4,4]", "variant=narrow", "fold=0"))
     assert trained[2:] == ["vgg_small-narrow@r0 fold 0"]
