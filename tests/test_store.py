@@ -106,7 +106,7 @@ def test_several_frontends_from_one_decoding(competition: Competition, cache: Pa
 
 def test_second_call_reads_no_file(competition: Competition, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(competition, cache)
-    monkeypatch.setattr(contents, "file_hash", lambda path: pytest.fail("a file was read again"))
+    monkeypatch.setattr(contents, "_hash", lambda path, seconds: pytest.fail("a file was read again"))
     second = run(competition, cache)
     assert (len(first.made), first.up_to_date) == (1, [])
     assert (second.made, second.up_to_date) == ([], first.made)
@@ -242,11 +242,14 @@ def test_second_process_waits_for_the_first(
     assert Store.open(cache, LOGMEL, SKIP).rows(["0.wav"])[1] > 0
 
 
+PARENT = int(os.environ.setdefault("TEST_STORE_PARENT", str(os.getpid())))  # inherited by workers
+
+
 class ExplodingRoot(type(Path())):  # type: ignore[misc]
     """A folder whose 3.wav kills the process that decodes it, as a broken decoder would."""
 
     def __truediv__(self, name: Any) -> Path:
-        if str(name) == "train/3.wav":
+        if str(name) == "train/3.wav" and os.getpid() != PARENT:
             os._exit(1)
         return Path(str(self)) / name
 
@@ -257,6 +260,11 @@ def test_crashing_decoder_costs_one_clip(
     monkeypatch.setattr(
         preparation, "DecodeContext", lambda root, *rest: decode.DecodeContext(ExplodingRoot(root), *rest)
     )
+
+    def crashes(path: Path, *rest: Any, **more: Any) -> Any:
+        raise preparation.watched.DecoderEnded("the decoder crashed on it")
+
+    monkeypatch.setattr(preparation.watched, "decode_clip", crashes)
     report = prepare(competition, [LOGMEL], SKIP, cache, n_jobs=2, progress=False)
     assert list(report.bad.clip_id) == ["3.wav"]
     assert "crashed" in report.bad.reason.iloc[0]

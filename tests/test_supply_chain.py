@@ -64,7 +64,17 @@ def test_what_is_harmless_is_not(line: str) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_runs_what_it_reads(path: Path) -> None:
-    assert dangers(path.read_text(encoding="utf-8")) == []
+    text = path.read_text(encoding="utf-8")
+    if path.parts[-2:] == (
+        "networks",
+        "weights.py",
+    ):  # converts a checkpoint that its user names, once, as tensors alone
+        assert text.count("torch.load(") == 1
+        assert 'torch.load(path, map_location="cpu", weights_only=True)' in text
+        assert "pickle.load" not in text
+        assert all("pickle" in found or "torch.load" in found for found in dangers(text))
+        return
+    assert dangers(text) == []
 
 
 def normal(name: str) -> str:
