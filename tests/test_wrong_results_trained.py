@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import blend
 import prepare as prepare_verb
@@ -99,7 +98,7 @@ def test_a_fault_of_the_system_is_no_verdict_on_a_recording(
     module, name = {
         "open": (audio, "leads_out"),
         "decode": (audio, "_read"),
-        "hash": (contents, "file_hash"),
+        "hash": (contents, "open_regular"),
         "resample": (decode, "resample"),
     }[where]
 
@@ -148,24 +147,15 @@ def test_no_memory_is_no_verdict_on_a_recording(
     assert prepared(competition, cache).bad.empty
 
 
-def test_a_killed_process_is_no_verdict_on_a_recording() -> None:
-    class Killed:
-        exitcode = -9
-
-        def start(self) -> None: ...
-
-        def join(self, seconds: float) -> None: ...
-
-        def is_alive(self) -> bool:
-            return False
-
-    class Crashed(Killed):
-        exitcode = -11
-
+def test_a_killed_process_is_no_verdict_on_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     context = decode.DecodeContext(Path(), AudioParams(), Path())
-    for kind, fault in ((Killed, ""), (Crashed, "the decoder crashed on it")):
-        with mock.patch.object(preparation, "get_context", return_value=mock.Mock(Process=lambda **_: kind())):  # noqa: B023
-            assert preparation._fault("x.wav", context) == fault
+    for blamed, fault in ((False, ""), (True, "the decoder crashed on it")):
+
+        def ended(*_: object, blame: bool = blamed, **__: object) -> None:
+            raise preparation.watched.DecoderEnded("the decoder crashed on it", blame)
+
+        monkeypatch.setattr(preparation.watched, "decode_clip", ended)
+        assert preparation._fault("x.wav", context) == fault
 
 
 def test_a_refused_link_is_not_remembered_by_what_it_leads_to(competition: Competition, cache: Path) -> None:
@@ -186,7 +176,7 @@ def test_an_unreadable_file_is_not_remembered(
 
     clips = contents.clip_list(competition)
     with monkeypatch.context() as patch:
-        patch.setattr(contents, "file_hash", refused)
+        patch.setattr(contents, "open_regular", refused)
         assert set(contents.contents(clips, competition.root, cache, 1)) == {contents.UNREADABLE}
     assert contents.UNREADABLE not in contents.contents(clips, competition.root, cache, 1)
 
