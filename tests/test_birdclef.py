@@ -15,6 +15,8 @@ from tonestack.config.call import Call
 from tonestack.ensemble.tables import Tables
 from tonestack.features.audio import length
 from tonestack.labels import folds
+from tonestack.tables import metrics
+from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.label_grammar import UNKNOWN
 
 import numpy as np
@@ -283,6 +285,16 @@ def test_2022_submits_a_row_a_window_and_scored_bird(tmp_path: Path) -> None:
 def test_a_sample_of_another_form_than_the_style_is_said(tmp_path: Path) -> None:
     root = year2023(tmp_path)
     refused(Params(style="set"), root, "sample_submission.csv", "reader.style=set has two columns, there are 5")
+
+
+def test_a_submission_of_scores_stays_below_1() -> None:
+    """BirdCLEF 2023's metric: at 1, a class without positives costs padded cmAP."""
+    form = SubmissionFormat(("row_id", "a", "b"), ("x_5", "x_10"), "scores")
+    for kind in (np.float32, np.float64):
+        made = submission.render(form, form.ids, ("a", "b"), np.array([[1, 0.5], [0.25, 1]], dtype=kind))
+        values, truth = made[["a", "b"]].to_numpy(), np.array([[1, 0], [0, 0]])
+        assert values.tolist() == [[1 - 2**-24, 0.5], [0.25, 1 - 2**-24]]
+        assert metrics.resolve("padded_cmap@5")(values, truth) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------- the rows

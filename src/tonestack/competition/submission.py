@@ -9,6 +9,7 @@ from typing import Any
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_csv, write_csv
 from tonestack.tables.competition import SubmissionFormat
+from tonestack.tables.oof import EDGE
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,8 @@ def render(
     rows = probabilities[where][:, _places(form, classes)]
     there = rows >= 0.5
     if form.style in ("scores", "raw"):
+        if form.style == "scores":
+            rows = np.where(rows == 1, 1 - EDGE, rows)  # at 1, a class without positives costs padded cmAP
         return pd.DataFrame({form.key: list(form.ids)} | dict(zip(spoken, rows.T, strict=True)))[list(form.columns)]
     if form.style in PAIRED:
         values = (rows if form.style == "pairs" else there)[_pairs(form, spoken)]
