@@ -70,7 +70,7 @@ def _make(params: Params, root: Path, jobs: int, settings: dict[str, Any]) -> No
     clips = plan(params)
     tasks = (joblib.delayed(_write)(root / c.folder / c.fname, c.truth, (params.seed, i)) for i, c in _rows(clips))
     build(root, ("audio_train", "audio_test"), list(tasks), jobs)
-    _write_tables(root, clips)
+    write_tables(root, clips, " ".join(synth.CLASSES[:3]))
     finish(root, settings)
 
 
@@ -169,13 +169,17 @@ def write_clip(path: Path, wave: np.ndarray, rate: int = synth.RATE) -> None:
     os.replace(temporary, path)
 
 
-def _write_tables(root: Path, clips: pd.DataFrame) -> None:
+def write_tables(root: Path, clips: pd.DataFrame, guess: str) -> None:
+    """Write the competition's csv files, and `truth.csv` with the right labels.
+
+    clips: `fname, folder, label, truth, manually_verified, usage`. guess: the labels of every row of the sample.
+    """
     train, test = clips[clips["folder"] == "audio_train"], clips[clips["folder"] == "audio_test"]
     flags = train["manually_verified"].astype(int)
     write_csv(root / "train.csv", train[["fname", "label"]].assign(manually_verified=flags))
     write_csv(root / "truth.csv", pd.DataFrame({"fname": train["fname"], "label": train["truth"]}))
     write_csv(root / "test_post_competition.csv", test[["fname", "label", "usage"]])
-    write_csv(root / "sample_submission.csv", test[["fname"]].assign(label=" ".join(synth.CLASSES[:3])))
+    write_csv(root / "sample_submission.csv", test[["fname"]].assign(label=guess))
 
 
 def finished(root: Path) -> dict[str, Any] | None:

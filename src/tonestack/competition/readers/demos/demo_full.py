@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tonestack.base.files import claimed, file_hash, write_csv
+from tonestack.base.files import claimed, file_hash
 from tonestack.base.section import Section
 from tonestack.competition.demo import many_sounds, synth
 from tonestack.competition.demo.many_sounds import CLASSES, KINDS, MUSICAL
@@ -57,7 +57,7 @@ def make(params: Params, root: Path, jobs: int = -1) -> None:
         rows: Iterable[tuple[int, Any]] = enumerate(clips.itertuples(index=False))
         tasks = [joblib.delayed(_write)(root / c.folder / c.fname, c.truth, (params.seed, i), params) for i, c in rows]
         demo.build(root, ("audio_train", "audio_test"), tasks, jobs)
-        _write_tables(root, clips)
+        demo.write_tables(root, clips, " ".join(CLASSES[:3]))
         demo.finish(root, settings)
 
 
@@ -103,12 +103,3 @@ def _write(path: Path, truth: str, seed: tuple[int, int], params: Params) -> Non
     """Synthesise one clip; without a class it has no samples."""
     wave = many_sounds.recording(np.random.default_rng(seed), truth, params.longest) if truth else np.zeros(0)
     demo.write_clip(path, wave, many_sounds.RATE)
-
-
-def _write_tables(root: Path, clips: pd.DataFrame) -> None:
-    train, test = clips[clips["folder"] == "audio_train"], clips[clips["folder"] == "audio_test"]
-    flags = train["manually_verified"].astype(int)
-    write_csv(root / "train.csv", train[["fname", "label"]].assign(manually_verified=flags))
-    write_csv(root / "truth.csv", pd.DataFrame({"fname": train["fname"], "label": train["truth"]}))
-    write_csv(root / "test_post_competition.csv", test[["fname", "label", "usage"]])
-    write_csv(root / "sample_submission.csv", test[["fname"]].assign(label=" ".join(CLASSES[:3])))
