@@ -30,10 +30,7 @@ class Blend:
 
     def __call__(self, tables: Iterable[np.ndarray]) -> np.ndarray:
         """Blend M tables (N, C), taken one at a time; their order is that of the weights."""
-        total = BlendSum(self)
-        for m, table in enumerate(tables):
-            total.add(m, table)
-        return total.result()
+        return joined(self, tables)
 
     def summand(self, m: int, table: np.ndarray) -> np.ndarray:
         """Return the term of table m, its weight included."""
@@ -86,6 +83,14 @@ class BlendSum:
         if self.total is None:
             raise ValueError("a blend needs at least one table with a weight")
         return self.blend.mean(self.total)
+
+
+def joined(how: Summable, tables: Iterable[np.ndarray]) -> np.ndarray:
+    """Join M tables, taken one at a time; their order is that of the weights."""
+    total = BlendSum(how)
+    for m, table in enumerate(tables):
+        total.add(m, table)
+    return total.result()
 
 
 def equal(count: int) -> np.ndarray:

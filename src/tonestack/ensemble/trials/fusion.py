@@ -6,7 +6,7 @@ Scores have no common scale and no upper bound, so that their power means have n
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tonestack.ensemble.blends import BlendSum
+from tonestack.ensemble.blends import joined
 
 import numpy as np
 
@@ -23,10 +23,7 @@ class Fusion:
 
     def __call__(self, tables: Iterable[np.ndarray]) -> np.ndarray:
         """Fuse M tables (N, 1), taken one at a time; their order is that of the weights."""
-        total = BlendSum(self)
-        for m, table in enumerate(tables):
-            total.add(m, table)
-        return total.result()
+        return joined(self, tables)
 
     def summand(self, m: int, table: np.ndarray) -> np.ndarray:
         """Return the term of table m."""
