@@ -1,5 +1,6 @@
 """Typed configuration sections: an unknown key, a wrong type or an invalid value raises an error of one line."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -46,3 +47,11 @@ def _owner(section: type[BaseModel], loc: tuple[str, ...]) -> type[BaseModel]:
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             section = inner
     return section
+
+
+def compiled(text: str, setting: str) -> re.Pattern[str]:
+    """The regular expression of a setting; one that is none is a `UserError`."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UserError(f"{setting}: {error}; fix the regular expression") from None

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.section import Section
+from tonestack.base.section import Section, compiled
 from tonestack.tables import label_grammar
 
 import numpy as np
@@ -106,10 +106,7 @@ def groups_named(params: LabelParams) -> list[str]:
 
 
 def _compiled(params: LabelParams) -> re.Pattern[str]:
-    try:
-        return re.compile(params.name_pattern)
-    except re.error as error:
-        raise UserError(f"reader.name_pattern: {error}; fix the regular expression") from None
+    return compiled(params.name_pattern, "reader.name_pattern")
 
 
 def _searched(pattern: re.Pattern[str], name: str) -> dict[str, str]:
@@ -173,16 +170,19 @@ def split(cell: str, form: str, where: str) -> list[str]:
 
 def listed(cell: str, where: str) -> list[str]:
     """The texts of a Python list that a cell holds, `['houspa', 'redava']`, none twice; a blank cell holds none."""
-    try:
-        if len(cell) > LONGEST:
-            raise ValueError
-        value = ast.literal_eval(cell) if cell else []
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = None
+    value = literal(cell) if cell else []
     if not isinstance(value, list | tuple | set) or not all(isinstance(name, str | int) for name in value):
         raise UserError(f"{where} is no list such as ['a', 'b']; fix the row")
     names = sorted(map(str, value)) if isinstance(value, set) else list(map(str, value))
     return [name for name in dict.fromkeys(name.strip() for name in names) if name]
+
+
+def literal(cell: str) -> object:
+    """The value of a Python literal of bounded length; None where a cell holds none."""
+    try:
+        return ast.literal_eval(cell) if len(cell) <= LONGEST else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _class(params: LabelParams, label: str, where: str) -> str:

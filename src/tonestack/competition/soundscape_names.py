@@ -1,11 +1,11 @@
 """Names of soundscapes: the site or hour that a file's name says, and its part of the row ids of its windows."""
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import check_clip_name
+from tonestack.base.section import compiled
 from tonestack.competition import windows
 
 import pandas as pd
@@ -19,7 +19,8 @@ class SoundscapeNames:
     """
 
     def __init__(self, pattern: str, group: str, row_stem: str) -> None:
-        self.pattern, self.stem = _compiled(pattern, "name_pattern"), _compiled(row_stem, "row_stem")
+        self.pattern = compiled(pattern, "reader.name_pattern") if pattern else None
+        self.stem = compiled(row_stem, "reader.row_stem") if row_stem else None
         self.group = group
         if group and group not in self.named:
             raise UserError(f"reader.group_soundscapes: reader.name_pattern has no group (?P<{group}>...)")
@@ -58,13 +59,6 @@ class SoundscapeNames:
         stem = check_clip_name(Path(path).stem, path)
         found = self.stem.search(stem) if self.stem else None
         return found[1] or stem if found else stem
-
-
-def _compiled(text: str, key: str) -> re.Pattern[str] | None:
-    try:
-        return re.compile(text) if text else None
-    except re.error as error:
-        raise UserError(f"reader.{key}: {error}; fix the regular expression") from None
 
 
 def by_name(paths: Iterable[str]) -> dict[str, str]:

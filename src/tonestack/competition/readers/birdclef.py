@@ -7,7 +7,6 @@ windows alone are verified, since scores on focal recordings say little about so
 `test_soundscapes/`, or those of `test.csv`; the sample submission gives the columns. A window's second is its end.
 """
 
-import ast
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 from tonestack.base.errors import UserError
 from tonestack.base.files import check_clip_name
 from tonestack.base.section import Section
-from tonestack.competition import csvs, soundscape_labels, submission, windows
+from tonestack.competition import csvs, label_cells, soundscape_labels, submission, windows
 from tonestack.competition.soundscape_labels import NOTHING
 from tonestack.competition.soundscape_names import SoundscapeNames, by_name
 from tonestack.tables import label_grammar
@@ -30,7 +29,6 @@ POOLS = (soundscape_labels.FOLDER, "unlabeled_soundscapes")
 TEST = ("test_soundscapes", "test_audio")
 HEADERS = {"set": ("row_id", "birds"), "pairs": ("row_id", "target")}
 PAIR = "{head}_{class}_{tail}"  # row ids of windows and classes: soundscape_<n>_<bird>_<second>
-LONGEST = 100_000  # characters of a list in a cell
 
 
 class Params(Section):
@@ -158,14 +156,7 @@ def _secondary(params: Params, table: pd.DataFrame, source: Path, labels: list[s
 
 def listed(cell: str, where: str) -> list[str]:
     """Return the texts of a Python list that a cell holds: `['houspa', 'redava']`; a blank cell holds none."""
-    if not cell:
-        return []
-    try:
-        if len(cell) > LONGEST:
-            raise ValueError
-        value = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = None
+    value = label_cells.literal(cell) if cell else []
     if not isinstance(value, list):
         raise UserError(f"{where} is no list such as ['a', 'b']; fix the row")
     return [str(name) for name in value if str(name)]
