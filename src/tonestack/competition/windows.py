@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tonestack.features.audio import BadAudio
+from tonestack.features.pieces import spans
 from tonestack.features.recording_files import walk
 from tonestack.features.watched import length
 
 import numpy as np
 import pandas as pd
-
-EDGE = 0.5  # share of a window that a recording's rest must have to be one
 
 
 def files_in(root: Path, folder: str) -> list[str]:
@@ -38,12 +37,9 @@ def of_lengths(known: pd.Series, seconds: float) -> pd.DataFrame:
     cannot be read counts as long as most others, so that its rows are there.
     """
     usual = known.dropna().round(3).mode()
-    spans = known.fillna(usual.iloc[0] if len(usual) else seconds).to_numpy()
-    counts = np.maximum(1, np.floor(spans / seconds + EDGE)).astype(int)
-    number = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-    path = np.repeat(known.index.to_numpy(dtype=object), counts)
-    stem = np.repeat(np.array([Path(name).stem for name in known.index], dtype=object), counts)
-    start = number * seconds
+    row, start = spans(known.fillna(usual.iloc[0] if len(usual) else seconds).to_numpy(), seconds)
+    path = known.index.to_numpy(dtype=object)[row]
+    stem = np.array([Path(name).stem for name in known.index], dtype=object)[row]
     return pd.DataFrame({"path": path, "stem": stem, "start": start, "end": start + seconds})
 
 

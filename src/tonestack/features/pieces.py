@@ -15,7 +15,7 @@ from tonestack.tables.competition import TIMES
 import numpy as np
 import pandas as pd
 
-RECORDING = ["first", "last"]  # columns: frames [first, last) of the recording that a clip lies in
+EDGE = 0.5  # share of a window that a recording's rest must have to be one
 
 
 def refuse_trimmed(clips: pd.DataFrame, audio: AudioParams) -> None:
@@ -40,9 +40,8 @@ def cut(recordings: pd.DataFrame, clips: pd.DataFrame, frame_rate: float) -> pd.
     start = clips["start"].fillna(0.0).to_numpy()
     end = np.minimum(clips["end"].fillna(np.inf).to_numpy(), table["seconds"])
     usable = (table["frames"] > 0) & (end > start)
-    begin = np.minimum(np.rint(start * frame_rate), table["frames"] - 1).clip(0).astype(np.int64)
-    stop = np.rint(clips["end"].fillna(np.inf).to_numpy() * frame_rate)
-    stop = np.minimum(stop, table["frames"]).astype(np.int64)
+    until = clips["end"].fillna(np.inf).to_numpy()
+    begin, stop = _placed(start, until, table["frames"].to_numpy(), frame_rate)
     late = (table["status"] != "bad") & ~usable
     table.loc[late, "reason"] = [
         f"the piece begins at {s:g} s, its recording ends at {e:g} s"
@@ -58,6 +57,12 @@ def cut(recordings: pd.DataFrame, clips: pd.DataFrame, frame_rate: float) -> pd.
     return table
 
 
+def _placed(start: np.ndarray, end: np.ndarray, frames: np.ndarray, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and last frame of pieces (s) in recordings of `frames` frames; all (N,), the last one not included."""
+    first = np.minimum(np.rint(start * frame_rate), frames - 1).clip(0).astype(np.int64)
+    return first, np.minimum(np.rint(end * frame_rate), frames).astype(np.int64)
+
+
 def windows(store: Store, recordings: Iterable[str], seconds: float) -> pd.DataFrame:
     """Return all pieces of `seconds` of some of a store's clips: `recording, start, end`, seconds.
 
@@ -65,12 +70,18 @@ def windows(store: Store, recordings: Iterable[str], seconds: float) -> pd.DataF
     """
     found = store.clips.loc[list(recordings)]
     found = found[found["frames"] > 0]
-    counts = np.maximum(1, np.floor(found["seconds"].to_numpy() / seconds + 0.5)).astype(int)
+    row, start = spans(found["seconds"].to_numpy(), seconds)
+    return pd.DataFrame({"recording": found.index.to_numpy()[row], "start": start, "end": start + seconds})
+
+
+def spans(lengths: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cut recordings of some lengths (N,) into windows: the recording of each (W,), and where it starts (W,), s.
+
+    The rest at the end is a window if it is at least half as long as one; a recording has one in any case.
+    """
+    counts = np.maximum(1, np.floor(lengths / seconds + EDGE)).astype(int)
     number = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-    start = number * seconds
-    return pd.DataFrame(
-        {"recording": np.repeat(found.index.to_numpy(), counts), "start": start, "end": start + seconds}
-    )
+    return np.repeat(np.arange(len(counts)), counts), number * seconds
 
 
 def with_pieces(store: Store, table: pd.DataFrame) -> tuple[Store, list[str]]:
@@ -79,13 +90,8 @@ def with_pieces(store: Store, table: pd.DataFrame) -> tuple[Store, list[str]]:
     table: `recording, start, end`: a clip of the store and seconds from its own start.
     """
     offsets, frames = store.rows(table["recording"])
-    first = np.minimum(np.rint(table["start"].to_numpy() * store.frame_rate), np.maximum(frames - 1, 0)).astype(
-        np.int64
-    )
-    last = np.minimum(np.rint(table["end"].to_numpy() * store.frame_rate).astype(np.int64), frames)
-    ids = [
-        f"{name}\0{start:g}" for name, start in zip(table["recording"], table["start"], strict=True)
-    ]  # nobody's name
+    first, last = _placed(table["start"].to_numpy(), table["end"].to_numpy(), frames, store.frame_rate)
+    ids = [f"{name}\0{at:g}" for name, at in zip(table["recording"], table["start"], strict=True)]  # no clip's name
     new = pd.DataFrame(
         {
             "offset": offsets + first,
