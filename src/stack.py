@@ -7,6 +7,7 @@ Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other,
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,21 @@ import numpy as np
 import pandas as pd
 
 
+@dataclass(frozen=True)
+class WindowPlaces:
+    """What the other windows of a recording say, as functions of mean logs, for training and for test rows."""
+
+    train: Callable[[np.ndarray], np.ndarray]
+    test: Callable[[np.ndarray], np.ndarray]
+
+    @classmethod
+    def of(cls, call: Call, tables: Tables) -> "WindowPlaces | None":
+        """From where the clips lie in their recordings; None where training clips are no windows."""
+        names = tables.folds["clip_id"].tolist(), list(tables.test_ids)
+        own, ahead = (Places.of(call.competition(), clips) for clips in names)
+        return None if own is None else cls(*(partial(neighbours.around, places=p) for p in (own, ahead)))
+
+
 @alone
 def run(call: Call) -> None:
     """Fit and score every stacker fold by fold, write its table; the best one becomes stack.csv."""
@@ -47,10 +63,11 @@ def run(call: Call) -> None:
     best = reference(tables, problem, call)
     clips = tables.folds["clip_id"].tolist(), list(tables.test_ids)
     statistics = clip_components.read(call, source, *clips) if source else None
+    places = None if tables.normalise else WindowPlaces.of(call, tables)
     lines, shipped, outputs = [], [], []
     for name in params.stackers:
         started = time.monotonic()
-        rows, test, fitted = stack(call, tables, name, statistics)
+        rows, test, fitted = stack(call, tables, name, statistics, places)
         decided = problem.decided(rows[tables.scored])
         cv, se = nested_cv.score(problem.metric, decided, problem.targets, groups=problem.groups)
         against = decided, best, problem.targets, call.data.blend.bootstrap
@@ -59,12 +76,7 @@ def run(call: Call) -> None:
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}
         path = call.oof / table / "stacker.safetensors"
-        stacking.save(
-            path,
-            fitted,
-            statistics.projection if statistics else None,
-            not tables.normalise and places(call, clips[0]) is not None,
-        )
+        stacking.save(path, fitted, statistics.projection if statistics else None, places is not None)
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
         outputs += [call.oof / table, path]
         lines.append(
@@ -85,7 +97,11 @@ def record(call: Call, tables: Tables) -> UpToDate:
 
 
 def stack(
-    call: Call, tables: Tables, name: str, statistics: ClipComponents | None
+    call: Call,
+    tables: Tables,
+    name: str,
+    statistics: ClipComponents | None,
+    places: "WindowPlaces | None" = None,
 ) -> tuple[np.ndarray, np.ndarray | None, FittedStacker]:
     """Return nested OOF rows (N, C), test rows (K, M, C) by the stacker of all folds, and that stacker."""
     params = call.data.stack
@@ -93,9 +109,8 @@ def stack(
     predicted = np.isfinite(stacked).all(axis=(0, 2)) & (tables.fold >= 0)
     independent = not tables.normalise
     known = np.where(predicted[:, None], stacked, np.float32(1))
-    names = tables.folds["clip_id"].tolist(), list(tables.test_ids)
-    own, ahead = (places(call, clips) if independent else None for clips in names)
-    inputs = StackInputs.of(known, statistics.train if statistics else None, independent, others(own, own))
+    around = places.train if places else None
+    inputs = StackInputs.of(known, statistics.train if statistics else None, independent, around)
     weights = np.where(tables.folds["verified"].to_numpy(dtype=bool), 1.0, params.unverified_weight)
     part = nested_cv.nesting(tables.fold, tables.groups)
     every = StackRows(inputs, tables.targets, weights, part, len(tables.classes), tables.groups)
@@ -105,19 +120,9 @@ def stack(
     if not tables.test_ids:
         return rows, None, fitted
     extra = statistics.test if statistics else None
-    further = others(own, ahead)
-    test = [fitted(StackInputs.of(fold, extra, independent, further)) for fold in tables.test_stacks()]
+    around = places.test if places else None
+    test = [fitted(StackInputs.of(fold, extra, independent, around)) for fold in tables.test_stacks()]
     return rows, np.stack(test), fitted
-
-
-def places(call: Call, clip_ids: list[str]) -> Places | None:
-    """Where clips lie in their recordings; None where they are no windows."""
-    return Places.of(call.competition(), clip_ids)
-
-
-def others(trained: Places | None, own: Places | None) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Make what other windows say of rows at `own` places, for a stacker whose training rows were windows."""
-    return None if trained is None else partial(neighbours.around, places=own)
 
 
 def ship(call: Call, tables: Tables, rows: np.ndarray, test: np.ndarray | None, last: UpToDate) -> list[Path]:

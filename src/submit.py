@@ -46,7 +46,8 @@ def run(call: Call) -> None:
     path = call.submissions / "submission.csv"
     if not last.up_to_date():
         parts = averaged(call, last)
-        outputs = [choice, *average(call, parts), *with_neighbours(call, parts)]
+        mean = average(call, parts)
+        outputs = [choice, *mean, *with_neighbours(call, [folder.name for folder in mean] or parts[:1])]
         tables = Tables.of(call, made=True)
         chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, last)
         form, table = tables.form, tables.read(chosen.name)
@@ -89,29 +90,28 @@ def average(call: Call, parts: list[str]) -> list[Path]:
     return [folder]
 
 
-def with_neighbours(call: Call, parts: list[str]) -> list[Path]:
-    """Write the mean of `parts` (or the blend) with each window's neighbours as a table; return its folder, if any.
+def with_neighbours(call: Call, source: list[str]) -> list[Path]:
+    """Write a table (the mean, or the blend) with each window's neighbours as another; return its folder, if any.
 
     For rows that are windows of recordings alone. Nested cross-validation chooses the rule, which may be none.
     """
     own = [name for name in made.of(call) if _is_own(call, name, WINDOWS)]
-    means = [made_name(MEAN, parts)] if len(parts) > 1 and (call.oof / made_name(MEAN, parts)).is_dir() else parts[:1]
-    tables = Tables.of(call, means) if means and not call.task.one_label and call.task.tags else None
+    tables = Tables.of(call, source) if source and not call.task.one_label and call.task.tags else None
     places = Places.of(call.competition(), tables.folds["clip_id"].tolist()) if tables else None
-    folder = call.oof / made_name(WINDOWS, means) if places else None
+    folder = call.oof / made_name(WINDOWS, source) if places else None
     for name in own:
         if call.oof / name != folder:
             oof.remove(call.oof / name)
     if tables is None or places is None or folder is None or tables.without_oof():
         return []
     part = nested_cv.nesting(tables.fold, tables.groups)
-    rule, rows = neighbours.choose(tables.oof(means[0]), places, tables.problem(), tables.scored, part)
+    rule, rows = neighbours.choose(tables.oof(source[0]), places, tables.problem(), tables.scored, part)
     ahead = Places.of(call.competition(), tables.test_ids) if tables.test_ids else None
-    test = tables.read(means[0]).test
+    test = tables.read(source[0]).test
     if test is not None and ahead is not None:
         test = np.stack([rule(fold, ahead) for fold in test])
-    receipt = {"kind": "blend", "search": WINDOWS, "complexity": EASIEST, "tables": means, "rule": rule.settings()}
-    receipt |= {"weights": {means[0]: 1.0}, "power": 1.0, "temperatures": None, "seconds": 0.0}
+    receipt = {"kind": "blend", "search": WINDOWS, "complexity": EASIEST, "tables": source, "rule": rule.settings()}
+    receipt |= {"weights": {source[0]: 1.0}, "power": 1.0, "temperatures": None, "seconds": 0.0}
     tables.write(folder.name, rows, test, receipt)
     return [folder]
 
