@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -314,6 +315,16 @@ def file_hash(path: Path) -> str:
     """Return the content hash (32 hex digits) of a file's bytes."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def kept_hash(path: Path) -> str:
+    """Return the same; a file that was not touched since is read once per process."""
+    return _hash_of(path, file_state(path.stat()))
+
+
+@cache
+def _hash_of(path: Path, state: tuple[int, int, int, int]) -> str:
+    return file_hash(path)
 
 
 def name_hash(name: str) -> int:

@@ -227,8 +227,7 @@ def _decisions(call: Call, rows: pd.DataFrame, table: pd.DataFrame, base: str, n
     """Return the base's decisions; unverified clips that most holdouts now train on are kept or relabelled."""
     decided = revisions.read_decisions(call.folds, base)
     if decided is None:
-        decided = table[["clip_id", "label", "verified"]].rename(columns={"label": "given_label"})
-        decided = decided.assign(verified=decided["verified"].astype(int), proposed_label=decided["given_label"])
+        decided = revisions.given_decisions(table)
         decided["decision"] = np.where(decided["verified"] == 1, KEEP, LEAVE)
     used = rows[rows["source"] == Source.PSEUDO]
     holdouts = rows["holdout"].nunique()

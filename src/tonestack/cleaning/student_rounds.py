@@ -10,8 +10,9 @@ from typing import Any
 
 from tonestack.base.console import aligned, bar
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_hash, fingerprint, read_json, write_csv, write_json, write_parquet
+from tonestack.base.files import fingerprint, kept_hash, read_json, write_csv, write_json, write_parquet
 from tonestack.cleaning import choose, label_pictures
+from tonestack.cleaning.pair_models import Partition
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.tables import Tables
 from tonestack.features import pieces
@@ -19,6 +20,7 @@ from tonestack.features.store import Store
 from tonestack.labels import revisions
 from tonestack.networks import weights
 from tonestack.settings.data_config import StudentParams
+from tonestack.tables.decisions import KEEP
 from tonestack.tables.metrics import Metric
 from tonestack.training import learners, queue
 from tonestack.training.device import choose_device, set_up_process
@@ -76,10 +78,10 @@ def write_revision(
     label_pool(call, params, teachers)
     rows = call.labels.revision(base)
     settings = params.model_dump(include={"share", "cut", "least", "draw", "teachers", "drop_path"}) | {"power": power}
-    files = [call.oof / e.name / f"pool{k}.parquet" for e in teachers for k in holdouts(call)]
+    files = [call.oof / e.name / f"pool{k}.parquet" for e in teachers for k in Partition.of(call.labels.folds).holdouts]
     inputs = {
         "base": fingerprint(rows.astype(str).to_numpy().tolist()),
-        "pool": fingerprint([[file_hash(path) for path in files], settings]),
+        "pool": fingerprint([[kept_hash(path) for path in files], settings]),
     }
     if revisions.up_to_date(call.folds, name, inputs):
         print(f"student: {name} up to date")
@@ -88,15 +90,8 @@ def write_revision(
     receipt = {"parent": teachers[0].revision, "method": "student", "base": base, "pool": said, "inputs": inputs}
     decided = revisions.read_decisions(call.folds, base)
     if decided is None:
-        table = call.labels.folds
-        decided = table[["clip_id", "label", "verified"]].rename(columns={"label": "given_label"})
-        decided = decided.assign(proposed_label=decided["given_label"], decision="keep")
+        decided = revisions.given_decisions(call.labels.folds).assign(decision=KEEP)
     revisions.write(call.folds, name, rows, decided, receipt)
-
-
-def holdouts(call: Call) -> list[int]:
-    """The folds that are predicted."""
-    return sorted(int(fold) for fold in call.labels.folds["fold"].unique() if fold >= 0)
 
 
 # ------------------------------------------------------------------------------------------------- labels of the pool
@@ -139,7 +134,7 @@ def _labelled(job: FoldJob, params: StudentParams) -> bool:
 
 def _inputs(job: FoldJob, params: StudentParams) -> dict[str, Any]:
     """What a teacher's labels depend on."""
-    return {"weights": file_hash(job.folder / f"fold{job.fold}.safetensors"), "window": params.window} | job.inputs
+    return {"weights": kept_hash(job.folder / f"fold{job.fold}.safetensors"), "window": params.window} | job.inputs
 
 
 # ---------------------------------------------------------------------------------------------------- the best round
@@ -148,7 +143,7 @@ def _inputs(job: FoldJob, params: StudentParams) -> dict[str, Any]:
 def measured(call: Call, revision: str, students: list[Experiment]) -> dict[str, Any]:
     """Pieces that a holdout's students draw from and classes that are there in them, mean over holdouts."""
     classes, found = call.competition().classes, []
-    for k in holdouts(call):
+    for k in Partition.of(call.labels.folds).holdouts:
         pool = revisions.pool_labels(call.folds, call.oof, revision, k, students[0].model)
         assert pool is not None
         targets = pool.read(classes)[1]

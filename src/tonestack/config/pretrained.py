@@ -47,10 +47,10 @@ def laid_out(frontend: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]
     plain = parts.part_params("frontends", {"name": "embedding"}, "frontend").model_dump(mode="json")
     own = {key: value for key, value in frontend.items() if value != plain.get(key)}
     given = own if own.get("model") else common | own
-    facts = _of(given.get("model"))
-    made = {"name": "embedding"} | facts | given
-    if given.get("model") in known():
-        made["model"] = known()[given["model"]].file
+    model, every = given.get("model"), known()
+    made = {"name": "embedding"} | _of(model, every) | given
+    if model in every:
+        made["model"] = every[model].file
     return {"name": "embedding"} | parts.part_params("frontends", made, "embedding").model_dump(mode="json")
 
 
@@ -59,9 +59,9 @@ def fixes_frontend(network: dict[str, Any]) -> bool:
     return bool(network.get("weights")) and getattr(parts.find("models", network["name"]), "OWN_FRONTEND", False)
 
 
-def _of(model: str | None) -> dict[str, Any]:
+def _of(model: str | None, every: dict[str, KnownWeights]) -> dict[str, Any]:
     """What is known of a file, by its name or by ours."""
-    for name, weights in known().items():
+    for name, weights in every.items():
         if (model and model in (name, weights.file)) or Path(model or "").name == weights.file:
             return {"sample_rate": weights.sample_rate} | weights.frontend
     return {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_hash, fingerprint
+from tonestack.base.files import fingerprint, kept_hash
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,7 @@ class PoolLabels:
     def fingerprint(self) -> str:
         """Content hash of the files, and the settings."""
         settings = {key: value for key, value in asdict(self).items() if key != "files"}
-        return fingerprint([[file_hash(path) for path in self.files], settings])
+        return fingerprint([[kept_hash(path) for path in self.files], settings])
 
     def read(self, classes: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
         """Return the pieces (`recording, start, end`), their targets (n, C) and the weights (n,) they are drawn by.

@@ -96,6 +96,12 @@ def read_decisions(folder: Path, revision: str) -> pd.DataFrame | None:
     return read_csv(path, text, text) if path.is_file() else None
 
 
+def given_decisions(table: pd.DataFrame) -> pd.DataFrame:
+    """What decisions start from: `clip_id, given_label, verified, proposed_label` (the given one). table: the folds."""
+    decided = table[["clip_id", "label", "verified"]].rename(columns={"label": "given_label"})
+    return decided.assign(verified=decided["verified"].astype(int), proposed_label=decided["given_label"])
+
+
 def publish(folder: Path, revision: str) -> pd.DataFrame | None:
     """Write decisions.csv: the decisions of `revision` and every revision's confidence column; None for r0."""
     chosen = read_decisions(folder, revision)

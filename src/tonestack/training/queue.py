@@ -8,7 +8,7 @@ from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_hash, fingerprint, read_json
+from tonestack.base.files import fingerprint, kept_hash, read_json
 from tonestack.base.model_files import located
 from tonestack.config import pretrained
 from tonestack.config.call import Call, Experiment
@@ -94,7 +94,7 @@ def start_of(experiment: Experiment) -> dict[str, str]:
     """The hash of the published weights that a network starts from, if its folds depend on a file of them."""
     network = experiment.config.network
     path = located(network.get("weights")) if pretrained.fixes_frontend(network) else None
-    return {"weights": file_hash(path)} if path and path.is_file() else {}
+    return {"weights": kept_hash(path)} if path and path.is_file() else {}
 
 
 def learnt_classes(task: Task, learnt: pd.DataFrame, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_hash, file_state, fingerprint
+from tonestack.base.files import file_state, fingerprint, kept_hash
 from tonestack.base.model_files import located
 from tonestack.base.section import Section
 from tonestack.features.encoders import EncoderProtocol, format_of
@@ -64,7 +64,10 @@ class Params(Section):
 
 def content(path: Path) -> str:
     """Content hash of a model's files; files that were not touched since are not read again."""
-    return _content(path, tuple((file, *file_state(file.stat())) for file in _files(path)))
+    files = _files(path)
+    if files == (path,):
+        return kept_hash(path)
+    return fingerprint([[os.path.relpath(file, path.parent), kept_hash(file)] for file in files])
 
 
 def _files(path: Path) -> tuple[Path, ...]:
@@ -74,13 +77,6 @@ def _files(path: Path) -> tuple[Path, ...]:
 @cache
 def _listed(path: Path, state: tuple[int, ...]) -> tuple[Path, ...]:
     return tuple(parts.find("encoders", format_of(path)).files(path))
-
-
-@cache
-def _content(path: Path, states: tuple[tuple[Path, int, int, int, int], ...]) -> str:
-    if len(states) == 1 and states[0][0] == path:
-        return file_hash(path)
-    return fingerprint([[os.path.relpath(file, path.parent), file_hash(file)] for file, *_ in states])
 
 
 def _path(params: Params) -> Path:
