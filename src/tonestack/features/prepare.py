@@ -187,12 +187,13 @@ def _make(
     device: Any,
 ) -> None:
     """Decode the clips that no part file has, then join the parts; the caller holds the cache's lock."""
-    chunks = _chunks(recordings_of(clips), context.root)
+    recordings = recordings_of(clips)
+    chunks = _chunks(recordings, context.root)
     for job in jobs:
         job.parts.mkdir(parents=True, exist_ok=True)
     _decode_all(jobs, chunks, context, n_jobs, progress, device)
     for job in jobs:
-        _join(job, chunks, clips, content)
+        _join(job, chunks, clips, recordings, content)
         shutil.rmtree(job.parts, ignore_errors=True)
 
 
@@ -307,11 +308,11 @@ def _read_part(folder: Path, chunk: Chunk, frontend: FrontendProtocol) -> dict[s
 # -------------------------------------------------------------------------------------------------- joining the parts
 
 
-def _join(job: _Job, chunks: list[Chunk], clips: pd.DataFrame, content: str) -> None:
+def _join(job: _Job, chunks: list[Chunk], clips: pd.DataFrame, files: pd.DataFrame, content: str) -> None:
     """Write features.npy, clips.parquet and meta.json from the parts and put the folder in its place."""
     frontend, out = job.frontend(), job.parts / "out"
     metas = [_read_part(job.parts, chunk, frontend) for chunk in chunks]
-    recordings = _table([row for meta in metas if meta for row in meta["rows"]], recordings_of(clips))
+    recordings = _table([row for meta in metas if meta for row in meta["rows"]], files)
     table = pieces.cut(recordings, clips, frontend.frame_rate)
     out.mkdir(exist_ok=True)
     _concatenate(
