@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from conftest import RATE, sound
+from refusals import refused
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.competition.readers import (
@@ -62,15 +63,6 @@ def scored(call: Call) -> float:
     """The submission's score on the test labels that the reader finds."""
     importlib.import_module("score").run(call)
     return float(json.loads((call.oof / "scores.json").read_text())["submission.csv"]["public"])
-
-
-def refused(call, *words: str) -> None:
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
 
 
 # ------------------------------------------------------------------------------------------------------- UrbanSound8K

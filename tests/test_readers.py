@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from refusals import refused
 from tonestack.base import parts
-from tonestack.base.errors import UserError
 from tonestack.competition import csvs
 from tonestack.competition.readers import esc50, folder, fsdkaggle2018, table
 from tonestack.tables.competition import Competition
@@ -18,15 +18,6 @@ def write(path: Path, text: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
-
-
-def refused(call, *words: str) -> None:
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
