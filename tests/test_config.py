@@ -296,6 +296,12 @@ def test_sounds_are_mixed_by_powers_alone(words: list[str], message: str) -> Non
     assert Call.from_arguments([*left_out, "augment.mixup=0"]).experiment("vgg_small")
 
 
+def test_waves_are_not_levelled_as_if_they_were_decibels() -> None:
+    with pytest.raises(UserError, match=r"crop.normalise=level is for decibels, which the frontend 'waveform'"):
+        Call.from_arguments(["crop.normalise=level"]).experiment("cnn1d")
+    assert Call.from_arguments(["crop.normalise=level"]).experiment("resnet_cqt").config.crop.normalise == "level"
+
+
 def test_an_experiments_name_says_variant_seed_and_revision() -> None:
     def name(*words: str) -> str:
         return Call.from_arguments([*ON_DEMO, "model=vgg_small", *words]).experiments()[0].name

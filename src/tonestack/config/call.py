@@ -211,7 +211,7 @@ class Call:
             raise UserError(
                 f"{model}: loss '{loss}' is for one label per clip, not for task {self.data.task}; give another"
             )
-        check_mixing(model, settings)
+        check_values(model, settings)
         return Experiment(model, settings, self.words.variant, self.words.seed, self.words.revision or revision)
 
     def but(self, **words: Any) -> "Call":
@@ -226,14 +226,19 @@ class Call:
         return self.but(model=None, fold=None, variant=None, overrides=own)
 
 
-def check_mixing(model: str, config: ModelConfig) -> None:
-    """Refuse to mix sounds by numbers that are no powers: `UserError`."""
+def check_values(model: str, config: ModelConfig) -> None:
+    """Refuse to level crops, or to mix sounds, by numbers that are no decibels or powers: `UserError`."""
     augment, frontend = config.augment, config.frontend["name"]
+    values = getattr(parts.find("frontends", frontend), "VALUES", None)
+    if config.crop.normalise == "level" and values != "dB":
+        raise UserError(
+            f"{model}: crop.normalise=level is for decibels, which the frontend '{frontend}' does not hold; "
+            "set crop.normalise=dataset"
+        )
     powers = augment.mixes and augment.mix == "power"
     if not powers and not augment.background:
         return
     setting = "augment.mix=power" if powers else "augment.background"
-    values = getattr(parts.find("frontends", frontend), "VALUES", None)
     if values is None:
         known = [name for name in parts.names("frontends") if hasattr(parts.find("frontends", name), "VALUES")]
         raise UserError(
