@@ -149,6 +149,7 @@ def test_a_resolved_model_says_the_defaults_of_its_parts() -> None:
         ("trainnig.lr=1", "command line: unknown section 'trainnig.'; did you mean 'training'?"),
         ("training.epoch=2", "command line: unknown key 'training.epoch'; did you mean 'epochs'?"),
         ("training.epochs=many", "command line: 'training.epochs': input should be a valid integer"),
+        ("pseudo.models=vgg_small", r"command line: 'pseudo.models' is a list; write [vgg_small]"),
         ("training.epochs=0", "command line: 'training.epochs': input should be greater than or equal to 1 (given: 0)"),
         ("training.lr=.nan", "command line: 'training.lr': "),
         ("training.lr=", "command line: 'training.lr': input should be a valid number (given: None)"),

@@ -34,6 +34,8 @@ def _explain(section: type[BaseModel], error: Any, origin: Origin) -> str:
     if error["type"] == "extra_forbidden":
         known = _owner(section, loc).model_fields
         return f"{source}: unknown key '{'.'.join(loc)}'{nearest(loc[-1], known)}"
+    if error["type"] == "tuple_type" and isinstance(error["input"], str | int | float):
+        return f"{source}: '{'.'.join(loc)}' is a list; write [{error['input']}]"
     fault = error["msg"].removeprefix("Value error, ")
     given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
     return f"{source}: '{'.'.join(loc)}': {fault[:1].lower()}{fault[1:]}{given}"
