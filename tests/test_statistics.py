@@ -212,9 +212,6 @@ def test_means_of_several_labels_are_of_log_odds() -> None:
     np.testing.assert_allclose(oof.combine_folds(pair, "geometric", normalise=False), [[0.5, 0.5]], atol=1e-6)
     np.testing.assert_allclose(Blend(equal(2), 0.0, normalise=False)(pair), [[0.5, 0.5]], atol=1e-6)
     np.testing.assert_allclose(tempered(pair[0], 0.5, normalise=False), [[0.81 / 0.82, 0.5]], atol=1e-6)
-    holes = np.concatenate([pair, np.full((1, 1, 2), np.nan, dtype=np.float32)])
-    load.fill_taught(holes, one_label=False)
-    np.testing.assert_allclose(holes[2], [[0.5, 0.5]], atol=1e-6)
     sure = np.array([[[1.0, 0.0]], [[1.0, 0.0]]], dtype=np.float32)
     assert np.isfinite(oof.combine_folds(sure, "geometric", normalise=False)).all()
 

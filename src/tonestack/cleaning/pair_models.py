@@ -108,7 +108,7 @@ def _pair(call: Call, base: FoldJob, table: pd.DataFrame, partition: Partition, 
         truth=tasks.find(base.task).targets(held_out["label"], base.classes),
         scored=held_out["verified"].to_numpy(),
         test=[],
-        taught=0,
+        taught=frozenset(),
         inputs=inputs,
     )
 

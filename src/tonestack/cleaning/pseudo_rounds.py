@@ -175,7 +175,7 @@ def test_probabilities(call: Call, before: Round, table: pd.DataFrame) -> np.nda
     if not ids:
         return None
     folders = [call.oof / experiment.name for experiment in before.experiments]
-    loaded = [load.load(f, table, ids, competition.classes, parts=("test",), fill=False) for f in folders]
+    loaded = [load.load(f, table, ids, competition.classes, parts=("test",), taught=False) for f in folders]
     folds_of = zip(*(t.test for t in loaded if t.test is not None), strict=True)
     return np.stack([oof.combine_folds(np.stack(each), "geometric", call.task.one_label) for each in folds_of])
 

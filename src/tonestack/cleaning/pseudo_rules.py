@@ -7,7 +7,8 @@ by pair models trained without its own fold and k. Clips of fold k get no label 
 
 A model trained on a test clip's pseudo-label repeats it, right or wrong. Cross-validation cannot show this, as models
 are not trained on held-out clips. So test clips are cross-fitted (`pseudo.cross_fit`): in every holdout about half of
-them are trained on, in the next round the other half. Only models not trained on a test clip predict it.
+them are trained on, in the next round the other half. Rounds hear of a test clip from models that it has not taught;
+what is submitted is the mean of all.
 """
 
 from collections.abc import Sequence

@@ -83,7 +83,7 @@ class PseudoParams(Section):
     )
     test: bool = Field(True, description="pseudo-label test clips")
     cross_fit: bool = Field(
-        True, description="a test clip is predicted only by models that did not train on its pseudo-label"
+        True, description="rounds hear of a test clip only from models that did not train on its pseudo-label"
     )
     weight: float = Field(1.0, gt=0, description="weight of pseudo-labelled training clips")
     test_weight: float = Field(0.5, gt=0, description="weight of pseudo-labelled test clips")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tonestack.base.errors import UserError, nearest
-from tonestack.tables.oof import OWN, experiments, from_logs, receipts, to_logs
+from tonestack.tables.oof import OWN, experiments, receipts
 from tonestack.tables.read import PredictionTable, TableReader
 
 import numpy as np
@@ -21,15 +21,15 @@ def load(
     *,
     parts: Iterable[str] = ("oof", "test"),
     nonnegative: bool = True,
-    fill: bool = True,
+    taught: bool = True,
     one_label: bool = True,
 ) -> PredictionTable:
     """Read a native or foreign table and align it; see `PredictionTable` for shapes.
 
     folds: the folds table (`clip_id, verified, fold`; fold -1 is never predicted). test_ids: M names, may be
-    empty. parts: parts to read. nonnegative: refuse values below 0. fill: test clips that a fold's model
-    was trained on, and so does not predict, get the geometric mean of the other folds; else NaN. one_label: False if
-    that is a mean of log odds. Every fault of a table (a missing fold, a missing, repeated or non-finite row, an
+    empty. parts: parts to read. nonnegative: refuse values below 0. taught: with the predictions of test clips
+    whose pseudo-labels a fold's model was trained on; else they are NaN. one_label: False if a clip may have several
+    labels. Every fault of a table (a missing fold, a missing, repeated or non-finite row, an
     unknown class, another fold's clip, a damaged file) is a `UserError` naming file and row.
     """
     if not folder.is_dir():
@@ -37,7 +37,7 @@ def load(
     native = receipts(folder)
     if not native and (folder / OWN).exists():
         raise UserError(f"{folder}: no fold of it is finished; make it again")
-    reader = TableReader(folder, folds, list(test_ids), tuple(classes), set(parts), nonnegative, one_label)
+    reader = TableReader(folder, folds, list(test_ids), tuple(classes), set(parts), nonnegative, one_label, taught)
     if native:
         reader.native(native)
     else:
@@ -47,8 +47,6 @@ def load(
         for rows in (table.oof, table.test):
             if rows is not None:
                 soften(rows, one_label)
-    if fill and table.test is not None:
-        fill_taught(table.test, one_label)
     return table
 
 
@@ -62,10 +60,3 @@ def soften(rows: np.ndarray, one_label: bool = True) -> None:
     np.copyto(rows, np.maximum(rows, lowest), where=hard)
     if not one_label:
         np.copyto(rows, np.float32(1 - DOUBT), where=rows == 1)
-
-
-def fill_taught(test: np.ndarray, one_label: bool = True) -> None:
-    """Fill NaN rows of test folds (K, M, C) with the geometric mean of the clip's other folds, in place."""
-    for clip in np.flatnonzero(np.isnan(test[:, :, 0]).any(axis=0)):
-        absent = np.isnan(test[:, clip, 0])
-        test[absent, clip] = from_logs(to_logs(test[~absent, clip], one_label).mean(axis=0), one_label)

@@ -36,7 +36,8 @@ def write_fold(
 ) -> None:
     """Write one fold's table and, last, its receipt with the table's checksum; both whole or absent.
 
-    clip_ids, part: R rows (`oof` or `test`); probabilities (R, C). Non-finite values are a `ValueError`.
+    clip_ids, part: R rows (`oof`, `test`, or `taught`: a test clip whose pseudo-label the model has learnt);
+    probabilities (R, C). Non-finite values are a `ValueError`.
     """
     values = np.asarray(probabilities, dtype=np.float32)
     if values.shape != (len(clip_ids), len(classes)) or len(part) != len(clip_ids):

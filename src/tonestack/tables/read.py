@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+PARTS = {"oof": ("oof",), "test": ("test", "taught")}  # rows of each part, as a file calls them
 SHARED = ("features", "columns", "options")  # inputs that all folds of a table have alike
 PICKLES = {".pt", ".pth", ".npz", ".joblib", ".pkl", ".pickle", ".ckpt"}
 ROW_NUMBERS = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # pandas' own index, saved along by habit
@@ -66,9 +67,10 @@ class TableReader:
         parts: set[str],
         nonnegative: bool,
         one_label: bool = True,
+        taught: bool = True,
     ) -> None:
         self.folder, self.classes, self.parts, self.nonnegative = folder, classes, parts, nonnegative
-        self.one_label = one_label
+        self.one_label, self.taught = one_label, taught
         self.index = {"oof": pd.Index(folds["clip_id"].astype(str)), "test": pd.Index(test_ids, dtype=object)}
         self.fold = folds["fold"].to_numpy(dtype=int)
         self.verified = folds["verified"].to_numpy(dtype=bool)
@@ -98,7 +100,7 @@ class TableReader:
                     "delete the folder and train it again, or give variant=WORD to keep both"
                 )
             self.meta.append(meta)
-            self._add(_read_table(path, *self._most()), path, fold, int(meta.get("taught", 0)))
+            self._add(_read_table(path, *self._most()), path, fold)
 
     def foreign(self) -> None:
         """Read every parquet and csv, or the files named by `table.yaml`."""
@@ -125,9 +127,6 @@ class TableReader:
         if self.oof is not None:
             self._check_complete(self.oof)
         test = np.stack(self.test) if self.test else None
-        if test is not None:
-            absent = np.isnan(test[:, :, 0]).all(axis=0)
-            _refuse(pd.Series(self.index["test"]), absent, f"{self.folder}: clip", "(test) has no row in any fold")
         fold_count = len(set(self.fold[self.fold >= 0]))
         if self.kind != "foreign" and self.test and len(self.test) < fold_count:
             raise UserError(
@@ -139,7 +138,7 @@ class TableReader:
             self.folder.name, self.kind, self.classes, self.oof, test, self.fold, self.meta, self.notes
         )
 
-    def _add(self, table: pd.DataFrame, path: Path, fold: int | None, taught: int = 0) -> None:
+    def _add(self, table: pd.DataFrame, path: Path, fold: int | None) -> None:
         table = self._with_part(table, path)
         unknown = [c for c in table.columns if c not in ("clip_id", "part", *self.classes)]
         missing = [c for c in self.classes if c not in table.columns]
@@ -150,14 +149,13 @@ class TableReader:
         if missing:
             raise UserError(f"{path}: no column for class '{missing[0]}'; give one column for each of the classes")
         for part in ("oof", "test"):
-            rows = table[table["part"] == part]
-            expected = len(rows) or (part == "test" and taught)  # a model may have been trained on all test clips
-            if expected and part in self.parts:
+            rows = table[table["part"].isin(PARTS[part])]
+            if len(rows) and part in self.parts:
                 where, values = self._aligned(rows, path, part)
                 if part == "oof":
                     self._place_oof(where, values, path, fold)
                 else:
-                    self._place_test(where, values, path, taught)
+                    self._place_test(where, values, path, (rows["part"] == "taught").to_numpy())
 
     def _with_part(self, table: pd.DataFrame, path: Path) -> pd.DataFrame:
         """Check the key columns; a missing column `part` is derived from the clip names."""
@@ -169,7 +167,7 @@ class TableReader:
         table = table.assign(clip_id=table["clip_id"].astype(str))
         if "part" not in table.columns:
             table = table.assign(part=np.where(table["clip_id"].isin(self.index["oof"]), "oof", "test"))
-        wrong = table.loc[~table["part"].isin(["oof", "test"]), "part"]
+        wrong = table.loc[~table["part"].isin(["oof", "test", "taught"]), "part"]
         if len(wrong):
             raise UserError(f"{path}: row {wrong.index[0] + 2}: part is {wrong.iloc[0]!r}; write oof or test")
         return table
@@ -206,14 +204,13 @@ class TableReader:
         _refuse(ids, taken, f"{path}: clip", "(oof) was given by another file of this table too; keep one row per clip")
         self.oof[where] = values
 
-    def _place_test(self, where: np.ndarray, values: np.ndarray, path: Path, taught: int) -> None:
-        """Exactly `taught` clips may lack a row: those that the model was trained on, by its receipt."""
+    def _place_test(self, where: np.ndarray, values: np.ndarray, path: Path, taught: np.ndarray) -> None:
+        """Every test clip has a row; those that the model was trained on become NaN where they are not asked for."""
         ids = pd.Series(self.index["test"])
         absent = ~np.isin(np.arange(len(ids)), where)
-        if absent.sum() != taught:
-            _refuse(ids, absent, f"{path}: clip", "(test) has no row; every test clip needs one in every fold's file")
+        _refuse(ids, absent, f"{path}: clip", "(test) has no row; every test clip needs one in every fold's file")
         table = np.full((len(ids), len(self.classes)), np.nan, dtype=np.float32)
-        table[where] = values
+        table[where] = values if self.taught else np.where(taught[:, None], np.nan, values)
         self.test.append(table)
 
     def _check_complete(self, oof: np.ndarray) -> None:

@@ -58,7 +58,6 @@ def make(job: FoldJob) -> dict[str, Any]:
         "config": settings.model_dump(mode="json"),
         "config_fingerprint": config_fingerprint(job.experiment),
         "inputs": job.inputs,
-        "taught": job.taught,
         "seed": job.experiment.seed,
         "params": fitted.params,
         "learnt_classes": len(job.classes),
@@ -79,7 +78,7 @@ def make(job: FoldJob) -> dict[str, Any]:
 
 def _write(job: FoldJob, suffix: str, values: np.ndarray, receipt: dict[str, Any]) -> None:
     """Write one table; one with a suffix has no weights of its own."""
-    part = ["oof"] * len(job.held_out) + ["test"] * len(job.test)
+    part = ["oof"] * len(job.held_out) + ["taught" if name in job.taught else "test" for name in job.test]
     folder = job.folder
     if suffix:
         name = replace(job.experiment, variant="-".join(filter(None, [job.experiment.variant, suffix]))).name

@@ -31,7 +31,7 @@ class FoldJob:
     apart: what the held-out rows that do not count are called where their metric is printed apart; empty: it is not.
     groups: clip to group, for an inner split. columns: what the model reads of the clip table, each clip to value.
     inputs: fingerprints that make a finished fold stale.
-    test: the test clips that it predicts; taught: how many others it has learnt a pseudo-label of, which it does not.
+    test: the test clips; taught: those of them whose cross-fitted pseudo-labels it learns, which it repeats.
     backgrounds: clips without labels that may be mixed under crops. initial: weights from which a network starts.
     train_score: also score the model on what it has trained on.
     pool: soft labels of unlabelled recordings, pieces of which are mixed into a network's crops.
@@ -50,7 +50,7 @@ class FoldJob:
     truth: np.ndarray
     scored: np.ndarray
     test: list[str]
-    taught: int = 0
+    taught: frozenset[str] = frozenset()
     outputs: tuple[str, ...] = ()
     more_metrics: tuple[str, ...] = ()
     options: Any = None

@@ -66,9 +66,8 @@ def _jobs_of(
         learnt = training_labels.for_holdout(revision, fold, classes, task.targets, experiment.config.training)
         ids = held_out["clip_id"].tolist()
         refuse_leak(experiment.revision, fold, learnt.clip_ids, table.loc[table["fold"] == fold, "clip_id"].tolist())
-        taught = set(learnt.clip_ids) if cross_fitted else set()
-        asked = [name for name in test if name not in taught]  # a model repeats the labels that it was trained on
-        inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, asked])}
+        taught = frozenset(learnt.clip_ids if cross_fitted else ()).intersection(test)
+        inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, test])}
         inputs |= start_of(experiment)
         inputs |= {"columns": fingerprint(columns)} if columns else {}
         inputs |= {"options": fingerprint(options.settings())} if options else {}
@@ -76,7 +75,7 @@ def _jobs_of(
         inputs |= {"pool": pool.fingerprint} if pool else {}
         truth, scored = counted_targets(task, held_out["label"], predicted), held_out["verified"].to_numpy()
         own: dict[str, Any] = {"labels": learnt, "classes": classes, "held_out": ids, "inputs": inputs, "pool": pool}
-        own |= {"test": asked, "taught": len(test) - len(asked)}
+        own |= {"test": test, "taught": taught}
         jobs.append(FoldJob(fold=fold, truth=truth, scored=scored, **own, **shared))
     return jobs
 
