@@ -190,6 +190,17 @@ def test_without_cross_fitting_all_clips_teach_and_all_are_predicted(make_run: M
         assert len(set(job.labels.clip_ids) & set(job.test)) == TEST == len(job.test)
 
 
+def test_a_model_is_made_again_where_what_it_was_taught_changes(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("pseudo.rounds=1", "pseudo.lower=[0,0]", "pseudo.upper=[1,1]")
+    (made,) = pseudo_rounds.make_rounds(run, "r0")
+    models = pseudo_rounds.experiments(run, pseudo_rounds.settings(run), made)
+    assert all(job.finished() for job in queue.build(run, models))
+    monkeypatch.setattr(revisions, "cross_fitted", lambda folder, revision: False)  # the same labels, not cross-fitted
+    assert not any(job.finished() for job in queue.build(run, models))
+
+
 def test_judges_never_saw_the_clip_or_the_holdout(make_run: MakeRun) -> None:
     run = make_run()
     table = folds.read(run.folds)

@@ -68,6 +68,7 @@ def _jobs_of(
         refuse_leak(experiment.revision, fold, learnt.clip_ids, table.loc[table["fold"] == fold, "clip_id"].tolist())
         taught = frozenset(learnt.clip_ids if cross_fitted else ()).intersection(test)
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, test])}
+        inputs |= {"taught": fingerprint(sorted(taught))} if taught else {}
         inputs |= start_of(experiment)
         inputs |= {"columns": fingerprint(columns)} if columns else {}
         inputs |= {"options": fingerprint(options.settings())} if options else {}
