@@ -29,8 +29,8 @@ def load(
     folds: the folds table (`clip_id, verified, fold`; fold -1 is never predicted). test_ids: M names, may be
     empty. parts: parts to read. nonnegative: refuse values below 0. taught: with the predictions of test clips
     whose pseudo-labels a fold's model was trained on; else they are NaN. one_label: False if a clip may have several
-    labels. Every fault of a table (a missing fold, a missing, repeated or non-finite row, an
-    unknown class, another fold's clip, a damaged file) is a `UserError` naming file and row.
+    labels. Every fault of a table (a missing fold, a missing, repeated or non-finite row, an unknown class, another
+    fold's clip, a damaged file) is a `UserError` naming file and row.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such prediction table{nearest(folder.name, experiments(folder.parent, True))}")

@@ -19,6 +19,7 @@ from scipy.special import expit
 
 FLOOR = 1e-15  # a probability of 0 counts as this much where a logarithm is taken
 EDGE = np.float32(2**-24)  # a probability of 1 counts as this much less where log odds are taken
+TAUGHT = "taught"  # the part of a test clip whose pseudo-label the fold's model has learnt
 OWN = ".own"  # says that a table is ours: as long as it has no json it is unfinished, and not somebody else's
 MADE = ("blend", "stack")  # made of other tables
 APART = (*MADE, "baseline")  # kinds that are no inputs of blend and stack unless asked for

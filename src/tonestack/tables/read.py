@@ -24,13 +24,13 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import file_hash, inside, load_yaml, read_json, read_text
 from tonestack.base.text import first_line
 from tonestack.tables import parquet_files
-from tonestack.tables.oof import table_files
+from tonestack.tables.oof import TAUGHT, table_files
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-PARTS = {"oof": ("oof",), "test": ("test", "taught")}  # rows of each part, as a file calls them
+PARTS = {"oof": "oof", "test": "test", TAUGHT: "test"}  # what a file calls its rows, and the part that they belong to
 SHARED = ("features", "columns", "options")  # inputs that all folds of a table have alike
 PICKLES = {".pt", ".pth", ".npz", ".joblib", ".pkl", ".pickle", ".ckpt"}
 ROW_NUMBERS = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # pandas' own index, saved along by habit
@@ -149,13 +149,13 @@ class TableReader:
         if missing:
             raise UserError(f"{path}: no column for class '{missing[0]}'; give one column for each of the classes")
         for part in ("oof", "test"):
-            rows = table[table["part"].isin(PARTS[part])]
+            rows = table[table["part"].map(PARTS) == part]
             if len(rows) and part in self.parts:
                 where, values = self._aligned(rows, path, part)
                 if part == "oof":
                     self._place_oof(where, values, path, fold)
                 else:
-                    self._place_test(where, values, path, (rows["part"] == "taught").to_numpy())
+                    self._place_test(where, values, path, (rows["part"] == TAUGHT).to_numpy())
 
     def _with_part(self, table: pd.DataFrame, path: Path) -> pd.DataFrame:
         """Check the key columns; a missing column `part` is derived from the clip names."""
@@ -167,7 +167,7 @@ class TableReader:
         table = table.assign(clip_id=table["clip_id"].astype(str))
         if "part" not in table.columns:
             table = table.assign(part=np.where(table["clip_id"].isin(self.index["oof"]), "oof", "test"))
-        wrong = table.loc[~table["part"].isin(["oof", "test", "taught"]), "part"]
+        wrong = table.loc[~table["part"].isin(PARTS), "part"]
         if len(wrong):
             raise UserError(f"{path}: row {wrong.index[0] + 2}: part is {wrong.iloc[0]!r}; write oof or test")
         return table

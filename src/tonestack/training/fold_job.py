@@ -78,7 +78,7 @@ def make(job: FoldJob) -> dict[str, Any]:
 
 def _write(job: FoldJob, suffix: str, values: np.ndarray, receipt: dict[str, Any]) -> None:
     """Write one table; one with a suffix has no weights of its own."""
-    part = ["oof"] * len(job.held_out) + ["taught" if name in job.taught else "test" for name in job.test]
+    part = ["oof"] * len(job.held_out) + [oof.TAUGHT if name in job.taught else "test" for name in job.test]
     folder = job.folder
     if suffix:
         name = replace(job.experiment, variant="-".join(filter(None, [job.experiment.variant, suffix]))).name
