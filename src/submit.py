@@ -3,6 +3,7 @@
 Takes  oof/<name>/: single tables, blends and stacks; the competition's sample submission.
 Leaves oof/<name>/mean@<revision>/: the equal mean of the blend and the stackers, one more candidate;
        oof/<name>/windows@<revision>/: where rows are windows of recordings, the same with each window's neighbours;
+       oof/<name>/prior@<revision>/: where verified clips have another mix of classes, the same corrected for it;
        submissions/<name>/submission.csv in exactly the competition's format, a line in log.csv, and choice.json: which
        table was chosen, for predict and bundle.
 submit.table=NAME submits that table; submit.upload=true sends the file to Kaggle by the official client.
@@ -20,7 +21,7 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import write_json
 from tonestack.competition import kaggle, submission
 from tonestack.config.call import Call
-from tonestack.ensemble import made, neighbours, nested_cv, selection
+from tonestack.ensemble import made, neighbours, nested_cv, prior, selection
 from tonestack.ensemble.choice import Choice, best_single, made_tables, reference
 from tonestack.ensemble.neighbours import Places
 from tonestack.ensemble.tables import Tables, made_name, to_join
@@ -32,6 +33,7 @@ import pandas as pd
 
 MEAN = "mean"
 WINDOWS = "windows"
+PRIOR = "prior"
 EASIEST = -1  # complexity of the mean: it does not choose between blend and stackers
 
 
@@ -47,7 +49,8 @@ def run(call: Call) -> None:
     if not last.up_to_date():
         parts = averaged(call, last)
         mean = average(call, parts)
-        outputs = [choice, *mean, *with_neighbours(call, [folder.name for folder in mean] or parts[:1])]
+        source = [folder.name for folder in mean] or parts[:1]
+        outputs = [choice, *mean, *with_neighbours(call, source), *with_prior(call, source)]
         tables = Tables.of(call, made=True)
         chosen = asked_for(call, tables) if call.data.submit.table else choose(call, tables, last)
         form, table = tables.form, tables.read(chosen.name)
@@ -72,14 +75,11 @@ def average(call: Call, parts: list[str]) -> list[Path]:
     Nested scores seldom separate blend and stackers, and a mean of tables with different errors varies less than each
     (Breiman, Stacked regressions, 1996).
     """
-    means = [name for name in made.of(call) if _is_own(call, name, MEAN)]
     tables = Tables.of(call, parts) if len(parts) > 1 else None
     if tables is not None and (not tables.probabilities or tables.without_oof()):
         tables = None
     folder = call.oof / made_name(MEAN, parts) if tables else None
-    for name in means:  # of tables that are others by now
-        if call.oof / name != folder:
-            oof.remove(call.oof / name)
+    _remove_others(call, MEAN, folder)
     if tables is None or folder is None:
         return []
     whole, part = blend.equal_mean(call, tables), tables.fold
@@ -95,13 +95,10 @@ def with_neighbours(call: Call, source: list[str]) -> list[Path]:
 
     For rows that are windows of recordings alone. Nested cross-validation chooses the rule, which may be none.
     """
-    own = [name for name in made.of(call) if _is_own(call, name, WINDOWS)]
     tables = Tables.of(call, source) if source and not call.task.one_label and call.task.tags else None
     places = Places.of(call.competition(), tables.folds["clip_id"].tolist()) if tables else None
     folder = call.oof / made_name(WINDOWS, source) if places else None
-    for name in own:
-        if call.oof / name != folder:
-            oof.remove(call.oof / name)
+    _remove_others(call, WINDOWS, folder)
     if tables is None or places is None or folder is None or tables.without_oof():
         return []
     part = nested_cv.nesting(tables.fold, tables.groups)
@@ -114,6 +111,51 @@ def with_neighbours(call: Call, source: list[str]) -> list[Path]:
     receipt |= {"weights": {source[0]: 1.0}, "power": 1.0, "temperatures": None, "seconds": 0.0}
     tables.write(folder.name, rows, test, receipt)
     return [folder]
+
+
+def with_prior(call: Call, source: list[str]) -> list[Path]:
+    """Write a table (the mean, or the blend) corrected for the verified clips' mix of classes; return its folder.
+
+    For clips of one label of which some are verified and some are not. Without a gain there is no such table.
+    """
+    mixed = call.task.one_label and call.task.tags and call.labels.folds["verified"].nunique() > 1
+    tables = Tables.of(call, source) if source and mixed else None
+    if tables is not None and (not tables.probabilities or tables.without_oof()):
+        tables = None
+    folder = call.oof / made_name(PRIOR, source) if tables else None
+    if tables is not None and folder is not None:
+        problem, scored = tables.problem(), tables.scored
+        part = nested_cv.nesting(tables.fold, tables.groups)
+        rule, rows = prior.choose(problem.tables[0], problem.targets, part[scored], trained(call, tables))
+        folder = folder if rule.changes else None
+    _remove_others(call, PRIOR, folder)
+    if tables is None or folder is None:
+        return []
+    nested = rule(tables.oof(source[0]))
+    nested[scored] = rows
+    test = tables.read(source[0]).test
+    factors = dict(zip(tables.classes, rule.factors.tolist(), strict=True))
+    receipt = {"kind": "blend", "search": PRIOR, "complexity": EASIEST, "tables": source, "factors": factors}
+    receipt |= {"weights": {source[0]: 1.0}, "power": 0.0, "temperatures": None, "seconds": 0.0}
+    tables.write(folder.name, nested, None if test is None else rule(test), receipt)
+    return [folder]
+
+
+def trained(call: Call, tables: Tables) -> np.ndarray:
+    """Return the shares (C,) of the classes, by weight, in the label revision that the tables' models learned from."""
+    revision = made_name("", tables.names).removeprefix("@")
+    there = (call.folds / f"{revision}.csv").is_file()
+    rows = call.labels.revision(revision if there else "r0")
+    weights = rows.groupby("label")["weight"].sum().reindex(list(tables.classes)).fillna(0).to_numpy() + 1
+    result: np.ndarray = weights / weights.sum()
+    return result
+
+
+def _remove_others(call: Call, kind: str, kept: Path | None) -> None:
+    """Remove the tables of a kind that an earlier call wrote of other tables."""
+    for name in [name for name in made.of(call) if _is_own(call, name, kind)]:
+        if call.oof / name != kept:
+            oof.remove(call.oof / name)
 
 
 def averaged(call: Call, last: UpToDate) -> list[str]:
@@ -132,7 +174,7 @@ def averaged(call: Call, last: UpToDate) -> list[str]:
 
 
 def _is_own(call: Call, name: str, *kinds: str) -> bool:
-    """True if a table was made here (mean, windows), not an experiment or foreign table of that name."""
+    """True if a table was made here (mean, windows, prior), not an experiment or foreign table of that name."""
     return name.partition("@")[0] in kinds and oof.kind_of(call.oof / name) in oof.MADE
 
 
@@ -149,7 +191,7 @@ def _number(value: float) -> float | None:
 
 def record(call: Call) -> UpToDate:
     """Return the record of submit."""
-    names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_own(call, n, MEAN, WINDOWS))
+    names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_own(call, n, MEAN, WINDOWS, PRIOR))
     stacked = call.data.stack.model_dump(include={"tables", "stackers"})
     settings = [call.data.submit.table, call.data.blend.model_dump(), stacked, "choice.json"]
     return UpToDate(call, "submit", names, settings)

@@ -15,6 +15,7 @@ from tonestack.base.files import read_json
 from tonestack.ensemble import gate, neighbours, stacking
 from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.neighbours import Places, WindowRule
+from tonestack.ensemble.prior import PriorRule
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs
 from tonestack.tables import oof
 
@@ -98,7 +99,7 @@ class Recipe:
             return self if parts else None
         power = 0.0 if self.normalise else 1.0
         even = _Blended(Blend(equal(len(self.parts)), power, normalise=self.normalise))
-        if isinstance(self.mix, _Windowed):
+        if isinstance(self.mix, (_Windowed, _Reweighted)):
             return replace(self, parts=parts)
         mix = self.mix if isinstance(self.mix, _Blended) else even
         return Recipe(self.name, parts, mix.of([m for m, _ in there]), normalise=self.normalise)
@@ -137,6 +138,9 @@ def _blend(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) ->
     parts = _parts(folder, [receipt["tables"][m] for m in used], normalise)
     if receipt.get("rule"):
         return Recipe(name, parts, _Windowed(WindowRule.of(receipt["rule"])), None, normalise)
+    if receipt.get("factors"):
+        factors = np.array([receipt["factors"][label] for label in receipt["classes"]])
+        return Recipe(name, parts, _Reweighted(PriorRule(factors)), None, normalise)
     return Recipe(name, parts, _Blended(blend), None, normalise)
 
 
@@ -180,6 +184,14 @@ class _Windowed:
 
     def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
         return tables[0] if places is None else self.rule(tables[0], places)
+
+
+@dataclass(frozen=True)
+class _Reweighted:
+    rule: PriorRule
+
+    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
+        return self.rule(tables[0])
 
 
 @dataclass(frozen=True)
