@@ -50,8 +50,9 @@ def split(call: Call, quiet: bool) -> pd.DataFrame:
     table = call.task.assign(joined, settings_of(call), origin)
     folds.warn_of_split_groups(joined, table, origin)
     folds.write(call.folds, table, receipt)
-    sizes = table.groupby("fold").size()
-    print(f"folds: {len(table)} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}")
+    sizes = table[table["fold"] >= 0].groupby("fold").size()
+    stay = f"; {len(table) - sizes.sum()} stay in training in every fold" if sizes.sum() < len(table) else ""
+    print(f"folds: {sizes.sum()} clips in {len(sizes)} folds of {sizes.min()} to {sizes.max()}{stay}")
     return table
 
 
@@ -70,12 +71,14 @@ def inputs(call: Call) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def settings_of(call: Call) -> FoldParams:
-    """The settings of the folds; what these folds were once allowed by `folds.small_classes=warn` they still are."""
+    """The settings of the folds; small classes are treated as `folds.small_classes` once said for these folds."""
     known: Any = folds.receipt(call.folds).get("settings", {})
     typed = call.words.overrides.get("folds", {})
     params = call.data.folds
-    remembered = known.get("small_classes") == "warn" and "small_classes" not in typed
-    return params.model_copy(update={"small_classes": "warn"}) if remembered else params
+    remembered = known.get("small_classes", "refuse")
+    if remembered == "refuse" or "small_classes" in typed:
+        return params
+    return params.model_copy(update={"small_classes": remembered})
 
 
 def why(call: Call) -> str:

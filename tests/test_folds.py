@@ -165,6 +165,31 @@ def test_a_small_class_is_folded_with_a_warning_by_choice() -> None:
     assert spread(made, ["label"], 5).tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
 
 
+def test_groups_that_alone_have_a_class_stay_in_training_by_choice() -> None:
+    group = [*"pqrst", *"uvwxy", "z", "z", "u"]
+    clips = table("aaaaabbbbbcca", group=group)  # z alone has c; c has two clips
+    made = folds.assign(clips, FoldParams(n=5, small_classes="keep"), "here")
+    assert made["fold"].tolist()[10:12] == [-1, -1]
+    assert (made["fold"] >= 0).sum() == 11
+    assert made["clip_id"].tolist() == clips["clip_id"].tolist()
+    assert made.loc[made["group"] == "u", "fold"].nunique() == 1
+
+
+def test_unscored_groups_of_small_classes_stay_in_training_by_choice() -> None:
+    clips = table("aaaaaabbbbbbbccc", verified=[0] * 6 + [0] * 2 + [1] * 5 + [0] * 2 + [1])
+    with pytest.warns(UserWarning, match="'c' has 1"):
+        made = folds.assign(clips, FoldParams(n=5, small_classes="keep"), "here")
+    assert made["fold"].tolist()[13:15] == [-1, -1]  # c has three clips in three groups, two of them unscored
+    assert (made["fold"] >= 0).sum() == 14
+    plain = folds.assign(clips.assign(verified=True), FoldParams(n=2, small_classes="keep"), "here")
+    assert (plain["fold"] >= 0).all()
+
+
+def test_nothing_to_score_on_is_refused() -> None:
+    with pytest.raises(UserError, match="every clip has a class that one group alone has"):
+        folds.assign(table("abc"), FoldParams(n=2, small_classes="keep"), "here")
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("clips", [table("aaabbb"), table("a" * 9 + "b" * 9, group=["g"] * 9 + ["h"] * 9)])
 def test_more_folds_than_can_be_filled_are_refused(clips: pd.DataFrame) -> None:

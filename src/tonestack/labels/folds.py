@@ -40,15 +40,48 @@ def assign(train: pd.DataFrame, params: FoldParams, origin: str, lists_of: Lists
         raise UserError(
             f"{origin}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"
         )
-    single = table["label"] if lists_of is None else lists_of(table["label"]).explode()
-    classes = single if lists_of is None else single[single.map(label_grammar.is_class)]
+    divided = np.ones(len(table), dtype=bool)
+    if params.small_classes == "keep":
+        divided = ~always_trained(table, _labels(table, lists_of)[1], params.n)
+    if not divided.any():
+        raise UserError(f"{origin}: every clip has a class that one group alone has; give folds.small_classes=warn")
+    table.loc[divided, "fold"] = _divide(table[divided].reset_index(drop=True), params, origin, lists_of)
+    return table
+
+
+def _divide(table: pd.DataFrame, params: FoldParams, origin: str, lists_of: ListsOf | None) -> np.ndarray:
+    """Folds (N,) of clips without official ones."""
+    single, classes = _labels(table, lists_of)
     check_class_sizes(classes, params, origin)
     try:
-        table["fold"] = split(table, params) if lists_of is None else split_several(table, single, params)
+        fold = split(table, params) if lists_of is None else split_several(table, single, params)
     except ValueError as error:  # more folds than any class has clips, or than there are groups
         raise UserError(f"{origin}: {str(error).rstrip('.')}; give a smaller folds.n") from None
-    warn_of_single_folds(classes, table["fold"], origin)
-    return table
+    warn_of_single_folds(classes, pd.Series(fold), origin)
+    return fold
+
+
+def _labels(table: pd.DataFrame, lists_of: ListsOf | None) -> tuple[pd.Series, pd.Series]:
+    """The clips' single labels, one a row, indexed as the clips are; and those of them that are classes."""
+    single = table["label"] if lists_of is None else lists_of(table["label"]).explode()
+    return single, single if lists_of is None else single[single.map(label_grammar.is_class)]
+
+
+def always_trained(table: pd.DataFrame, classes: pd.Series, n_folds: int) -> np.ndarray:
+    """Mask (N,) of the clips that stay in training in every fold, whole groups of them.
+
+    Groups that alone have a class: held out, it would be a class that its model has never heard. Where some clips are
+    verified, groups of others that have a class in fewer groups than folds, too: they are not scored on anyway.
+
+    classes: one row per class of a clip, indexed as the clips are.
+    """
+    group, verified = named_groups(table["group"]), table["verified"].astype(bool)
+    pairs = pd.DataFrame({"group": group.reindex(classes.index), "class": classes})
+    groups = pairs.groupby("class")["group"].transform("nunique")
+    unscored = ~verified.reindex(pairs.index) & verified.any()
+    rare = pairs.loc[(groups == 1) | ((groups < n_folds) & unscored), "group"]
+    result: np.ndarray = group.isin(rare).to_numpy()
+    return result
 
 
 def check_class_sizes(labels: pd.Series, params: FoldParams, origin: str) -> None:

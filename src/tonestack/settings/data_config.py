@@ -39,8 +39,9 @@ class FoldParams(Section):
     n: int = Field(5, ge=2, le=100, description="number of folds")
     seed: int = Field(0, ge=0, description="seed of the split")
     repeats: int = Field(1, ge=1, le=100, description="cross-validations, each on folds of its own (`repeat`)")
-    small_classes: Literal["refuse", "warn"] = Field(
-        "refuse", description="classes with fewer clips than folds: refused, or split with a warning"
+    small_classes: Literal["refuse", "warn", "keep"] = Field(
+        "refuse",
+        description="classes with fewer clips than folds: refused, split with a warning, or kept in training always",
     )
 
 
