@@ -138,6 +138,8 @@ def search(call: Call, tables: Tables, last: UpToDate) -> tuple[BlendChoice, np.
     clips = f"{len(problem.targets)} {'verified clips' if tables.probabilities else 'trials'}"
     if len(problem.targets) < scorable(tables):
         clips = f"a random {len(problem.targets):,} of {scorable(tables):,} verified clips (memory)"
+    looked_at = len(nested_cv.searched(problem))
+    clips += f" (weights by a random {looked_at:,} of them)" if looked_at < len(problem.targets) else ""
     last.say(f"{problem.count} tables, {clips}, {problem.metric.name}, nested CV:")
     last.say(console.aligned(pd.DataFrame([line(c, c is chosen, found.loss[c.name]) for c in candidates])))
     decided = problem.decided(found.scores)

@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import shipped_models
 from tonestack.base import parts
 from tonestack.base.errors import UserError
+from tonestack.base.files import read_json
 from tonestack.base.section import Section
 from tonestack.config import layers
 from tonestack.config.call import Call
@@ -354,3 +356,26 @@ def test_what_a_preset_overrides_in_a_model_of_ones_own_is_said(
     monkeypatch.setattr(layers, "CONFIGS", tmp_path / "configs")
     with pytest.warns(UserWarning, match=r"preset/smoke\.yaml overrides .*mine\.yaml: crop\.seconds=1\.0 \(there 3\)"):
         assert Call.from_arguments(["preset=smoke", "model=mine"]).experiments()[0].config.crop.seconds == 1
+
+
+def test_what_a_preset_overrides_in_an_edited_model_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    shutil.copytree(layers.CONFIGS, tmp_path / "configs")
+    monkeypatch.setattr(layers, "CONFIGS", tmp_path / "configs")
+    assert Call.from_arguments(["preset=fast"]).experiment("resnet").config.training.epochs == 25
+    assert not recwarn  # as shipped: the preset's sizes are what a preset is for
+    own = tmp_path / "configs/model/resnet.yaml"
+    edited = layers.merge([layers.layer("model", "resnet"), ("", {"training": {"epochs": 33}})])
+    own.write_text(yaml.safe_dump(edited))
+    with pytest.warns(UserWarning, match=r"fast\.yaml overrides .*resnet\.yaml: .*training\.epochs=25 \(there 33\)"):
+        assert Call.from_arguments(["preset=fast"]).experiment("resnet").config.training.epochs == 25
+    recwarn.clear()
+    typed = Call.from_arguments(["preset=fast", "training.epochs=33", "training.min_steps=0"])
+    assert typed.experiment("resnet").config.training.epochs == 33  # what is typed wins
+    assert not [one for one in recwarn if "training.epochs" in str(one.message)]
+
+
+def test_the_list_of_shipped_models_is_up_to_date() -> None:
+    known = read_json(layers.CONFIGS / layers.SHIPPED)
+    assert known == shipped_models.contents(), "run .venv/bin/python tests/shipped_models.py"

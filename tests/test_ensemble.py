@@ -1,7 +1,10 @@
 """Blends, searches, nested judgement, stackers: planted weights, invariances, noise, honesty."""
 
+import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.ensemble import diversity, nested_cv, searches, selection, stacking
@@ -12,7 +15,7 @@ from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.searches.log_loss import loss_and_slope
 from tonestack.ensemble.stack_inputs import StackInputs, StackRows
 from tonestack.settings.data_config import BlendParams, StackParams
-from tonestack.tables.metrics import indicator, resolve
+from tonestack.tables.metrics import Metric, indicator, resolve
 from tonestack.tasks import classify, multilabel
 
 import numpy as np
@@ -291,3 +294,62 @@ def test_stackers_know_when_there_is_nothing_to_learn() -> None:
     for name in ("logistic", "lightgbm"):
         found = stacking.nested(name, rows, rows.inputs, fold, StackParams(rounds=20), 0)
         assert float(problem.metric(found, problem.targets)) > best - 0.01, name
+
+
+class Slow:
+    """A metric over all rows that takes half a second of a made-up clock."""
+
+    GREATER_IS_BETTER, DEFAULT_K = True, None
+
+    def __init__(self, clock: list[float]) -> None:
+        self.clock = clock
+
+    def overall(self, scores: np.ndarray, targets: np.ndarray) -> float:
+        self.clock[0] += 0.5
+        return float(scores[np.arange(len(scores)), targets].mean())
+
+
+def test_a_blend_of_a_slow_metric_says_in_a_log_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("tonestack.base.console.time.monotonic", lambda: clock[0])
+    slow = replace(toy(clips=60), metric=Metric("slow", 0, Slow(clock)))  # type: ignore[arg-type]
+    params = BlendParams(trials=40, batch=20)
+    found = nested_cv.evaluate(slow, np.arange(60) % 2, ["geometric", "greedy", "cmaes"], params, 0, None)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) > 20  # a line every ten seconds, within searches too
+    assert [line for line in said if re.fullmatch(r"blend: \d+/\d+ weightings, .*/s, .* left, greedy, all folds", line)]
+    counts = [[int(n) for n in re.findall(r"(\d+)/(\d+)", line)[0]] for line in said]
+    assert [done for done, _ in counts] == sorted(done for done, _ in counts)
+    assert counts[-1][0] == counts[-1][1] > 600  # all that was to be done is done
+    selection.select(found, slow.metric, slow.targets, np.arange(60) % 2, True)
+    assert re.search(r"choice: \d+/9 scores, .* left", capsys.readouterr().err)
+
+
+def test_a_quick_blend_says_nothing_of_its_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tonestack.base.console.time.monotonic", lambda: 0.0)
+    nested_cv.evaluate(toy(clips=60), np.arange(60) % 2, ["geometric", "greedy"], BlendParams(), 0, None)
+    assert capsys.readouterr().err == ""
+
+
+def test_searches_of_large_tables_work_on_some_of_the_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = toy(clips=600)
+    auc = replace(problem, metric=resolve("auc"))
+    monkeypatch.setattr(nested_cv, "CELLS", 6 * 200)
+    assert len(nested_cv.searched(problem)) == 600  # a metric of ranks is fast enough on all
+    assert len(nested_cv.searched(auc)) == 200
+    seen: list[int] = []
+    single = searches.find("single")
+    fit = single.fit
+
+    def noted(problem: Problem, *rest: Any) -> Any:
+        seen.append(problem.tables.shape[1])
+        return fit(problem, *rest)
+
+    monkeypatch.setattr(single, "fit", noted)
+    found = nested_cv.evaluate(auc, np.arange(600) % 2, ["single"], PARAMS, 0, None)[0]
+    assert set(seen) <= {150, 200}
+    assert found.cv == float(auc.metric(found.scores, auc.targets))  # the score is of all clips

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import make_folds
 import train
@@ -20,6 +21,7 @@ from tonestack.settings.model_config import AugmentParams
 from tonestack.tables import oof
 from tonestack.training import fold_job, queue
 from tonestack.training.job import FoldJob, read_receipt
+from tonestack.training.progress import progress_of
 
 import numpy as np
 import pandas as pd
@@ -380,3 +382,21 @@ def test_a_fold_from_before_a_setting_existed_keeps_its_meaning(tiny_run: TinyRu
     assert len(trained) == 1
     with pytest.raises(UserError, match=r"other settings \(inference.rolls: 1 there, 5 now\)"):
         train.run(tiny_run("fold=0", "inference.rolls=5"))
+
+
+def test_the_line_of_a_fold_says_which_metrics_decide_at_one_half(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = SimpleNamespace(
+        history_path=tmp_path / "fold0.jsonl", epochs=1, name="m@r0 fold 0", task="multilabel", classes=("a", "b", "c")
+    )
+    values = {"row_f1": 0.25, "auc": 0.75}
+    receipt = {"experiment": "m@r0", "fold": 0, "metrics": values, "metrics_apart": {"focal row_f1": 0.5}, "seconds": 1}
+    with progress_of([job]) as done:  # type: ignore[list-item]
+        done(receipt)
+    said = capsys.readouterr().out
+    assert "row_f1 0.2500 (at 0.5)  auc 0.7500  focal row_f1 0.5000 (at 0.5)" in said
+    job.task = "classify"
+    with progress_of([job]) as done:  # type: ignore[list-item]
+        done(receipt | {"metrics": {"macro_f1": 0.25}, "metrics_apart": {}})
+    assert "macro_f1 0.2500  " in capsys.readouterr().out  # the best of three classes: no threshold comes in

@@ -377,7 +377,7 @@ def test_soft_labels_reach_the_loss() -> None:
 
     hard = pd.DataFrame([["x", 0, "dog", 1.0, "verified"]], columns=revisions.COLUMNS)
     soft = pseudo_rules.rows_of(["y"], np.array([[0.25, 0.75, 0.0]]), 0, "pseudo", 0.5, CLASSES, "classify")
-    rows = pseudo_rules.hardened(pd.concat([hard, soft], ignore_index=True), CLASSES, True, "classify")
+    rows = pseudo_rules.hardened([hard, soft], CLASSES, True, "classify")
     task = classify.TASK
     learnt = training_labels.for_holdout(rows, 0, CLASSES, task.targets, TrainingParams())
     assert learnt.targets.tolist() == [[0, 1, 0], [0.25, 0.75, 0]]
@@ -391,7 +391,7 @@ def test_soft_labels_reach_the_loss() -> None:
     found = parts.find("losses", "cross_entropy").build(parts.find("losses", "cross_entropy").Params())
     value = found(logits, torch.from_numpy(learnt.targets), torch.from_numpy(learnt.weights))
     assert float(value) == pytest.approx(float((by_hand[0] + 0.5 * by_hand[1]) / 1.5))
-    assert set(pseudo_rules.hardened(rows, CLASSES, False, "classify").columns) == set(revisions.COLUMNS)
+    assert set(pseudo_rules.hardened([rows], CLASSES, False, "classify").columns) == set(revisions.COLUMNS)
 
 
 def test_a_revision_survives_its_file(tmp_path: Path) -> None:

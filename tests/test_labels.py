@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tonestack.base.errors import UserError
+from tonestack.base.files import fingerprint
 from tonestack.labels import folds, revisions, training_labels
 from tonestack.labels.label_tables import LabelTables
 from tonestack.labels.training_labels import Labels
@@ -155,3 +156,31 @@ def test_a_revision_made_for_other_folds_is_refused() -> None:
     queue.refuse_leak("agree", 0, ["a", "b"], ["c"])
     with pytest.raises(UserError, match=r"'agree': holdout 1 would train on clips .*\(b; 1 in all\)"):
         queue.refuse_leak("agree", 1, ["a", "b"], ["b", "c"])
+
+
+def test_class_columns_of_many_rows_lie_in_a_file_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revisions, "LARGE", 5)
+    rows = pd.DataFrame([["x", 0, "dog", 1.0, "pseudo"], ["y", 0, "cat", 1.0, "pseudo"]], columns=revisions.COLUMNS)
+    soft = pd.DataFrame(np.array([[0.25, 0.75, np.nan], [0.5, 0, 1]], np.float32), columns=["dog", "cat", "=cow"])
+    whole = pd.concat([rows, soft], axis=1)
+    revisions.write(tmp_path, "pseudo1", whole, pd.DataFrame(), {"inputs": {}})
+    assert (tmp_path / "pseudo1.csv").read_text().splitlines()[0] == "clip_id,holdout,label,weight,source"
+    tables = LabelTables(tmp_path)
+    assert tables.revision("pseudo1").equals(whole)
+    known = revisions.content(tmp_path, "pseudo1")
+    soft.assign(cat=0.5).astype(np.float32).to_parquet(tmp_path / "pseudo1.soft.parquet", index=False)
+    assert revisions.content(tmp_path, "pseudo1") != known
+    with pytest.raises(UserError, match="changed by hand"):
+        tables.revision("pseudo1")
+    revisions.write(tmp_path, "pseudo1", rows, pd.DataFrame(), {"inputs": {}})  # of hard labels now
+    assert not (tmp_path / "pseudo1.soft.parquet").exists()
+    assert LabelTables(tmp_path).revision("pseudo1").equals(rows)
+
+
+def test_labels_are_hashed_block_by_block_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    targets, weights = rng.random((7, 3), dtype=np.float32), rng.random(7, dtype=np.float32)
+    labels = Labels([f"ä{n}.wav" for n in range(7)], targets, weights)
+    monkeypatch.setattr(training_labels, "BLOCK", 3)
+    arrays = [array.round(6).tobytes().hex() for array in (targets, weights)]
+    assert labels.fingerprint == fingerprint([labels.clip_ids, *arrays])  # what finished folds know

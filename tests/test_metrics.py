@@ -356,3 +356,16 @@ def test_every_metric_names_its_kinds_of_truth() -> None:
     for name in one:
         with pytest.raises(UserError, match="exactly one true label"):
             value(name, SCORES, MANY)
+
+
+def test_metrics_that_are_means_over_classes_say_what_each_class_has() -> None:
+    rng = np.random.default_rng(0)
+    truth, scores = (rng.random((50, 4)) < 0.3).astype(int), rng.random((50, 4))
+    truth[:, 3] = 0
+    for name in ("auc", "mean_average_precision", "padded_cmap@5"):
+        metric = resolve(name)
+        values = metric.by_class(scores, truth)
+        assert values is not None
+        assert np.isnan(values[3]) == (name != "padded_cmap@5")
+        assert float(np.nanmean(values)) == pytest.approx(float(metric(scores, truth)))
+    assert resolve("row_f1").by_class(scores, truth) is None

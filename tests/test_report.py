@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import made_up
@@ -16,10 +17,12 @@ from tonestack.base.files import read_csv
 from tonestack.config.call import Call
 from tonestack.labels import corrections
 from tonestack.report import doubts, page, sections, sounds
-from tonestack.report.blocks import Cell, TableBlock
+from tonestack.report.blocks import Cell, Chart, TableBlock
 from tonestack.report.material import Material
+from tonestack.report.sections import classes
 from tonestack.report.sections.calibration import reliability
 from tonestack.tables import load
+from tonestack.tables.metrics import resolve
 
 import numpy as np
 import pandas as pd
@@ -455,3 +458,17 @@ def test_corrections_that_are_there_count_as_decided(
     assert opened.tab.locator("#clip-name").inner_text() != first["id"]
     assert opened.faults == []
     opened.context.close()
+
+
+@pytest.mark.parametrize(("metric", "shown"), [("auc", "auc"), ("row_f1", "average precision")])
+def test_the_classes_are_shown_by_the_metric_itself_where_it_has_a_value_for_each(metric: str, shown: str) -> None:
+    rng = np.random.default_rng(0)
+    targets = (rng.random((40, 3)) < 0.4).astype(int)
+    found = SimpleNamespace(name="net@r0", train=rng.random((40, 3)))
+    material = SimpleNamespace(best=found, judged=lambda _: np.arange(40), targets=targets, classes=("a", "b", "c"))
+    material.metric, material.one_label = resolve(metric), False
+    made, _ = classes.blocks(material)  # type: ignore[arg-type]
+    assert isinstance(made, Chart)
+    assert made.figure.layout.xaxis.title.text == shown
+    assert made.caption.startswith(f"{shown} by class, net@r0.")
+    assert (f"{metric} has no value for a single class." in made.caption) == (metric != shown)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tonestack.ensemble import selection
+from tonestack.ensemble import nested_cv, selection
 from tonestack.tables.metrics import resolve
 
 import numpy as np
@@ -106,7 +106,7 @@ def test_on_fresh_draws_the_choice_is_no_worse_than_the_simplest_within_one_erro
         part = np.arange(250) % 5
         chosen = selection.select(small, metric, targets[:250], part, True).chosen.name
         best = max(small, key=lambda t: float(metric(t.scores, targets[:250])))
-        gap = {t.name: selection.paired(metric, best.scores, t.scores, targets[:250], 100) for t in small}
+        gap = {t.name: nested_cv.paired(metric, best.scores, t.scores, targets[:250], 100) for t in small}
         simple = min((t for t in small if gap[t.name].value <= gap[t.name].se + 1e-12), key=lambda t: t.complexity)
         test = {t.name: float(metric(t.scores[250:], targets[250:])) for t in tables}
         new.append(test[chosen])

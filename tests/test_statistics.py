@@ -512,3 +512,28 @@ def test_blend_notes_a_table_too_good_to_be_true(tmp_path: Path) -> None:
     assert note.startswith("m1@r0: too good on its OOF rows? Its error there is 0.")
     two = Tables(tmp_path, experiments[:2], table, tuple(asked), classes, classify.TASK, "accuracy", "geometric")
     assert plausibility.notes(two) == []
+
+
+def test_small_resamples_of_a_large_table_give_the_same_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth of the rows a resample: deviations are taken back by the root of the fifth."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random((1500, 4)) < 0.3).astype(int)
+    good, bad = (rng.normal(size=truth.shape) + strength * truth for strength in (1.5, 1.0))
+    metric = resolve("auc")
+    whole, gain = nested_cv.score(metric, good, truth), nested_cv.paired(metric, good, bad, truth)
+    monkeypatch.setattr(nested_cv, "CELLS", truth.size // 5)
+    assert len(next(resampling.rows(1500, 1, None, 0.2))) == 300
+    value, se = nested_cv.score(metric, good, truth)
+    assert value == whole[0]
+    assert se == pytest.approx(whole[1], rel=0.3)
+    part = nested_cv.paired(metric, good, bad, truth)
+    assert part.value == gain.value
+    assert (part.se, part.low, part.high) == pytest.approx((gain.se, gain.low, gain.high), rel=0.3)
+
+
+def test_some_rows_are_drawn_from_every_part() -> None:
+    part = np.repeat([0, 1, 2], [1000, 100, 10])
+    drawn = resampling.some(part, 222)
+    assert len(drawn) <= 222
+    assert np.bincount(part[drawn]).tolist() == [200, 20, 2]
+    assert resampling.some(part, 2000).tolist() == list(range(1110))

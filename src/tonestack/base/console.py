@@ -30,11 +30,14 @@ class Bar(Protocol):
     def __exit__(self, *error: Any) -> object: ...
 
 
-def bar(total: int, desc: str, unit: str = "it", enabled: bool = True) -> Bar:
-    """Return a progress bar on stderr: tqdm on a terminal, plain lines otherwise, nothing if not `enabled`."""
+def bar(total: int, desc: str, unit: str = "it", enabled: bool = True, brief: bool = False) -> Bar:
+    """Return a progress bar on stderr: tqdm on a terminal, plain lines otherwise, nothing if not `enabled`.
+
+    brief: work that is usually over before the first line is due, and of which nothing is then said.
+    """
     if enabled and sys.stderr.isatty():
-        return _Terminal(total=total, desc=desc, unit=f" {unit}", dynamic_ncols=True)
-    return _Lines(total, desc, unit, enabled)
+        return _Terminal(total=total, desc=desc, unit=f" {unit}", dynamic_ncols=True, leave=not brief)
+    return _Lines(total, desc, unit, enabled, brief)
 
 
 class _Terminal(tqdm):  # type: ignore[type-arg]
@@ -46,9 +49,9 @@ class _Terminal(tqdm):  # type: ignore[type-arg]
 
 
 class _Lines:
-    def __init__(self, total: int, desc: str, unit: str, enabled: bool) -> None:
+    def __init__(self, total: int, desc: str, unit: str, enabled: bool, brief: bool = False) -> None:
         self.total, self.desc, self.unit, self.enabled = total, desc, unit, enabled
-        self.done, self.text, self.closed = 0, "", False
+        self.done, self.text, self.closed, self.silent = 0, "", False, brief
         self.start = self.spoke = time.monotonic()
 
     def update(self, n: int = 1) -> None:
@@ -60,7 +63,7 @@ class _Lines:
         self.text = text
 
     def close(self) -> None:
-        if not self.closed and self.done:
+        if not self.closed and self.done and not self.silent:
             self._say()
         self.closed = True
 
@@ -71,7 +74,7 @@ class _Lines:
         self.close()
 
     def _say(self) -> None:
-        self.spoke = time.monotonic()
+        self.spoke, self.silent = time.monotonic(), False
         if not self.enabled:
             return
         seconds = max(self.spoke - self.start, 1e-9)

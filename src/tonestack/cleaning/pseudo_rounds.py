@@ -153,7 +153,7 @@ def _write_revision(call: Call, params: PseudoParams, base: str, before: Round, 
     trains = pair_models.predictions(call, before.experiments) if params.train != "off" else None
     inputs = {
         "settings": fingerprint([params.model_dump(), number]),
-        "base": fingerprint(call.labels.revision(base).astype(str).to_numpy().tolist()),
+        "base": revisions.of_rows(call.labels.revision(base)),
         "evidence": fingerprint([array_hash(tests), array_hash(trains)]),
     }
     if revisions.up_to_date(call.folds, name, inputs):
@@ -220,7 +220,7 @@ def select(
             pieces.append(
                 pseudo_rules.rows_of(ids, tests[i, fit], k, Source.PSEUDO_TEST, params.test_weight, classes, task)
             )
-    return pseudo_rules.hardened(pd.concat(pieces, ignore_index=True), classes, params.soft, task)
+    return pseudo_rules.hardened(pieces, classes, params.soft, task)
 
 
 def _decisions(call: Call, rows: pd.DataFrame, table: pd.DataFrame, base: str, name: str) -> pd.DataFrame:

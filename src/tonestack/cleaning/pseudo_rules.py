@@ -22,6 +22,8 @@ from tonestack.settings.data_config import Bounds, PseudoParams
 import numpy as np
 import pandas as pd
 
+BLOCK = 1 << 14  # rows whose labels are encoded at once
+
 
 def resolved(params: PseudoParams) -> PseudoParams:
     """Fill in the regime's keys; keys that were given take precedence."""
@@ -66,18 +68,28 @@ def rows_of(
     """Return revision rows of clips with predictions p (n, C); class columns hold the probabilities."""
     label = tasks.find(task).labels_of(p, tuple(classes))
     rows = pd.DataFrame({"clip_id": list(ids), "holdout": holdout, "label": label, "weight": weight, "source": source})
-    soft = pd.DataFrame(p.astype(np.float64).round(6), columns=list(classes))
-    return pd.concat([rows, soft], axis=1)
+    return pd.concat([rows, pd.DataFrame(p.astype(np.float32).round(6), columns=list(classes))], axis=1)
 
 
-def hardened(rows: pd.DataFrame, classes: Sequence[str], soft: bool, task: str) -> pd.DataFrame:
-    """Drop the class columns, or fill them in (0 and 1) for rows that have none."""
+def hardened(rows: Sequence[pd.DataFrame], classes: Sequence[str], soft: bool, task: str) -> pd.DataFrame:
+    """Join pieces of rows without their class columns, or fill these in (0 and 1) for rows that have none.
+
+    Class columns are float32 and are filled piece by piece: there can be some hundred of them, and a million rows.
+    """
+    columns = list(classes)
+    plain = pd.concat([piece.drop(columns=columns, errors="ignore") for piece in rows], ignore_index=True)
     if not soft:
-        return rows.drop(columns=list(classes), errors="ignore")
-    own = tasks.find(task).targets(rows["label"], tuple(classes)).astype(np.float64)
-    filled = pd.DataFrame(own, index=rows.index, columns=list(classes))
-    present = rows.reindex(columns=list(classes))
-    return rows.assign(**{c: present[c].fillna(filled[c]) for c in classes})
+        return plain
+    values, start = np.empty((len(plain), len(columns)), dtype=np.float32), 0
+    for piece in rows:
+        here = values[start : start + len(piece)]
+        here[:] = piece.reindex(columns=columns).to_numpy(np.float32)
+        blank = np.flatnonzero(np.isnan(here).any(axis=1))
+        for block in np.array_split(blank, max(1, len(blank) // BLOCK)):
+            own = tasks.find(task).targets(piece["label"].iloc[block], tuple(classes))
+            here[block] = np.where(np.isnan(here[block]), own, here[block])
+        start += len(piece)
+    return pd.concat([plain, pd.DataFrame(values, columns=columns)], axis=1)
 
 
 def check(params: PseudoParams) -> PseudoParams:

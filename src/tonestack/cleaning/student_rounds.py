@@ -6,6 +6,8 @@ labelled crop is mixed with a piece that is drawn by how much the teachers find 
 add_partners`). The rounds' revisions have the base's rows; what they add is in their receipts (`pool`).
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tonestack.base.console import aligned, bar
@@ -80,7 +82,7 @@ def write_revision(
     settings = params.model_dump(include={"share", "cut", "least", "draw", "teachers", "drop_path"}) | {"power": power}
     files = [call.oof / e.name / f"pool{k}.parquet" for e in teachers for k in Partition.of(call.labels.folds).holdouts]
     inputs = {
-        "base": fingerprint(rows.astype(str).to_numpy().tolist()),
+        "base": revisions.of_rows(rows),
         "pool": fingerprint([[kept_hash(path) for path in files], settings]),
     }
     if revisions.up_to_date(call.folds, name, inputs):
@@ -119,11 +121,22 @@ def label_with(job: FoldJob, pool: list[str], params: StudentParams) -> None:
     tensors = weights.read_fold(job.folder / f"fold{job.fold}.safetensors", job.headings)
     learner = learners.find(settings.network)
     model = learner.restore(settings, tensors, len(job.classes), job.task, device)
-    values = np.exp(np.minimum(model.log_probabilities(wider, ids), 0.0)).astype(np.float32)
-    labelled = pd.concat([table, pd.DataFrame(values, columns=list(job.classes))], axis=1)
     path = job.folder / f"pool{job.fold}.parquet"
-    write_parquet(path, labelled[~np.isnan(values).any(axis=1)].reset_index(drop=True))
+    write_labels(path, table, model.log_probabilities(wider, ids), job.classes)
     write_json(path.with_suffix(".pool.json"), _inputs(job, params))
+
+
+def write_labels(path: Path, pieces: pd.DataFrame, logs: np.ndarray, classes: Sequence[str]) -> None:
+    """Write a teacher's table: `recording, start, end` and a probability per class; unheard pieces (NaN) are left out.
+
+    logs: log-probabilities (n, C) of the pieces.
+    """
+    heard = ~np.isnan(logs).any(axis=1)
+    values = np.exp(np.minimum(logs[heard], 0.0)).astype(np.float32)
+    labelled = pd.DataFrame(values, columns=list(classes))
+    for position, name in enumerate(pieces):
+        labelled.insert(position, name, pieces[name].to_numpy()[heard])
+    write_parquet(path, labelled)
 
 
 def _labelled(job: FoldJob, params: StudentParams) -> bool:

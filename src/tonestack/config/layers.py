@@ -12,7 +12,7 @@ from typing import Any
 from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import load_yaml, read_text
+from tonestack.base.files import fingerprint, load_yaml, read_json, read_text
 from tonestack.settings.data_config import DataConfig
 from tonestack.settings.model_config import LOSS, ModelConfig, Preset
 from tonestack.settings.words import Words
@@ -20,6 +20,7 @@ from tonestack.tables import metrics
 
 PROJECT = Path(__file__).parents[3]
 CONFIGS = PROJECT / "configs"
+SHIPPED = "model/shipped.json"  # content hashes of the model configs that came; see `tests/shipped_models.py`
 PARTS = (("frontend", "frontends"), ("network", "models"), ("loss", "losses"))  # sections, and where their parts lie
 
 
@@ -142,8 +143,8 @@ def load_model(name: str, preset: Preset, words: Words, loss: dict[str, Any] = L
     _, own = split_overrides(words)
     place, _ = load_preset(words)
     layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
-    if name in (words.model or ()) and name not in preset.models and name not in preset.each:
-        say_overridden(layers[0], (place, preset.all), own)
+    if not is_shipped(*layers[0]) or (name in (words.model or ()) and name not in {*preset.models, *preset.each}):
+        say_overridden(layers[0], (place, merge(layers[1:3])), own)
     layers[-1] = ("command line", _typed_wins(own, merge(layers[:-1])))
     config = ModelConfig.parse(merge([("", {"loss": loss}), *layers]), lambda loc: _place_of(layers, loc))
     return config.model_copy(update=_with_defaults(config, layers))
@@ -158,8 +159,14 @@ def _typed_wins(own: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
     return own | {"training": typed | {"min_steps": 0}}
 
 
+def is_shipped(place: str, values: dict[str, Any]) -> bool:
+    """True if a model config says what it said when it came: it is neither the user's own nor edited by them."""
+    known = CONFIGS / SHIPPED
+    return not known.is_file() or read_json(known).get(Path(place).stem) == fingerprint(values)
+
+
 def say_overridden(model: Layer, preset: Layer, typed: dict[str, Any]) -> None:
-    """Say which settings of a model that a preset does not name are overridden by those that it has for all."""
+    """Say which settings of a user's own model, or of one that a preset does not name, the preset overrides."""
     changed = [
         f"{key}={value} (there {then})"
         for key, value in _leaves(preset[1])

@@ -102,16 +102,6 @@ def rules() -> list[WindowRule]:
     return [WindowRule(kernel, power) for power in POWERS for kernel in KERNELS]
 
 
-def fit(made: Sequence[np.ndarray], problem: Problem, keep: np.ndarray) -> int:
-    """The number of the rule whose rows score best on some of the scored clips (mask); the first of equals.
-
-    made: the rows (n, C) of the scored clips by every rule.
-    """
-    metric, truth = problem.metric, problem.targets[keep]
-    values = [metric.sign * float(metric(rows[keep], truth)) for rows in made]
-    return int(np.nanargmax(np.round(values, 10))) if np.isfinite(values).any() else 0
-
-
 def choose(
     rows: np.ndarray, places: Places, problem: Problem, scored: np.ndarray, part: np.ndarray
 ) -> tuple[WindowRule, np.ndarray]:
@@ -119,14 +109,26 @@ def choose(
 
     rows: OOF rows (N, C); scored (N,): the clips that scores count; part (N,): the parts to nest over, -1 for none.
     """
-    every = rules()
-    by_rule = [rule(rows, places) for rule in every]
-    made, inner = [found[scored] for found in by_rule], part[scored]
+    every, inner, parts = rules(), part[scored], np.unique(part[part >= 0])
+    keeps = [np.ones(len(inner), dtype=bool), *(inner != k for k in parts)]
+    values = np.array([_values(rule(rows, places)[scored], problem, keeps) for rule in every])  # (rules, 1 + parts)
+    best = [_first_best(column) for column in values.T]
     nested = rows.astype(np.float32, copy=True)
-    for k in np.unique(part[part >= 0]):
-        chosen = fit(made, problem, inner != k) if (inner != k).any() else 0
-        nested[part == k] = by_rule[chosen][part == k]
-    return every[fit(made, problem, np.ones(len(inner), dtype=bool))], nested
+    for chosen in set(best[1:]):  # again, one table at a time: all rules' tables do not fit side by side
+        here = np.isin(part, [k for k, one in zip(parts, best[1:], strict=True) if one == chosen])
+        nested[here] = every[chosen](rows, places)[here]
+    return every[best[0]], nested
+
+
+def _values(made: np.ndarray, problem: Problem, keeps: Sequence[np.ndarray]) -> list[float]:
+    """The metric, larger is better, of a rule's scored rows (n, C) on some selections of them; NaN for none."""
+    metric, truth = problem.metric, problem.targets
+    return [metric.sign * float(metric(made[keep], truth[keep])) if keep.any() else np.nan for keep in keeps]
+
+
+def _first_best(values: np.ndarray) -> int:
+    """The number of the largest value, the first of equals; 0 where none is a number."""
+    return int(np.nanargmax(np.round(values, 10))) if np.isfinite(values).any() else 0
 
 
 def around(logs: np.ndarray, places: Places | None) -> np.ndarray:

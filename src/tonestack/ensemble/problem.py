@@ -29,7 +29,7 @@ class Problem:
     probabilities: False for tables (M, N, 1) of trial scores, targets (N,) 1 where a trial is of one speaker.
     groups: of the clips (N,), or the speakers of both sides of trials (N, 2); None where none are known.
     part: of the nesting (N,). thresholds: how those of a metric of predicted labels are found; searches minimise the
-    log loss for such a metric.
+    log loss for such a metric. told: hears how many weightings have been scored, for progress bars.
     """
 
     tables: np.ndarray
@@ -41,6 +41,7 @@ class Problem:
     groups: np.ndarray | None = None
     part: np.ndarray | None = None
     thresholds: Thresholds | None = None
+    told: Callable[[int], object] | None = None
     _margins: dict[float, "Margins"] = field(default_factory=dict, repr=False)
 
     @property
@@ -86,7 +87,10 @@ class Problem:
         """Sign x value of the objective of B weightings (B, M) -> (B,): larger is better."""
         weights = np.atleast_2d(np.asarray(weights, dtype=np.float32))
         if self.metric.ranked:
-            return self.margins(power).evaluate(weights)
+            values = self.margins(power).evaluate(weights)
+            if self.told:
+                self.told(len(weights))
+            return values
         return self.objective.sign * self._score_blends(weights, power, self.objective)
 
     def log_loss(self, weights: np.ndarray, power: float) -> np.ndarray:
@@ -137,6 +141,8 @@ class Problem:
             for m in np.flatnonzero(block.any(axis=0)):
                 total += block[:, m, None, None] * to_summand(self.tables[m], power, self.normalise)
             values.append(metric(from_sum(total, power, self.normalise), self.targets))
+            if self.told:
+                self.told(len(block))
         return np.concatenate(values)
 
 

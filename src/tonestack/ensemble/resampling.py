@@ -14,16 +14,20 @@ import numpy as np
 BLOCK = 1 << 22  # counts of groups drawn at once
 
 
-def rows(count: int, resamples: int, groups: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Yield row indices of every resample of `count` rows; groups: (count,), or (count, 2) for both sides of trials."""
+def rows(count: int, resamples: int, groups: np.ndarray | None = None, size: float = 1.0) -> Iterator[np.ndarray]:
+    """Yield row indices of every resample of `count` rows; groups: (count,), or (count, 2) for both sides of trials.
+
+    size: of a resample, as a share of the rows or of the groups; below 1 it is an m out of n bootstrap (Bickel, Götze &
+    van Zwet 1997), whose deviations are too large by 1 / sqrt(size).
+    """
     rng = np.random.default_rng(0)
     if groups is None:
         for _ in range(resamples):
-            yield rng.integers(count, size=count)
+            yield rng.integers(count, size=max(1, round(size * count)))
         return
     code, known = _codes(groups)
     for _ in range(resamples):
-        drawn = rng.multinomial(known, np.full(known, 1 / known))
+        drawn = rng.multinomial(max(1, round(size * known)), np.full(known, 1 / known))
         yield np.repeat(np.arange(count), _times(code, drawn))
 
 
@@ -98,6 +102,16 @@ def parts(fold: np.ndarray, groups: np.ndarray | None, count: int) -> np.ndarray
     result = np.full(len(fold), -1)
     result[fold >= 0] = part[code]
     return result
+
+
+def some(part: np.ndarray, most: int) -> np.ndarray:
+    """Return the indices of at most `most` random rows, as many of each part (N,) as its size asks for; fixed."""
+    count = len(part)
+    if count <= most:
+        return np.arange(count)
+    order = np.random.default_rng(0).permutation(count)
+    by_part = order[np.argsort(part[order], kind="stable")]
+    return np.sort(by_part[np.arange(most) * count // most])
 
 
 def share(groups: np.ndarray, seed: int, part: float = 0.2) -> np.ndarray:

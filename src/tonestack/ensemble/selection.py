@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from tonestack.ensemble.nested_cv import paired
+from tonestack.base.console import Bar, bar
+from tonestack.ensemble import resampling
+from tonestack.ensemble.nested_cv import CELLS, Resampled
 from tonestack.tables.metrics import UNKNOWN, Metric, cells
 from tonestack.tables.thresholds import Thresholds
 
@@ -65,13 +67,16 @@ def select(
     """
     limits = thresholds or Thresholds(metric, one_label, "half")
     losses = {c.name: nested_losses(c.scores, targets, part, one_label) for c in candidates}
-    chosen = _pick(candidates, limits, targets, losses, np.ones(len(part), dtype=bool), part, groups)
-    scores, by_part = np.empty_like(chosen.scores), {}
-    for k in np.unique(part):
-        inside = part == k
-        found = chosen if inside.all() else _pick(candidates, limits, targets, losses, ~inside, part, groups)
-        scores[inside] = found.scores[inside]
-        by_part[int(k)] = found.name
+    parts = np.unique(part)
+    with bar((1 + len(parts)) * len(candidates), "choice", "scores", brief=True) as shown:
+        chosen = _pick(candidates, limits, targets, losses, np.ones(len(part), dtype=bool), part, groups, shown)
+        scores, by_part = np.empty_like(chosen.scores), {}
+        for k in parts:
+            inside = part == k
+            one = candidates, limits, targets, losses, ~inside, part, groups, shown
+            found = chosen if inside.all() else _pick(*one)
+            scores[inside] = found.scores[inside]
+            by_part[int(k)] = found.name
     return Selection(chosen, scores, by_part, {name: float(loss.mean()) for name, loss in losses.items()})
 
 
@@ -83,18 +88,22 @@ def _pick(
     rows: np.ndarray,
     part: np.ndarray,
     groups: np.ndarray | None,
+    shown: Bar,
 ) -> S:
     """The candidate of least loss on `rows` (N,) among those that their metric cannot tell from the best."""
     truth, own, metric = targets[rows], None if groups is None else groups[rows], limits.metric
-    decided = {c.name: limits.nested(c.scores[rows], truth, part[rows]) for c in candidates}
-    value = {name: metric.sign * float(metric(scores, truth)) for name, scores in decided.items()}
-    best = max(candidates, key=lambda c: (value[c.name], -losses[c.name][rows].mean()))
-    close = [c for c in candidates if c is best or _close(metric, decided[best.name], decided[c.name], truth, own)]
+    decided = ((c.name, limits.nested(c.scores[rows], truth, part[rows])) for c in candidates)  # one at a time
+    found: dict[str, Resampled] = {}
+    for name, scores in decided:
+        found[name] = Resampled.of(metric, scores, truth, 200, own)
+        shown.update()
+    best = max(candidates, key=lambda c: (metric.sign * found[c.name].value, -losses[c.name][rows].mean()))
+    close = [c for c in candidates if c is best or _close(found[best.name], found[c.name])]
     return min(close, key=lambda c: (round(float(losses[c.name][rows].mean()), 4), c.complexity, c.name))
 
 
-def _close(metric: Metric, best: np.ndarray, other: np.ndarray, truth: np.ndarray, groups: np.ndarray | None) -> bool:
-    gap = paired(metric, best, other, truth, 200, groups)
+def _close(best: Resampled, other: Resampled) -> bool:
+    gap = best.gain(other)
     return gap.value <= max(ERRORS * gap.se, 1e-12)
 
 
@@ -106,13 +115,15 @@ def nested_losses(scores: np.ndarray, targets: np.ndarray, part: np.ndarray, one
     """
     if scores.shape[1] == 1:
         return _of_trials(scores[:, 0], targets, part)
-    truth = cells(targets, scores.shape[1])
-    every = np.stack([(_softmaxed if one_label else _binary)(scores, truth, t) for t in TEMPERATURES])  # (T, N)
+    truth, loss = cells(targets, scores.shape[1]), _softmaxed if one_label else _binary
+    drawn = resampling.some(part, max(1, CELLS // scores.shape[1]))  # of very large tables, to find the temperatures by
+    every = np.stack([loss(scores[drawn], truth[drawn], t) for t in TEMPERATURES])  # (T, n)
     losses = np.empty(len(scores))
     for k in np.unique(part):
         inside = part == k
         others = ~inside if not inside.all() else inside
-        losses[inside] = every[every[:, others].mean(axis=1).argmin(), inside]
+        best = TEMPERATURES[every[:, others[drawn]].mean(axis=1).argmin()]
+        losses[inside] = loss(scores[inside], truth[inside], best)
     return losses
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.files import file_state
-from tonestack.labels import corrections, folds, training_labels
+from tonestack.labels import corrections, folds, revisions, training_labels
 
 import pandas as pd
 
@@ -37,7 +37,8 @@ class LabelTables:
 
     def revision(self, name: str) -> pd.DataFrame:
         """The rows of a label revision, corrections applied: the labels that each holdout may train on."""
-        return self._read(f"revision {name}", ("r0.csv", corrections.FILE, f"{name}.csv"), lambda: self._rows(name))
+        files = ("r0.csv", corrections.FILE, f"{name}.csv", revisions.soft_path(self.folder, name).name)
+        return self._read(f"revision {name}", files, lambda: self._rows(name))
 
     def _rows(self, name: str) -> pd.DataFrame:
         given = name == "r0"

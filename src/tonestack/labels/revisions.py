@@ -1,6 +1,7 @@
 """The files of label revisions below folds/<name>/: written, read, chosen, published.
 
 folds/<name>/<revision>.csv             clip_id, holdout, label, weight, source (+ class columns)
+folds/<name>/<revision>.soft.parquet    the class columns, where a csv of them would be too large: a row per row of it
 folds/<name>/<revision>.decisions.csv   one row per clip, the majority over its holdouts
 folds/<name>/<revision>.json            parent, method, settings, inputs; written last
 folds/<name>/decisions.csv              the decisions of the chosen revision, one confidence column per method
@@ -11,11 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_hash, read_csv, read_json, write_csv, write_json
+from tonestack.base.files import (
+    array_hash,
+    file_hash,
+    fingerprint,
+    read_csv,
+    read_json,
+    write_csv,
+    write_json,
+    write_parquet,
+)
+from tonestack.base.text import first_line
 from tonestack.labels.pool_labels import PoolLabels
 
+import numpy as np
 import pandas as pd
 
+LARGE = 5_000_000  # cells of class columns, beyond which they lie in a parquet file
 COLUMNS = ["clip_id", "holdout", "label", "weight", "source"]
 CHOSEN = "chosen.json"
 SHOWN = ["clip_id", "given_label", "verified", "proposed_label", "decision", "revision"]
@@ -34,6 +47,11 @@ def write(folder: Path, revision: str, rows: pd.DataFrame, decided: pd.DataFrame
     """Write a revision's three files, the json last."""
     path = folder / f"{revision}.json"
     path.unlink(missing_ok=True)  # an old receipt must not stand beside new rows
+    classes, soft = rows.columns.drop(COLUMNS, errors="ignore"), soft_path(folder, revision)
+    soft.unlink(missing_ok=True)
+    if len(rows) * len(classes) > LARGE:
+        write_parquet(soft, rows[classes].astype(np.float32))
+        rows = rows[COLUMNS]
     write_csv(folder / f"{revision}.csv", rows)
     write_csv(folder / f"{revision}.decisions.csv", decided)
     write_json(path, {"revision": revision} | receipt | {"checksum": content(folder, revision)})
@@ -86,7 +104,38 @@ def pool_labels(folder: Path, oof: Path, revision: str, holdout: int, model: str
 
 def content(folder: Path, revision: str) -> str:
     """Content hash of a revision's rows."""
-    return file_hash(folder / f"{revision}.csv")
+    plain, soft = file_hash(folder / f"{revision}.csv"), soft_path(folder, revision)
+    return fingerprint([plain, file_hash(soft)]) if soft.is_file() else plain
+
+
+def soft_path(folder: Path, revision: str) -> Path:
+    """The file of a revision's class columns, where they are too large for its csv."""
+    return folder / f"{revision}.soft.parquet"
+
+
+def with_soft(folder: Path, revision: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a revision's csv with the class columns that lie beside it, if any."""
+    path = soft_path(folder, revision)
+    if not path.is_file():
+        return rows
+    try:
+        soft = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({first_line(error)}); delete the revision to have it made again"
+        ) from None
+    if len(soft) != len(rows):
+        raise UserError(f"{path}: has {len(soft)} rows, the csv {len(rows)}; delete the revision to have it made again")
+    return pd.concat([rows, soft], axis=1)
+
+
+def of_rows(rows: pd.DataFrame) -> str:
+    """Content hash of a revision's rows in memory."""
+    plain = fingerprint(rows[COLUMNS].astype(str).to_numpy().tolist())
+    classes = rows.columns.drop(COLUMNS)
+    return (
+        fingerprint([plain, list(classes), array_hash(rows[classes].to_numpy(np.float32))]) if len(classes) else plain
+    )
 
 
 def read_decisions(folder: Path, revision: str) -> pd.DataFrame | None:

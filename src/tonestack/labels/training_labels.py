@@ -1,11 +1,13 @@
 """Training labels of one holdout: a revision's rows, weighted by source and encoded as class probabilities."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import fingerprint, read_csv
+from tonestack.base.files import read_csv
 from tonestack.labels import revisions
 from tonestack.settings.model_config import TrainingParams
 from tonestack.tables.decisions import Source
@@ -13,6 +15,7 @@ from tonestack.tables.decisions import Source
 import numpy as np
 import pandas as pd
 
+BLOCK = 1 << 14  # rows hashed at once
 TargetsOf = Callable[[pd.Series, tuple[str, ...]], np.ndarray]
 
 
@@ -33,9 +36,15 @@ class Labels:
 
     @property
     def fingerprint(self) -> str:
-        """Content hash of all three."""
-        arrays = [array.round(6).tobytes().hex() for array in (self.targets, self.weights)]
-        return fingerprint([self.clip_ids, *arrays])
+        """Content hash of all three; targets can be large, so that their hex digits are made block by block."""
+        said = hashlib.blake2b(json.dumps([self.clip_ids], ensure_ascii=False)[:-1].encode(), digest_size=8)
+        for array in (self.targets, self.weights):
+            said.update(b', "')
+            for start in range(0, len(array), BLOCK):
+                said.update(array[start : start + BLOCK].round(6).tobytes().hex().encode())
+            said.update(b'"')
+        said.update(b"]")  # as `files.fingerprint` would hash the three in one piece
+        return said.hexdigest()
 
 
 def read_revision(folder: Path, revision: str) -> pd.DataFrame:
@@ -45,17 +54,19 @@ def read_revision(folder: Path, revision: str) -> pd.DataFrame:
         known = sorted(p.stem for p in folder.glob("*.csv") if p.with_suffix(".json").is_file())
         raise UserError(f"no label revision '{revision}' in {folder}; there is: {', '.join(known)}")
     revisions.check(folder, revision)
-    rows = read_csv(path, ["clip_id", "label", "source"], revisions.COLUMNS)
+    rows = revisions.with_soft(folder, revision, read_csv(path, ["clip_id", "label", "source"], revisions.COLUMNS))
     twice = np.flatnonzero(rows.duplicated(["clip_id", "holdout"]))
     if len(twice):
         clip = rows["clip_id"].iloc[twice[0]]
         raise UserError(f"{path}: row {twice[0] + 2}: clip '{clip}' is there twice for its holdout; keep one row")
-    blank = [name for name in rows.columns.drop(revisions.COLUMNS) if rows[name].dtype.kind == "O"]
-    return rows.assign(**{name: _soft(rows[name], path) for name in blank})
+    classes = rows.columns.drop(revisions.COLUMNS)
+    return rows.assign(**{name: _soft(rows[name], path).astype(np.float32) for name in classes})
 
 
 def _soft(column: pd.Series, path: Path) -> pd.Series:
-    """A class column with blank cells, NaN there: the class is unknown."""
+    """A class column; where cells are blank, NaN: the class is unknown."""
+    if column.dtype.kind == "f":
+        return column
     values = pd.to_numeric(column.replace("", np.nan), errors="coerce")
     wrong = np.flatnonzero(values.isna() & (column != ""))
     if len(wrong):

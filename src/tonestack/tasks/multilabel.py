@@ -40,7 +40,8 @@ class Multilabel(Task):
         """Every class from a half on, the likeliest where there is none."""
         there = probabilities >= label_grammar.PRESENT
         there[np.arange(len(there)), probabilities.argmax(axis=1)] = True
-        return [label_grammar.SEPARATOR.join(np.array(classes)[row]) for row in there]
+        names = np.array(classes)
+        return [label_grammar.SEPARATOR.join(names[row]) for row in there]
 
     def log_probabilities(self, logits: "Tensor") -> "Tensor":
         """Turn logits (B, C) into log-probabilities, each class on its own."""

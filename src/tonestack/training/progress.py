@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tonestack import tasks
 from tonestack.base.console import bar
+from tonestack.tables import metrics
 from tonestack.training.job import FoldJob
 
 from tqdm import tqdm
@@ -27,7 +29,7 @@ def progress_of(jobs: list[FoldJob]) -> Iterator[Any]:
             name = f"{receipt['experiment']} fold {receipt['fold']}"
             finished.add(name)
             found = receipt["metrics"] | receipt.get("metrics_apart", {})
-            scores = "  ".join(f"{key} {value:.4f}" for key, value in found.items())
+            scores = "  ".join(f"{key} {value:.4f}{at_half(key, jobs[0])}" for key, value in found.items())
             tqdm.write(f"  {name}: {scores}  {receipt['seconds']:.0f} s  ({len(finished)} of {len(jobs)})")
 
         try:
@@ -35,6 +37,13 @@ def progress_of(jobs: list[FoldJob]) -> Iterator[Any]:
         finally:
             stop.set()
             watcher.join()
+
+
+def at_half(name: str, job: FoldJob) -> str:
+    """What is said of a metric that decides from one half on: blend finds thresholds, on the rows of all folds."""
+    one_label = tasks.find(job.task).one_label
+    decides = metrics.resolve(name.rpartition(" ")[2]).decides(one_label)  # those of clips apart: `focal row_f1`
+    return " (at 0.5)" if decides in ("classes", "rows") or (decides and len(job.classes) == 2) else ""
 
 
 def _watch(jobs: list[FoldJob], finished: set[str], progress: Any, stop: threading.Event) -> None:

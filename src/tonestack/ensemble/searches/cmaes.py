@@ -20,3 +20,8 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
 def sampler(seed: int, params: BlendParams) -> optuna.samplers.BaseSampler:
     """CMA-ES whose generations are the batches."""
     return optuna.samplers.CmaEsSampler(seed=seed, popsize=params.batch, n_startup_trials=1)
+
+
+def work(problem: Problem, params: BlendParams) -> int:
+    """Weightings scored."""
+    return params.trials

@@ -22,6 +22,8 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
         if problem.metric.ranked:
             margins = problem.margins(params.power)
             chosen, value = problem.of_least_loss(margins.evaluate_added(total), candidates, params.power)
+            if problem.told:
+                problem.told(problem.count)
             total = total + margins.values[chosen]
         else:
             chosen, value = problem.best(candidates, params.power)
@@ -32,3 +34,8 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
         if since >= PATIENCE:
             break
     return Blend(best_counts / best_counts.sum(), params.power, normalise=problem.normalise)
+
+
+def work(problem: Problem, params: BlendParams) -> int:
+    """Weightings scored, if the selection does not end early."""
+    return params.greedy_steps * problem.count

@@ -20,3 +20,8 @@ def fit(problem: Problem, params: BlendParams, seed: int, journal: Path | None =
 def sampler(seed: int, params: BlendParams) -> optuna.samplers.BaseSampler:
     """TPE for batches: trials under way count as bad, so that a batch spreads out."""
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=params.batch)
+
+
+def work(problem: Problem, params: BlendParams) -> int:
+    """Weightings scored."""
+    return params.trials

@@ -1,5 +1,7 @@
 """The metric per class."""
 
+from dataclasses import replace
+
 from tonestack.report import plots
 from tonestack.report.blocks import Block, Chart, More, TableBlock
 from tonestack.report.material import Material, PredictionTable
@@ -9,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 TITLE, ORDER = "Classes", 40
+INSTEAD = "average precision"  # what is shown where the metric has no value per class
 
 
 def blocks(material: Material) -> list[Block]:
@@ -22,16 +25,25 @@ def blocks(material: Material) -> list[Block]:
     frame = frame[frame["Verified clips"] > 0].sort_values([name, "Class"]).reset_index(drop=True)
     if frame.empty:
         return []
-    return [chart(frame, name, found.name), More("The same as a table", [TableBlock.of(f"{name} by class", frame)])]
+    made, metric = chart(frame, name, found.name), material.metric.name
+    if name == INSTEAD:
+        made = replace(made, caption=f"{made.caption} {metric} has no value for a single class.")
+    return [made, More("The same as a table", [TableBlock.of(f"{name} by class", frame)])]
 
 
 def scores(material: Material, found: PredictionTable, rows: np.ndarray) -> tuple[str, np.ndarray]:
-    """The measure's name and its values (C,): the competition's metric where it is a mean over clips of one label."""
+    """The measure's name and its values (C,): the competition's metric where it has a value per class.
+
+    It has one where it is a mean over clips of one label, or over classes.
+    """
     p, targets = found.train[rows], material.targets[rows]
     if material.one_label and material.metric.decomposes:
         values = pd.Series(material.metric.per_clip(p, targets)).groupby(targets).mean()
         return material.metric.name, values.reindex(range(len(material.classes))).to_numpy()
-    return "average precision", mean_average_precision.by_class(p, targets)
+    own = material.metric.by_class(p, targets)
+    if own is not None:
+        return material.metric.name, own
+    return INSTEAD, mean_average_precision.by_class(p, targets)
 
 
 def chart(frame: pd.DataFrame, name: str, table: str) -> Chart:

@@ -3,7 +3,8 @@
 A metric file defines `GREATER_IS_BETTER`, `DEFAULT_K` (None: no k) and one of
 `of_rank(rank, k) -> (..., N)`, which needs only the true class's rank; `per_clip(scores, targets) -> (..., N)`,
 a mean over clips (by `weights(targets) -> (N,)` if the file defines them); or `overall(scores, targets) -> float`,
-for what has no value per clip (`overall(scores, targets, k)` if there is a k).
+for what has no value per clip (`overall(scores, targets, k)` if there is a k). One that is a mean over classes may also
+define `by_class(scores, targets) -> (C,)` (with k, if there is one), NaN for classes that it leaves out.
 
 `TRUTH` names the kinds of truth that the metric takes, of `KINDS`; a file without it takes one or several labels.
 `DECIDES` says of metrics of predicted labels what they are a function of, by kind of truth (`tables/thresholds.py`);
@@ -74,6 +75,12 @@ class Metric:
         if not self.decomposes:
             raise TypeError(f"{self.name} has no value per clip")
         return self.module.per_clip(scores, targets)
+
+    def by_class(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
+        """Values per class (C,) of scores (N, C); None for a metric that is no mean over classes."""
+        if not hasattr(self.module, "by_class"):
+            return None
+        return np.asarray(self.module.by_class(scores, targets, *((self.k,) if self.k else ())))
 
     def weights(self, targets: np.ndarray) -> np.ndarray | None:
         """Weight of each clip in the mean (N,); None where all are equal."""

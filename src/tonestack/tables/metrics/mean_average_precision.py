@@ -1,13 +1,12 @@
 """mAP: average precision of each class over all clips, mean over the classes that have a true clip.
 
-Equal scores share one threshold, as in scikit-learn's `average_precision_score`; all classes are sorted at once. A
-clip without any class is a false hit of every class; a class without any clip is left out.
+Equal scores share one threshold, as in scikit-learn's `average_precision_score`. A clip without any class is a false
+hit of every class; a class without any clip is left out.
 """
 
 from tonestack.tables.metrics import indicator, known
 
 import numpy as np
-from scipy.stats import rankdata
 
 GREATER_IS_BETTER = True
 DEFAULT_K = None
@@ -21,11 +20,15 @@ def overall(scores: np.ndarray, targets: np.ndarray) -> float:
 
 def by_class(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Average precision of each class (C,), NaN where it has no true clip."""
-    positive = indicator(targets, scores.shape[1])
-    scores = np.where(known(targets, scores.shape[1]), scores, -np.inf)  # unknown clips come last, ahead of no true one
-    order = np.argsort(-scores, axis=0, kind="stable")
-    found = np.cumsum(np.take_along_axis(positive, order, axis=0), axis=0)  # (N, C), best first
-    ranked = rankdata(-scores, method="max", axis=0).astype(np.int64)  # clips scored at least as high
-    precision = np.take_along_axis(found, ranked - 1, axis=0) / ranked
-    count = positive.sum(axis=0)
-    return np.where(count > 0, (precision * positive).sum(axis=0) / np.maximum(count, 1), np.nan)
+    positive, counted = indicator(targets, scores.shape[1]), known(targets, scores.shape[1])
+    columns = range(scores.shape[1])
+    return np.array([_of_class(scores[counted[:, c], c], scores[positive[:, c], c]) for c in columns])
+
+
+def _of_class(every: np.ndarray, positive: np.ndarray) -> float:
+    """Average precision from the scores of all clips and of the class's own, whose ranks suffice; NaN without any."""
+    if not len(positive):
+        return float("nan")
+    reached = len(every) - np.searchsorted(np.sort(every), positive)  # clips scored at least as high
+    found = len(positive) - np.searchsorted(np.sort(positive), positive)
+    return float((found / reached).mean())

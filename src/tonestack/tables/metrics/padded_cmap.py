@@ -14,8 +14,11 @@ DEFAULT_K = 5
 
 def overall(scores: np.ndarray, targets: np.ndarray, k: int) -> float:
     """Macro average precision of scores (N + k, C), where every class has a true clip; NaN if a score is NaN."""
-    if np.isnan(scores).any():
-        return float("nan")
-    ones = np.ones((k, scores.shape[1]))
+    return float("nan") if np.isnan(scores).any() else float(by_class(scores, targets, k).mean())
+
+
+def by_class(scores: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """Average precision of each class (C,), the rows of ones included."""
+    ones = np.ones((k, scores.shape[1]), dtype=scores.dtype)
     truth = np.vstack([cells(targets, scores.shape[1]), ones])
-    return mean_average_precision.overall(np.vstack([scores, ones]), truth)
+    return mean_average_precision.by_class(np.vstack([scores, ones]), truth)
