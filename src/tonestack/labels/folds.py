@@ -78,7 +78,7 @@ def always_trained(table: pd.DataFrame, classes: pd.Series, n_folds: int) -> np.
     group, verified = named_groups(table["group"]), table["verified"].astype(bool)
     pairs = pd.DataFrame({"group": group.reindex(classes.index), "class": classes})
     groups = pairs.groupby("class")["group"].transform("nunique")
-    unscored = ~verified.reindex(pairs.index) & verified.any()
+    unscored = ~verified.reindex(pairs.index) & bool(verified.any())
     rare = pairs.loc[(groups == 1) | ((groups < n_folds) & unscored), "group"]
     result: np.ndarray = group.isin(rare).to_numpy()
     return result
