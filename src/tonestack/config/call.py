@@ -206,6 +206,8 @@ class Call:
         if settings.frontend["name"] == "embedding":
             frontend = pretrained.laid_out(settings.frontend, self.data.embedding)
             settings = settings.model_copy(update={"frontend": frontend})
+        if settings.training.distil.epochs:
+            settings = pretrained.with_teacher(model, settings, self.data.embedding)
         loss = settings.loss["name"]
         if not self.task.one_label and getattr(parts.find("losses", loss), "ONE_LABEL", False):
             raise UserError(
