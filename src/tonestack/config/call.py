@@ -230,7 +230,9 @@ class Call:
 
 def check_values(model: str, config: ModelConfig) -> None:
     """Refuse to level crops, or to mix sounds, by numbers that are no decibels or powers: `UserError`."""
-    augment, frontend = config.augment, config.frontend["name"]
+    network, augment, frontend = config.network, config.augment, config.frontend["name"]
+    if check := getattr(parts.find("models", network["name"]), "check", None):
+        check(parts.part_params("models", network, f"{model}: network"), config.frontend)
     values = getattr(parts.find("frontends", frontend), "VALUES", None)
     if config.crop.normalise == "level" and values != "dB":
         raise UserError(
