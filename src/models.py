@@ -31,8 +31,10 @@ def describe(call: Call, name: str) -> dict[str, str]:
     frontend_module = parts.find("frontends", settings.frontend["name"])
     if settings.frontend.get("model", "") is None:  # a pretrained model that this call does not name
         return {"model": name, "frontend": settings.frontend["name"], "input": frontend_module.INPUT}
-    frontend = frontend_module.Frontend(parts.part_params("frontends", settings.frontend, "frontend"))
     module = parts.find("models", settings.network["name"])
+    if settings.network.get("folder", "") is None:  # likewise
+        return {"model": name, "frontend": settings.frontend["name"], "input": module.INPUT}
+    frontend = frontend_module.Frontend(parts.part_params("frontends", settings.frontend, "frontend"))
     if not hasattr(module, "build"):  # not a network: its size depends on the clips
         heard = getattr(module, "INPUT", f"statistics of {frontend.width} bands")
         return {"model": name, "frontend": settings.frontend["name"], "input": heard}

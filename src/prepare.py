@@ -20,7 +20,7 @@ WINDOW = r"[_-]\d+(\.\w+)?$"  # how the name of a window ends: its second or num
 
 def run(call: Call, frontends: list[dict[str, Any]] | None = None) -> PrepareReport:
     """Make the features of `frontends`, or of all models of this call, that are not up to date."""
-    specs = frontends or [experiment.config.frontend for experiment in call.experiments()]
+    specs = frontends or [spec for experiment in call.experiments() for spec in experiment.config.frontends]
     unique = [spec for index, spec in enumerate(specs) if spec not in specs[:index]]
     if call.rate and any(spec.get("sample_rate") == call.rate for spec in unique):
         say_band(call.rate)

@@ -27,7 +27,7 @@ def make(call: Call, base: str) -> list[str]:
     if not call.task.tags:
         raise UserError(f"pseudo: task {call.data.task}: its clips have no labels to predict")
     models = pseudo_rounds.experiments(call, pseudo_rounds.settings(call), base)
-    prepare.run(call, [experiment.config.frontend for experiment in models])
+    prepare.run(call, [spec for experiment in models for spec in experiment.config.frontends])
     make_folds.run(call)
     return pseudo_rounds.make_rounds(call, base)
 

@@ -28,7 +28,7 @@ def run(call: Call) -> None:
         make_labels(study.changed(step.set, revision=step.parent), step.stage)
     experiments = study.experiments()
     for competition in study.competitions():
-        prepare.run(competition, [experiment.config.frontend for experiment in experiments.values()])
+        prepare.run(competition, [spec for one in experiments.values() for spec in one.config.frontends])
     todo = study.jobs(experiments)
     print(f"study: {len(experiments)} experiments, {len(todo)} folds to train")
     queue.run_all(study.call, todo)

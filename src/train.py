@@ -17,7 +17,7 @@ from tonestack.training import queue
 def run(call: Call) -> list[Experiment]:
     """Train all folds of this call that are not up to date; return the experiments."""
     experiments = call.experiments(revisions.chosen(call.folds))
-    prepare.run(call, [experiment.config.frontend for experiment in experiments])
+    prepare.run(call, [spec for experiment in experiments for spec in experiment.config.frontends])
     make_folds.run(call)
     queue.run_all(call, queue.pending(call, experiments))
     call.task.trained([call.oof / experiment.name for experiment in experiments], call.competition())

@@ -12,6 +12,7 @@ from tonestack.base import parts
 from tonestack.base.files import read_json, write_json
 from tonestack.config.call import Call
 from tonestack.features.prepare import why_stale
+from tonestack.settings.model_config import DistilParams
 from tonestack.studies import planning, timing
 from tonestack.studies.planning import DONE, PlanRow
 from tonestack.studies.timing import Counts
@@ -146,15 +147,19 @@ class Learner:
         return np.zeros((len(ids), 4))
 
 
+@pytest.mark.parametrize("distilled", [0, 3])
 def test_a_fold_job_is_extrapolated_exactly_from_what_its_parts_take(
-    tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch, distilled: int
 ) -> None:
     run, clock = tiny_run("training.epochs=7"), Clock()
     job = timing._stand_in(run, run.experiments()[0], run.data.audio, run.cache)
+    config = job.experiment.config
+    training = config.training.model_copy(update={"distil": DistilParams(epochs=distilled)})
+    job = replace(job, experiment=replace(job.experiment, config=config.model_copy(update={"training": training})))
     find = parts.find
     monkeypatch.setattr(parts, "find", lambda kind, name: Learner(clock) if kind == "learners" else find(kind, name))
     monkeypatch.setattr(timing.time, "perf_counter", clock)
-    expected = 1 + 7 * (0.5 + 0.01 * 96) + 0.02 * 30  # 100 clips in 12 steps of 8
+    expected = 1 + (distilled + 7) * (0.5 + 0.01 * 96) + 0.02 * 30  # 100 clips in 12 steps of 8
     assert timing._seconds(job, Counts(train=100, predicted=30)) == pytest.approx(expected)
 
 

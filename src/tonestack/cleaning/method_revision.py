@@ -59,7 +59,7 @@ def frontends(call: Call) -> list[dict[str, Any]]:
     needs = {parts.find("cleaning", name).NEEDS for name in methods(call)}
     models = list(call.data.clean.judge) if "probabilities" in needs else []
     models += [embeddings.model_of(call)] if "embedding" in needs else []
-    return [call.experiment(name).config.frontend for name in dict.fromkeys(models)]
+    return [spec for name in dict.fromkeys(models) for spec in call.experiment(name).config.frontends]
 
 
 def make(call: Call, method: str, parent: str = "r0") -> str:

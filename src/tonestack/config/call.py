@@ -206,6 +206,8 @@ class Call:
         if settings.frontend["name"] == "embedding":
             frontend = pretrained.laid_out(settings.frontend, self.data.embedding)
             settings = settings.model_copy(update={"frontend": frontend})
+        if settings.training.distil.epochs:
+            settings = pretrained.with_teacher(model, settings, self.data.embedding)
         loss = settings.loss["name"]
         if not self.task.one_label and getattr(parts.find("losses", loss), "ONE_LABEL", False):
             raise UserError(
@@ -228,7 +230,9 @@ class Call:
 
 def check_values(model: str, config: ModelConfig) -> None:
     """Refuse to level crops, or to mix sounds, by numbers that are no decibels or powers: `UserError`."""
-    augment, frontend = config.augment, config.frontend["name"]
+    network, augment, frontend = config.network, config.augment, config.frontend["name"]
+    if check := getattr(parts.find("models", network["name"]), "check", None):
+        check(parts.part_params("models", network, f"{model}: network"), config.frontend)
     values = getattr(parts.find("frontends", frontend), "VALUES", None)
     if config.crop.normalise == "level" and values != "dB":
         raise UserError(

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base import parts
+from tonestack.base.errors import UserError
 from tonestack.base.section import Section
 from tonestack.config import layers
+from tonestack.settings.model_config import ModelConfig
 
 from pydantic import Field
 
@@ -52,6 +54,21 @@ def laid_out(frontend: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]
     if model in every:
         made["model"] = every[model].file
     return {"name": "embedding"} | parts.part_params("frontends", made, "embedding").model_dump(mode="json")
+
+
+def with_teacher(model: str, settings: ModelConfig, common: dict[str, Any]) -> ModelConfig:
+    """The settings of a distilled model with all that its teacher is, the hash of its file included."""
+    if getattr(parts.find("models", settings.network["name"]), "LEARNER", "network") != "network":
+        raise UserError(f"{model}: training.distil is for networks that learn from labels alone; leave it out")
+    training = settings.training
+    teacher = laid_out({"name": "embedding"} | training.distil.teacher, common)
+    if not teacher["model"]:
+        raise UserError(f"{model}: training.distil needs a pretrained model: give embedding.model=FILE")
+    if not teacher["content"]:
+        there = f"embedding.model={teacher['model']}: no such file, nor in input/weights/"
+        raise UserError(f"{model}: training.distil: {there}; see ./run.sh weights")
+    distil = training.distil.model_copy(update={"teacher": teacher})
+    return settings.model_copy(update={"training": training.model_copy(update={"distil": distil})})
 
 
 def fixes_frontend(network: dict[str, Any]) -> bool:

@@ -82,6 +82,17 @@ class AugmentParams(Section):
         return self.mixup > 0 or self.mix_ratio > 0
 
 
+class DistilParams(Section):
+    """Before the labels, a network may learn what a pretrained model hears: an embedding of every clip."""
+
+    epochs: int = Field(0, ge=0, description="passes in which the network learns the clips' embeddings; 0: none")
+    lr: float = Field(2e-3, gt=0, description="highest learning rate of these passes")
+    test: bool = Field(False, description="the test clips are heard in them, too")
+    teacher: dict[str, Any] = Field(
+        {}, description="settings of the frontend `embedding`; left out: the data config's section `embedding`"
+    )
+
+
 class TrainingParams(Section):
     """One training run."""
 
@@ -127,6 +138,8 @@ class TrainingParams(Section):
         "none", description="steps as they are, recorded as a CUDA graph (GPUs only), or the network compiled"
     )
 
+    distil: DistilParams = DistilParams()
+
     def plan(self, n_clips: int) -> tuple[int, int]:
         """Return the number of epochs and the steps per epoch; a small set gets as many epochs as make `min_steps`."""
         steps = max(1, n_clips // self.batch_size)
@@ -170,6 +183,12 @@ class ModelConfig(Section):
     augment: AugmentParams = AugmentParams()
     training: TrainingParams = TrainingParams()
     inference: InferenceParams = InferenceParams()
+
+    @property
+    def frontends(self) -> list[dict[str, Any]]:
+        """The frontends whose features training reads: the network's own, and that of a teacher."""
+        distil = self.training.distil
+        return [self.frontend, distil.teacher] if distil.epochs else [self.frontend]
 
 
 class Preset(Section):

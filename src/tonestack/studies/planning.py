@@ -66,7 +66,7 @@ def items(call: Call, records: dict[str, str]) -> list[PlanRow]:
 
 def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tuple[list[PlanRow], Path]:
     """Return the `prepare` stage, and a cache with features of at least some clips."""
-    competition, specs = call.competition(), [experiment.config.frontend for experiment in experiments]
+    competition, specs = call.competition(), [spec for one in experiments for spec in one.config.frontends]
     unique = [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
     stale = why_stale(competition, unique, call.data.audio, call.cache)
     names, clips = [_called(spec, experiments) for spec in unique], len(competition.train) + len(competition.test)
@@ -87,7 +87,7 @@ def features(call: Call, experiments: Sequence[Experiment], folder: Path) -> tup
 
 def _called(spec: dict[str, object], experiments: Sequence[Experiment]) -> str:
     """Return the name of a frontend and of the models that read it."""
-    models = dict.fromkeys(e.model for e in experiments if e.config.frontend == spec)
+    models = dict.fromkeys(e.model for e in experiments if spec in e.config.frontends)
     return f"{spec['name']} for {', '.join(models)}"
 
 
@@ -114,8 +114,8 @@ def why_not(job: FoldJob) -> str:
     """Return the reason why a fold is not up to date; empty if it is."""
     receipt = read_receipt(job.folder, job.fold)
     if receipt is None:
-        begun = job.folder / f"fold{job.fold}.state.safetensors"
-        return "resumes from its last epoch" if begun.is_file() else "not trained yet"
+        begun = job.state_path.is_file() or job.distil_path.is_file()
+        return "resumes from its last epoch" if begun else "not trained yet"
     if changed := changed_settings(receipt, job.experiment):
         return f"would be refused: {'; '.join(changed[:2])}; give variant=WORD or name=WORD"
     before = receipt.get("inputs", {})

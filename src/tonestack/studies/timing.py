@@ -25,7 +25,7 @@ from tonestack.features import missing
 from tonestack.features.prepare import prepare
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import Labels
-from tonestack.settings.model_config import ModelConfig
+from tonestack.settings.model_config import DistilParams, ModelConfig
 from tonestack.tables.competition import Competition
 from tonestack.tables.metrics import resolve
 from tonestack.training import learners, queue
@@ -146,6 +146,7 @@ def _seconds(job: FoldJob, counts: Counts) -> float:
     learner = learners.find(settings.network)
     batch, (epochs, steps) = settings.training.batch_size, settings.training.plan(counts.train)
     steps = getattr(_episodes(settings), "steps", steps)
+    epochs += settings.training.distil.epochs  # they take as long as the others
     with tempfile.TemporaryDirectory() as folder:
 
         def fit(batches: int, epochs: int) -> Any:
@@ -162,7 +163,8 @@ def _seconds(job: FoldJob, counts: Counts) -> float:
 
 def _shrunk(job: FoldJob, clips: int, epochs: int) -> FoldJob:
     """Return the job on `clips` clips (the sample, repeated) for `epochs` epochs."""
-    training = job.experiment.config.training.model_copy(update={"epochs": epochs, "min_steps": 0, "stop": "fixed"})
+    changed = {"epochs": epochs, "min_steps": 0, "stop": "fixed", "distil": DistilParams()}
+    training = job.experiment.config.training.model_copy(update=changed)
     network, episodes = job.experiment.config.network, _episodes(job.experiment.config)
     if episodes:
         steps = max(1, clips // training.batch_size)

@@ -166,7 +166,8 @@ def _tell(job: FoldJob, watch: Callable[[int, float], None], seen: int) -> int:
     lines = job.history_path.read_text().splitlines() if job.history_path.is_file() else []
     for line in lines[seen:]:
         entry = json.loads(line)
-        watch(int(entry["epoch"]), float(entry["inner_loss"]))
+        if "inner_loss" in entry:  # not so before the labels are learnt
+            watch(int(entry["epoch"]), float(entry["inner_loss"]))
     return len(lines)
 
 

@@ -124,10 +124,12 @@ class Tuning:
     def jobs(self, params: dict[str, Any]) -> list[FoldJob]:
         """Return the fold jobs of a trial, with files in the trial's folder; missing features are made."""
         experiment, call = self.experiment(params), self.call
+        frontends = experiment.config.frontends
         try:
-            Store.open(call.cache, experiment.config.frontend, call.data.audio)
+            for spec in frontends:
+                Store.open(call.cache, spec, call.data.audio)
         except UserError:
-            prepare(call.competition(), [experiment.config.frontend], call.data.audio, call.cache, workers.decoders())
+            prepare(call.competition(), frontends, call.data.audio, call.cache, workers.decoders())
         folder = self.folder / str(experiment.variant)
         return [replace(job, folder=folder) for job in queue.build(self.call, [experiment])]
 

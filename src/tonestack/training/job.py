@@ -34,6 +34,7 @@ class FoldJob:
     test: the test clips; taught: those of them whose cross-fitted pseudo-labels it learns, which it repeats.
     backgrounds: clips without labels that may be mixed under crops. initial: weights from which a network starts.
     train_score: also score the model on what it has trained on.
+    heard: further clips that a distilled network hears before it learns labels.
     pool: soft labels of unlabelled recordings, pieces of which are mixed into a network's crops.
     """
 
@@ -62,6 +63,7 @@ class FoldJob:
     threads: int = 1
     initial: Path | None = None
     backgrounds: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
     train_score: bool = False
     pool: PoolLabels | None = None
 
@@ -85,6 +87,11 @@ class FoldJob:
         """The state from which a killed run goes on; removed once the fold is finished."""
         return self.folder / f"fold{self.fold}.state.safetensors"
 
+    @property
+    def distil_path(self) -> Path:
+        """The same for the epochs before the labels; it holds their end until the fold is finished."""
+        return self.folder / f"fold{self.fold}.distil.state.safetensors"
+
     def history_writer(self) -> Callable[[dict[str, float]], None]:
         """Return a function that adds one epoch's entry to the history file, which it starts anew."""
         lines: list[str] = []
@@ -98,7 +105,8 @@ class FoldJob:
     @property
     def epochs(self) -> int:
         """Epochs of a full run."""
-        return self.experiment.config.training.plan(len(self.labels.clip_ids))[0]
+        training = self.experiment.config.training
+        return training.distil.epochs + training.plan(len(self.labels.clip_ids))[0]
 
     def finished(self) -> dict[str, Any] | None:
         """The receipt if the fold was made from the same inputs; None if it has to be made."""

@@ -42,6 +42,7 @@ def _jobs_of(
     test, options = list(predicted.test_ids), call.options
     columns, augment = columns_of(competition, experiment), experiment.config.augment
     backgrounds = tuple(competition.pool["clip_id"]) if augment.background and augment.background_pool else ()
+    heard, taught_by = teaching(call, experiment)
     shared: dict[str, Any] = {
         "experiment": experiment,
         "task": call.data.task,
@@ -56,6 +57,7 @@ def _jobs_of(
         "groups": dict(zip(table["clip_id"], table["group"], strict=True)),
         "columns": columns,
         "backgrounds": backgrounds,
+        "heard": heard,
         "device": call.words.device,
         "threads": threads_and_jobs(call)[0],
     }
@@ -69,7 +71,7 @@ def _jobs_of(
         taught = frozenset(learnt.clip_ids if cross_fitted else ()).intersection(test)
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, test])}
         inputs |= {"taught": fingerprint(sorted(taught))} if taught else {}
-        inputs |= start_of(experiment)
+        inputs |= start_of(experiment) | taught_by
         inputs |= {"columns": fingerprint(columns)} if columns else {}
         inputs |= {"options": fingerprint(options.settings())} if options else {}
         pool = revisions.pool_labels(call.folds, call.oof, experiment.revision, fold, experiment.model)
@@ -88,6 +90,16 @@ def counted_targets(task: Task, labels: pd.Series, predicted: Rows) -> np.ndarra
         spoken = set(predicted.form.spoken(known))
         targets[:, [name not in spoken for name in known]] = np.nan
     return targets
+
+
+def teaching(call: Call, experiment: Experiment) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The test clips that a distilled network hears, and the fingerprint of all embeddings that it learns."""
+    distil = experiment.config.training.distil
+    if not distil.epochs:
+        return (), {}
+    heard = tuple(call.competition().test["clip_id"]) if distil.test else ()
+    store = Store.open(call.cache, distil.teacher, call.data.audio)
+    return heard, {"teacher": fingerprint([store.fingerprint, heard])}
 
 
 def start_of(experiment: Experiment) -> dict[str, str]:

@@ -13,7 +13,6 @@ from tonestack.base.errors import UserError, nearest
 import numpy as np
 
 SUFFIXES = {".onnx": "onnx", ".tflite": "tflite"}
-LARGEST = 8 << 30  # bytes; a larger file is none of an encoder of sound
 CODE = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".h5", ".keras")
 
 
@@ -74,19 +73,3 @@ def layout(path: Path, name: str, shape: Sequence[object]) -> tuple[tuple[int, .
         return ((2,), sizes[1], sizes[0]) if last else ((1,), sizes[2], sizes[0])
     shown = "×".join("?" if size is None else str(size) for size in sizes)
     raise UserError(f"{path}: input '{name}' is {shown}, no wave; a model of spectrograms is not one")
-
-
-def check_size(files: Sequence[Path]) -> None:
-    """Refuse files that are missing, empty or far too large, before a library reads them."""
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{file}: no such file; is the download complete?")
-        size = file.stat().st_size
-        if not 0 < size <= LARGEST:
-            raise UserError(f"{file}: {size / 1e9:.1f} GB; a model has more than nothing and at most 8 GB")
-
-
-def fault(error: Exception) -> str:
-    """The first line of a library's complaint, short enough for one line of ours."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]

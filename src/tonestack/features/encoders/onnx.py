@@ -6,7 +6,8 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import inside
-from tonestack.features.encoders import check_size, chosen, fault, layout
+from tonestack.base.model_checks import check_size, fault
+from tonestack.features.encoders import chosen, layout
 
 import numpy as np
 import onnxruntime

@@ -4,15 +4,14 @@ The file is the user's own; it is read, never run. Its content is part of the se
 file under the same name makes other features, and a trained head refuses a file that is not the one it has learnt from.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from tonestack.base import parts
+from tonestack.base import model_checks, parts
 from tonestack.base.errors import UserError
-from tonestack.base.files import file_state, fingerprint, kept_hash
+from tonestack.base.files import file_state
 from tonestack.base.model_files import located
 from tonestack.base.section import Section
 from tonestack.features.encoders import EncoderProtocol, format_of
@@ -64,10 +63,7 @@ class Params(Section):
 
 def content(path: Path) -> str:
     """Content hash of a model's files; files that were not touched since are not read again."""
-    files = _files(path)
-    if files == (path,):
-        return kept_hash(path)
-    return fingerprint([[os.path.relpath(file, path.parent), kept_hash(file)] for file in files])
+    return model_checks.content(path, _files(path))
 
 
 def _files(path: Path) -> tuple[Path, ...]:

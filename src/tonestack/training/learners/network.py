@@ -14,6 +14,7 @@ from tonestack.networks.layers import Network, Normalise, Tagger, count_paramete
 from tonestack.networks.losses import AnyLoss, EmbeddingLoss, Loss
 from tonestack.settings.model_config import ModelConfig
 from tonestack.tasks import Task
+from tonestack.training import distil
 from tonestack.training.crops import Clips
 from tonestack.training.device import choose_device, seed_of
 from tonestack.training.inference import ToLogProbabilities, predict
@@ -61,6 +62,7 @@ class FittedNetwork:
     def done(self) -> None:
         """Remove the state from which a killed run would have gone on."""
         self.job.state_path.unlink(missing_ok=True)
+        self.job.distil_path.unlink(missing_ok=True)
 
 
 def fit(job: FoldJob, store: Store) -> FittedNetwork:
@@ -78,8 +80,7 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     model.network.freeze(settings.training.freeze)
     if settings.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    history = _train(job, model, store, device)
-    return FittedNetwork(job, store, model, device, len(history))
+    return FittedNetwork(job, store, model, device, _train(job, model, store, device))
 
 
 def _as_student(settings: ModelConfig, job: FoldJob) -> ModelConfig:
@@ -201,7 +202,8 @@ def _embedded(
     return predict(embedder, clips, settings, frame_rate, finish).astype(np.float32)
 
 
-def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> list[dict[str, float]]:
+def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> int:
+    """Train the network, distilled first if the settings say so and it has not learnt before; return the epochs."""
     settings = job.experiment.config
     data = training_set(job, store, device)
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "loss"))
@@ -210,10 +212,17 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> l
     if settings.training.stop == "early":
         data, inner_part = split_inner(data, job)
         inner = _inner_loss(inner_part, loss, settings)
+    add, before = job.history_writer(), 0
+    if settings.training.distil.epochs and job.initial is None:
+        before = distil.learn(job, model, distil.lesson(job, data, store, device), add)
     if job.pool is not None:
         data = with_pool(data, job.pool, job, store, device)
     seed = seed_of(job.experiment.seed, job.fold, "training")
-    return train(model, loss, data, settings, seed, job.state_path, inner, job.history_writer()).epochs
+
+    def report(entry: dict[str, float]) -> None:
+        add(entry | {"epoch": before + entry["epoch"]})
+
+    return before + len(train(model, loss, data, settings, seed, job.state_path, inner, report).epochs)
 
 
 def training_set(job: FoldJob, store: Store, device: torch.device) -> TrainingSet:
