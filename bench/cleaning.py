@@ -24,11 +24,11 @@ import train
 from tonestack.base import parts
 from tonestack.base.console import aligned
 from tonestack.base.files import write_json
+from tonestack.cleaning import revision_files
 from tonestack.config import layers
 from tonestack.config.call import Call
 from tonestack.ensemble import scoring
 from tonestack.ensemble.tables import Tables
-from tonestack.labels import revisions
 from tonestack.tables.decisions import KEEP, RELABEL
 from tonestack.tables.metrics import resolve
 
@@ -90,14 +90,14 @@ def write_truth(call: Call) -> pd.Series:
     known = pd.read_csv(call.root / "truth.csv", dtype=str).set_index("fname")["label"]
     rows = call.labels.revision("r0")
     rows = rows.assign(label=rows["clip_id"].map(known), source="verified")
-    revisions.write(call.folds, "truth", rows, pd.DataFrame(), {"parent": "r0", "method": "the truth"})
+    revision_files.write(call.folds, "truth", rows, pd.DataFrame(), {"parent": "r0", "method": "the truth"})
     (call.folds / "truth.decisions.csv").unlink()
     return table["clip_id"].map(known)
 
 
 def judged(call: Call, revision: str, truth: pd.Series) -> dict[str, float]:
     """Precision and recall of "this label is right" and of "wrong", AUC, accuracy of new labels; unverified clips."""
-    decided = revisions.read_decisions(call.folds, revision)
+    decided = revision_files.read_decisions(call.folds, revision)
     if decided is None:
         raise ValueError(f"{revision} has no decisions")
     doubtful = (decided["verified"] == 0).to_numpy()

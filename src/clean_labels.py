@@ -9,16 +9,15 @@ import make_folds
 import prepare
 from tonestack import cli
 from tonestack.base.errors import UserError
-from tonestack.cleaning import method_revision
+from tonestack.cleaning import method_revision, revision_files
 from tonestack.config.call import Call
-from tonestack.labels import revisions
 
 
 def run(call: Call) -> list[str]:
     """Write a revision for every method of this call that is not up to date; return their names."""
     made = make(call)
     if made:
-        revisions.publish(call.folds, made[0])
+        revision_files.publish(call.folds, made[0])
     return made
 
 

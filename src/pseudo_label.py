@@ -9,16 +9,15 @@ import make_folds
 import prepare
 from tonestack import cli
 from tonestack.base.errors import UserError
-from tonestack.cleaning import pseudo_rounds
+from tonestack.cleaning import pseudo_rounds, revision_files
 from tonestack.config.call import Call
-from tonestack.labels import revisions
 
 
 def run(call: Call, base: str | None = None) -> list[str]:
     """Run all rounds that are not up to date; return the revisions made."""
     made = make(call, base or call.words.revision or "r0")
     if made:
-        revisions.publish(call.folds, made[-1])
+        revision_files.publish(call.folds, made[-1])
     return made
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tonestack.base.files import write_csv, write_json, write_parquet
+from tonestack.cleaning import revision_files
 from tonestack.labels import folds, revisions
 from tonestack.tables import oof
 
@@ -91,8 +92,8 @@ def decisions(folder: Path, given: pd.DataFrame) -> None:
     decided["proposed_label"] = given["label"].mask(doubtful, given["label"].map(following))
     decided["decision"] = np.where(doubtful, "relabel", "keep")
     decided["agree"] = np.where(given["verified"], 1.0, np.linspace(0.0, 0.6, TRAIN).round(4))
-    revisions.write(folder, "agree", pd.DataFrame(columns=revisions.COLUMNS), decided, {"parent": "r0"})
-    revisions.publish(folder, "agree")
+    revision_files.write(folder, "agree", pd.DataFrame(columns=revisions.COLUMNS), decided, {"parent": "r0"})
+    revision_files.publish(folder, "agree")
 
 
 def submissions(folder: Path) -> None:

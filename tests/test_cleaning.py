@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tonestack.base import parts
-from tonestack.cleaning import revision_tables
+from tonestack.cleaning import revision_files, revision_tables
 from tonestack.cleaning.methods import Evidence, agree, confident, group_index
 from tonestack.cleaning.methods import label_spreading as spreading
 from tonestack.cleaning.methods import self_verification as verification
@@ -210,13 +210,13 @@ def test_decisions_are_the_majority_of_the_holdouts_and_ties_the_more_careful() 
 def test_decisions_file_has_a_confidence_column_a_method(tmp_path: Path) -> None:
     base = pd.DataFrame({"clip_id": ["x"], "given_label": ["a"], "verified": [0], "proposed_label": ["a"]})
     rows = pd.DataFrame(columns=revisions.COLUMNS)
-    revisions.write(tmp_path, "agree", rows, base.assign(decision="keep", agree=0.9), {"parent": "r0"})
-    revisions.write(tmp_path, "confident", rows, base.assign(decision="leave", confident=0.2), {"parent": "r0"})
-    revisions.publish(tmp_path, "confident")
+    revision_files.write(tmp_path, "agree", rows, base.assign(decision="keep", agree=0.9), {"parent": "r0"})
+    revision_files.write(tmp_path, "confident", rows, base.assign(decision="leave", confident=0.2), {"parent": "r0"})
+    revision_files.publish(tmp_path, "confident")
     table = pd.read_csv(tmp_path / "decisions.csv")
     assert list(table.columns) == [*revisions.SHOWN, "confident", "agree"]
     assert table.iloc[0].tolist() == ["x", "a", 0, "a", "leave", "confident", 0.2, 0.9]
-    assert revisions.publish(tmp_path, "r0") is None
+    assert revision_files.publish(tmp_path, "r0") is None
 
 
 # --- groups --------------------------------------------------------------------------------------------------------

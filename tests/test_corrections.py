@@ -9,7 +9,7 @@ from tonestack import cli
 from tonestack.base.errors import UserError
 from tonestack.base.files import write_csv
 from tonestack.base.text import inert, uninert
-from tonestack.cleaning import method_revision
+from tonestack.cleaning import method_revision, revision_files
 from tonestack.config.call import Call
 from tonestack.labels import corrections, folds, revisions, training_labels
 from tonestack.labels.label_tables import LabelTables
@@ -120,7 +120,7 @@ def test_cleaning_sees_the_corrected_labels_as_verified(tiny_run: TinyRun, monke
     judged = pd.get_dummies(table["label"])[list(run.competition().classes)].to_numpy(float) * 0.9 + 0.025
     monkeypatch.setattr(method_revision.pair_models, "predictions", lambda *_: judged[None].repeat(2, axis=0))
     method_revision.make(run, "agree")
-    decided = revisions.read_decisions(run.folds, "agree").set_index("clip_id").loc[clip]  # type: ignore[union-attr]
+    decided = revision_files.read_decisions(run.folds, "agree").set_index("clip_id").loc[clip]  # type: ignore[union-attr]
     assert decided[["given_label", "proposed_label", "decision", "verified"]].tolist() == ["Hiss", "Hiss", "keep", 1]
 
 

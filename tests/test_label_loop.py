@@ -6,7 +6,15 @@ from pathlib import Path
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, read_json, write_array, write_csv, write_json, write_parquet
-from tonestack.cleaning import choose, embeddings, method_revision, pair_models, pseudo_rounds, pseudo_rules
+from tonestack.cleaning import (
+    choose,
+    embeddings,
+    method_revision,
+    pair_models,
+    pseudo_rounds,
+    pseudo_rules,
+    revision_files,
+)
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config import layers
 from tonestack.config.call import Call
@@ -252,7 +260,7 @@ def test_cleaning_leaves_decisions_and_is_up_to_date(make_run: MakeRun, capsys: 
     truth = toy_table()[1]
     for method in ("agree", "confident"):
         method_revision.make(run, method)
-    decided = revisions.publish(run.folds, "agree")
+    decided = revision_files.publish(run.folds, "agree")
     assert decided is not None
     assert list(decided.columns) == [*revisions.SHOWN, "agree", "confident"]
     assert decided["clip_id"].tolist() == toy_table()[0]["clip_id"].tolist()

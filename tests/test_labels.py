@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint
+from tonestack.cleaning import revision_files
 from tonestack.labels import folds, revisions, training_labels
 from tonestack.labels.label_tables import LabelTables
 from tonestack.labels.training_labels import Labels
@@ -159,11 +160,11 @@ def test_a_revision_made_for_other_folds_is_refused() -> None:
 
 
 def test_class_columns_of_many_rows_lie_in_a_file_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(revisions, "LARGE", 5)
+    monkeypatch.setattr(revision_files, "LARGE", 5)
     rows = pd.DataFrame([["x", 0, "dog", 1.0, "pseudo"], ["y", 0, "cat", 1.0, "pseudo"]], columns=revisions.COLUMNS)
     soft = pd.DataFrame(np.array([[0.25, 0.75, np.nan], [0.5, 0, 1]], np.float32), columns=["dog", "cat", "=cow"])
     whole = pd.concat([rows, soft], axis=1)
-    revisions.write(tmp_path, "pseudo1", whole, pd.DataFrame(), {"inputs": {}})
+    revision_files.write(tmp_path, "pseudo1", whole, pd.DataFrame(), {"inputs": {}})
     assert (tmp_path / "pseudo1.csv").read_text().splitlines()[0] == "clip_id,holdout,label,weight,source"
     tables = LabelTables(tmp_path)
     assert tables.revision("pseudo1").equals(whole)
@@ -172,7 +173,7 @@ def test_class_columns_of_many_rows_lie_in_a_file_of_their_own(tmp_path: Path, m
     assert revisions.content(tmp_path, "pseudo1") != known
     with pytest.raises(UserError, match="changed by hand"):
         tables.revision("pseudo1")
-    revisions.write(tmp_path, "pseudo1", rows, pd.DataFrame(), {"inputs": {}})  # of hard labels now
+    revision_files.write(tmp_path, "pseudo1", rows, pd.DataFrame(), {"inputs": {}})  # of hard labels now
     assert not (tmp_path / "pseudo1.soft.parquet").exists()
     assert LabelTables(tmp_path).revision("pseudo1").equals(rows)
 

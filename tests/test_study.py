@@ -6,9 +6,10 @@ from typing import Any
 
 import study
 from tonestack.base.errors import UserError
+from tonestack.cleaning import revision_files
 from tonestack.config.call import Call
 from tonestack.ensemble import gate
-from tonestack.labels import revisions, training_labels
+from tonestack.labels import training_labels
 from tonestack.labels.label_tables import LabelTables
 from tonestack.settings.model_config import TrainingParams
 from tonestack.studies import published
@@ -91,7 +92,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     def decide(run: Call, name: str) -> list[str]:
         """Keep every label, under the name that the step gives."""
         rows = run.labels.revision(run.words.revision or "r0")
-        revisions.write(run.folds, name, rows.assign(weight=1.0), pd.DataFrame(), {"parent": "r0"})
+        revision_files.write(run.folds, name, rows.assign(weight=1.0), pd.DataFrame(), {"parent": "r0"})
         return [name]
 
     monkeypatch.setattr("prepare.run", lambda *_: None)

@@ -18,12 +18,13 @@ from conftest import SRC
 from test_submission import CLASSES, TEST, TRAIN, toy, words
 from tonestack.base.errors import UserError
 from tonestack.base.files import load_yaml, read_json
+from tonestack.cleaning import revision_files
 from tonestack.competition import csvs, submission
 from tonestack.competition.readers import folder, table
 from tonestack.config.call import Call
 from tonestack.deploy import recordings
 from tonestack.ensemble import leaderboard, made
-from tonestack.labels import folds, revisions, training_labels
+from tonestack.labels import folds, training_labels
 from tonestack.tables import oof
 from tonestack.tables.competition import Competition, SubmissionFormat
 
@@ -227,7 +228,7 @@ def test_a_clip_twice_in_the_folds_is_one_line(toy: Call) -> None:
 
 def test_a_revision_edited_by_hand_is_noticed(toy: Call) -> None:
     rows = training_labels.given(folds.read(toy.folds))
-    revisions.write(toy.folds, "mine", rows, pd.DataFrame(), {"inputs": {}})
+    revision_files.write(toy.folds, "mine", rows, pd.DataFrame(), {"inputs": {}})
     assert len(training_labels.read_revision(toy.folds, "mine")) == len(rows)
     path = toy.folds / "mine.csv"
     path.write_text(path.read_text().replace("Bark", "Oboe", 1))

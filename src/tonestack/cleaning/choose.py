@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from tonestack.base.console import aligned
 from tonestack.base.files import write_csv
+from tonestack.cleaning import revision_files
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble import nested_cv
 from tonestack.ensemble.tables import Tables
-from tonestack.labels import revisions
 from tonestack.tables import oof
 from tonestack.tables.metrics import Metric
 from tonestack.training import queue
@@ -74,7 +74,7 @@ def choose(call: Call, names: list[str]) -> str:
     print(f"label loop: {best.revision}; the choice itself, nested: {honest:.4f}")
     plain = pd.DataFrame([{"revision": c.revision, "cv": c.cv, "se": c.se, "chosen": c is best} for c in candidates])
     write_csv(call.reports / "label_loop.csv", plain)
-    revisions.publish(call.folds, best.revision)
+    revision_files.publish(call.folds, best.revision)
     return best.revision
 
 

@@ -7,11 +7,10 @@ from tonestack.base import parts
 from tonestack.base.console import aligned
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import array_hash, fingerprint, write_csv
-from tonestack.cleaning import embeddings, label_pictures, pair_models, revision_tables
+from tonestack.cleaning import embeddings, label_pictures, pair_models, revision_files, revision_tables
 from tonestack.cleaning.methods import Evidence, group_index
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config.call import Call, Experiment
-from tonestack.labels import revisions
 from tonestack.settings.data_config import CleanParams
 from tonestack.tables.decisions import UNCLEANED, Verdict
 
@@ -81,7 +80,7 @@ def _round(call: Call, method: str, name: str, parents: list[str]) -> None:
     probabilities = pair_models.predictions(call, experiments) if needs == "probabilities" else None
     vectors = embeddings.by_holdout(call, parent) if needs == "embedding" else None
     inputs = _inputs(call, method, params, table, probabilities, vectors)
-    if revisions.up_to_date(call.folds, name, inputs):
+    if revision_files.up_to_date(call.folds, name, inputs):
         print(f"clean: {name} up to date")
         return
     source = promoted_before(call, parent, method)
@@ -145,7 +144,7 @@ def write(
     params = call.data.clean
     rows = [revision_tables.rows_of(table, k, asked, made, classes, params) for k, (asked, made) in verdicts.items()]
     decided = revision_tables.decisions(table, verdicts, classes, method)
-    revisions.write(call.folds, name, pd.concat(rows, ignore_index=True), decided, receipt)
+    revision_files.write(call.folds, name, pd.concat(rows, ignore_index=True), decided, receipt)
     return decided
 
 

@@ -9,11 +9,10 @@ from typing import Any
 from tonestack.base.console import aligned
 from tonestack.base.errors import UserError
 from tonestack.base.files import array_hash, file_hash, fingerprint, write_csv
-from tonestack.cleaning import label_pictures, multilabel_posterior, pair_models, pseudo_rules
+from tonestack.cleaning import label_pictures, multilabel_posterior, pair_models, pseudo_rules, revision_files
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.tables import Tables
-from tonestack.labels import revisions
 from tonestack.settings.data_config import PseudoParams
 from tonestack.tables import label_grammar, load, oof
 from tonestack.tables.decisions import KEEP, LEAVE, RELABEL, TRUSTED, Source
@@ -153,16 +152,16 @@ def _write_revision(call: Call, params: PseudoParams, base: str, before: Round, 
     trains = pair_models.predictions(call, before.experiments) if params.train != "off" else None
     inputs = {
         "settings": fingerprint([params.model_dump(), number]),
-        "base": revisions.of_rows(call.labels.revision(base)),
+        "base": revision_files.of_rows(call.labels.revision(base)),
         "evidence": fingerprint([array_hash(tests), array_hash(trains)]),
     }
-    if revisions.up_to_date(call.folds, name, inputs):
+    if revision_files.up_to_date(call.folds, name, inputs):
         print(f"pseudo: {name} up to date")
         return
     rows = select(call, params, base, number, table, tests, trains)
     receipt = {"parent": before.revision, "method": "pseudo", "base": base, "settings": params.model_dump()}
     decided = _decisions(call, rows, table, base, name)
-    revisions.write(call.folds, name, rows, decided, receipt | {"inputs": inputs})
+    revision_files.write(call.folds, name, rows, decided, receipt | {"inputs": inputs})
 
 
 def test_probabilities(call: Call, before: Round, table: pd.DataFrame) -> np.ndarray | None:
@@ -225,9 +224,9 @@ def select(
 
 def _decisions(call: Call, rows: pd.DataFrame, table: pd.DataFrame, base: str, name: str) -> pd.DataFrame:
     """Return the base's decisions; unverified clips that most holdouts now train on are kept or relabelled."""
-    decided = revisions.read_decisions(call.folds, base)
+    decided = revision_files.read_decisions(call.folds, base)
     if decided is None:
-        decided = revisions.given_decisions(table)
+        decided = revision_files.given_decisions(table)
         decided["decision"] = np.where(decided["verified"] == 1, KEEP, LEAVE)
     used = rows[rows["source"] == Source.PSEUDO]
     holdouts = rows["holdout"].nunique()

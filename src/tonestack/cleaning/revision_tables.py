@@ -1,6 +1,6 @@
 """The tables of a label revision, made of a cleaning method's verdicts: training rows, decisions, counts by group.
 
-The files themselves are read and written by `labels.revisions`.
+The files themselves are written by `revision_files` and read by `labels.revisions`.
 """
 
 from collections.abc import Sequence

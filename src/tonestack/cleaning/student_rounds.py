@@ -13,7 +13,7 @@ from typing import Any
 from tonestack.base.console import aligned, bar
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, kept_hash, read_json, write_csv, write_json, write_parquet
-from tonestack.cleaning import choose, label_pictures
+from tonestack.cleaning import choose, label_pictures, revision_files
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config.call import Call, Experiment
 from tonestack.ensemble.tables import Tables
@@ -82,18 +82,18 @@ def write_revision(
     settings = params.model_dump(include={"share", "cut", "least", "draw", "teachers", "drop_path"}) | {"power": power}
     files = [call.oof / e.name / f"pool{k}.parquet" for e in teachers for k in Partition.of(call.labels.folds).holdouts]
     inputs = {
-        "base": revisions.of_rows(rows),
+        "base": revision_files.of_rows(rows),
         "pool": fingerprint([[kept_hash(path) for path in files], settings]),
     }
-    if revisions.up_to_date(call.folds, name, inputs):
+    if revision_files.up_to_date(call.folds, name, inputs):
         print(f"student: {name} up to date")
         return
     said = {"teachers": {experiment.name: experiment.model for experiment in teachers}, "settings": settings}
     receipt = {"parent": teachers[0].revision, "method": "student", "base": base, "pool": said, "inputs": inputs}
-    decided = revisions.read_decisions(call.folds, base)
+    decided = revision_files.read_decisions(call.folds, base)
     if decided is None:
-        decided = revisions.given_decisions(call.labels.folds).assign(decision=KEEP)
-    revisions.write(call.folds, name, rows, decided, receipt)
+        decided = revision_files.given_decisions(call.labels.folds).assign(decision=KEEP)
+    revision_files.write(call.folds, name, rows, decided, receipt)
 
 
 # ------------------------------------------------------------------------------------------------- labels of the pool
