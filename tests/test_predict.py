@@ -282,7 +282,9 @@ def test_bad_samples_in_the_middle_end_a_long_file(tmp_path: Path) -> None:
     wave = sound("Hiss", 5.0, np.random.default_rng(2))
     wave[int(3.5 * RATE)] = np.nan
     soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
-    (heard,) = recordings.tagged([tmp_path / "a.wav"], lambda clips: np.ones((len(clips), 2)), AudioParams(), 1.0, 1.0)
+    (heard,) = recordings.tagged(
+        [tmp_path / "a.wav"], lambda clips, paths: np.ones((len(clips), 2)), AudioParams(), 1.0, 1.0
+    )
     assert heard.starts == [0.0, 1.0, 2.0]
     assert heard.error.startswith("NaN")
     with pytest.raises(BadAudio, match="longer than 2 seconds"):
@@ -307,10 +309,11 @@ def test_batches_are_bounded_by_seconds_and_count(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(recordings, "BATCH_PIECES", 4)
     soundfile.write(tmp_path / "long.wav", np.zeros(10 * 8000, np.int16), 8000)
     soundfile.write(tmp_path / "short.wav", np.zeros(800, np.int16), 8000)
-    sizes: list[int] = []
+    sizes, named = list[int](), list[str]()
 
-    def tag(clips: list[object]) -> np.ndarray:
+    def tag(clips: list[object], files: list[str]) -> np.ndarray:
         sizes.append(len(clips))
+        named.extend(files)
         return np.ones((len(clips), 2))
 
     paths = [tmp_path / "long.wav", *[tmp_path / "short.wav"] * 6]
@@ -318,6 +321,7 @@ def test_batches_are_bounded_by_seconds_and_count(tmp_path: Path, monkeypatch: p
     assert [len(h.rows) for h in heard] == [10, 1, 1, 1, 1, 1, 1]
     assert max(sizes) <= 4
     assert sum(sizes) == 16
+    assert named == [str(tmp_path / "long.wav")] * 10 + [str(tmp_path / "short.wav")] * 6
 
 
 # --------------------------------------------------------------------------------------------------- recipes, pictures
@@ -336,7 +340,7 @@ def test_a_recipe_with_fewer_experiments() -> None:
     assert mixed(blended) == pytest.approx([0.5, 0.3, 0.2])
     assert mixed(blended.only("ac")) == pytest.approx([5 / 7, 0, 2 / 7])
     assert blended.only("") is None
-    stacked = recipe.Recipe("stack", parts, lambda tables, statistics: tables[0])
+    stacked = recipe.Recipe("stack", parts, lambda tables, about: tables[0])
     even = stacked.only("bc")
     assert even is not None
     assert isinstance(even.mix, recipe._Blended)

@@ -1,6 +1,7 @@
 """Soundscapes to the end: windows, their neighbours, a submission, and a bundle that writes it again from the files."""
 
 import importlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from safetensors.numpy import load_file, save_file
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Call, Path]
     soundfile.write(root / "test_soundscapes" / "T1.ogg", soundscapes.tone("high", 300, 7), soundscapes.RATE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(tmp_path_factory.mktemp("home")))
-        call = Call.from_arguments([*soundscapes.WORDS, f"root={root}", "submit.table=windows@r0", "stack.rounds=5"])
+        words = [f"root={root}", "submit.table=windows@r0", "stack.rounds=5", r"reader.name_pattern=(?P<hour>\d)$"]
+        call = Call.from_arguments([*soundscapes.WORDS, *words])
         for verb in ("train", "blend", "stack", "submit"):
             importlib.import_module(verb).run(call)
         yield call, importlib.import_module("bundle").run(call.but(model=None))
@@ -53,6 +56,22 @@ def test_the_bundle_writes_the_very_submission(made: tuple[Call, Path], tmp_path
     np.testing.assert_allclose(written, sent, atol=2e-3)
 
 
+def test_the_stackers_of_the_bundle_read_files_names(made: tuple[Call, Path], tmp_path: Path) -> None:
+    folder, path = made[1], Path("oof/stack-logistic@r0/stacker.safetensors")
+    assert "hour" in load_file(folder / path)["names"].tobytes().decode()
+    fewer = shutil.copytree(folder, tmp_path / "other")
+    arrays = load_file(folder / path)
+    arrays["free"] = np.zeros_like(arrays["free"])
+    arrays["free"][-11:-9] = 30.0  # the two columns of the hour; those of neighbours (4 a class) and the bias follow
+    save_file(arrays, fewer / path)
+    told = {"root": str(made[0].root), "output": str(tmp_path / "a.csv"), "device": "cpu"}
+    rows = []
+    for bundle in (folder, fewer):
+        infer(bundle, bundle_inference.WORDS | told)
+        rows.append(pd.read_csv(tmp_path / "a.csv").set_index("row_id"))
+    assert (rows[0] - rows[1]).abs().min(axis=None) > 0.01  # what the hour does to the files T0 and T1
+
+
 def test_windows_of_a_file_are_decoded_once_and_stay_together(
     made: tuple[Call, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,4 +84,5 @@ def test_windows_of_a_file_are_decoded_once_and_stay_together(
     assert names == ["T0.ogg", "T1.ogg"]
     assert np.concatenate([batch.rows for batch in found]).tolist() == [0, 1, 2, 3, 4, 5]
     assert found[1].cut is not None
+    assert found[1].about.paths == ["test_soundscapes/T1.ogg"] * 4
     assert found[1].cut["end"].tolist() == pytest.approx([2, 4, 6, 7], abs=1e-2)

@@ -14,8 +14,7 @@ from tonestack.base.errors import UserError
 from tonestack.deploy import new_clips
 from tonestack.deploy.trained import TrainedExperiment
 from tonestack.ensemble import recipe
-from tonestack.ensemble.neighbours import Places
-from tonestack.ensemble.recipe import Recipe
+from tonestack.ensemble.recipe import NOTHING, About, Recipe
 from tonestack.features import clip_statistics, pieces
 from tonestack.features.audio import Clip
 from tonestack.features.store import Store
@@ -51,13 +50,13 @@ class Predictor:
         specs = [*(trained.settings.frontend for trained in self.trained.values()), *self.recipe.frontends]
         self.frontends = {key(spec): new_clips.build_frontend(spec) for spec in specs}
 
-    def __call__(self, clips: Sequence[Clip]) -> np.ndarray:
-        """Return probabilities (N, C) of the clips."""
+    def __call__(self, clips: Sequence[Clip], paths: Sequence[str] | None = None) -> np.ndarray:
+        """Return probabilities (N, C) of the clips; paths: of their files, whose names a stacker may read."""
         stores = self.stores(clips)
         tables = {
             name: self.table(name, stores[key(trained.settings.frontend)]) for name, trained in self.trained.items()
         }
-        return self.mixed(self.recipe, tables, stores)
+        return self.mixed(self.recipe, tables, stores, About(paths=paths))
 
     def stores(
         self, clips: Sequence[Clip], keys: Sequence[str] | None = None, cut: pd.DataFrame | None = None
@@ -82,18 +81,15 @@ class Predictor:
         return np.stack([trained.probabilities(trained.fold(k), store) for k in trained.folds])
 
     def mixed(
-        self, how: Recipe, tables: dict[str, np.ndarray], stores: dict[str, Store], places: Places | None = None
+        self, how: Recipe, tables: dict[str, np.ndarray], stores: dict[str, Store], about: About = NOTHING
     ) -> np.ndarray:
-        """Return probabilities (N, C) by a recipe from the experiments' tables (K, N, C).
-
-        places: of windows, all of each recording's; None for other clips.
-        """
+        """Return probabilities (N, C) by a recipe from the experiments' tables (K, N, C)."""
 
         def measured(spec: Spec) -> np.ndarray:
             store = stores[key(spec)]
             return clip_statistics.table(store, store.clips.index.tolist(), clip_statistics.kind_for(spec["name"]))
 
-        return self.combine(how.rows(tables, measured, self.combine, places))
+        return self.combine(how.rows(tables, measured, self.combine, about))
 
     def combine(self, rows: np.ndarray) -> np.ndarray:
         """Average folds (K, N, C) to (N, C) by the data config's `fold_mean`."""

@@ -169,6 +169,12 @@ class StackParams(Section):
     clip_statistics: bool = Field(
         True, description="use statistics of the clips' spectrograms where prepared features are there"
     )
+    hour: bool = Field(True, description="use the time of day where the names of soundscapes say it")
+    site: Literal["shared", "always", "never"] = Field(
+        "shared",
+        description="use the site where the names of soundscapes say it: sites that training and test recordings "
+        "share, all of training, or none",
+    )
     rounds: int = Field(60, ge=1, description="most boosting rounds")
     patience: int = Field(8, ge=1, description="rounds without a better inner log loss before boosting stops")
     learning_rate: float = Field(0.05, gt=0, description="learning rate of the trees")
