@@ -8,7 +8,7 @@ Leaves oof/<name>/stack-<stacker>@<revision>/: prediction tables like any other,
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -54,7 +54,7 @@ class Surroundings:
 
     train: Seen = Seen()
     test: Seen = Seen()
-    beside: Beside = Beside()
+    beside: Beside = field(default_factory=Beside)
     frontend: dict[str, Any] | None = None
 
     @classmethod

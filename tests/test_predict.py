@@ -15,12 +15,12 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.config.call import Call
 from tonestack.deploy import recordings, timeline
-from tonestack.deploy.predictor import Predictor
+from tonestack.deploy.predictor import Predictor, joined
 from tonestack.deploy.recordings import TaggedRecording
 from tonestack.ensemble import recipe
 from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.tables import Tables
-from tonestack.features.audio import BadAudio, decode_clip, pieces
+from tonestack.features.audio import BadAudio, Clip, decode_clip, pieces
 from tonestack.settings.data_config import AudioParams, PredictParams
 
 import numpy as np
@@ -360,3 +360,26 @@ def test_settings_of_long_files_are_checked() -> None:
     with pytest.raises(UserError, match="window"):
         PredictParams.parse({"window": 0}, "here")
     assert TaggedRecording(Path("x")).length == 0
+
+
+def test_pieces_of_a_recording_are_laid_together() -> None:
+    clips = [Clip(np.full(n, v, np.float32), 10, False) for n, v in ((20, 1.0), (10, 2.0), (5, 3.0))]
+    whole, cut = joined(clips, ["a.ogg", "a.ogg", "b.ogg"])
+    assert [len(clip.wave) for clip in whole] == [30, 5]
+    assert cut.to_numpy().tolist() == [["0", 0.0, 2.0], ["0", 2.0, 3.0], ["1", 0.0, 0.5]]
+
+
+def test_predict_hears_half_windows_where_the_model_was_trained_to(home: Path, tiny_root: Path) -> None:
+    run = call(tiny_root)
+    predictor = Predictor(run.oof, "vgg_small@r0", run.data, "cpu", [0])
+    wave = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype(np.float32)
+    wave[1] *= np.sin(np.arange(RATE) / 3)
+    clips = [Clip(part, RATE, False) for part in wave]
+    plain = predictor(clips, ["a.wav", "a.wav"])
+    trained = predictor.trained["vgg_small@r0"]
+    for receipt in trained.receipts.values():
+        receipt["config"].setdefault("inference", {})["half_shift"] = True
+    trained._loaded.clear()
+    trained.__dict__.pop("settings", None)
+    assert np.abs(predictor(clips, ["a.wav", "a.wav"]) - plain).min() > 1e-7
+    np.testing.assert_allclose(predictor(clips, ["a.wav", "b.wav"]), plain, atol=1e-5)  # nothing lies between them

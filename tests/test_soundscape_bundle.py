@@ -26,6 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Call, Path]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(tmp_path_factory.mktemp("home")))
         words = [f"root={root}", "submit.table=windows@r0", "stack.rounds=5", r"reader.name_pattern=(?P<hour>\d)$"]
+        words.append("inference.half_shift=true")
         call = Call.from_arguments([*soundscapes.WORDS, *words])
         for verb in ("train", "blend", "stack", "submit"):
             importlib.import_module(verb).run(call)

@@ -51,8 +51,15 @@ class Predictor:
         self.frontends = {key(spec): new_clips.build_frontend(spec) for spec in specs}
 
     def __call__(self, clips: Sequence[Clip], paths: Sequence[str] | None = None) -> np.ndarray:
-        """Return probabilities (N, C) of the clips; paths: of their files, whose names a stacker may read."""
-        stores = self.stores(clips)
+        """Return probabilities (N, C) of the clips.
+
+        paths: of their files, whose names a stacker may read. Clips in a row of one file are its pieces in order: they
+        are laid together where a network hears what lies between them (`inference.half_shift`).
+        """
+        networks = [trained for trained in self.trained.values() if trained.learner == "network"]
+        shifted = any(trained.settings.inference.half_shift for trained in networks)
+        whole, cut = joined(clips, paths) if shifted and paths else (clips, None)
+        stores = self.stores(whole, cut=cut)
         tables = {
             name: self.table(name, stores[key(trained.settings.frontend)]) for name, trained in self.trained.items()
         }
@@ -94,6 +101,16 @@ class Predictor:
     def combine(self, rows: np.ndarray) -> np.ndarray:
         """Average folds (K, N, C) to (N, C) by the data config's `fold_mean`."""
         return oof.combine_folds(rows, self.fold_mean, self.normalise)
+
+
+def joined(clips: Sequence[Clip], paths: Sequence[str]) -> tuple[list[Clip], pd.DataFrame]:
+    """Recordings from their pieces, and where each piece lies: `recording` (number, as text), `start, end` (s)."""
+    number = np.cumsum([own != before for own, before in zip(paths, [None, *paths], strict=False)]) - 1
+    seconds = np.array([len(clip.wave) / clip.rate for clip in clips])
+    parts = [[clips[int(row)] for row in np.flatnonzero(number == n)] for n in range(number[-1] + 1)]
+    whole = [own[-1]._replace(wave=np.concatenate([clip.wave for clip in own])) for own in parts]
+    end = pd.Series(seconds).groupby(number).cumsum().to_numpy()
+    return whole, pd.DataFrame({"recording": number.astype(str), "start": end - seconds, "end": end})
 
 
 def key(spec: Spec) -> str:
