@@ -8,7 +8,7 @@ from pathlib import Path
 import soundscapes
 from tonestack.base.files import read_json
 from tonestack.config.call import Call
-from tonestack.deploy import bundle_inference
+from tonestack.deploy import bundle_inference, runtimes
 from tonestack.deploy.bundle_inference import batches, infer
 
 import numpy as np
@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Call, Path]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TONESTACK_HOME", str(tmp_path_factory.mktemp("home")))
         words = [f"root={root}", "submit.table=windows@r0", "stack.rounds=5", r"reader.name_pattern=(?P<hour>\d)$"]
-        words.append("inference.half_shift=true")
+        words += ["inference.half_shift=true", "bundle.runtime=onnxruntime"]
         call = Call.from_arguments([*soundscapes.WORDS, *words])
         for verb in ("train", "blend", "stack", "submit"):
             importlib.import_module(verb).run(call)
@@ -46,15 +46,33 @@ def test_the_receipt_names_the_rule(made: tuple[Call, Path]) -> None:
     assert len(receipt["rule"]["kernel"]) in (1, 3, 5)
 
 
-def test_the_bundle_writes_the_very_submission(made: tuple[Call, Path], tmp_path: Path) -> None:
+def test_the_bundle_writes_the_very_submission(
+    made: tuple[Call, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     call, folder = made
     words = bundle_inference.WORDS | {"root": str(call.root), "output": str(tmp_path / "a.csv"), "device": "cpu"}
     state = infer(folder, words)
     assert (state == 2).all()
+    assert "torch in place of" not in capsys.readouterr().out
+    assert len(list((folder / "oof/vgg_small@r0").glob("fold?.*.onnx"))) == 2
+    assert "onnxruntime==" in (folder / "requirements.txt").read_text(encoding="utf-8")
     sent = pd.read_csv(call.submissions / "submission.csv").set_index("row_id")
     written = pd.read_csv(tmp_path / "a.csv").set_index("row_id")
     assert written.index.tolist() == sent.index.tolist()
     np.testing.assert_allclose(written, sent, atol=2e-3)
+
+
+def test_a_bundle_without_its_runtime_goes_on_with_torch(
+    made: tuple[Call, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(runtime: str, path: Path) -> runtimes.Run:
+        raise ImportError(f"No module named '{runtime}'")
+
+    monkeypatch.setattr(runtimes, "opened", missing)
+    words = {"root": str(made[0].root), "output": str(tmp_path / "a.csv"), "device": "cpu"}
+    assert (infer(made[1], bundle_inference.WORDS | words) == 2).all()
+    said = capsys.readouterr().out
+    assert "vgg_small@r0 fold1: torch in place of onnxruntime (ImportError: No module named 'onnxruntime')" in said
 
 
 def test_the_stackers_of_the_bundle_read_files_names(made: tuple[Call, Path], tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) ->
 
     write()
     try:
-        predictor = Predictor(bundle / "oof", facts["table"], data, words["device"])
+        predictor = Predictor(bundle / "oof", facts["table"], data, words["device"], runtime=data.bundle.runtime)
         worker = Worker(predictor, facts["order"], started + limit * (1 - RESERVE), clock)
         total, wrote = min(len(ids), int(words["clips"] or len(ids))), clock()
         for batch in batches(competition, total, data, lambda: worker.deadline - clock()):

@@ -34,7 +34,13 @@ class Predictor:
     """Function from clips to a table's predictions. The competition's cache is neither read nor written."""
 
     def __init__(
-        self, folder: Path, table: str, data: DataConfig, device: str = "auto", folds: Sequence[int] | None = None
+        self,
+        folder: Path,
+        table: str,
+        data: DataConfig,
+        device: str = "auto",
+        folds: Sequence[int] | None = None,
+        runtime: str = "torch",
     ) -> None:
         task = tasks.find(data.task)
         if not task.tags:
@@ -44,7 +50,7 @@ class Predictor:
         self.recipe = recipe.read(folder, table, self.normalise)
         place = choose_device(device)
         self.trained = {
-            name: TrainedExperiment(folder / name, data.task, place, folds) for name in self.recipe.experiments
+            name: TrainedExperiment(folder / name, data.task, place, folds, runtime) for name in self.recipe.experiments
         }
         self.classes = _one_class_list(list(self.trained.values()))
         specs = [*(trained.settings.frontend for trained in self.trained.values()), *self.recipe.frontends]

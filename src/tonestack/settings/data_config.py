@@ -219,6 +219,14 @@ class PredictParams(Section):
     shown: int = Field(8, ge=1, description="most tags in the picture of a timeline")
 
 
+class BundleParams(Section):
+    """Settings of the `bundle` stage."""
+
+    runtime: Literal["torch", "onnxruntime", "openvino"] = Field(
+        "torch", description="what computes the networks of a bundle on CPUs; openvino has to be installed"
+    )
+
+
 class ShiftParams(Section):
     """Settings of the `shift` stage."""
 
@@ -288,6 +296,7 @@ class DataConfig(Section):
     stack: StackParams = StackParams()
     submit: SubmitParams = SubmitParams()
     predict: PredictParams = PredictParams()
+    bundle: BundleParams = BundleParams()
     shift: ShiftParams = ShiftParams()
     download: DownloadParams | None = None
     clean: CleanParams = CleanParams()
