@@ -7,6 +7,8 @@ Leaves bundles/<name>/: infer.py, which writes submission.csv within a time limi
 """
 
 import importlib.metadata
+import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -20,10 +22,12 @@ from tonestack import __version__, cli
 from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, write_json, write_text
 from tonestack.config.call import Call
-from tonestack.deploy.predictor import Predictor
+from tonestack.deploy import runtimes
+from tonestack.deploy.predictor import Predictor, key
 from tonestack.ensemble.tables import Tables
 from tonestack.tables import oof
 from tonestack.tables.metrics import resolve
+from tonestack.training.learners.network import rebuild
 
 import numpy as np
 
@@ -88,6 +92,10 @@ def run(call: Call) -> Path:
     competition = call.competition()
     if competition.submission is None:
         raise UserError(f"{call.root}: the competition has no test set, so there is nothing to submit offline")
+    if call.data.bundle.runtime == "openvino" and not importlib.util.find_spec("openvino"):
+        raise UserError(
+            "bundle.runtime=openvino: openvino is not installed; .venv/bin/pip install openvino, or another"
+        )
     predictor = predict.build(call)
     call.bundle.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=call.bundle.parent, prefix=f".{call.name}.") as scratch:
@@ -118,6 +126,8 @@ def pack(call: Call, predictor: Predictor, folder: Path) -> None:
         if (source / "stacker.safetensors").is_file():
             shutil.copyfile(source / "stacker.safetensors", target / "stacker.safetensors")
     pack_models(predictor, folder / "input/weights")
+    if call.data.bundle.runtime != "torch":
+        pack_graphs(predictor, folder / "oof")
     shutil.copyfile(PACKAGE.parents[1] / "LICENSE", folder / "LICENSE")
     write_text(folder / "infer.py", INFER)
     facts = {
@@ -145,6 +155,22 @@ def pack_models(predictor: Predictor, folder: Path) -> None:
                 raise UserError(f"{file}: another model of the bundle has the same name; rename one and train again")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
+
+
+def pack_graphs(predictor: Predictor, folder: Path) -> None:
+    """Write the networks as graphs for other runtimes; one that cannot be written stays with torch."""
+    for name, trained in predictor.trained.items():
+        if trained.learner != "network":
+            continue
+        frontend = predictor.frontends[key(trained.settings.frontend)]
+        for fold, length in itertools.product(trained.folds, runtimes.lengths(trained.settings, frontend.frame_rate)):
+            model = rebuild(trained.settings, trained.tensors(fold), len(trained.classes))
+            try:
+                data = runtimes.to_onnx(model, frontend.width, length)
+            except Exception as error:  # the exporter has exceptions of its own for each thing that it does not know
+                print(f"{name}: no graph can be made of it, so torch computes it ({type(error).__name__})")
+                break
+            (folder / name / f"fold{fold}.{length}.onnx").write_bytes(data)
 
 
 def best_first(call: Call, predictor: Predictor) -> list[str]:
@@ -181,8 +207,9 @@ def try_out(call: Call, folder: Path, scratch: Path) -> tuple[str, list[str]]:
     done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
     if done.returncode or "left out from here on" in done.stdout:
         raise UserError(f"the bundle does not run: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
+    changed = [line for line in done.stdout.splitlines() if "torch in place of" in line]
     modules: list[str] = json.loads((scratch / "modules.json").read_text(encoding="utf-8"))
-    return f"tried without network: {done.stdout.strip().splitlines()[-1]}", modules
+    return "\n".join([*changed, f"tried without network: {done.stdout.strip().splitlines()[-1]}"]), modules
 
 
 def requirements(modules: list[str]) -> list[str]:

@@ -217,3 +217,44 @@ def test_networks_of_frames_hear_whole_soundscapes_over_backgrounds(tmp_path: Pa
     (job, *_) = queue.build(pool, pool.experiments())
     assert set(job.backgrounds) == set(pool.competition().pool["clip_id"])
     assert not queue.build(frames, frames.experiments())[0].backgrounds
+
+
+@pytest.mark.parametrize("mean", ["geometric", "arithmetic"])
+@pytest.mark.parametrize("task", [MANY, ONE])
+def test_windows_heard_alone_share_what_is_said_of_half_windows(mean: str, task: Any) -> None:
+    model = tagger(context=0.5)
+    words: dict[str, Any] = {"windows": "alone", "mean": mean}
+    clips, recordings = windows_of([30, 10, 18], 10, 10)  # three windows, one, and two, of which the last is shorter
+    own = run(model, clips, recordings, task, **words)
+    found = run(model, clips, recordings, task, half_shift=True, **words)
+    starts, spans = clips.offsets.tolist(), torch.tensor([[5, 15, 45], [10, 10, 9]])
+    half = replace(clips, offsets=spans[0], frames=spans[1])
+    between = run(model, half, np.array([[0, 30], [0, 30], [40, 58]]), task, **words)
+
+    def meant(*parts: tuple[float, np.ndarray]) -> np.ndarray:
+        odds = mean == "geometric" and task is MANY
+        to = (lambda logs: logs - np.log(-np.expm1(logs))) if odds else np.exp if mean == "arithmetic" else np.array
+        value = sum(share * to(logs) for share, logs in parts) / sum(share for share, _ in parts)
+        return np.asarray(-np.log1p(np.exp(-value)) if odds else np.log(value) if mean == "arithmetic" else value)
+
+    wanted = {
+        0: meant((2, own[starts.index(0)]), (1, between[0])),
+        10: meant((2, own[starts.index(10)]), (1, between[0]), (1, between[1])),
+        20: meant((2, own[starts.index(20)]), (1, between[1])),
+        30: own[starts.index(30)],
+        40: meant((2, own[starts.index(40)]), (1, between[2])),
+        50: meant((2, own[starts.index(50)]), (1, between[2])),
+    }
+    for start, value in wanted.items():
+        np.testing.assert_allclose(found[starts.index(start)], value, atol=1e-6)
+
+
+def test_half_windows_change_nothing_where_there_are_frames_or_no_windows() -> None:
+    model = tagger(context=0.5)
+    clips, recordings = windows_of([33, 12, 57], 6, 6)
+    np.testing.assert_array_equal(run(model, clips, recordings, half_shift=True), run(model, clips, recordings))
+    whole = np.unique(recordings, axis=0)
+    files = replace(clips, offsets=torch.from_numpy(whole[:, 0]), frames=torch.from_numpy(whole[:, 1] - whole[:, 0]))
+    plain = Tagger(model.normalise, Network(Body(), Pool("avg", BANDS), nn.Linear(BANDS, CLASSES))).eval()
+    np.testing.assert_array_equal(run(plain, files, whole, half_shift=True), run(plain, files, whole))
+    assert not np.allclose(run(plain, clips, recordings, half_shift=True), run(plain, clips, recordings), atol=1e-3)

@@ -3,7 +3,7 @@
 from tonestack.ensemble import neighbours
 from tonestack.ensemble.neighbours import Places, WindowRule
 from tonestack.ensemble.problem import Problem
-from tonestack.ensemble.recipe import Recipe
+from tonestack.ensemble.recipe import About, Recipe
 from tonestack.ensemble.stack_inputs import StackInputs
 from tonestack.tables.metrics import resolve
 
@@ -104,7 +104,7 @@ def test_a_recipe_applies_its_rule_to_windows_and_leaves_other_clips_alone() -> 
     whole = Recipe(
         "windows@r0", (Recipe("a@r0", normalise=False),), _Windowed(WindowRule((0.2, 0.6, 0.2))), None, False
     )
-    made = whole.rows({"a@r0": rows}, lambda spec: rows[0], lambda k: k.mean(axis=0), THREE)
+    made = whole.rows({"a@r0": rows}, lambda spec: rows[0], lambda k: k.mean(axis=0), About(THREE))
     np.testing.assert_allclose(made[0], WindowRule((0.2, 0.6, 0.2))(rows[0], THREE))
     np.testing.assert_array_equal(whole.rows({"a@r0": rows}, lambda spec: rows[0], lambda k: k.mean(axis=0)), rows)
     left = whole.only({"a@r0"})

@@ -15,12 +15,12 @@ from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.config.call import Call
 from tonestack.deploy import recordings, timeline
-from tonestack.deploy.predictor import Predictor
+from tonestack.deploy.predictor import Predictor, joined
 from tonestack.deploy.recordings import TaggedRecording
 from tonestack.ensemble import recipe
 from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.tables import Tables
-from tonestack.features.audio import BadAudio, decode_clip, pieces
+from tonestack.features.audio import BadAudio, Clip, decode_clip, pieces
 from tonestack.settings.data_config import AudioParams, PredictParams
 
 import numpy as np
@@ -282,7 +282,9 @@ def test_bad_samples_in_the_middle_end_a_long_file(tmp_path: Path) -> None:
     wave = sound("Hiss", 5.0, np.random.default_rng(2))
     wave[int(3.5 * RATE)] = np.nan
     soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
-    (heard,) = recordings.tagged([tmp_path / "a.wav"], lambda clips: np.ones((len(clips), 2)), AudioParams(), 1.0, 1.0)
+    (heard,) = recordings.tagged(
+        [tmp_path / "a.wav"], lambda clips, paths: np.ones((len(clips), 2)), AudioParams(), 1.0, 1.0
+    )
     assert heard.starts == [0.0, 1.0, 2.0]
     assert heard.error.startswith("NaN")
     with pytest.raises(BadAudio, match="longer than 2 seconds"):
@@ -307,10 +309,11 @@ def test_batches_are_bounded_by_seconds_and_count(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(recordings, "BATCH_PIECES", 4)
     soundfile.write(tmp_path / "long.wav", np.zeros(10 * 8000, np.int16), 8000)
     soundfile.write(tmp_path / "short.wav", np.zeros(800, np.int16), 8000)
-    sizes: list[int] = []
+    sizes, named = list[int](), list[str]()
 
-    def tag(clips: list[object]) -> np.ndarray:
+    def tag(clips: list[object], files: list[str]) -> np.ndarray:
         sizes.append(len(clips))
+        named.extend(files)
         return np.ones((len(clips), 2))
 
     paths = [tmp_path / "long.wav", *[tmp_path / "short.wav"] * 6]
@@ -318,6 +321,7 @@ def test_batches_are_bounded_by_seconds_and_count(tmp_path: Path, monkeypatch: p
     assert [len(h.rows) for h in heard] == [10, 1, 1, 1, 1, 1, 1]
     assert max(sizes) <= 4
     assert sum(sizes) == 16
+    assert named == [str(tmp_path / "long.wav")] * 10 + [str(tmp_path / "short.wav")] * 6
 
 
 # --------------------------------------------------------------------------------------------------- recipes, pictures
@@ -336,7 +340,7 @@ def test_a_recipe_with_fewer_experiments() -> None:
     assert mixed(blended) == pytest.approx([0.5, 0.3, 0.2])
     assert mixed(blended.only("ac")) == pytest.approx([5 / 7, 0, 2 / 7])
     assert blended.only("") is None
-    stacked = recipe.Recipe("stack", parts, lambda tables, statistics: tables[0])
+    stacked = recipe.Recipe("stack", parts, lambda tables, about: tables[0])
     even = stacked.only("bc")
     assert even is not None
     assert isinstance(even.mix, recipe._Blended)
@@ -356,3 +360,26 @@ def test_settings_of_long_files_are_checked() -> None:
     with pytest.raises(UserError, match="window"):
         PredictParams.parse({"window": 0}, "here")
     assert TaggedRecording(Path("x")).length == 0
+
+
+def test_pieces_of_a_recording_are_laid_together() -> None:
+    clips = [Clip(np.full(n, v, np.float32), 10, False) for n, v in ((20, 1.0), (10, 2.0), (5, 3.0))]
+    whole, cut = joined(clips, ["a.ogg", "a.ogg", "b.ogg"])
+    assert [len(clip.wave) for clip in whole] == [30, 5]
+    assert cut.to_numpy().tolist() == [["0", 0.0, 2.0], ["0", 2.0, 3.0], ["1", 0.0, 0.5]]
+
+
+def test_predict_hears_half_windows_where_the_model_was_trained_to(home: Path, tiny_root: Path) -> None:
+    run = call(tiny_root)
+    predictor = Predictor(run.oof, "vgg_small@r0", run.data, "cpu", [0])
+    wave = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype(np.float32)
+    wave[1] *= np.sin(np.arange(RATE) / 3)
+    clips = [Clip(part, RATE, False) for part in wave]
+    plain = predictor(clips, ["a.wav", "a.wav"])
+    trained = predictor.trained["vgg_small@r0"]
+    for receipt in trained.receipts.values():
+        receipt["config"].setdefault("inference", {})["half_shift"] = True
+    trained._loaded.clear()
+    trained.__dict__.pop("settings", None)
+    assert np.abs(predictor(clips, ["a.wav", "a.wav"]) - plain).min() > 1e-7
+    np.testing.assert_allclose(predictor(clips, ["a.wav", "b.wav"]), plain, atol=1e-5)  # nothing lies between them

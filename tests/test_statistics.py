@@ -107,7 +107,7 @@ def test_the_stage_passes_the_groups_on(tmp_path: Path) -> None:
     call = cast(Call, SimpleNamespace(data=SimpleNamespace(stack=StackParams(rounds=2, jobs=1)), seed=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacking, "fit", fit)
-        stack_stage.stack(call, made, "logistic", None)
+        stack_stage.stack(call, made, "logistic", stack_stage.Surroundings())
     assert len(seen) == 6
     for rows in seen:
         assert rows.groups is not None

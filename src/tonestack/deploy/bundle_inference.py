@@ -29,6 +29,7 @@ from tonestack.base.text import plain_streams
 from tonestack.competition import submission
 from tonestack.deploy.predictor import Predictor, key
 from tonestack.ensemble.neighbours import Places
+from tonestack.ensemble.recipe import NOTHING, About
 from tonestack.features.audio import BadAudio, Clip, PassingFault
 from tonestack.features.watched import decode_clip
 from tonestack.settings.data_config import DataConfig
@@ -68,14 +69,14 @@ def efforts(order: Sequence[str], folds: int, crops: int) -> list[Effort]:
 class Batch:
     """Some test rows: their numbers (N,) and their samples, one clip per row.
 
-    cut: where rows are windows of recordings, `recording` (number of its clip, as text), `start, end` of each (s);
-    places: where they lie among each other.
+    cut: where rows are windows of recordings, `recording` (number of its clip, as text), `start, end` of each (s).
+    about: the rows' files, and where windows lie among each other.
     """
 
     rows: np.ndarray
     clips: Sequence[Clip]
     cut: pd.DataFrame | None = None
-    places: Places | None = None
+    about: About = NOTHING
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -118,7 +119,7 @@ class Worker:
             return None, False
         for spec in how.frontends:
             self._store(key(spec), batch, stores)
-        return self.predictor.mixed(how, tables, stores, batch.places), self._everything(tables, effort)
+        return self.predictor.mixed(how, tables, stores, batch.about), self._everything(tables, effort)
 
     def _everything(self, tables: dict[str, np.ndarray], effort: Effort) -> bool:
         trained = self.predictor.trained
@@ -202,7 +203,7 @@ def infer(bundle: Path, words: dict[str, str], clock: Clock = time.monotonic) ->
 
     write()
     try:
-        predictor = Predictor(bundle / "oof", facts["table"], data, words["device"])
+        predictor = Predictor(bundle / "oof", facts["table"], data, words["device"], runtime=data.bundle.runtime)
         worker = Worker(predictor, facts["order"], started + limit * (1 - RESERVE), clock)
         total, wrote = min(len(ids), int(words["clips"] or len(ids))), clock()
         for batch in batches(competition, total, data, lambda: worker.deadline - clock()):
@@ -273,13 +274,13 @@ def _batch(held: Sequence[tuple[np.ndarray, Clip]], table: pd.DataFrame) -> Batc
     numbers = np.repeat([str(number) for number in range(len(held))], [len(own) for own, _ in held])
     times = table.iloc[rows].reset_index(drop=True)
     if times[TIMES].isna().all(axis=None):
-        return Batch(rows, clips)
+        return Batch(rows, clips, about=About(paths=times["path"].tolist()))
     length = np.array([len(clips[int(number)].wave) / clips[int(number)].rate for number in numbers])
     cut = pd.DataFrame({"recording": numbers, "start": times["start"].fillna(0.0), "end": times["end"].fillna(np.inf)})
     there = (cut["start"] < length).to_numpy()  # a window behind the end of its recording keeps the class shares
     cut = cut.assign(end=np.minimum(cut["end"], length))[there].reset_index(drop=True)
-    places = Places.of_table(cut.rename(columns={"recording": "path"}))
-    return Batch(rows[there], clips, cut, places)
+    paths = times["path"][there].tolist()
+    return Batch(rows[there], clips, cut, About(Places.of_table(cut.assign(path=paths)), paths))
 
 
 def seconds_of(text: str) -> float:

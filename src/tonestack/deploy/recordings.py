@@ -14,7 +14,7 @@ import numpy as np
 
 BATCH_SECONDS, BATCH_PIECES = 300.0, 128  # of audio per batch; they bound the memory
 
-Tag = Callable[[Sequence[Clip]], np.ndarray]  # clips -> probabilities (N, C)
+Tag = Callable[[Sequence[Clip], Sequence[str]], np.ndarray]  # clips and their files' paths -> probabilities (N, C)
 
 
 @dataclass
@@ -67,7 +67,8 @@ def tagged(
     """Tag recordings in order, each yielded after its last piece; an unusable one has `error`."""
     for batch in _batches(_decoded(paths, audio, whole, window)):
         heard = [(record, piece) for record, piece in batch if piece is not None]
-        rows = iter(tag([piece.clip for _, piece in heard]) if heard else ())
+        clips, names = [piece.clip for _, piece in heard], [str(record.path) for record, _ in heard]
+        rows = iter(tag(clips, names) if heard else ())
         for record, piece in batch:
             if piece is None:
                 yield record

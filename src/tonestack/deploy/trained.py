@@ -8,12 +8,14 @@ from typing import Any
 from tonestack import tasks
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
+from tonestack.deploy import runtimes
 from tonestack.features.store import Store
 from tonestack.networks import weights
 from tonestack.settings.model_config import ModelConfig
 from tonestack.tables import oof
 from tonestack.training import learners
 from tonestack.training.learners import Restored
+from tonestack.training.learners.network import RestoredNetwork
 
 import numpy as np
 import torch
@@ -26,8 +28,16 @@ KEPT = 1 << 28  # bytes of weights kept in memory per experiment; a larger one i
 class TrainedExperiment:
     """The finished folds of one experiment. Weights are read, and checked, when a fold is first used."""
 
-    def __init__(self, folder: Path, task: str, device: torch.device, folds: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        task: str,
+        device: torch.device,
+        folds: Sequence[int] | None = None,
+        runtime: str = "torch",
+    ) -> None:
         receipts = oof.receipts(folder)
+        self.runtime = runtime if device.type == "cpu" else "torch"
         self.folder, self.device = folder, device
         self.task = tasks.find(task)
         self._task_name = task
@@ -71,6 +81,8 @@ class TrainedExperiment:
         tensors = self.tensors(fold)
         learner = learners.find(self.settings.network)
         model: Restored = learner.restore(self.settings, tensors, len(self.classes), self._task_name, self.device)
+        if self.runtime != "torch" and isinstance(model, RestoredNetwork):
+            model.model = runtimes.Other(model.model, runtimes.graphs_of(self.folder, fold), self.runtime)
         if sum(t.nbytes for t in tensors.values()) * len(self.folds) <= KEPT:
             self._loaded[fold] = model
         return model

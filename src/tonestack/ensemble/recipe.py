@@ -17,6 +17,7 @@ from tonestack.ensemble.blends import Blend, equal
 from tonestack.ensemble.neighbours import Places, WindowRule
 from tonestack.ensemble.prior import PriorRule
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs
+from tonestack.ensemble.stacking import Beside
 from tonestack.tables import oof
 
 import numpy as np
@@ -24,13 +25,26 @@ import numpy as np
 Combine = Callable[[np.ndarray], np.ndarray]  # test folds (K, N, C) -> (N, C)
 
 
-class Mixer(Protocol):
-    """Turns the tables of one fold (M, N, C) into one (N, C).
+@dataclass(frozen=True)
+class About:
+    """What is known of N clips beside predictions, None where nothing is.
 
-    Takes statistics (N, S) of the clips and their places in recordings, if it needs them.
+    places: of windows of recordings, all windows of each. paths: the files that the clips are, or lie in. statistics:
+    (N, S), of the clips' frames by one frontend.
     """
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray: ...
+    places: Places | None = None
+    paths: Sequence[str] | None = None
+    statistics: np.ndarray | None = None
+
+
+class Mixer(Protocol):
+    """Turns the tables of one fold (M, N, C) into one (N, C), with what else is known of the clips if it needs that."""
+
+    def __call__(self, tables: np.ndarray, about: About) -> np.ndarray: ...
+
+
+NOTHING = About()
 
 
 @dataclass(frozen=True)
@@ -69,21 +83,20 @@ class Recipe:
         tables: dict[str, np.ndarray],
         statistics: Callable[[dict[str, Any]], np.ndarray],
         combine: Combine,
-        places: Places | None = None,
+        about: About = NOTHING,
     ) -> np.ndarray:
         """Return rows (K, N, C) from the predictions of each experiment in each of its folds (K, N, C).
 
         statistics: returns the clips' statistics (N, S) for a frontend. combine: used early, as in `Tables.blend`,
-        if experiments differ in their number of folds. places: of windows of recordings, all windows of each; None for
-        other clips.
+        if experiments differ in their number of folds.
         """
         if self.mix is None:
             return tables[self.name]
-        parts = [part.rows(tables, statistics, combine, places) for part in self.parts]
+        parts = [part.rows(tables, statistics, combine, about) for part in self.parts]
         if len({len(rows) for rows in parts}) > 1:
             parts = [combine(rows)[None] for rows in parts]
-        extra = statistics(self.statistics) if self.statistics else None
-        return np.stack([self.mix(np.stack(fold), extra, places) for fold in zip(*parts, strict=True)])
+        known = replace(about, statistics=statistics(self.statistics) if self.statistics else None)
+        return np.stack([self.mix(np.stack(fold), known) for fold in zip(*parts, strict=True)])
 
     def only(self, kept: Collection[str]) -> "Recipe | None":
         """Return the recipe of the experiments in `kept` alone; None if nothing is left.
@@ -148,8 +161,7 @@ def _stack(folder: Path, name: str, receipt: dict[str, Any], normalise: bool) ->
     path = folder / name / "stacker.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: the fitted stacker is missing; run stack again")
-    stacker, projection, around = stacking.restore(receipt["search"], path)
-    mix = _Stacked(stacker, projection, not normalise, around)
+    mix = _Stacked(*stacking.restore(receipt["search"], path), not normalise)
     return Recipe(name, _parts(folder, receipt["tables"], normalise), mix, receipt.get("statistics"), normalise)
 
 
@@ -167,7 +179,7 @@ def _parts(folder: Path, names: Sequence[str], normalise: bool) -> tuple[Recipe,
 class _Blended:
     blend: Blend
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
+    def __call__(self, tables: np.ndarray, about: About) -> np.ndarray:
         return self.blend(tables)
 
     def of(self, kept: list[int]) -> "_Blended":
@@ -182,8 +194,8 @@ class _Blended:
 class _Windowed:
     rule: WindowRule
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
-        return tables[0] if places is None else self.rule(tables[0], places)
+    def __call__(self, tables: np.ndarray, about: About) -> np.ndarray:
+        return tables[0] if about.places is None else self.rule(tables[0], about.places)
 
 
 @dataclass(frozen=True)
@@ -197,16 +209,20 @@ class _Reweighted:
 @dataclass(frozen=True)
 class _Stacked:
     stacker: FittedStacker
-    projection: np.ndarray | None
+    beside: Beside
     independent: bool
-    around: bool
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
+    def __call__(self, tables: np.ndarray, about: About) -> np.ndarray:
         from tonestack.ensemble.clip_components import project
 
-        components = None if self.projection is None or statistics is None else project(statistics, self.projection)
-        others = partial(neighbours.around, places=places) if self.around else None
-        return self.stacker(StackInputs.of(tables, components, self.independent, others))
+        columns, beside = [], self.beside
+        if beside.projection is not None and about.statistics is not None:
+            columns.append(project(about.statistics, beside.projection))
+        if beside.names is not None:
+            columns.append(beside.names(about.paths or [""] * tables.shape[1]))
+        others = partial(neighbours.around, places=about.places) if beside.around else None
+        extra = np.concatenate(columns, axis=1) if columns else None
+        return self.stacker(StackInputs.of(tables, extra, self.independent, others))
 
 
 @dataclass(frozen=True)
@@ -215,5 +231,5 @@ class _Gated:
     members: gate.Groups
     classes: tuple[str, ...]
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
+    def __call__(self, tables: np.ndarray, about: About) -> np.ndarray:
         return gate.join(tables[0], dict(zip(self.groups, tables[1:], strict=True)), self.members, self.classes)

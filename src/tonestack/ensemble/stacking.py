@@ -1,11 +1,14 @@
 """Fit, save and restore a stacker found by name, and compute its nested out-of-fold rows."""
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic
+from tonestack.ensemble.name_columns import NameColumns
 from tonestack.ensemble.problem import BLAS
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
 from tonestack.settings.data_config import StackParams
@@ -16,6 +19,31 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a stacker sees beside the tables, as its file has it.
+
+    projection: of clip statistics, None if it sees none. around: what other windows of a recording say. names: what
+    files' names say.
+    """
+
+    projection: np.ndarray | None = None
+    around: bool = False
+    names: NameColumns | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that `take` reads back."""
+        found = {} if self.projection is None else {"projection": self.projection}
+        found |= {"around": np.ones(1, np.uint8)} if self.around else {}
+        return found | ({} if self.names is None else {"names": self.names.to_array()})
+
+    @classmethod
+    def take(cls, arrays: dict[str, np.ndarray]) -> "Beside":
+        """Take them out of a file's arrays; files of older versions have fewer."""
+        projection, around, names = (arrays.pop(key, None) for key in ("projection", "around", "names"))
+        return cls(projection, around is not None, None if names is None else NameColumns.of_array(names))
+
+
 def fit(name: str, rows: StackRows, params: StackParams, seed: int) -> FittedStacker:
     """Fit the stacker called `name` (`lightgbm`, `logistic`)."""
     module: Any = parts.find("stackers", name)
@@ -23,26 +51,21 @@ def fit(name: str, rows: StackRows, params: StackParams, seed: int) -> FittedSta
     return fitted
 
 
-def save(path: Path, fitted: FittedStacker, projection: np.ndarray | None, around: bool = False) -> None:
-    """Write a fitted stacker as safetensors, with the projection of its clip statistics if it uses them.
-
-    around: its inputs have what other windows of a recording say.
-    """
-    arrays = fitted.arrays() | ({} if projection is None else {"projection": projection})
-    arrays |= {"around": np.ones(1, np.uint8)} if around else {}
+def save(path: Path, fitted: FittedStacker, beside: Beside) -> None:
+    """Write a fitted stacker as safetensors, with what it sees beside the tables."""
+    arrays = fitted.arrays() | beside.arrays()
     with atomic(path) as temporary:
         save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, temporary)
 
 
-def restore(name: str, path: Path) -> tuple[FittedStacker, np.ndarray | None, bool]:
-    """Read back what `save` wrote of the stacker called `name`: the stacker, `projection` and `around`."""
+def restore(name: str, path: Path) -> tuple[FittedStacker, Beside]:
+    """Read back what `save` wrote of the stacker called `name`."""
     try:
         arrays = load_file(path)
-        projection = arrays.pop("projection", None)
+        beside = Beside.take(arrays)
         module: Any = parts.find("stackers", name)
-        around = arrays.pop("around", None) is not None
-        return module.restore(arrays), projection, around
-    except (OSError, SafetensorError, ImportError, KeyError, TypeError) as error:
+        return module.restore(arrays), beside
+    except (OSError, SafetensorError, ImportError, KeyError, TypeError, ValueError, re.error) as error:
         raise UserError(f"{path}: the stacker cannot be read ({error}); run stack again") from None
 
 

@@ -170,6 +170,12 @@ class StackParams(Section):
     clip_statistics: bool = Field(
         True, description="use statistics of the clips' spectrograms where prepared features are there"
     )
+    hour: bool = Field(True, description="use the time of day where the names of soundscapes say it")
+    site: Literal["shared", "always", "never"] = Field(
+        "shared",
+        description="use the site where the names of soundscapes say it: sites that training and test recordings "
+        "share, all of training, or none",
+    )
     rounds: int = Field(60, ge=1, description="most boosting rounds")
     patience: int = Field(8, ge=1, description="rounds without a better inner log loss before boosting stops")
     learning_rate: float = Field(0.05, gt=0, description="learning rate of the trees")
@@ -212,6 +218,14 @@ class PredictParams(Section):
     whole: float = Field(60.0, gt=0, description="longest recording tagged as one clip, s")
     window: float = Field(10.0, gt=0, description="length of the pieces that longer recordings are cut into, s")
     shown: int = Field(8, ge=1, description="most tags in the picture of a timeline")
+
+
+class BundleParams(Section):
+    """Settings of the `bundle` stage."""
+
+    runtime: Literal["torch", "onnxruntime", "openvino"] = Field(
+        "torch", description="what computes the networks of a bundle on CPUs; openvino has to be installed"
+    )
 
 
 class ShiftParams(Section):
@@ -283,6 +297,7 @@ class DataConfig(Section):
     stack: StackParams = StackParams()
     submit: SubmitParams = SubmitParams()
     predict: PredictParams = PredictParams()
+    bundle: BundleParams = BundleParams()
     shift: ShiftParams = ShiftParams()
     download: DownloadParams | None = None
     clean: CleanParams = CleanParams()

@@ -160,6 +160,11 @@ class InferenceParams(Section):
         description="windows of a recording: each heard by itself, or pooled from the frames of overlapping crops of "
         "all of it, by attention, mean, maximum or the mean of the top quarter; the latter where the head is `sed`",
     )
+    half_shift: bool = Field(
+        False,
+        description="windows that are heard by themselves: half of each is what is said of it, a quarter what is said "
+        "of either window that lies half a window beside it; twice the work",
+    )
     mean: Literal["arithmetic", "geometric"] = Field("geometric", description="mean over the crops' probabilities")
     batch_size: int = Field(64, ge=1, description="crops per batch")
 

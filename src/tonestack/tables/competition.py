@@ -80,6 +80,7 @@ class Competition:
     extras: further tables of a task (trial lists, prompts), by name; `clips` has what else is known of clips.
     notes: messages that are printed when the folds are made or used.
     unverified: what unverified clips are called where their score is printed apart; empty: it is not.
+    name_pattern: regular expression of a recording's name without suffix, with groups such as `site` and `hour`.
     """
 
     root: Path
@@ -91,6 +92,7 @@ class Competition:
     notes: tuple[str, ...] = ()
     pool: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["clip_id", "path", "group"]))
     unverified: str = ""
+    name_pattern: str = ""
 
     @property
     def clips(self) -> pd.DataFrame:

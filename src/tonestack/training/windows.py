@@ -1,7 +1,9 @@
 """Predictions of windows from the frames of their recordings, by networks with a value a class and frame.
 
 Every recording is heard once, in overlapping crops; what they say of a frame is averaged, and a window's value is
-pooled from its frames. So a sound that a window cuts is heard whole, and half-window shifts cost nothing more.
+pooled from its frames. So a sound that a window cuts is heard whole, and half-window shifts cost nothing more. Networks
+with one value a crop hear each window by itself and, where `inference.half_shift` is set, from its middle to the next
+one's.
 """
 
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from tonestack.training.inference import ToLogProbabilities, in_parts, predict
 from tonestack.training.step import BatchSplit
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -55,13 +58,14 @@ def predict_pieces(
     """Log-probabilities (N, C) of clips: pieces of longer recordings by their frames, if the network has any.
 
     recordings: (N, 2) frames [first, last) of the recording that a clip lies in. All others, and all clips where
-    `inference.windows` is `alone`, are heard by themselves.
+    `inference.windows` is `alone`, are heard by themselves (with `inference.half_shift`: and from middle to middle).
     """
     frames = clips.frames.cpu().numpy()
     inside = (frames > 0) & (recordings[:, 1] - recordings[:, 0] > frames)
     words = config, frame_rate, to_log, independent
     if not (inside.any() and model.has_frames and config.inference.windows != "alone"):
-        return predict(model, clips, *words)
+        shifted = config.inference.half_shift and inside.any()
+        return _shifted(model, clips, recordings, *words) if shifted else predict(model, clips, *words)
     rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
     found = predict_windows(model, _chosen(clips, rows), recordings[rows], *words)
     result = np.full((len(frames), found.shape[1]), np.nan)
@@ -74,6 +78,44 @@ def predict_pieces(
 def _chosen(clips: Clips, rows: np.ndarray) -> Clips:
     index = torch.from_numpy(rows).to(clips.home)
     return replace(clips, offsets=clips.offsets[index], frames=clips.frames[index])
+
+
+def _shifted(
+    model: Tagger,
+    clips: Clips,
+    recordings: np.ndarray,
+    config: ModelConfig,
+    frame_rate: float,
+    to_log: ToLogProbabilities,
+    independent: bool,
+) -> np.ndarray:
+    """Log-probabilities (N, C) of clips heard by themselves, to which those of windows between two of them are added.
+
+    Weights are 1/2, 1/4 and 1/4; at the ends of a recording those that there are add up to one.
+    """
+    offsets, frames = (value.cpu().numpy() for value in (clips.offsets, clips.frames))
+    left, right = _in_a_row(offsets, frames, recordings[:, 0])
+    middle = offsets + frames // 2
+    between = torch.from_numpy(np.stack([middle[left], middle[right] - middle[left]])).to(clips.home)
+    wider = replace(clips, offsets=torch.cat([clips.offsets, between[0]]), frames=torch.cat([clips.frames, between[1]]))
+    logs = torch.from_numpy(predict(model, wider, config, frame_rate, to_log, independent))
+    geometric = config.inference.mean == "geometric"
+    odds = independent and geometric
+    each = (logs.exp().logit(1e-12) if odds else logs if geometric else logs.exp()).numpy()
+    total, weight = each[: len(offsets)] / 2, np.full((len(offsets), 1), 0.5)
+    for rows in (left, right):
+        np.add.at(total, rows, each[len(offsets) :] / 4)
+        np.add.at(weight, rows, 0.25)
+    mean = torch.from_numpy(total / weight)
+    return (logsigmoid(mean) if odds else mean if geometric else mean.clamp_min(1e-12).log()).numpy()
+
+
+def _in_a_row(offsets: np.ndarray, frames: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of clips (rows of each) of one recording, which begins at `first`, where one begins as the other ends."""
+    table = pd.DataFrame({"first": first, "begin": offsets, "end": offsets + frames})[frames > 0]
+    table = table.reset_index(names="row")
+    pairs = table.merge(table, left_on=["first", "end"], right_on=["first", "begin"], suffixes=("", "_next"))
+    return pairs["row"].to_numpy(), pairs["row_next"].to_numpy()
 
 
 @torch.inference_mode()

@@ -81,7 +81,8 @@ def read(params: Params, root: Path) -> Competition:
     form = _submission(params, sample, classes, test, scored_classes(root))
     pool_table = csvs.test_frame([check_clip_name(path, str(root)) for path in pool], pool)
     said = (*notes, *focal_notes, *marked_notes, *test_notes)
-    return Competition(root, train, test, classes, form, extras, said, pool_table, "focal" if len(marked) else "")
+    focal = "focal" if len(marked) else ""
+    return Competition(root, train, test, classes, form, extras, said, pool_table, focal, params.name_pattern)
 
 
 def _focal_table(params: Params, source: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
