@@ -84,7 +84,7 @@ def test_submit_tries_the_corrected_table_and_a_recipe_makes_it_again(skewed: Ca
     assert isinstance(tree.mix, recipe._Reweighted)
     part = tree.parts[0]
     assert part.name == "blend@r0"
-    again = np.stack([tree.mix(rows[None], None, None) for rows in source.test])
+    again = np.stack([tree.mix(rows[None], recipe.About()) for rows in source.test])
     np.testing.assert_allclose(again, made.test, rtol=1e-5)
 
 

@@ -202,7 +202,7 @@ class _Windowed:
 class _Reweighted:
     rule: PriorRule
 
-    def __call__(self, tables: np.ndarray, statistics: np.ndarray | None, places: Places | None) -> np.ndarray:
+    def __call__(self, tables: np.ndarray, about: About) -> np.ndarray:
         return self.rule(tables[0])
 
 
