@@ -19,10 +19,11 @@ from tonestack.base import console
 from tonestack.base.errors import UserError
 from tonestack.competition import submission
 from tonestack.config.call import Call
-from tonestack.ensemble import clip_components, leaderboard, name_columns, neighbours, nested_cv, stacking
+from tonestack.ensemble import clip_components, leaderboard, name_columns, nested_cv, stacking
 from tonestack.ensemble.choice import reference
 from tonestack.ensemble.clip_components import PreparedSpectrogram
-from tonestack.ensemble.neighbours import Places
+from tonestack.ensemble.rules import neighbours
+from tonestack.ensemble.rules.neighbours import Places
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
 from tonestack.ensemble.stacking import Beside
 from tonestack.ensemble.tables import Tables, made_name, to_join

@@ -21,9 +21,10 @@ from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import write_json
 from tonestack.competition import kaggle, submission
 from tonestack.config.call import Call
-from tonestack.ensemble import made, neighbours, nested_cv, prior, selection
+from tonestack.ensemble import made, nested_cv, selection
 from tonestack.ensemble.choice import Choice, best_single, made_tables, reference
-from tonestack.ensemble.neighbours import Places
+from tonestack.ensemble.rules import neighbours, prior
+from tonestack.ensemble.rules.neighbours import Places
 from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof

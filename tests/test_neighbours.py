@@ -1,9 +1,9 @@
 """Windows and their neighbours: smoothing within recordings, the maximum of each, and a nested choice of the rule."""
 
-from tonestack.ensemble import neighbours
-from tonestack.ensemble.neighbours import Places, WindowRule
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.recipe import About, Recipe
+from tonestack.ensemble.rules import neighbours
+from tonestack.ensemble.rules.neighbours import Places, WindowRule
 from tonestack.ensemble.stack_inputs import StackInputs
 from tonestack.tables.metrics import resolve
 

@@ -2,8 +2,9 @@
 
 import blend
 import submit
-from tonestack.ensemble import prior, recipe
-from tonestack.ensemble.prior import PriorRule
+from tonestack.ensemble import recipe
+from tonestack.ensemble.rules import prior
+from tonestack.ensemble.rules.prior import PriorRule
 from tonestack.tables.load import load
 
 import numpy as np

@@ -28,8 +28,8 @@ from tonestack.base.parts import part_params
 from tonestack.base.text import plain_streams
 from tonestack.competition import submission
 from tonestack.deploy.predictor import Predictor, key
-from tonestack.ensemble.neighbours import Places
 from tonestack.ensemble.recipe import NOTHING, About
+from tonestack.ensemble.rules.neighbours import Places
 from tonestack.features.audio import BadAudio, Clip, PassingFault
 from tonestack.features.watched import decode_clip
 from tonestack.settings.data_config import DataConfig

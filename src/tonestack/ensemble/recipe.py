@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import read_json
-from tonestack.ensemble import gate, neighbours, stacking
+from tonestack.ensemble import gate, stacking
 from tonestack.ensemble.blends import Blend, equal
-from tonestack.ensemble.neighbours import Places, WindowRule
-from tonestack.ensemble.prior import PriorRule
+from tonestack.ensemble.rules import neighbours
+from tonestack.ensemble.rules.neighbours import Places, WindowRule
+from tonestack.ensemble.rules.prior import PriorRule
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs
 from tonestack.ensemble.stacking import Beside
 from tonestack.tables import oof
