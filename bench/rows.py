@@ -19,6 +19,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import blend
+import make_folds
+import stack
+import submit
 from _measure import report
 
 import numpy as np
@@ -75,7 +79,6 @@ def guesses(truth: np.ndarray, strength: float, rng: np.random.Generator) -> np.
 
 def make_tables(call: Any, models: int) -> None:
     """Write the folds and every model's tables: as many OOF rows as test rows, five folds."""
-    import make_folds
     from tonestack.tables.oof import write_fold
 
     make_folds.run(call, quiet=True)
@@ -141,10 +144,11 @@ def run(stage: str, home: Path, models: int) -> None:
     started = time.perf_counter()
     call = call_of(home)
     own = {"tables": make_tables, "pool": make_pool, "student": student, "pseudo": pseudo}
+    verbs = {"folds": make_folds.run, "blend": blend.run, "stack": stack.run, "submit": submit.run}
     if stage in own:
         own[stage](call, models)
     else:
-        __import__({"folds": "make_folds"}.get(stage, stage)).run(call)
+        verbs[stage](call)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"wall s": seconds, "cpu s": used.ru_utime + used.ru_stime, "peak GiB": peak}))
