@@ -24,6 +24,7 @@ from tonestack.ensemble.neighbours import Places
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
 from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
+from tonestack.tables import oof
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ def run(call: Call) -> None:
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": statistics.frontend if statistics else None}
-        path = call.oof / table / "stacker.safetensors"
+        path = oof.own_folder(call.oof / table) / "stacker.safetensors"
         stacking.save(path, fitted, statistics.projection if statistics else None, places is not None)
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
         outputs += [call.oof / table, path]
