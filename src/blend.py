@@ -106,6 +106,8 @@ def upstream(call: Call) -> None:
     """Make missing inputs of blend and stack (folds, tables if there is none); remove made tables that are stale."""
     make_folds.run(call, quiet=True)
     made.remove_stale(call)
+    for line in oof.unread(call.oof):
+        print(f"note: {line}")
     if not oof.experiments(call.oof):
         train.run(call)
 

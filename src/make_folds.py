@@ -48,7 +48,9 @@ def split(call: Call, quiet: bool) -> pd.DataFrame:
     refuse_changed_meaning(call, folds.receipt(call.folds), receipt["settings"])
     origin = f"configs/data/{call.words.data}.yaml: folds"
     table = call.task.assign(joined, settings_of(call), origin)
+    folds.check_verified(table, origin)
     folds.warn_of_split_groups(joined, table, origin)
+    folds.warn_of_two_labels(joined, store.audio_hashes(call.cache, joined["clip_id"]), origin)
     folds.write(call.folds, table, receipt)
     sizes = table[table["fold"] >= 0].groupby("fold").size()
     stay = f"; {len(table) - sizes.sum()} stay in training in every fold" if sizes.sum() < len(table) else ""
@@ -102,9 +104,16 @@ def _given(call: Call, quiet: bool, joined: pd.DataFrame) -> pd.DataFrame:
             f"{call.folds / 'r0.csv'}: not of this competition: clip '{min(unknown)}' is in one of them only; "
             "fix the table, or delete it to have it made"
         )
-    folds.warn_of_split_groups(joined, table, str(call.folds / "r0.csv"))
+    path, classes = call.folds / "r0.csv", call.competition().classes
+    folds.check_labels(path, table, lambda text: call.task.targets(pd.Series([text]), classes))
+    folds.check_verified(table, str(path))
+    folds.warn_of_split_groups(joined, table, str(path))
     if not quiet:
         print(f"folds: r0.csv as it was put there ({len(table)} clips)")
+        given = table["clip_id"].map(joined.set_index("clip_id")["label"])
+        if other := int((given != table["label"]).sum()):
+            clip = table.loc[given != table["label"], "clip_id"].iloc[0]
+            print(f"note: r0.csv has other labels than the competition for {other} clips, first '{clip}'")
     return table
 
 

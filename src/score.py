@@ -31,6 +31,7 @@ def run(call: Call) -> None:
     elif call.scoring is None:
         raise UserError("score: no test labels known; give scoring=FILE (columns fname, label, usage)")
     else:
+        check(call)
         labels = scoring.read(call.scoring, rows.labels, call.task, scoring.Headings.of(call))
         found = score_tables(call, labels) | score_files(call, labels)
         leaderboard.record(call, found)
@@ -42,7 +43,7 @@ def run(call: Call) -> None:
 
 
 def check(call: Call) -> None:
-    """Refuse, at the start of a long run, a scoring csv that could not be used at its end."""
+    """Refuse a scoring csv that could not be used, before a long run too."""
     competition = call.competition()
     if not isinstance(call.scoring, Path):
         return

@@ -28,6 +28,7 @@ from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRow
 from tonestack.ensemble.stacking import Beside
 from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
+from tonestack.tables import oof
 from tonestack.tables.competition import Competition
 
 import numpy as np
@@ -119,7 +120,7 @@ def run(call: Call) -> None:
         table = made_name(f"stack-{name}", tables.names)
         receipt = {"kind": "stack", "search": name, "tables": list(tables.names), "cv": cv, "cv_se": se}
         receipt |= {"statistics": around.frontend}
-        path = call.oof / table / "stacker.safetensors"
+        path = oof.own_folder(call.oof / table) / "stacker.safetensors"
         stacking.save(path, fitted, around.beside)
         tables.write(table, rows, test, receipt | {"seconds": time.monotonic() - started})
         outputs += [call.oof / table, path]

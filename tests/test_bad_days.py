@@ -75,6 +75,14 @@ def test_two_containers_of_one_name_keep_each_others_files(tmp_path: Path, monke
     assert [path.name[:2] for path in files.sweep([tmp_path])] == [".b"]
 
 
+def test_a_clock_that_was_set_takes_no_file_away(tmp_path: Path) -> None:
+    mine, theirs = (tmp_path / f".a.{host}-{os.getpid()}.tmp" for host in (files.HOST, "0" * 6))
+    for path in (mine, theirs):
+        path.touch()
+        os.utime(path, (0, 0))
+    assert files.sweep([tmp_path]) == [theirs]  # of a machine that is not here: its date is all that is known
+
+
 def test_the_watch_of_decoders_kills_its_own_children_alone(tmp_path: Path) -> None:
     mine = subprocess.Popen(["sleep", "60"])
     start = [sys.executable, "-c", "import subprocess as s; p = s.Popen(['sleep', '60']); print(p.pid); p.wait()"]

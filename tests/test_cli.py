@@ -1,5 +1,6 @@
 """The door of every verb: exit status 0, 1, 2 or 130, one clear line, and a help that lists every word."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from tonestack import cli
 from tonestack.base.errors import UserError
+from tonestack.base.files import write_text
 from tonestack.config.call import Call
 from tonestack.settings.words import Words
 
@@ -50,6 +52,37 @@ def test_a_defect_is_not_hidden() -> None:
 
     with pytest.raises(ZeroDivisionError):
         cli.main(stage, "Purpose.", WORDS)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "x"), "allow more open files (ulimit -n 4096)"),
+        (RuntimeError(f"cannot open: {os.strerror(errno.ENFILE)}"), "allow more open files (ulimit -n 4096)"),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE)), "run again when the disk or network folder answers"),
+        (MemoryError(), "no memory is left; end other programs"),
+    ],
+)
+def test_a_fault_of_the_machine_is_a_line(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def stage(run: Call) -> None:
+        raise error
+
+    assert status(stage) == 2
+    assert line in capsys.readouterr().err
+
+
+def test_what_is_in_the_way_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    (home / "oof").mkdir(parents=True)
+    (home / "oof/fsdkaggle2018").touch()
+    for place in (home, home / "oof/fsdkaggle2018"):  # a folder below a file; a home that is a file
+        monkeypatch.setenv("TONESTACK_HOME", str(place))
+        assert status(lambda call: write_text(call.oof / "x/a.txt", "a")) == 2
+        assert "it is in the way of what is made here" in capsys.readouterr().err
+    with pytest.raises(IsADirectoryError):  # elsewhere it is a defect
+        cli.main(lambda call: (tmp_path / "home").read_text(), "Purpose.", WORDS)
 
 
 def test_a_stopped_run_says_that_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

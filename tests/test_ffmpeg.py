@@ -8,6 +8,7 @@ from pathlib import Path
 from tonestack.features import audio, ffmpeg, recording_files
 from tonestack.features.audio import BadAudio
 from tonestack.settings.data_config import AudioParams
+from wavs import pcm, wav_bytes
 
 import numpy as np
 import pytest
@@ -112,6 +113,17 @@ def _is_ours(pid: str, folder: Path) -> bool:
         return str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes() and int(pid) != os.getpid()
     except OSError:
         return False
+
+
+def test_a_damaged_wav_without_codec_needs_no_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    for name, data, reason in (
+        ("rate0", wav_bytes(pcm(), rate=0), "SF_INFO struct incomplete"),
+        ("joined", wav_bytes(pcm()) * 2, "No 'RIFF' chunk marker"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(BadAudio, match=rf"^cannot be decoded \([^(]*{reason}"):
+            audio.decode_clip(tmp_path / name, PLAIN)
 
 
 def test_what_needs_it_is_found_by_content() -> None:

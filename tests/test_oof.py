@@ -205,7 +205,7 @@ def broken(change: str) -> pd.DataFrame:
         ("part", "row 2: part is 'train'"),
         ("unknown class", "'Fluet'; did you mean 'Flute'"),
         ("missing class", "no column for class 'Flute'"),
-        ("text", "not numeric"),
+        ("text", "clip '00.wav': 'Flute' is 'loud', not a number"),
         ("no ids", "no column clip_id"),
     ],
 )

@@ -273,3 +273,33 @@ def test_the_whole_of_an_mp3_is_decoded(tmp_path: Path, mp3: bytes) -> None:
         assert np.abs(clip.wave[-22_050:]).mean() > 0.05, name
         found = sum(len(piece.clip.wave) for piece in audio.pieces(path, AudioParams(), 1.0, 1.0))
         assert found == len(clip.wave), name
+
+
+@pytest.mark.parametrize("kind", ["OGG VORBIS", "OGG OPUS", "FLAC PCM_16"])
+def test_the_whole_of_joined_files_is_decoded(tmp_path: Path, kind: str) -> None:
+    rate, path = 16_000, tmp_path / "joined"
+    name, subtype = kind.split()
+
+    def encoded(rate: int, pitch: float) -> bytes:
+        buffer = io.BytesIO()
+        wave = 0.5 * np.sin(2 * np.pi * pitch * np.arange(2 * rate) / rate)
+        soundfile.write(buffer, wave, rate, format=name, subtype=subtype)
+        return buffer.getvalue()
+
+    one, two = encoded(rate, 440), encoded(rate, 880)
+    apart = []
+    for data in (one, two):
+        path.write_bytes(data)
+        apart.append(decode_clip(path, AudioParams()))
+    path.write_bytes(one + two)
+    clip = decode_clip(path, AudioParams())
+    assert (clip.rate, clip.truncated) == (apart[0].rate, False)
+    np.testing.assert_array_equal(clip.wave, np.concatenate([part.wave for part in apart]))
+    assert audio.length(path) == len(clip.wave) / clip.rate
+    found = [piece.clip.wave for piece in audio.pieces(path, AudioParams(), 1.0, 0.7)]
+    np.testing.assert_array_equal(np.concatenate(found), clip.wave)
+    for rest in (encoded(8_000, 440), two[:60]):  # of another rate, where the format keeps it; broken off
+        path.write_bytes(one + rest)
+        clip = decode_clip(path, AudioParams())
+        assert clip.truncated or (kind == "OGG OPUS" and len(rest) > 60)
+        np.testing.assert_array_equal(clip.wave[: len(apart[0].wave)], apart[0].wave)

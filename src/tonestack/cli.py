@@ -19,8 +19,11 @@ from tonestack.config.call import Call
 from tonestack.config.layers import PROJECT
 from tonestack.settings.words import Words
 
-MADE = ("cache", "folds", "oof", "submissions", "reports")  # folders of what is made
+MADE = ("cache", "folds", "oof", "submissions", "reports", "exports", "bundles")  # folders of what is made
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+HANDLES = (errno.EMFILE, errno.ENFILE)
+LOST = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN)  # of a disk or a network folder that went away
+IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG)
 
 # A notebook's MPLBACKEND names a backend that is not there. Without PYTHONSAFEPATH a worker process has the current
 # folder on its path: a queue.py among the data would be run.
@@ -71,7 +74,8 @@ def _main(stage: Callable[..., Any], doc: str | None, arguments: list[str], own:
     except Exception as error:
         if not is_disks_fault(error):
             raise
-        sys.exit(refuse(UserError(f"{error}; {mend(error)}")))
+        what = error if str(error) else "no memory is left"  # a plain MemoryError says nothing
+        sys.exit(refuse(UserError(f"{what}; {mend(error)}")))
 
 
 @contextmanager
@@ -97,12 +101,30 @@ def resolve(arguments: list[str]) -> Call:
 
 
 def is_disks_fault(error: Exception) -> bool:
-    """True if the error comes from a full disk or a folder that cannot be written, in any library's words."""
-    return any(os.strerror(code) in str(error) for code in DISK)
+    """True if the error comes from the machine: from a full disk, a folder that cannot be written, too few handles.
+
+    Libraries wrap it in errors of their own, but keep the system's words. No memory counts, and so does what lies in
+    the way in the folders of what is made.
+    """
+    if isinstance(error, OSError) and error.errno in IN_THE_WAY:
+        return is_ours(error.filename)
+    return isinstance(error, MemoryError) or _says(error, DISK + HANDLES + LOST)
+
+
+def _says(error: Exception, codes: tuple[int, ...]) -> bool:
+    return any(os.strerror(code) in str(error) for code in codes)
 
 
 def mend(error: Exception) -> str:
-    """What helps against a fault of the disk."""
+    """What helps against a fault of the machine."""
+    if isinstance(error, MemoryError):
+        return "end other programs, or give jobs=1 or smaller batches and crops; what is done is kept"
+    if isinstance(error, OSError) and error.errno in IN_THE_WAY:
+        return "it is in the way of what is made here: move it away, or give another name= or TONESTACK_HOME"
+    if _says(error, HANDLES):
+        return "allow more open files (ulimit -n 4096), or give jobs=1; what is done is kept"
+    if _says(error, LOST):
+        return "run again when the disk or network folder answers; what is done is kept"
     if isinstance(error, PermissionError) and not is_ours(error.filename):
         return "make it readable for this user, or give another file"
     return "make room or give a folder that can be written; what is done is kept"

@@ -62,8 +62,9 @@ def _is_stale(path: Path) -> bool:
     if written_by is None:
         return False
     with suppress(OSError):
-        old = time.time() - path.stat().st_mtime > FORGOTTEN
-        return old or (written_by[1] == HOST and not _lives(int(written_by[2])))
+        if written_by[1] == HOST:  # whatever its date: the clock may have been set meanwhile
+            return not _lives(int(written_by[2]))
+        return time.time() - path.stat().st_mtime > FORGOTTEN
     return False
 
 
@@ -183,7 +184,25 @@ def read_text(path: Path) -> str:
 
 
 class _OnceLoader(yaml.SafeLoader):
-    """The safe loader, which refuses a key that is given twice: the last one would win without a word."""
+    """The safe loader, which refuses what it would read in silence otherwise than meant.
+
+    That is a key that is given twice (the last one would win), and numbers with a leading zero or colons.
+    """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Refuse numbers that YAML 1.1 reads otherwise than they look: 010 would be 8, and 1:30 would be 90."""
+        text = str(node.value).lstrip("+-")
+        if ":" in text or (len(text) > 1 and text[0] == "0" and text.strip("0_").isdigit()):
+            fix = "write seconds, or put text in quotes" if ":" in text else "leave the zero out, or put text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, f"'{text}' is no plain number; {fix}", node.start_mark)
+        return int(super().construct_yaml_int(node))
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        if ":" in str(node.value):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"'{node.value}' is no plain number; write seconds, or put text in quotes", node.start_mark
+            )
+        return float(super().construct_yaml_float(node))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: list[Any] = []
@@ -193,6 +212,10 @@ class _OnceLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"the key '{name}' is given twice", key.start_mark)
             seen.append((key.tag, name))
         return dict(super().construct_mapping(node, deep))
+
+
+for _kind in ("int", "float"):
+    _OnceLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", getattr(_OnceLoader, f"construct_yaml_{_kind}"))
 
 
 def load_yaml(text: str, where: str, aliases: bool = True) -> Any:
@@ -271,6 +294,19 @@ def read_csv(
     if absent:
         raise UserError(f"{path}: column '{absent[0]}' is missing; delete the file and run again what makes it")
     return _each_text(table, uninert)
+
+
+def refuse_line_breaks(path: Path, table: pd.DataFrame) -> None:
+    """Refuse a cell that runs over several lines: a lone quote has swallowed rows."""
+    for name in table.columns:
+        if table[name].dtype.kind in "biuf":
+            continue
+        broken = table[name].astype(str).str.contains("[\r\n]").to_numpy()
+        if broken.any():
+            raise UserError(
+                f"{path}: row {int(broken.argmax()) + 2}: a quote (\") opens '{name}', which runs on over rows of "
+                "their own; remove it, or write it twice inside a quoted cell"
+            )
 
 
 def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from tonestack.base.errors import UserError, nearest
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 Origin = str | Callable[[tuple[str, ...]], str]
 
@@ -15,6 +15,15 @@ class Section(BaseModel):
     """Base of every typed piece of configuration: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
+        """Refuse `true`, which YAML also reads from `on` and `yes`, where a number is wanted: it would count as 1."""
+        kind = cls.model_fields[str(field.field_name)].annotation
+        if isinstance(value, bool) and _takes(kind, int, float) and not _takes(kind, bool):
+            raise ValueError("a number is expected")
+        return value
 
     @classmethod
     def parse(cls, values: dict[str, Any], origin: Origin) -> Self:
@@ -26,6 +35,11 @@ class Section(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise UserError("; ".join(_explain(cls, e, origin) for e in error.errors())) from None
+
+
+def _takes(kind: Any, *wanted: type) -> bool:
+    """True if an annotation, or one of those that it is made of, is one of the types."""
+    return any(kind is one for one in wanted) or any(_takes(part, *wanted) for part in get_args(kind))
 
 
 def _explain(section: type[BaseModel], error: Any, origin: Origin) -> str:

@@ -7,6 +7,7 @@ lists, and their full-width forms).
 
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -22,6 +23,24 @@ HIDDEN += r"\uffa0\ufff9-\ufffb\ufffe\uffff\U0001d173-\U0001d17a\U000e0000-\U000
 UNSEEN = re.compile(rf"[{CONTROL.pattern[1:-1]}{BROKEN.pattern[1:-1]}{HIDDEN}]")
 # How a cell starts that is run as a formula, guarded or not; a program that takes `;` for the comma starts cells at it.
 FORMULA = re.compile(r"(?:(?<![^;,|\t\r\n]))('*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+
+
+BLANKS = re.compile(r"[\s_-]+")
+PLAIN_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
+
+
+def looks(text: str) -> str:
+    """A text as it looks: one Unicode form, one kind of blank, nothing that cannot be seen."""
+    seen = UNSEEN.sub("", unicodedata.normalize("NFC", text))
+    return " ".join(seen.split())
+
+
+def means(text: str) -> str:
+    """What a name most probably means: without regard to case, width, kind of blank, or how a number is written."""
+    seen = unicodedata.normalize("NFKC", looks(text)).casefold()
+    if PLAIN_NUMBER.fullmatch(seen):
+        return repr(float(seen))
+    return BLANKS.sub(" ", seen)
 
 
 def has_control(text: str) -> bool:

@@ -8,7 +8,7 @@ read safely is a `UserError` of one line: file, row, fault, fix. Rows are number
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import check_clip_name
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 DELIMITERS = ",;\t"
+MARK = "\ufeff"  # a byte-order mark: it stands within where files were joined
 csv.field_size_limit(4 << 20)  # letters: a header of thousands of columns is one cell to the wrong separator
 TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
@@ -36,6 +37,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None, optional: Seque
     for number, row in zip(numbers, rows, strict=True):
         if len(row) != len(header):
             raise UserError(f"{path}: row {number}: {len(row)} cells where the header has {len(header)}; fix the row")
+        if number != numbers[0] and [cell.removeprefix(MARK) for cell in row] == header:
+            raise UserError(f"{path}: row {number} is the header once more, of a second file perhaps; remove that row")
     table = pd.DataFrame(rows[1:], columns=pd.Index(header), index=pd.Index(numbers[1:]), dtype=object)
     return table if columns is None else table[[*columns, *(c for c in optional if c in header)]]
 
@@ -134,10 +137,16 @@ def clip_ids(table: pd.DataFrame, column: str, path: Path) -> list[str]:
         if not name:
             raise UserError(f"{path}: row {row}: '{column}' is blank; name the clip or remove the row")
         check_clip_name(name, f"{path}: row {row}")
-        if name in seen:
-            raise UserError(f"{path}: rows {seen[name]} and {row}: '{name}' is there twice; keep the right row")
-        seen[name] = row
-    return list(seen)
+        file = _file_of(name)
+        if file in seen:
+            raise UserError(f"{path}: rows {seen[file]} and {row}: '{name}' is there twice; keep the right row")
+        seen[file] = row
+    return list(table[column])
+
+
+def _file_of(name: str) -> str:
+    """The name by which `./a.wav` and `a.wav` are one file."""
+    return PurePosixPath(name).as_posix()
 
 
 def labels(
@@ -221,6 +230,6 @@ def test_frame(clip_ids: Sequence[str], paths: Sequence[str], group: Sequence[st
 
 def check_apart(train_ids: Iterable[str], test_ids: Iterable[str], path: Path) -> None:
     """Refuse a clip that is in train and in test: its label would leak, and tables are aligned by clip name."""
-    both = set(train_ids) & set(test_ids)
+    both = set(map(_file_of, train_ids)) & set(map(_file_of, test_ids))
     if both:
         raise UserError(f"{path}: '{min(both)}' is a train clip too ({len(both)} in both); rename or remove it")

@@ -90,8 +90,9 @@ def classes_of(params: LabelParams, texts: Iterable[str]) -> tuple[str, ...]:
     """The classes given, with that of the others, or all that the labels name; sorted."""
     if params.classes:
         return tuple(sorted({*params.classes, *filter(None, [params.others]), *params.label_map.values()}))
-    every = {name for text in set(texts) for name in (label_grammar.parse(text) if params.several else [text])}
-    return tuple(sorted(every - {"*"}))
+    if not params.several:
+        return tuple(sorted(set(texts)))
+    return tuple(sorted({name for text in set(texts) for name in label_grammar.parse(text)} - {"*"}))
 
 
 def named(params: LabelParams, names: Iterable[str], group: str) -> list[str]:

@@ -22,11 +22,12 @@ PATIENCE = 600.0  # seconds that may pass without a sample, and of processor tim
 MEMORY = 256 << 20  # bytes of one block
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,amr,amrnb,amrwb,aac,caf,wav,asf,matroska,webm,ape,wv"
 NEEDS = "needs ffmpeg"
+WAV, PLAIN = "WAV of another codec", (b"\1\0", b"\3\0")  # the codes of samples without a codec: integers, floats
 # What a recording of a kind begins with: place, bytes, name.
 BEGINNINGS = (
     *((4, b"ftyp", "M4A, MP4 or 3GP"), (0, b"#!AMR", "AMR"), (0, b"caff", "CAF"), (0, b"\x30\x26\xb2\x75", "WMA")),
     *((0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"), (0, b"MAC ", "Monkey's Audio"), (0, b"wvpk", "WavPack")),
-    *((0, b"\xff\xf1", "AAC"), (0, b"\xff\xf9", "AAC"), (8, b"WAVEfmt ", "WAV of another codec")),
+    *((0, b"\xff\xf1", "AAC"), (0, b"\xff\xf9", "AAC"), (8, b"WAVEfmt ", WAV)),
 )
 
 
@@ -41,9 +42,13 @@ def _found(path: str) -> str | None:
 
 
 def kind(handle: int) -> str:
-    """Name the kind of an open file that ffmpeg may be asked to read; empty for any other."""
-    start = os.pread(handle, 16, 0)
-    return next((name for place, text, name in BEGINNINGS if start[place : place + len(text)] == text), "")
+    """Name the kind of an open file that ffmpeg may be asked to read; empty for any other.
+
+    A damaged WAV of plain samples is no other codec: without ffmpeg libsndfile's own reason is better.
+    """
+    start = os.pread(handle, 22, 0)
+    found = next((name for place, text, name in BEGINNINGS if start[place : place + len(text)] == text), "")
+    return "" if found == WAV and start[20:22] in PLAIN and not installed() else found
 
 
 class Piped:

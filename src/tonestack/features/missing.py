@@ -1,6 +1,7 @@
 """The likeliest reason why a recording is not where a csv says: another suffix or case, another folder."""
 
 import os
+import unicodedata
 from pathlib import Path, PurePosixPath
 
 from tonestack.features.recording_files import is_recording
@@ -19,6 +20,8 @@ def _beside(folder: Path, name: str) -> str:
     there = _names(folder)
     stem = PurePosixPath(name).stem.casefold()
     for other in there:
+        if other != name and unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
+            return "; it is there in another Unicode form (é as one sign, and as two): rename it, or write it so"
         if other.casefold() == name.casefold():
             return f"; there is '{other}': upper and lower case differ"
     alike = [other for other in there if PurePosixPath(other).stem.casefold() in (stem, name.casefold())]

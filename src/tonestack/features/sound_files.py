@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tonestack.features import ffmpeg, mp3_frames
+from tonestack.features import ffmpeg, joined, mp3_frames
 
 import soundfile
 
@@ -34,7 +34,7 @@ def opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
 def _sound(handle: int) -> soundfile.SoundFile:
     """Open by libsndfile; what it does not know, by ffmpeg, which is used in the same way."""
     try:
-        return soundfile.SoundFile(mp3_frames.source(handle), closefd=False)
+        return joined.opened(handle) or soundfile.SoundFile(mp3_frames.source(handle), closefd=False)
     except soundfile.SoundFileError:
         what = ffmpeg.kind(handle)
         if not what:

@@ -5,11 +5,12 @@ two people's. A decision is `keep` (the given label is right), `relabel` (`label
 on it). Kept and relabelled clips count as verified. Scores stay on the labels of r0, so that they can be compared.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import write_csv
+from tonestack.base.files import refuse_line_breaks, write_csv
 from tonestack.base.text import first_line, uninert
 from tonestack.tables import label_grammar
 from tonestack.tables.decisions import DROP, KEEP, RELABEL, Source
@@ -30,10 +31,7 @@ def read(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 def read_file(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Read and check one file of corrections. table: the folds table. Faults are `UserError` naming the row."""
-    try:
-        found = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", compression=None)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as csv ({first_line(error)})") from None
+    found = _rows(path)
     missing = [column for column in NEEDED if column not in found.columns]
     if missing:
         raise UserError(f"{path}: column '{missing[0]}' is missing; it needs {', '.join(NEEDED)}")
@@ -47,6 +45,26 @@ def read_file(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"{path}: clip '{found['clip_id'][twice].iloc[0]}' has two rows; keep one")
     right = np.where(found["decision"] == "keep", found["clip_id"].map(given), found["label"])
     return found.assign(label=np.where(found["decision"] == "drop", "", right))
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    """The cells of a file of corrections as text; rows that are not whole are refused."""
+    rest: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig", "compression": None}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than the header
+            cells = pd.read_csv(path, header=None, index_col=False, skip_blank_lines=True, **rest)
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        raise UserError(
+            f"{path}: cannot be read as csv ({first_line(error)}); fix the row, or download it anew"
+        ) from None
+    header = cells.iloc[0].tolist()
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: the column '{twice}' is there twice; keep one")
+    found = cells.iloc[1:].set_axis(header, axis=1).reset_index(drop=True)
+    refuse_line_breaks(path, found)
+    return found
 
 
 def _check(row: Any, given: dict[str, str], known: set[str], origin: str) -> None:

@@ -242,9 +242,10 @@ def read(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: no folds yet; run make_folds first")
     table = read_csv(path, ["clip_id", "label", "group"], COLUMNS)
-    for column in ("verified", "fold"):
-        if table[column].dtype.kind not in "iub":
+    for column, kinds in (("verified", "iub"), ("fold", "iu")):
+        if table[column].dtype.kind not in kinds:
             raise UserError(f"{path}: column '{column}' holds more than whole numbers; fix it, or delete the file")
+    _check_values(path, table)
     twice = table["clip_id"].duplicated(keep=False)
     if twice.any():
         clip = _first(table, twice.to_numpy())
@@ -257,6 +258,57 @@ def read(folder: Path) -> pd.DataFrame:
             "or r0.csv to have it made again"
         )
     return table
+
+
+def _check_values(path: Path, table: pd.DataFrame) -> None:
+    """Refuse numbers that are no folds and no flags, and folds of which none can be held out."""
+    for column, wrong, wanted in (
+        ("verified", ~table["verified"].isin([0, 1]), "0 or 1"),
+        ("fold", table["fold"] < -1, "a fold, or -1 for a clip that is only trained on"),
+    ):
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise UserError(
+                f"{path}: row {row + 2}: '{column}' is {table[column].iloc[row]}, not {wanted}; fix the row"
+            )
+    if table["fold"].max() < 0 or table["fold"].nunique() == 1:
+        raise UserError(
+            f"{path}: every clip has the fold {table['fold'].iloc[0]}, so none can be held out from others; "
+            "give two folds or more"
+        )
+
+
+def check_labels(path: Path, table: pd.DataFrame, known: Callable[[str], object]) -> None:
+    """Refuse a label of a given folds table, by its row, for which `known` raises `UserError`."""
+    for row, text in table["label"].drop_duplicates().items():
+        try:
+            known(str(text))
+        except UserError as error:
+            raise UserError(f"{path}: row {int(str(row)) + 2}: {error}") from None
+
+
+def check_verified(table: pd.DataFrame, origin: str) -> None:
+    """Refuse folds without a verified clip: there would be nothing to score on."""
+    if len(table) and not table["verified"].any():
+        raise UserError(
+            f"{origin}: no clip is verified, and scores count verified clips alone; set the column to 1 where labels "
+            "are to be trusted, or read no such column (reader.verified)"
+        )
+
+
+def warn_of_two_labels(table: pd.DataFrame, recordings: pd.Series | None, origin: str) -> None:
+    """Warn of recordings (hashes of the audio of `table`'s clips, None: unknown) that are there with two labels."""
+    if recordings is None:
+        return
+    heard = table.assign(recording=recordings.to_numpy())
+    heard = heard[heard["recording"] != ""]
+    several = heard.groupby("recording", sort=False)["label"].nunique()
+    twice = several.index[several > 1]
+    if len(twice):
+        one = heard[heard["recording"] == twice[0]].drop_duplicates("label")[:2]
+        pair = " = ".join(f"{clip} ('{label}')" for clip, label in zip(one["clip_id"], one["label"], strict=True))
+        message = f"{origin}: {len(twice)} recordings are there with two labels, first {pair}; correct one of them"
+        warnings.warn(message, stacklevel=2)
 
 
 def content(table: pd.DataFrame) -> str:

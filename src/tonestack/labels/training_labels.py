@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import read_csv
+from tonestack.base.files import read_csv, refuse_line_breaks
 from tonestack.labels import revisions
 from tonestack.settings.model_config import TrainingParams
 from tonestack.tables.decisions import Source
@@ -59,8 +59,28 @@ def read_revision(folder: Path, revision: str) -> pd.DataFrame:
     if len(twice):
         clip = rows["clip_id"].iloc[twice[0]]
         raise UserError(f"{path}: row {twice[0] + 2}: clip '{clip}' is there twice for its holdout; keep one row")
+    refuse_line_breaks(path, rows)
     classes = rows.columns.drop(revisions.COLUMNS)
-    return rows.assign(**{name: _soft(rows[name], path).astype(np.float32) for name in classes})
+    rows = rows.assign(**{name: _soft(rows[name], path).astype(np.float32) for name in classes})
+    _check_numbers(rows, path)
+    return rows
+
+
+def _check_numbers(rows: pd.DataFrame, path: Path) -> None:
+    """Refuse a holdout, weight or share that is none, by its row."""
+    holdout, weight = (pd.to_numeric(rows[name], errors="coerce") for name in ("holdout", "weight"))
+    shares = ((name, (rows[name] < 0) | (rows[name] > 1 + 1e-6)) for name in rows.columns.drop(revisions.COLUMNS))
+    wrong = (
+        ("holdout", ~(holdout.mod(1) == 0)),
+        ("weight", ~((weight >= 0) & np.isfinite(weight))),
+        *shares,
+    )
+    wanted = {"holdout": "the number of a fold", "weight": "a number from 0 on"}
+    for name, found in wrong:
+        if found.any():
+            place = int(found.to_numpy().argmax())
+            what = wanted.get(str(name), "a share from 0 to 1")
+            raise UserError(f"{path}: row {place + 2}: '{name}' is '{rows[name].iloc[place]}', not {what}; fix the row")
 
 
 def _soft(column: pd.Series, path: Path) -> pd.Series:
@@ -97,8 +117,15 @@ def for_holdout(
     weights = rows["weight"].astype(float) * factor
     rows, weights = rows[weights > 0], weights[weights > 0]
     if rows.empty:
-        raise UserError(f"holdout {holdout}: no clip is left to train on; check training.source_weights")
-    soft = set(classes) <= set(rows.columns)
+        there = ", ".join(str(k) for k in sorted(revision["holdout"].unique())) or "none"
+        raise UserError(
+            f"holdout {holdout}: no clip is left to train on (the labels have rows of the holdouts {there}); check the "
+            "folds, corrections.csv and training.source_weights"
+        )
+    shares = set(rows.columns.drop(revisions.COLUMNS))
+    soft = set(classes) <= shares
+    if shares and not soft:
+        raise UserError(f"a label revision has class columns, but none of class '{min(set(classes) - shares)}'; add it")
     targets = rows[list(classes)].to_numpy(np.float32) if soft else targets_of(rows["label"], classes)
     return Labels(rows["clip_id"].tolist(), targets, weights.to_numpy(np.float32))
 

@@ -9,6 +9,7 @@ from tonestack.base.section import Section
 
 from pydantic import Field
 
+LONGEST = 100  # letters of a name: other names are made of it, and disks take 255
 DATA_KEYS = (
     "task",
     "metric",
@@ -71,6 +72,10 @@ def _word(key: str, text: str) -> Any:
         return tuple(text.split(","))
     if key in ("name", "cache", "variant") and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
         raise UserError(f"'{key}={text}': use letters, digits, '_', '-' and '.' only")
+    if key in ("name", "cache", "variant", "revision") and len(text) > LONGEST:
+        raise UserError(
+            f"'{key}={text[:20]}...': {len(text)} letters are too many for a folder; use {LONGEST} or fewer"
+        )
     if key == "revision" and not re.fullmatch(r"[^./\\\0][^/\\\0]*", text):
         raise UserError(f"'revision={text}': give the name of a revision, no path")
     if key == "device" and not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text):

@@ -3,12 +3,12 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.base.text import check_text
+from tonestack.base.text import check_text, looks, means
 from tonestack.tables.label_grammar import check_class
 
 import pandas as pd
@@ -107,20 +107,46 @@ class Competition:
         return clips.drop_duplicates(["clip_id", "path", *TIMES]).reset_index(drop=True)
 
     def checked(self, several: bool = False) -> "Competition":
-        """Return the competition itself; a class name that cannot be a column of every table is a `UserError`.
+        """Return the competition with a note on classes that may be one; impossible classes are a `UserError`.
+
+        A class name must fit a column of every table and look like no other's; one class alone tells nothing apart.
 
         several: a clip may have several labels, so that a name must fit into a list of them.
         """
         forms: dict[str, str] = {}
         for name in self.classes:
-            if forms.setdefault(unicodedata.normalize("NFC", name), name) != name:
+            other = forms.setdefault(looks(name), name)
+            if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name) and other != name:
                 raise UserError(
                     f"{self.root}: class '{name}' is there in two Unicode forms (é as one sign, and as two); "
                     "write it in one (in Python: unicodedata.normalize('NFC', text))"
+                )
+            if other != name:
+                raise UserError(
+                    f"{self.root}: classes {other!a} and {name!a} look the same: they differ in blanks or in signs "
+                    "that cannot be seen; write them alike"
                 )
             check_text(name, f"{self.root}: class")
             if RESERVED.fullmatch(name):
                 raise UserError(f"{self.root}: class '{name}' is called like a column of our own tables; rename it")
             if several:
                 check_class(name, f"{self.root}: class")
-        return self
+        if len(set(self.classes)) < len(self.classes):
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise UserError(f"{self.root}: class '{twice}' is named twice (reader.classes); name it once")
+        if len(self.classes) == 1 and not several:
+            raise UserError(
+                f"{self.root}: every clip is of the one class '{self.classes[0]}', so there is nothing to tell apart; "
+                "check the column or the folders of the labels"
+            )
+        return replace(self, notes=self.notes + _alike(self.classes))
+
+
+def _alike(classes: Sequence[str]) -> tuple[str, ...]:
+    """A note on classes whose names differ in case, in blanks or in how a number is written alone."""
+    meant: dict[str, list[str]] = {}
+    for name in classes:
+        meant.setdefault(means(name), []).append(name)
+    pairs = [" and ".join(f"'{name}'" for name in names) for names in meant.values() if len(names) > 1]
+    more = f" ({len(pairs)} such)" if len(pairs) > 1 else ""
+    return (f"classes {pairs[0]}{more} count as different; if they are one, write them alike",) if pairs else ()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.errors import UserError
 from tonestack.base.files import file_hash, read_json, write_json, write_parquet
 
 import numpy as np
@@ -45,6 +46,7 @@ def write_fold(
         raise ValueError(f"{folder}: {values.shape} probabilities for {len(clip_ids)} clips, {len(classes)} classes")
     if not np.isfinite(values).all():
         raise ValueError(f"{folder}: fold {fold} has a non-finite probability")
+    own_folder(folder)
     table = pd.DataFrame(values, columns=list(classes))
     table.insert(0, "clip_id", list(clip_ids))
     table.insert(1, "part", list(part))
@@ -58,6 +60,23 @@ def write_fold(
         path.with_suffix(".json"),
         {"kind": "train", **receipt, "fold": fold, "classes": list(classes), "checksums": checksums},
     )
+
+
+def own_folder(folder: Path) -> Path:
+    """Return the folder of a table of ours; one that holds somebody else's is refused: that table would be lost."""
+    if not (folder / OWN).exists() and not receipts(folder) and folder.is_dir() and table_files(folder):
+        raise UserError(f"{folder}: holds a table made elsewhere, and its name is one of ours; rename that folder")
+    return folder
+
+
+def unread(oof_dir: Path) -> list[str]:
+    """A note for every folder of `oof_dir` that holds files, but no prediction table that is read."""
+    found = []
+    for folder in sorted(f for f in oof_dir.glob("[!.]*") if f.is_dir()) if oof_dir.is_dir() else ():
+        files = sorted(f.name for f in folder.glob("[!.]*"))
+        if files and not (folder / OWN).exists() and not receipts(folder) and not table_files(folder):
+            found.append(f"{folder}: no prediction table is read here ({', '.join(files[:3])}); give parquet or csv")
+    return found
 
 
 def experiments(oof_dir: Path, made: bool = False) -> list[str]:

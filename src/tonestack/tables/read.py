@@ -33,6 +33,7 @@ import pyarrow as pa
 PARTS = {"oof": "oof", "test": "test", TAUGHT: "test"}  # what a file calls its rows, and the part that they belong to
 SHARED = ("features", "columns", "options")  # inputs that all folds of a table have alike
 PICKLES = {".pt", ".pth", ".npz", ".joblib", ".pkl", ".pickle", ".ckpt"}
+LARGEST = 1e30  # of a value: sums over classes and tables stay finite in float32
 ROW_NUMBERS = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # pandas' own index, saved along by habit
 
 
@@ -163,7 +164,9 @@ class TableReader:
         if "clip_id" not in table.columns and "fname" in table.columns:
             table = table.rename(columns={"fname": "clip_id"})
         if "clip_id" not in table.columns:
-            raise UserError(f"{path}: no column clip_id (columns: {', '.join(map(str, table.columns[:4]))} ...)")
+            mark = next((mark for mark in ";\t|" if mark in str(table.columns[0])), "")
+            fix = f"; its cells are parted by {mark!r}: save it with commas and decimal points" if mark else ""
+            raise UserError(f"{path}: no column clip_id (columns: {', '.join(map(str, table.columns[:4]))} ...){fix}")
         table = table.assign(clip_id=table["clip_id"].astype(str))
         if "part" not in table.columns:
             table = table.assign(part=np.where(table["clip_id"].isin(self.index["oof"]), "oof", "test"))
@@ -179,10 +182,7 @@ class TableReader:
         owner = "the folds table" if part == "oof" else "the competition's test set"
         _refuse(ids, where < 0, f"{path}: clip", f"({part}) is not in {owner}; remove the row")
         _refuse(ids, ids.duplicated().to_numpy(), f"{path}: clip", f"({part}) has two rows; keep one")
-        try:
-            values = rows[list(self.classes)].to_numpy(dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{path}: a class column is not numeric ({error})") from None
+        values = _numbers(rows, self.classes, path)
         _refuse(ids, ~np.isfinite(values).all(axis=1), f"{path}: clip", f"({part}) has a NaN or infinite value")
         if self.nonnegative:
             _refuse(
@@ -195,9 +195,8 @@ class TableReader:
     def _place_oof(self, where: np.ndarray, values: np.ndarray, path: Path, fold: int | None) -> None:
         ids = pd.Series(self.index["oof"][where])
         if fold is not None:
-            _refuse(
-                ids, self.fold[where] != fold, f"{path}: clip", f"is not of fold {fold}; its model has trained on it"
-            )
+            why = f"is not of fold {fold}; its model has trained on it: the folds were changed since, delete the folder"
+            _refuse(ids, self.fold[where] != fold, f"{path}: clip", f"{why} and train again")
         if self.oof is None:
             self.oof = np.full((len(self.fold), len(self.classes)), np.nan, dtype=np.float32)
         taken = np.asarray(~np.isnan(self.oof[where, 0]))
@@ -220,6 +219,25 @@ class TableReader:
         if not verified_only:
             ids = pd.Series(self.index["oof"])
             _refuse(ids, absent, f"{self.folder}: clip", "(oof) has no row; predict it, or give the test part only")
+
+
+def _numbers(rows: pd.DataFrame, classes: tuple[str, ...], path: Path) -> np.ndarray:
+    """The class columns as float32 (R, C); a cell that is no number, or too large for any sum, is named by its row."""
+    try:
+        values = rows[list(classes)].to_numpy(dtype=np.float64)
+    except (TypeError, ValueError):
+        for name in classes:
+            numbers = pd.to_numeric(rows[name], errors="coerce")
+            wrong = (numbers.isna() & rows[name].notna()).to_numpy()
+            if wrong.any():
+                place = int(wrong.argmax())
+                clip, cell = rows["clip_id"].iloc[place], str(rows[name].iloc[place])[:40]
+                raise UserError(f"{path}: clip '{clip}': '{name}' is '{cell}', not a number; fix the row") from None
+        raise UserError(f"{path}: a class column is not numeric; give numbers") from None
+    with np.errstate(invalid="ignore"):
+        huge = (np.isfinite(values) & (np.abs(values) > LARGEST)).any(axis=1)
+    _refuse(rows["clip_id"], huge, f"{path}: clip", f"has a value beyond {LARGEST:g}; give probabilities or scores")
+    return np.asarray(values.astype(np.float32))
 
 
 def _unlike(one: dict[str, Any], other: dict[str, Any]) -> str:

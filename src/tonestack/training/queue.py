@@ -15,6 +15,7 @@ from tonestack.config.call import Call, Experiment
 from tonestack.features.store import Store
 from tonestack.labels import revisions, training_labels
 from tonestack.settings.words import parse_folds
+from tonestack.tables import oof
 from tonestack.tables.competition import Competition
 from tonestack.tables.rows import Rows
 from tonestack.tasks import Task
@@ -67,6 +68,7 @@ def _jobs_of(
         classes = learnt_classes(task, revision[revision["holdout"] == fold], competition.classes)
         learnt = training_labels.for_holdout(revision, fold, classes, task.targets, experiment.config.training)
         ids = held_out["clip_id"].tolist()
+        refuse_unfit(experiment.revision, learnt, task, competition)
         refuse_leak(experiment.revision, fold, learnt.clip_ids, table.loc[table["fold"] == fold, "clip_id"].tolist())
         taught = frozenset(learnt.clip_ids if cross_fitted else ()).intersection(test)
         inputs = {"features": store.fingerprint, "labels": learnt.fingerprint, "clips": fingerprint([ids, test])}
@@ -138,9 +140,25 @@ def refuse_leak(revision: str, fold: int, learnt: list[str], held_out: list[str]
         )
 
 
+def refuse_unfit(revision: str, learnt: training_labels.Labels, task: Task, competition: Competition) -> None:
+    """Refuse a revision, given by somebody, that names no clip of this competition, or labels its task does not know.
+
+    Of one label per clip no share may be unknown.
+    """
+    known = {*competition.train["clip_id"], *competition.test["clip_id"], *competition.pool["clip_id"]}
+    strange = next((clip for clip in learnt.clip_ids if clip not in known), None)
+    if strange is not None:
+        raise UserError(f"label revision '{revision}': '{strange}' is no clip of this competition; remove its rows")
+    unknown = np.isnan(learnt.targets).any(axis=1)
+    if task.one_label and unknown.any():
+        clip = learnt.clip_ids[int(unknown.argmax())]
+        raise UserError(f"label revision '{revision}': clip '{clip}' has a blank class column; fill it, or remove it")
+
+
 def pending(call: Call, experiments: list[Experiment]) -> list[FoldJob]:
     """The jobs that are not up to date; settings that would change what a name means are refused."""
     for experiment in experiments:
+        oof.own_folder(call.oof / experiment.name)
         refuse_changed_meaning(call.oof / experiment.name, experiment)
     jobs = build(call, experiments)
     todo = [job for job in jobs if job.finished() is None]
