@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         for name in known:
             says = ast.get_docstring(ast.parse((BENCH / f"{name}.py").read_text(encoding="utf-8"))) or ""
-            print(f"{name:16}{says.splitlines()[0]}")
+            print(f"{name:22}{says.splitlines()[0]}")
         return 0
     own = [word for word in arguments if word.isdecimal() or "=" in word]
     wanted = [word for word in arguments if word not in own] or ["all"]

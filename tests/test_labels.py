@@ -52,7 +52,7 @@ def test_clips_without_a_fold_are_always_learnt_from(tmp_path: Path) -> None:
     assert pick(rows).clip_ids == ["1.wav", "2.wav"]
 
 
-@given(fold=st.lists(st.integers(0, 3), min_size=1, max_size=20))
+@given(fold=st.lists(st.integers(0, 3), min_size=2, max_size=20).filter(lambda fold: len(set(fold)) > 1))
 @settings(max_examples=30, deadline=None)
 def test_a_holdout_learns_from_all_clips_but_its_own(tmp_path_factory: pytest.TempPathFactory, fold: list[int]) -> None:
     table = fold_table(fold)
@@ -100,7 +100,7 @@ def test_verified_only_leaves_every_other_source_out() -> None:
 
 
 def test_nothing_left_to_learn_is_refused() -> None:
-    with pytest.raises(UserError, match=r"holdout 0: no clip is left to train on; check training\.source_weights"):
+    with pytest.raises(UserError, match=r"holdout 0: no clip is left to train on .* check the folds, corrections"):
         pick(revision(("y", "b", 1, "given")), verified_only=True)
 
 

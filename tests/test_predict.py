@@ -381,5 +381,6 @@ def test_predict_hears_half_windows_where_the_model_was_trained_to(home: Path, t
         receipt["config"].setdefault("inference", {})["half_shift"] = True
     trained._loaded.clear()
     trained.__dict__.pop("settings", None)
-    assert np.abs(predictor(clips, ["a.wav", "a.wav"]) - plain).min() > 1e-7
-    np.testing.assert_allclose(predictor(clips, ["a.wav", "b.wav"]), plain, atol=1e-5)  # nothing lies between them
+    apart = predictor(clips, ["a.wav", "b.wav"])  # nothing lies between them; a window's end may cost a frame
+    np.testing.assert_allclose(apart, plain, atol=1e-3)
+    assert np.abs(predictor(clips, ["a.wav", "a.wav"]) - apart).max() > 2e-3

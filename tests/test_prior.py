@@ -2,6 +2,7 @@
 
 import blend
 import submit
+from test_submission import CLASSES, TEST, Call, toy, words
 from tonestack.ensemble import recipe
 from tonestack.ensemble.rules import prior
 from tonestack.ensemble.rules.prior import PriorRule
@@ -10,7 +11,6 @@ from tonestack.tables.load import load
 import numpy as np
 import pandas as pd
 import pytest
-from tests.test_submission import CLASSES, TEST, Call, toy, words
 
 __all__ = ["toy"]  # a fixture of that module
 

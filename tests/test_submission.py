@@ -401,7 +401,9 @@ def test_an_unfinished_table_is_named_or_left_out(toy: Call) -> None:
         blend.run(toy)
     assert "net0@r0" not in leaderboard.update(toy)["experiment"].tolist()
     shutil.copytree(toy.folds, toy.folds.with_name("other"))
-    (toy.folds.with_name("other") / "r0.csv").write_text("clip_id,label,verified,group,fold\nx.wav,Bark,1,,0\n")
+    (toy.folds.with_name("other") / "r0.csv").write_text(
+        "clip_id,label,verified,group,fold\nx.wav,Bark,1,,0\ny.wav,Bark,1,,1\n"
+    )
     with pytest.raises(UserError, match="not of this competition"):
         blend.run(words(toy.home, name="other"))
 
