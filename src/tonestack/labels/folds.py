@@ -40,31 +40,22 @@ def assign(train: pd.DataFrame, params: FoldParams, origin: str, lists_of: Lists
         raise UserError(
             f"{origin}: {int((~official).sum())} clips have no official fold, first {_first(table, ~official)}"
         )
-    divided = np.ones(len(table), dtype=bool)
+    single = table["label"] if lists_of is None else lists_of(table["label"]).explode()
+    classes = single if lists_of is None else single[single.map(label_grammar.is_class)]
+    stay = np.zeros(len(table), dtype=bool)
     if params.small_classes == "keep":
-        divided = ~always_trained(table, _labels(table, lists_of)[1], params.n)
-    if not divided.any():
+        stay = always_trained(table, classes, params.n)
+        classes = classes[~stay[classes.index]]
+    if stay.all():
         raise UserError(f"{origin}: every clip has a class that one group alone has; give folds.small_classes=warn")
-    table.loc[divided, "fold"] = _divide(table[divided].reset_index(drop=True), params, origin, lists_of)
-    return table
-
-
-def _divide(table: pd.DataFrame, params: FoldParams, origin: str, lists_of: ListsOf | None) -> np.ndarray:
-    """Folds (N,) of clips without official ones."""
-    single, classes = _labels(table, lists_of)
     check_class_sizes(classes, params, origin)
     try:
-        fold = split(table, params) if lists_of is None else split_several(table, single, params)
+        table["fold"] = split(table, params) if lists_of is None else split_several(table, single, params)
     except ValueError as error:  # more folds than any class has clips, or than there are groups
         raise UserError(f"{origin}: {str(error).rstrip('.')}; give a smaller folds.n") from None
-    warn_of_single_folds(classes, pd.Series(fold), origin)
-    return fold
-
-
-def _labels(table: pd.DataFrame, lists_of: ListsOf | None) -> tuple[pd.Series, pd.Series]:
-    """The clips' single labels, one a row, indexed as the clips are; and those of them that are classes."""
-    single = table["label"] if lists_of is None else lists_of(table["label"]).explode()
-    return single, single if lists_of is None else single[single.map(label_grammar.is_class)]
+    table.loc[stay, "fold"] = -1  # last, so that the others lie as they would without it
+    warn_of_single_folds(classes, table["fold"], origin)
+    return table
 
 
 def always_trained(table: pd.DataFrame, classes: pd.Series, n_folds: int) -> np.ndarray:
