@@ -189,7 +189,6 @@ def test_a_window_shorter_than_a_frame_has_one() -> None:
 
 def test_networks_of_frames_hear_whole_soundscapes_over_backgrounds(tmp_path: Path) -> None:
     root, own = year2026(tmp_path / "in"), ["model=soundscape_sed,soundscape_crnn", "training.epochs=1"]
-    own += ["folds.small_classes=warn"]
     words = [word for word in WORDS if not word.startswith(("model", "network"))]
     alone, frames, pool = (
         Call.from_arguments(["data=birdclef2026", f"root={root}", *words, *own, "name=x", f"variant={name}", *more])
