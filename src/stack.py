@@ -87,8 +87,7 @@ class Surroundings:
 
 def paths_of(competition: Competition, clip_ids: Sequence[str]) -> list[str]:
     """The files that clips are, or lie in."""
-    paths = competition.clips.drop_duplicates("clip_id").set_index("clip_id")["path"]
-    return list(paths.loc[list(clip_ids)])
+    return list(competition.clips_by_id["path"].loc[list(clip_ids)])
 
 
 @alone

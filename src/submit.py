@@ -25,6 +25,7 @@ from tonestack.ensemble import made, nested_cv, selection
 from tonestack.ensemble.choice import Choice, best_single, made_tables, reference
 from tonestack.ensemble.rules import neighbours, prior
 from tonestack.ensemble.rules.neighbours import Places
+from tonestack.ensemble.rules.prior import PriorRule
 from tonestack.ensemble.tables import Tables, made_name, to_join
 from tonestack.ensemble.up_to_date import UpToDate, alone
 from tonestack.tables import oof
@@ -76,9 +77,7 @@ def average(call: Call, parts: list[str]) -> list[Path]:
     Nested scores seldom separate blend and stackers, and a mean of tables with different errors varies less than each
     (Breiman, Stacked regressions, 1996).
     """
-    tables = Tables.of(call, parts) if len(parts) > 1 else None
-    if tables is not None and (not tables.probabilities or tables.without_oof()):
-        tables = None
+    tables = with_oof(call, parts) if len(parts) > 1 else None
     folder = call.oof / made_name(MEAN, parts) if tables else None
     _remove_others(call, MEAN, folder)
     if tables is None or folder is None:
@@ -120,26 +119,35 @@ def with_prior(call: Call, source: list[str]) -> list[Path]:
     For clips of one label of which some are verified and some are not. Without a gain there is no such table.
     """
     mixed = call.task.one_label and call.task.tags and call.labels.folds["verified"].nunique() > 1
-    tables = Tables.of(call, source) if source and mixed else None
-    if tables is not None and (not tables.probabilities or tables.without_oof()):
-        tables = None
-    folder = call.oof / made_name(PRIOR, source) if tables else None
-    if tables is not None and folder is not None:
-        problem, scored = tables.problem(), tables.scored
-        part = nested_cv.nesting(tables.fold, tables.groups)
-        rule, rows = prior.choose(problem.tables[0], problem.targets, part[scored], trained(call, tables))
-        folder = folder if rule.changes else None
+    tables = with_oof(call, source) if source and mixed else None
+    found = prior_of(call, tables) if tables else None
+    folder = call.oof / made_name(PRIOR, source) if found and found[0].changes else None
     _remove_others(call, PRIOR, folder)
-    if tables is None or folder is None:
+    if tables is None or found is None or folder is None:
         return []
-    nested = rule(tables.oof(source[0]))
-    nested[scored] = rows
+    rule, nested = found
     test = tables.read(source[0]).test
     factors = dict(zip(tables.classes, rule.factors.tolist(), strict=True))
     receipt = {"kind": "blend", "search": PRIOR, "complexity": EASIEST, "tables": source, "factors": factors}
     receipt |= {"weights": {source[0]: 1.0}, "power": 0.0, "temperatures": None, "seconds": 0.0}
     tables.write(folder.name, nested, None if test is None else rule(test), receipt)
     return [folder]
+
+
+def with_oof(call: Call, names: list[str]) -> Tables | None:
+    """Return some tables; None where they hold no probabilities, or one has no OOF part."""
+    tables = Tables.of(call, names)
+    return tables if tables.probabilities and not tables.without_oof() else None
+
+
+def prior_of(call: Call, tables: Tables) -> tuple[PriorRule, np.ndarray]:
+    """Return the rule of a table for the verified clips' mix of classes, and its OOF rows (N, C), nested if scored."""
+    problem, scored = tables.problem(), tables.scored
+    part = nested_cv.nesting(tables.fold, tables.groups)
+    rule, rows = prior.choose(problem.tables[0], problem.targets, part[scored], trained(call, tables))
+    nested = rule(tables.oof(tables.names[0]))
+    nested[scored] = rows
+    return rule, nested
 
 
 def trained(call: Call, tables: Tables) -> np.ndarray:

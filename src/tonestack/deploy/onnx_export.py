@@ -64,7 +64,7 @@ class TaggerOfWaves(nn.Module):
         self.frontend = parts.find("graphs", frontend["name"]).build(part_params("frontends", frontend, "frontend"))
         self.folds = nn.ModuleList(rebuild(settings, trained.tensors(k), len(trained.classes)) for k in trained.folds)
         self.lengths = nn.ModuleList(
-            Crops(max(1, round(settings.crop.seconds * factor * source.frame_rate)), settings, self._fill(source.width))
+            Crops(settings.crop_frames(source.frame_rate, factor), settings, self._fill(source.width))
             for factor in settings.inference.lengths
         )
         self.log_probabilities = trained.task.log_probabilities

@@ -106,7 +106,7 @@ def graphs_of(folder: Path, fold: int) -> dict[int, Path]:
 
 def lengths(settings: ModelConfig, frame_rate: float) -> list[int]:
     """The crop lengths of test time, in frames."""
-    return sorted({max(1, round(settings.crop.seconds * f * frame_rate)) for f in settings.inference.lengths})
+    return sorted({settings.crop_frames(frame_rate, factor) for factor in settings.inference.lengths})
 
 
 class _Graph(nn.Module):

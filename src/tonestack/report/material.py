@@ -81,7 +81,7 @@ class Material:
         """All clips: `clip_id, part, label, verified, fold, path, start, end` and, once decoded, `status, reason,
         seconds, audio_hash`; a test clip's label is ''."""
         competition = self.call.competition()
-        places = competition.clips.drop_duplicates("clip_id").set_index("clip_id")[["path", *TIMES]]
+        places = competition.clips_by_id[["path", *TIMES]]
         train = self.folds.assign(part="train")
         test = competition.test[["clip_id"]].assign(part="test", label="", verified=False, fold=-1)
         clips = pd.concat([train, test], ignore_index=True)[["clip_id", "part", "label", "verified", "fold"]]

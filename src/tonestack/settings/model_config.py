@@ -195,6 +195,10 @@ class ModelConfig(Section):
         distil = self.training.distil
         return [self.frontend, distil.teacher] if distil.epochs else [self.frontend]
 
+    def crop_frames(self, frame_rate: float, factor: float = 1.0) -> int:
+        """Frames of a crop, at least one: a window of an embedding may be longer than a crop. factor: of its length."""
+        return max(1, round(self.crop.seconds * factor * frame_rate))
+
 
 class Preset(Section):
     """configs/preset/<name>.yaml: models, and the keys of theirs and of the data config that it changes."""

@@ -106,6 +106,11 @@ class Competition:
         clips = pd.concat(tables, ignore_index=True)
         return clips.drop_duplicates(["clip_id", "path", *TIMES]).reset_index(drop=True)
 
+    @property
+    def clips_by_id(self) -> pd.DataFrame:
+        """The same by `clip_id`, each once: `path, part, start, end`."""
+        return self.clips.drop_duplicates("clip_id").set_index("clip_id")
+
     def checked(self, several: bool = False) -> "Competition":
         """Return the competition with a note on classes that may be one; impossible classes are a `UserError`.
 

@@ -24,24 +24,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Embedding(nn.Module):
-    """A network up to its embedding: crops (B, 1, F, T) to (B, D)."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the embedding."""
-        return self.network.embed(x)
-
-
 class Projected(Network):
     """A network with a linear layer to the teacher's embedding in place of its classifier, which stays as it is."""
 
     def __init__(self, network: Network, width: int) -> None:
-        super().__init__(Embedding(network), nn.Identity(), nn.Linear(network.width, width))
+        super().__init__(network, nn.Identity(), nn.Linear(network.width, width))
         self.below = network.stages()[:-1]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The network's own embedding."""
+        embedding: Tensor = self.body.embed(x)  # type: ignore[operator]
+        return embedding
 
     def stages(self) -> list[nn.Module]:
         """The network's own stages, then the linear layer."""

@@ -34,7 +34,7 @@ def predict(
     total: Tensor | float = 0.0
     model.eval()
     for factor in config.inference.lengths:
-        length = max(1, round(config.crop.seconds * factor * frame_rate))
+        length = config.crop_frames(frame_rate, factor)
         total = total + _mean_over_crops(model, clips, usable, frames[usable], length, config, to_log, independent)
     result = np.full((len(frames), 0 if isinstance(total, float) else total.shape[1]), np.nan)
     if isinstance(total, Tensor):

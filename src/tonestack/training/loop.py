@@ -118,7 +118,7 @@ def epoch_places(data: TrainingSet, order: Tensor, draws: Tensor, config: ModelC
     order: (steps, B) rows of `data`; draws: (steps, K, B).
     """
     rate = playing_rate(config.augment, draws[:, 1])
-    span = (crop_length(data, config) * rate).ceil().long()
+    span = (config.crop_frames(data.frame_rate) * rate).ceil().long()
     starts = random_starts(data.frames[order], span, draws[:, 2], config.augment.roll and config.crop.short == "tile")
     return data.rows[order], starts, rate
 
@@ -129,13 +129,8 @@ def background_places(data: TrainingSet, draws: Tensor, config: ModelConfig) -> 
     _, which, first, _ = draws[:, -OF_BACKGROUNDS:].unbind(dim=1)
     rows = data.backgrounds[(which * count).long().clamp_max(count - 1)]
     frames = data.clips.frames.cpu()[rows]
-    starts = random_starts(frames, torch.full_like(frames, crop_length(data, config)), first)
+    starts = random_starts(frames, torch.full_like(frames, config.crop_frames(data.frame_rate)), first)
     return rows, starts, torch.ones_like(first)
-
-
-def crop_length(data: TrainingSet, config: ModelConfig) -> int:
-    """Frames of a crop, at least one: a window of an embedding may be longer than a crop."""
-    return max(1, round(config.crop.seconds * data.frame_rate))
 
 
 def run_epoch(
@@ -160,7 +155,7 @@ def run_epoch(
 
 def _crops(data: TrainingSet, places: Place, short: Literal["tile", "pad"], config: ModelConfig) -> Iterator[Tensor]:
     on_home = [value.to(data.clips.home) for value in places]
-    return data.clips.stream(zip(*on_home, strict=True), crop_length(data, config), short)
+    return data.clips.stream(zip(*on_home, strict=True), config.crop_frames(data.frame_rate), short)
 
 
 def fit(

@@ -64,8 +64,11 @@ def predict_pieces(
     inside = (frames > 0) & (recordings[:, 1] - recordings[:, 0] > frames)
     words = config, frame_rate, to_log, independent
     if not (inside.any() and model.has_frames and config.inference.windows != "alone"):
-        shifted = config.inference.half_shift and inside.any()
-        return _shifted(model, clips, recordings, *words) if shifted else predict(model, clips, *words)
+        if not (config.inference.half_shift and inside.any()):
+            return predict(model, clips, *words)
+        left, right = _in_a_row(clips, recordings[:, 0])
+        logs = predict(model, _with_between(clips, left, right), *words)
+        return _shared_out(logs, left, right, independent, config.inference.mean == "geometric")
     rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
     found = predict_windows(model, _chosen(clips, rows), recordings[rows], *words)
     result = np.full((len(frames), found.shape[1]), np.nan)
@@ -80,42 +83,39 @@ def _chosen(clips: Clips, rows: np.ndarray) -> Clips:
     return replace(clips, offsets=clips.offsets[index], frames=clips.frames[index])
 
 
-def _shifted(
-    model: Tagger,
-    clips: Clips,
-    recordings: np.ndarray,
-    config: ModelConfig,
-    frame_rate: float,
-    to_log: ToLogProbabilities,
-    independent: bool,
-) -> np.ndarray:
-    """Log-probabilities (N, C) of clips heard by themselves, to which those of windows between two of them are added.
-
-    Weights are 1/2, 1/4 and 1/4; at the ends of a recording those that there are add up to one.
-    """
-    offsets, frames = (value.cpu().numpy() for value in (clips.offsets, clips.frames))
-    left, right = _in_a_row(offsets, frames, recordings[:, 0])
-    middle = offsets + frames // 2
-    between = torch.from_numpy(np.stack([middle[left], middle[right] - middle[left]])).to(clips.home)
-    wider = replace(clips, offsets=torch.cat([clips.offsets, between[0]]), frames=torch.cat([clips.frames, between[1]]))
-    logs = torch.from_numpy(predict(model, wider, config, frame_rate, to_log, independent))
-    geometric = config.inference.mean == "geometric"
-    odds = independent and geometric
-    each = (logs.exp().logit(1e-12) if odds else logs if geometric else logs.exp()).numpy()
-    total, weight = each[: len(offsets)] / 2, np.full((len(offsets), 1), 0.5)
-    for rows in (left, right):
-        np.add.at(total, rows, each[len(offsets) :] / 4)
-        np.add.at(weight, rows, 0.25)
-    mean = torch.from_numpy(total / weight)
-    return (logsigmoid(mean) if odds else mean if geometric else mean.clamp_min(1e-12).log()).numpy()
-
-
-def _in_a_row(offsets: np.ndarray, frames: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _in_a_row(clips: Clips, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of clips (rows of each) of one recording, which begins at `first`, where one begins as the other ends."""
+    offsets, frames = (value.cpu().numpy() for value in (clips.offsets, clips.frames))
     table = pd.DataFrame({"first": first, "begin": offsets, "end": offsets + frames})[frames > 0]
     table = table.reset_index(names="row")
     pairs = table.merge(table, left_on=["first", "end"], right_on=["first", "begin"], suffixes=("", "_next"))
     return pairs["row"].to_numpy(), pairs["row_next"].to_numpy()
+
+
+def _with_between(clips: Clips, left: np.ndarray, right: np.ndarray) -> Clips:
+    """The clips (N) and, behind them, those from the middle of each on the left to that of its right neighbour (P)."""
+    offsets, frames = (value.cpu().numpy() for value in (clips.offsets, clips.frames))
+    middle = offsets + frames // 2
+    between = torch.from_numpy(np.stack([middle[left], middle[right] - middle[left]])).to(clips.home)
+    return replace(clips, offsets=torch.cat([clips.offsets, between[0]]), frames=torch.cat([clips.frames, between[1]]))
+
+
+def _shared_out(
+    logs: np.ndarray, left: np.ndarray, right: np.ndarray, independent: bool, geometric: bool
+) -> np.ndarray:
+    """Log-probabilities (N, C) of clips to which those of the P clips between two of them are added; logs: (N + P, C).
+
+    Weights are 1/2, 1/4 and 1/4; at the ends of a recording those that there are add up to one.
+    """
+    count, odds = len(logs) - len(left), independent and geometric
+    values = torch.from_numpy(logs)
+    each = (values.exp().logit(1e-12) if odds else values if geometric else values.exp()).numpy()
+    total, weight = each[:count] / 2, np.full((count, 1), 0.5)
+    for rows in (left, right):
+        np.add.at(total, rows, each[count:] / 4)
+        np.add.at(weight, rows, 0.25)
+    mean = torch.from_numpy(total / weight)
+    return (logsigmoid(mean) if odds else mean if geometric else mean.clamp_min(1e-12).log()).numpy()
 
 
 @torch.inference_mode()
@@ -140,7 +140,7 @@ def predict_windows(
     result = np.zeros(0)
     model.eval()
     for factor in params.lengths:
-        length = max(1, round(config.crop.seconds * factor * frame_rate))
+        length = config.crop_frames(frame_rate, factor)
         for recording, found in _recordings(model, heard, length, config, to_log, independent):
             result = result if len(result) else np.zeros((len(frames), len(found.values)))
             for row in mine[recording]:

@@ -28,8 +28,7 @@ class Places:
     @classmethod
     def of(cls, competition: Competition, clip_ids: Sequence[str]) -> "Places | None":
         """The places of some clips; None if no file has several clips."""
-        clips = competition.clips.drop_duplicates("clip_id").set_index("clip_id")
-        return cls.of_table(clips.loc[list(clip_ids)])
+        return cls.of_table(competition.clips_by_id.loc[list(clip_ids)])
 
     @classmethod
     def of_table(cls, clips: pd.DataFrame) -> "Places | None":

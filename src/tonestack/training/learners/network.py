@@ -286,7 +286,7 @@ def _inner_loss(inner: TrainingSet, loss: AnyLoss, settings: ModelConfig) -> Cal
     def measure(model: Tagger) -> float:
         model.eval()
         total, clips = 0.0, inner.clips
-        length = max(1, round(settings.crop.seconds * inner.frame_rate))
+        length = settings.crop_frames(inner.frame_rate)
         with torch.inference_mode():
             for picked in torch.arange(len(inner.rows)).split(settings.inference.batch_size):
                 rows = inner.rows[picked].to(clips.home)
