@@ -1,8 +1,9 @@
 """Augmentation: every part changes its crops, keeps their shape, is off at zero and repeats with its seed."""
 
 from collections.abc import Callable
+from typing import Any
 
-from tonestack.features.frontends import logmel
+from tonestack.features.frontends import cqt, logmel
 from tonestack.settings.model_config import AugmentParams
 from tonestack.training import augment as parts
 
@@ -329,9 +330,13 @@ def test_the_equalisers_curve_is_smooth_and_as_strong_as_asked_for() -> None:
 # --------------------------------------------------------------------------------------------------------------- speed
 
 
-def test_a_faster_tone_lies_higher() -> None:
-    params = logmel.Params(sample_rate=16000, n_fft=1024, hop_length=320, n_mels=64, fmin=40, fmax=8000)
-    frontend, centres = logmel.Frontend(params), torch.from_numpy(logmel.centres(params)).float()
+MEL = logmel, logmel.Params(sample_rate=16000, n_fft=1024, hop_length=320, n_mels=64, fmin=40, fmax=8000)
+CONSTANT_Q = cqt, cqt.Params(sample_rate=16000, hop_length=320, n_bins=84)
+
+
+@pytest.mark.parametrize(("module", "params"), [MEL, CONSTANT_Q], ids=["mel", "constant-Q"])
+def test_a_faster_tone_lies_higher(module: Any, params: Any) -> None:
+    frontend, centres = module.Frontend(params), torch.from_numpy(module.centres(params)).float()
     t = np.arange(16000) / 16000
     one, two = (
         torch.from_numpy(frontend.exact(np.sin(2 * np.pi * hz * t).astype(np.float32))) for hz in (1000.0, 1150.0)

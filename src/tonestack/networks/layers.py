@@ -296,7 +296,7 @@ def levelled(x: Tensor) -> Tensor:
 class Tagger(nn.Module):
     """A network behind its input normalisation: raw features (B, 1, F, T) to logits (B, C).
 
-    centres: (F,) of the bands in Hz, of mel spectrograms alone; training's changes of speed need them.
+    centres: (F,) of mel or constant-Q bands in Hz; training's changes of speed need them.
     """
 
     centres: Tensor | None

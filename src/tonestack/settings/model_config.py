@@ -48,7 +48,7 @@ class AugmentParams(Section):
         0.0,
         ge=0,
         lt=1,
-        description="playing speed in 1 ± speed: a crop's length and, on mel bands, its pitch change together",
+        description="playing speed in 1 ± speed: length and, on mel and constant-Q bands, pitch change together",
     )
     stretch: float = Field(0.0, ge=0, lt=1, description="random resized crop: length factor in 1 ± stretch")
     shift_bands: float = Field(0.0, ge=0, lt=0.5, description="largest shift along frequency, share of the bands")

@@ -113,7 +113,7 @@ def equalise(x: Tensor, deviation_db: float, std: Tensor, draws: Draws) -> Tenso
 
 
 def play_faster(x: Tensor, rate: Tensor, centres: Tensor) -> Tensor:
-    """Move the bands of mel spectrograms (B, 1, F, T) as playing at `rate` (B,) times the speed does.
+    """Move the bands of mel or constant-Q spectrograms (B, 1, F, T) as playing at `rate` (B,) times the speed does.
 
     centres: (F,) of the bands in Hz. A band takes its value from where its centre came from, between two bands;
     beyond both ends the last band is repeated.

@@ -33,6 +33,11 @@ class Params(Section):
         return self
 
 
+def centres(params: Params) -> np.ndarray:
+    """Centres (F,) of the bands in Hz."""
+    return params.fmin * 2 ** (np.arange(params.n_bins) / params.bins_per_octave)
+
+
 class Frontend:
     """Wave float32 (n,) -> float16 (T, n_bins) in dB; silence is -100 dB."""
 

@@ -102,7 +102,7 @@ def build_model(settings: ModelConfig, store: Store, n_classes: int) -> Tagger:
 
 
 def _centres(settings: ModelConfig) -> Tensor | None:
-    """Centres (F,) of the frontend's bands in Hz; None where its columns are no mel bands."""
+    """Centres (F,) of the frontend's bands in Hz; None where it knows of none."""
     centres_of = getattr(parts.find("frontends", settings.frontend["name"]), "centres", None)
     if not settings.augment.speed or centres_of is None:
         return None
