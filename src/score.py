@@ -47,10 +47,10 @@ def check(call: Call) -> None:
     competition = call.competition()
     if not isinstance(call.scoring, Path):
         return
-    labels = scoring.read(
-        call.scoring, competition.classes if call.task.tags else None, call.task, scoring.Headings.of(call)
-    )
-    form = competition.submission
+    headings, form = scoring.Headings.of(call), competition.submission
+    labels = scoring.read(call.scoring, competition.classes if call.task.tags else None, call.task, headings)
+    if call.task.clip_rows and form and (said := scoring.lacking(call.scoring, form.clips, headings)):
+        print(f"note: {said}")
     unknown = set(labels["clip_id"]) - set(competition.test["clip_id"]) - set(form.clips if form else ())
     if unknown and call.task.clip_rows:
         raise UserError(f"{call.scoring}: clip '{min(unknown)}' ({len(unknown)} such) is no test clip; remove the rows")

@@ -224,6 +224,54 @@ def test_weights_outside_the_models_folder_are_refused(tmp_path: Path, place: st
         frontend(model=str(path))
 
 
+@pytest.mark.parametrize(("kind", "said"), [("fifo", "w.bin: is not a regular file"), ("link", "outside its folder"),
+    ("nothing", "w.bin: no such file; is the download complete"), ("nul", "outside its folder"),
+    ("short", "onnxruntime cannot load it")])  # fmt: skip
+def test_odd_weights_beside_the_model_are_one_line(tmp_path: Path, kind: str, said: str) -> None:
+    path, data = tiny_models.spectrum(tmp_path / "models/s.onnx"), tmp_path / "models/w.bin"
+    model = onnx.load(path)
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w\0.bin" if kind == "nul" else "w.bin")
+    path.write_bytes(model.SerializeToString())
+    (tmp_path / "other").write_bytes(bytes(1 << 20))
+    if kind == "fifo":
+        os.mkfifo(data)
+    elif kind == "link":
+        data.symlink_to(tmp_path / "other")
+    elif kind == "short":
+        data.write_bytes(b"123")
+    with pytest.raises(UserError, match=said) as refused:
+        frontend(model=str(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_odd_outputs_and_inputs_are_one_line(tmp_path: Path) -> None:
+    def refused(name: str, nodes: list, said: str, constants: dict | None = None, **inputs: list) -> None:
+        takes = {"wave": ["b", 4], **inputs}
+        path = tiny_models.save(tmp_path / f"{name}.onnx", nodes, takes, {"out": ["n", "m"]}, constants)
+        with pytest.raises(UserError, match=said):
+            frontend(model=str(path))(np.ones(4, np.float32))
+
+    numbers = {"from": np.array([0]), "to": np.array([0]), "rows": np.array([0]), "columns": np.array([1])}
+    cut = [("Slice", ["wave", "from", "to", "rows"], ["out"])]
+    refused("rows", cut, r"output 'out' is float32 0×4 for 1 windows, and not numbers for each; choose", numbers)
+    cut = [("Slice", ["wave", "from", "to", "columns"], ["out"])]
+    refused("columns", cut, r"output 'out' is float32 1×0 for 1 windows", numbers)
+    add = [("Identity", ["wave"], ["out"])]
+    refused("state", add, r"input 'z' is 100000×100000, too large for a state", z=[100_000, 100_000])
+    refused(
+        "many", [("Relu", ["wave"], [f"t{i}"]) for i in range(30_001)], "has 30,001 operations; a model of sound has"
+    )
+
+
+def test_a_window_of_days_and_a_suffix_in_capitals(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a window of 1,000,000,000 samples is longer than 3600 s"):
+        frontend(model=str(tiny_models.identity(tmp_path / "long.onnx", ["b", 10**9])))
+    assert frontend(model=str(tiny_models.identity(tmp_path / "S.ONNX", ["b", 4]))).width == 4
+
+
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     path = tiny_models.save(tmp_path / "log.onnx", [("Log", ["wave"], ["out"])], {"wave": ["b", 4]}, {"out": ["b", 4]})
     with pytest.raises(UserError, match="not finite"):

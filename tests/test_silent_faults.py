@@ -66,6 +66,62 @@ def test_classes_that_mean_the_same_are_noted(tmp_path: Path, one: str, other: s
     assert apart.checked().notes == ()
 
 
+@pytest.mark.parametrize(("one", "other"), [("Bark", "B\u0430rk"), ("OX", "\u039f\u03a7"), ("owl", "\u041ewl")])
+def test_classes_in_letters_of_several_alphabets_are_noted(tmp_path: Path, one: str, other: str) -> None:
+    (note,) = table.read(table.Params(), train_csv(tmp_path, one, other, "Gong")).checked().notes
+    assert f"'{one}'" in note
+    assert f"'{other}'" in note
+    assert "count as different" in note
+    if one != "owl":  # which differs in case, too
+        assert f"(in letters of several alphabets: '{one}' and {other!a})" in note
+    apart = table.read(table.Params(), train_csv(tmp_path, "\u0441\u043e\u0432\u0430", "\u043a\u043e\u0442", "cat"))
+    assert apart.checked().notes == ()
+
+
+@pytest.mark.parametrize("name", ["[z]", "{a}", "(b)", "['a', 'b']"])
+def test_a_class_that_looks_like_a_list_may_be_said_to_be_one(tmp_path: Path, name: str) -> None:
+    train_csv(tmp_path, name, "Gong")
+    with pytest.raises(
+        UserError, match=r"seems to be several labels.*; if it is one class's name, say reader\.label_form=one"
+    ):
+        table.read(table.Params(), tmp_path)
+    for given_words in ({"label_form": "one"}, {"classes": [name, "Gong"]}):
+        found = table.read(table.Params.parse(given_words, "reader"), tmp_path).checked()
+        assert found.classes == tuple(sorted([name, "Gong"]))
+    if "," not in name:
+        with pytest.raises(UserError, match=r"if it is one class's name, list it in reader\.classes"):
+            table.read(table.Params.parse({"multilabel": True}, "reader"), tmp_path)
+        known = table.Params.parse({"multilabel": True, "classes": [name, "Gong"]}, "reader")
+        assert table.read(known, tmp_path).checked(several=True).train["label"].tolist() == [name, "Gong"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[[z],b]", r"'classes\.0' is text, not \['z'\]; put it in quotes: '\[z\]'"), ("[1,b]", "put it in quotes: '1'")],
+)
+def test_class_names_that_yaml_reads_otherwise_are_named(text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        table.Params.parse(typed.parse([f"reader.classes={text}"]).overrides["reader"], "reader")
+    right = typed.parse(["reader.classes=['[z]','1']"]).overrides["reader"]
+    assert table.Params.parse(right, "reader").classes == ("[z]", "1")
+
+
+def test_clips_without_a_row_in_the_test_labels_are_noted(toy: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    path = toy.home / "truth.csv"
+    lines = path.read_text().splitlines()
+    score.check(toy)
+    assert capsys.readouterr().out == ""
+    path.write_text("\n".join([*lines[:1], *lines[3:]]) + "\n")
+    score.check(toy)
+    lost = lines[1].split(",")[0]
+    assert capsys.readouterr().out == (
+        f"note: {path}: has no row for 2 of 40 clips of the submission, first '{lost}'; they are not scored\n"
+    )
+    path.write_text("\n".join([*lines[:3], lines[3].replace("Public", "Ignored"), *lines[4:]]) + "\n")
+    score.check(toy)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_class_that_is_named_twice_is_refused(toy: Call) -> None:
     with pytest.raises(UserError, match=r"class 'Bark' is named twice \(reader\.classes\); name it once"):
         replace(toy.competition(), classes=("Bark", "Bark", "Flute")).checked()

@@ -21,7 +21,8 @@ def check_size(files: Sequence[Path]) -> None:
     """Refuse files that are missing, empty or far too large, before a library reads them."""
     for file in files:
         if not file.is_file():
-            raise UserError(f"{file}: no such file; is the download complete?")
+            fault = "is not a regular file" if file.exists() else "no such file; is the download complete?"
+            raise UserError(f"{file}: {fault}")
         size = file.stat().st_size
         if not 0 < size <= LARGEST:
             raise UserError(f"{file}: {size / 1e9:.1f} GB; a model has more than nothing and at most 8 GB")

@@ -50,9 +50,12 @@ def _explain(section: type[BaseModel], error: Any, origin: Origin) -> str:
         return f"{source}: unknown key '{'.'.join(loc)}'{nearest(loc[-1], known)}"
     if error["type"] == "tuple_type" and isinstance(error["input"], str | int | float):
         return f"{source}: '{'.'.join(loc)}' is a list; write [{error['input']}]"
+    if error["type"] == "string_type" and isinstance(given := error["input"], list | int | float):
+        text = f"[{', '.join(map(str, given))}]" if isinstance(given, list) else given
+        return f"{source}: '{'.'.join(loc)}' is text, not {given!r}; put it in quotes: '{text}'"
     fault = error["msg"].removeprefix("Value error, ")
-    given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
-    return f"{source}: '{'.'.join(loc)}': {fault[:1].lower()}{fault[1:]}{given}"
+    said = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
+    return f"{source}: '{'.'.join(loc)}': {fault[:1].lower()}{fault[1:]}{said}"
 
 
 def _owner(section: type[BaseModel], loc: tuple[str, ...]) -> type[BaseModel]:

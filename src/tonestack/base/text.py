@@ -25,6 +25,11 @@ UNSEEN = re.compile(rf"[{CONTROL.pattern[1:-1]}{BROKEN.pattern[1:-1]}{HIDDEN}]")
 FORMULA = re.compile(r"(?:(?<![^;,|\t\r\n]))('*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 
 
+# Cyrillic and Greek letters that look like a Latin one (after Unicode's confusables.txt), each above its own.
+LETTERS = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХаеѕіјорсухһԛԝ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαινορυϲ",
+    "ABESIJKMHOPCTYXaesijopcyxhqw" + "ABEZHIKMNOPTYXaivopuc",
+)
 BLANKS = re.compile(r"[\s_-]+")
 PLAIN_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
 
@@ -36,8 +41,8 @@ def looks(text: str) -> str:
 
 
 def means(text: str) -> str:
-    """What a name most probably means: without regard to case, width, kind of blank, or how a number is written."""
-    seen = unicodedata.normalize("NFKC", looks(text)).casefold()
+    """What a name most probably means: case, width, alphabet, kind of blank and the way a number is written aside."""
+    seen = unicodedata.normalize("NFKC", looks(text)).translate(LETTERS).casefold()
     if PLAIN_NUMBER.fullmatch(seen):
         return repr(float(seen))
     return BLANKS.sub(" ", seen)

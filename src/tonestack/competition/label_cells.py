@@ -242,12 +242,16 @@ def _refuse_lists(params: LabelParams, cells: pd.Series, path: Path) -> None:
     """Ask about cells that seem to hold several labels in another form than said: each would be a class."""
     if params.label_form not in ("one", "commas"):
         return
+    said = not params.several and "label_form" in params.model_fields_set
     parted = {name.strip() for cell in cells for name in cell.split(",")} if params.several else set()
     known = set(cells) | parted
     for row, cell in zip(cells.index, cells, strict=True):
+        if cell in params.classes:
+            continue
         marks = [mark for mark in LIST_MARKS if mark in cell and known.issuperset(p.strip() for p in cell.split(mark))]
-        if LIST.fullmatch(cell) or marks:
+        if (LIST.fullmatch(cell) and not said) or marks:
             raise UserError(
                 f"{path}: row {row}: '{params.label}' is {cell!r}, which seems to be several labels; say their form by "
-                "reader.label_form (list, semicolons, bars, blanks), and task=multilabel"
+                "reader.label_form (list, semicolons, bars, blanks), and task=multilabel; if it is one class's name, "
+                + ("list it in reader.classes" if params.several else "say reader.label_form=one")
             )

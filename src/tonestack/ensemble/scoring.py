@@ -69,6 +69,20 @@ def read(
     return _checked(table, path, classes, task)
 
 
+def lacking(path: Path, clips: Sequence[str], headings: Headings) -> str:
+    """A note on the clips of a submission that a scoring csv does not name, even as Ignored; empty if there is none."""
+    table = read_table(path)
+    key = _column(path, table, headings.clip)
+    named = set(table[key]) if key else set(clips)
+    lost = [clip for clip in clips if clip not in named]
+    return (
+        f"{path}: has no row for {len(lost)} of {len(clips)} clips of the submission, first '{lost[0]}'; "
+        "they are not scored"
+        if lost
+        else ""
+    )
+
+
 def _from_columns(path: Path, table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     """The labels of every row, from a column of 0 and 1 per class."""
     there = np.array([flags(table, name, path) for name in classes], dtype=bool)  # (C, n)

@@ -35,6 +35,7 @@ OF_THE_FILE = {
     *(errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.EILSEQ),
 }
 MISSING = "the file is missing"
+PADDING = 2 * 1152  # samples that an MP3 or MP2 may lack at its end
 USUAL = 48_000  # Hz; silence at a higher rate costs a FLAC file next to nothing
 RATES = (1_000, 768_000)  # Hz; outside, the header is damaged and resampling would multiply the length
 
@@ -367,6 +368,8 @@ def _peak_of(block: np.ndarray) -> float:
 
 def _promised(path: Path, sound: soundfile.SoundFile) -> int:
     """Return the number of frames in the file's header (libsndfile already cuts a WAV's count to the file's size)."""
+    if getattr(sound, "subtype", "").startswith("MPEG"):  # whose headers count the encoder's padding, too
+        return sound.frames - PADDING
     if sound.format not in ("WAV", "WAVEX"):
         return sound.frames
     present, claimed = _data_chunk(path)

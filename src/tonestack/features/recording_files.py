@@ -16,7 +16,8 @@ SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".r
 }  # fmt: skip
 
 # Recordings that libsndfile does not read, but ffmpeg (all but .raw).
-UNREAD = {".m4a", ".aac", ".mp4", ".3gp", ".amr", ".wma", ".webm", ".mka", ".ape", ".wv", ".raw"}
+UNREAD = {".m4a", ".aac", ".mp4", ".mov", ".3gp", ".3g2", ".amr", ".wma", ".wmv", ".webm", ".mka", ".mkv"}
+UNREAD |= {".avi", ".ogv", ".spx", ".ape", ".wv", ".raw"}
 
 
 def is_recording(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tonestack.base.errors import UserError
-from tonestack.base.text import check_text, looks, means
+from tonestack.base.text import LETTERS, check_text, looks, means
 from tonestack.tables.label_grammar import check_class
 
 import pandas as pd
@@ -148,10 +148,14 @@ class Competition:
 
 
 def _alike(classes: Sequence[str]) -> tuple[str, ...]:
-    """A note on classes whose names differ in case, in blanks or in how a number is written alone."""
+    """A note on classes whose names differ in case, alphabet, blanks or in how a number is written alone."""
     meant: dict[str, list[str]] = {}
     for name in classes:
         meant.setdefault(means(name), []).append(name)
-    pairs = [" and ".join(f"'{name}'" for name in names) for names in meant.values() if len(names) > 1]
-    more = f" ({len(pairs)} such)" if len(pairs) > 1 else ""
-    return (f"classes {pairs[0]}{more} count as different; if they are one, write them alike",) if pairs else ()
+    alike = [names for names in meant.values() if len(names) > 1]
+    if not alike:
+        return ()
+    pair, more = " and ".join(f"'{name}'" for name in alike[0]), f" ({len(alike)} such)" if len(alike) > 1 else ""
+    same = len({name.translate(LETTERS) for name in alike[0]}) == 1
+    pair += f" (in letters of several alphabets: {' and '.join(map(ascii, alike[0]))})" if same else ""
+    return (f"classes {pair}{more} count as different; if they are one, write them alike",)

@@ -37,9 +37,9 @@ def format_of(path: Path) -> str:
     """The name of the module that reads a model: by its suffix, or `huggingface` for a folder."""
     if path.is_dir():
         return "huggingface"
-    if path.suffix in SUFFIXES:
-        return SUFFIXES[path.suffix]
-    if path.suffix in CODE:
+    if path.suffix.lower() in SUFFIXES:
+        return SUFFIXES[path.suffix.lower()]
+    if path.suffix.lower() in CODE:
         raise UserError(f"{path}: {path.suffix} files can hold code and are not opened; save the model as ONNX")
     raise UserError(f"{path}: no kind of model that is known; give an .onnx or .tflite file or a Hugging Face folder")
 
@@ -50,7 +50,9 @@ def chosen(path: Path, asked: str | None, outputs: dict[str, str], others: Itera
     if asked is None:
         if len(outputs) == 1:
             return next(iter(outputs))
-        raise UserError(f"{path}: has several outputs; choose one by output=: {there}")
+        raise UserError(
+            f"{path}: has " + (f"several outputs; choose one by output=: {there}" if there else "no output")
+        )
     hidden = list(others)
     if asked not in outputs and asked not in hidden:
         hint = nearest(asked, [*outputs, *hidden]).partition("; there")[0] if hidden else ""

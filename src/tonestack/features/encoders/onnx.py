@@ -1,5 +1,6 @@
 """ONNX models by onnxruntime. A hidden tensor can be the output, too: it is then added to the graph's outputs."""
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,22 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 
 FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+NODES = 30_000  # operations; large transformers have some thousands
+VALUES = 100_000_000  # in a state or in the output of one window: 400 MB
 INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
 def files(path: Path) -> list[Path]:
     """The file, and those in which it keeps weights; one that lies outside its folder is refused."""
     check_size([path])
-    found = [path]
-    for tensor in _tensors(_graph(path).graph):
+    found, graph = [path], _graph(path).graph
+    if len(graph.node) > NODES:  # onnxruntime takes minutes over 100,000
+        raise UserError(f"{path}: has {len(graph.node):,} operations; a model of sound has at most {NODES:,}")
+    for tensor in _tensors(graph):
         for entry in tensor.external_data:
             if entry.key == "location":
                 data = path.parent / entry.value
-                if Path(entry.value).is_absolute() or not inside(path.parent, data):
+                if "\0" in entry.value or Path(entry.value).is_absolute() or not inside(path.parent, data):
                     raise UserError(f"{path}: keeps weights outside its folder ({entry.value!r}); it is not opened")
                 found.append(data)
     found = list(dict.fromkeys(found))
@@ -76,6 +81,10 @@ class Encoder:
         """The input that takes sound, and the others."""
         given = self._session.get_inputs()
         sound = next((one for one in given if one.type in FLOATS), None)
+        free = [one for one in given if one is not sound and one.type in FLOATS]
+        for one in free:
+            if math.prod(size for size in one.shape if isinstance(size, int)) > VALUES:
+                raise UserError(f"{self.path}: input '{one.name}' is {_shape(one.shape)}, too large for a state")
         if sound is None:
             there = ", ".join(f"{one.name} {one.type} {_shape(one.shape)}" for one in given)
             raise UserError(f"{self.path}: no input takes a wave of floats; its inputs: {there}")
@@ -126,9 +135,19 @@ class Encoder:
             raise UserError(
                 f"{self.path}: does not take windows of {windows.shape[1]} samples: {fault(error)}"
             ) from None
-        made = np.asarray(made, np.float32)
+        made = np.asarray(made)
         made = made[None] if len(self._sound.shape) == 1 else made
-        return made, states | dict(zip(carried, after, strict=True))
+        if (
+            made.dtype.kind not in "fiub"
+            or made.shape[:1] != (len(windows),)
+            or not 0 < made.size <= VALUES * len(made)
+        ):
+            got = f"{made.dtype.name} {_shape(list(made.shape)) or 'one value'}"
+            raise UserError(
+                f"{self.path}: output '{self.output}' is {got} for {len(windows)} windows, and not numbers for each; "
+                "choose another by embedding.output"
+            )
+        return made.astype(np.float32, copy=False), states | dict(zip(carried, after, strict=True))
 
 
 def _session(path: Path, model: Path | bytes) -> onnxruntime.InferenceSession:

@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 STATISTICS = "pooled"  # how `clip_statistics` sums a clip up: columns are no bands
+LONGEST = 3600  # s of a window
 INPUT = "give embedding.model=FILE"
 
 POOLS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "std": np.std, "max": np.max}
@@ -134,6 +135,10 @@ class Frontend:
                 "correct embedding.sample_rate, or leave embedding.window out"
             )
         hop = round(p.hop * self.sample_rate) if p.hop else length
+        if length > LONGEST * self.sample_rate:
+            raise UserError(
+                f"{self._path}: a window of {length:,} samples is longer than {LONGEST} s; it is no encoder"
+            )
         if not 1 <= hop <= length:
             raise UserError(f"embedding.hop={p.hop:g}: is no step of 1 to {length} samples, a window's length")
         return length, hop
