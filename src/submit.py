@@ -11,6 +11,7 @@ submit.table=NAME submits that table; submit.upload=true sends the file to Kaggl
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,6 +188,12 @@ def _is_own(call: Call, name: str, *kinds: str) -> bool:
     return name.partition("@")[0] in kinds and oof.kind_of(call.oof / name) in oof.MADE
 
 
+def averages(call: Call, names: Sequence[str]) -> list[str]:
+    """Those of some tables that average blend and stackers: the mean, and what is made of it."""
+    made_here = [name for name in names if _is_own(call, name, MEAN, WINDOWS, PRIOR)]
+    return made_here if any(_is_own(call, name, MEAN) for name in names) else []
+
+
 def said(tables: Tables, limits: np.ndarray | None) -> dict[str, object]:
     """Return the thresholds (C,) by class, for choice.json; nothing where the table decides at one half."""
     if limits is None:
@@ -262,7 +269,7 @@ def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
     sub = tables if not unscored else Tables.of(call, scored)
     problem, part = sub.problem(), nested_cv.nesting(sub.fold, sub.groups)[sub.scored]
     candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]
-    how = sub.normalise, problem.groups, problem.thresholds
+    how = sub.normalise, problem.groups, problem.thresholds, averages(call, [c.name for c in candidates])
     found = selection.select(candidates, problem.metric, problem.targets, part, *how)
     lines, best = [], reference(sub, problem, call)
     for c in candidates:

@@ -51,6 +51,24 @@ def test_among_equals_the_least_log_loss_wins() -> None:
     assert found.loss["modest"] < found.loss["one"]
 
 
+def test_an_average_goes_first_unless_its_loss_is_clearly_worse() -> None:
+    (table,), targets, part = drawn(np.random.default_rng(5), 400, {"table": 1.0})
+    wrong = table.scores.argmax(axis=1) != targets
+
+    def less_sure(share: float, clips: np.ndarray) -> Table:  # of the true class where another one is first
+        scores = table.scores.copy()
+        scores[clips, targets[clips]] *= share
+        return Table("mean", scores / scores.sum(axis=1, keepdims=True))
+
+    few, all_wrong = np.flatnonzero(wrong)[:2], np.flatnonzero(wrong)
+    for mean, chosen in ((less_sure(0.5, few), "mean"), (less_sure(0.01, all_wrong), "table")):
+        words = [table, mean], resolve("accuracy"), targets, part, True
+        found = selection.select(*words, averages=["mean"])
+        assert found.loss["mean"] > found.loss["table"]
+        assert found.chosen.name == chosen
+        assert selection.select(*words).chosen.name == "table"
+
+
 def test_a_temperature_is_fitted_on_the_other_parts_so_that_scale_does_not_matter() -> None:
     rng = np.random.default_rng(2)
     (table,), targets, part = drawn(rng, 500, {"a": 1.0})

@@ -309,7 +309,7 @@ def test_the_whole_way(toy: Call, capsys: pytest.CaptureFixture[str]) -> None:
         assert table["fname"].tolist() == sample["fname"].tolist()
     log = pd.read_csv(toy.submissions / "log.csv")
     assert log["file"].tolist() == ["submission.csv"]
-    assert "net2@r0" in log["from"][0]
+    assert "blend@r0" in log["from"][0]  # the mean goes first
     board = pd.read_csv(toy.oof / "leaderboard.csv")
     assert list(board.columns) == leaderboard.COLUMNS
     assert set(board["experiment"]) >= {"net0@r0", "blend@r0", "stack-logistic@r0", "stack-lightgbm@r0"}

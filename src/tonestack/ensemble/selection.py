@@ -3,10 +3,14 @@
 The metric of a few hundred clips has few values (MAP@3 has four per clip), and the best of many candidates is partly
 the luckiest. So every candidate within two paired standard errors of the best metric stays, and the least log loss
 decides, each candidate at the temperature that fits the other folds best: confidence is calibrated, order is not.
+
+A table that averages the others goes first unless that log loss, too, is clearly against it: nested rows understate
+stackers and their means, which learn from fewer clips there, and from predictions of one fold instead of all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from tonestack.base.console import Bar, bar
@@ -59,22 +63,23 @@ def select(
     one_label: bool,
     groups: np.ndarray | None = None,
     thresholds: Thresholds | None = None,
+    averages: Collection[str] = (),
 ) -> Selection[S]:
     """Choose on all rows, and once more without each part (N,), by the rule of the module's text.
 
     groups: of the rows, whole in the resamples behind the standard errors; None where none are known. thresholds: of
-    a metric of predicted labels, found without each part as well.
+    a metric of predicted labels, found without each part as well. averages: names of candidates that go first.
     """
     limits = thresholds or Thresholds(metric, one_label, "half")
     losses = {c.name: nested_losses(c.scores, targets, part, one_label) for c in candidates}
     parts = np.unique(part)
     with bar((1 + len(parts)) * len(candidates), "choice", "scores", brief=True) as shown:
-        chosen = _pick(candidates, limits, targets, losses, np.ones(len(part), dtype=bool), part, groups, shown)
+        pick = partial(_pick, candidates, limits, targets, losses, part, groups, averages, shown)
+        chosen = pick(np.ones(len(part), dtype=bool))
         scores, by_part = np.empty_like(chosen.scores), {}
         for k in parts:
             inside = part == k
-            one = candidates, limits, targets, losses, ~inside, part, groups, shown
-            found = chosen if inside.all() else _pick(*one)
+            found = chosen if inside.all() else pick(~inside)
             scores[inside] = found.scores[inside]
             by_part[int(k)] = found.name
     return Selection(chosen, scores, by_part, {name: float(loss.mean()) for name, loss in losses.items()})
@@ -85,12 +90,16 @@ def _pick(
     limits: Thresholds,
     targets: np.ndarray,
     losses: dict[str, np.ndarray],
-    rows: np.ndarray,
     part: np.ndarray,
     groups: np.ndarray | None,
+    averages: Collection[str],
     shown: Bar,
+    rows: np.ndarray,
 ) -> S:
-    """The candidate of least loss on `rows` (N,) among those that their metric cannot tell from the best."""
+    """The candidate of least loss on `rows` (N,) among those that their metric cannot tell from the best.
+
+    One of `averages` wins if it is among these and its loss cannot be told from the least.
+    """
     truth, own, metric = targets[rows], None if groups is None else groups[rows], limits.metric
     decided = ((c.name, limits.nested(c.scores[rows], truth, part[rows])) for c in candidates)  # one at a time
     found: dict[str, Resampled] = {}
@@ -99,7 +108,10 @@ def _pick(
         shown.update()
     best = max(candidates, key=lambda c: (metric.sign * found[c.name].value, -losses[c.name][rows].mean()))
     close = [c for c in candidates if c is best or _close(found[best.name], found[c.name])]
-    return min(close, key=lambda c: (round(float(losses[c.name][rows].mean()), 4), c.complexity, c.name))
+    order = sorted(close, key=lambda c: (round(float(losses[c.name][rows].mean()), 4), c.complexity, c.name))
+    more = ((c, (losses[c.name] - losses[order[0].name])[rows]) for c in order if c.name in averages)
+    first = (c for c, apart in more if apart.mean() <= ERRORS * resampling.standard_error(apart, groups=own))
+    return next(first, order[0])
 
 
 def _close(best: Resampled, other: Resampled) -> bool:
