@@ -36,11 +36,12 @@ BENCH = Path(__file__).parent
 SOURCE = BENCH.parent / "src"
 ESC50 = BENCH.parents[1] / "shared" / "data" / "esc50"
 OURS = "ours"
+TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]  # of one another; the newest torchaudio is older
 NETWORKS = {
     OURS: ("timm_backbone of preset=fast", []),
     "timm": ("timm's narrow resnet10t, DataLoader, librosa", []),
-    "autrainer": ("autrainer, MobileNetV3-Small", ["autrainer"]),
-    "opensoundscape": ("opensoundscape, ResNet-18", ["opensoundscape"]),
+    "autrainer": ("autrainer, MobileNetV3-Small", ["autrainer", *TORCH]),
+    "opensoundscape": ("opensoundscape, ResNet-18", ["opensoundscape", *TORCH]),
 }
 ENSEMBLES = {
     OURS: ("blend, stack, submit", []),

@@ -1,7 +1,8 @@
 """Choose what to submit by nested cross-validation, check it, write it, log it.
 
 Takes  oof/<name>/: single tables, blends and stacks; the competition's sample submission.
-Leaves oof/<name>/mean@<revision>/: the equal mean of the blend and the stackers, one more candidate;
+Leaves oof/<name>/mean@<revision>/: the equal mean of the blend and the stackers, which goes first among
+       candidates that nested cross-validation cannot tell apart;
        oof/<name>/windows@<revision>/: where rows are windows of recordings, the same with each window's neighbours;
        oof/<name>/prior@<revision>/: where verified clips have another mix of classes, the same corrected for it;
        submissions/<name>/submission.csv in exactly the competition's format, a line in log.csv, and choice.json: which
