@@ -21,7 +21,9 @@ def main(path: str, epochs: int) -> None:
     labels.columns = [f"c{label}" for label in classes]
     held = table["held"].to_numpy()
     model = CNN("resnet18", list(labels.columns), 5.0, 16_000, single_target=True, arch_weights=None)
-    model.train(labels[~held], labels[held], epochs=epochs, batch_size=32, num_workers=2, save_path="models")
+    steps = epochs * -(-int((~held).sum()) // 32)
+    loading = {"batch_size": 32, "num_workers": 2}
+    model.train(labels[~held], labels[held], steps=steps, validation_interval=steps, save_path="models", **loading)
     scores = model.predict(labels[held], batch_size=32, num_workers=2, activation_layer="softmax")
     np.save("probabilities.npy", scores[list(labels.columns)].to_numpy(np.float64))
 
