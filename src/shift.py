@@ -145,7 +145,7 @@ def features(
 def centres(source: PreparedSpectrogram) -> np.ndarray:
     """Return the centre frequencies of the bands in Hz."""
     params = parts.find("frontends", "logmel").Params(**{k: v for k, v in source.frontend.items() if k != "name"})
-    return _spectrogram.mel_edges(params)[1:-1]
+    return _spectrogram.mel_centres(params)
 
 
 def profile(clips: MeasuredClips, side: str, source: PreparedSpectrogram) -> np.ndarray:

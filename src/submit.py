@@ -192,7 +192,7 @@ def _is_own(call: Call, name: str, *kinds: str) -> bool:
 def averages(call: Call, names: Sequence[str]) -> list[str]:
     """Those of some tables that average blend and stackers: the mean, and what is made of it."""
     made_here = [name for name in names if _is_own(call, name, MEAN, WINDOWS, PRIOR)]
-    return made_here if any(_is_own(call, name, MEAN) for name in names) else []
+    return made_here if any(name.startswith(f"{MEAN}@") for name in made_here) else []
 
 
 def said(tables: Tables, limits: np.ndarray | None) -> dict[str, object]:

@@ -109,14 +109,18 @@ def _pick(
     best = max(candidates, key=lambda c: (metric.sign * found[c.name].value, -losses[c.name][rows].mean()))
     close = [c for c in candidates if c is best or _close(found[best.name], found[c.name])]
     order = sorted(close, key=lambda c: (round(float(losses[c.name][rows].mean()), 4), c.complexity, c.name))
-    more = ((c, (losses[c.name] - losses[order[0].name])[rows]) for c in order if c.name in averages)
-    first = (c for c, apart in more if apart.mean() <= ERRORS * resampling.standard_error(apart, groups=own))
-    return next(first, order[0])
+    least = losses[order[0].name][rows]
+    return next((c for c in order if c.name in averages and not _worse(losses[c.name][rows], least, own)), order[0])
 
 
 def _close(best: Resampled, other: Resampled) -> bool:
     gap = best.gain(other)
     return gap.value <= max(ERRORS * gap.se, 1e-12)
+
+
+def _worse(loss: np.ndarray, least: np.ndarray, groups: np.ndarray | None) -> bool:
+    apart = loss - least
+    return bool(apart.mean() > ERRORS * resampling.standard_error(apart, groups=groups))
 
 
 def nested_losses(scores: np.ndarray, targets: np.ndarray, part: np.ndarray, one_label: bool) -> np.ndarray:

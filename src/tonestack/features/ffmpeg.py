@@ -36,12 +36,10 @@ BEGINNINGS = (
     *((4, b"ftyp", "M4A, MP4 or 3GP"), (0, b"#!AMR", "AMR"), (0, b"caff", "CAF"), (0, b"\x30\x26\xb2\x75", "WMA")),
     *((0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"), (0, b"MAC ", "Monkey's Audio"), (0, b"wvpk", "WavPack")),
     *((0, b"\xff\xf1", "AAC"), (0, b"\xff\xf9", "AAC"), (8, b"WAVEfmt ", WAV)),
-    *(
-        (8, b"AVI LIST", "AVI"),
-        (28, b"Speex   ", "Speex"),
-        (28, b"\x7fFLAC", "FLAC in Ogg"),
-        (28, b"\x80theora", "Ogg"),
-    ),
+    (8, b"AVI LIST", "AVI"),
+    (28, b"Speex   ", "Speex"),
+    (28, b"\x7fFLAC", "FLAC in Ogg"),
+    (28, b"\x80theora", "Ogg"),
 )
 
 

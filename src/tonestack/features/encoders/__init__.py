@@ -37,9 +37,10 @@ def format_of(path: Path) -> str:
     """The name of the module that reads a model: by its suffix, or `huggingface` for a folder."""
     if path.is_dir():
         return "huggingface"
-    if path.suffix.lower() in SUFFIXES:
-        return SUFFIXES[path.suffix.lower()]
-    if path.suffix.lower() in CODE:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return SUFFIXES[suffix]
+    if suffix in CODE:
         raise UserError(f"{path}: {path.suffix} files can hold code and are not opened; save the model as ONNX")
     raise UserError(f"{path}: no kind of model that is known; give an .onnx or .tflite file or a Hugging Face folder")
 

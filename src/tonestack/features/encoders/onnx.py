@@ -81,14 +81,14 @@ class Encoder:
         """The input that takes sound, and the others."""
         given = self._session.get_inputs()
         sound = next((one for one in given if one.type in FLOATS), None)
-        free = [one for one in given if one is not sound and one.type in FLOATS]
-        for one in free:
-            if math.prod(size for size in one.shape if isinstance(size, int)) > VALUES:
-                raise UserError(f"{self.path}: input '{one.name}' is {_shape(one.shape)}, too large for a state")
         if sound is None:
             there = ", ".join(f"{one.name} {one.type} {_shape(one.shape)}" for one in given)
             raise UserError(f"{self.path}: no input takes a wave of floats; its inputs: {there}")
-        return sound, [one for one in given if one is not sound]
+        others = [one for one in given if one is not sound]
+        for one in others:
+            if one.type in FLOATS and math.prod(size for size in one.shape if isinstance(size, int)) > VALUES:
+                raise UserError(f"{self.path}: input '{one.name}' is {_shape(one.shape)}, too large for a state")
+        return sound, others
 
     def _zeros(self, batch: int) -> dict[str, np.ndarray]:
         """Fresh states by name."""
