@@ -159,12 +159,13 @@ def stack(
     part = nested_cv.nesting(tables.fold, tables.groups)
     every = StackRows(inputs, tables.targets, weights, part, len(tables.classes), tables.groups)
     learn = every.where(predicted & (weights > 0))
-    rows = stacking.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, call.seed)
+    test = around.test.inputs(np.stack([tables.test(n) for n in tables.names]), independent) if tables.level else None
+    rows = stacking.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, call.seed, test)
     fitted = stacking.fit(name, learn, params, call.seed)
     if not tables.test_ids:
         return rows, None, fitted
-    test = [fitted(around.test.inputs(fold, independent)) for fold in tables.test_stacks()]
-    return rows, np.stack(test), fitted
+    said = [fitted(around.test.inputs(fold, independent)) for fold in tables.test_stacks()]
+    return rows, np.stack(said), fitted
 
 
 def ship(call: Call, tables: Tables, rows: np.ndarray, test: np.ndarray | None, last: UpToDate) -> list[Path]:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from tonestack.base.console import Bar, bar
-from tonestack.ensemble import resampling
+from tonestack.ensemble import fold_levels, resampling
 from tonestack.ensemble.nested_cv import CELLS, Resampled
 from tonestack.tables.metrics import UNKNOWN, Metric, cells
 from tonestack.tables.thresholds import Thresholds
@@ -67,8 +67,11 @@ def select(
 ) -> Selection[S]:
     """Choose on all rows, and once more without each part (N,), by the rule of the module's text.
 
-    groups: of the rows, whole in the resamples behind the standard errors; None where none are known. thresholds: of
-    a metric of predicted labels, found without each part as well. averages: names of candidates that go first.
+    Where clips may have several labels, rows of several candidates are joined at one level and scale per class: metrics
+    compare the rows of a class.
+
+    groups: of the rows, whole in the resamples behind the standard errors; None where none are known. thresholds: of a
+    metric of predicted labels, found without each part as well. averages: names of candidates that go first.
     """
     limits = thresholds or Thresholds(metric, one_label, "half")
     losses = {c.name: nested_losses(c.scores, targets, part, one_label) for c in candidates}
@@ -80,7 +83,9 @@ def select(
         for k in parts:
             inside = part == k
             found = chosen if inside.all() else pick(~inside)
-            scores[inside] = found.scores[inside]
+            alike = found is chosen or one_label or found.scores.shape[1] == 1
+            joined = found.scores if alike else fold_levels.scaled_like(found.scores, chosen.scores)
+            scores[inside] = joined[inside]
             by_part[int(k)] = found.name
     return Selection(chosen, scores, by_part, {name: float(loss.mean()) for name, loss in losses.items()})
 

@@ -8,6 +8,7 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import atomic
+from tonestack.ensemble import fold_levels
 from tonestack.ensemble.name_columns import NameColumns
 from tonestack.ensemble.problem import BLAS
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
@@ -70,20 +71,31 @@ def restore(name: str, path: Path) -> tuple[FittedStacker, Beside]:
 
 
 def nested(
-    name: str, rows: StackRows, inputs: StackInputs, fold: np.ndarray, params: StackParams, seed: int
+    name: str,
+    rows: StackRows,
+    inputs: StackInputs,
+    fold: np.ndarray,
+    params: StackParams,
+    seed: int,
+    test: StackInputs | None = None,
 ) -> np.ndarray:
     """Out-of-fold probabilities of the stacker: `inputs` of N clips of folds (N,) -> (N, C).
 
-    Rows of fold -1 stay NaN: no model predicts them.
+    Rows of fold -1 stay NaN: no model predicts them. test: inputs of test rows on which the folds' stackers are brought
+    to one level (`fold_levels`); clips may then have several labels. A stacker that has not learnt from the clips of a
+    class expects less of it, and just there it is scored.
     """
     result = np.full((len(fold), rows.classes), np.nan, dtype=np.float32)
 
-    def one(k: int) -> np.ndarray:
-        return fit(name, rows.where(rows.fold != k), params, seed)(inputs.where(fold == k))
+    def one(k: int) -> tuple[np.ndarray, np.ndarray | None]:
+        fitted = fit(name, rows.where(rows.fold != k), params, seed)
+        return fitted(inputs.where(fold == k)), None if test is None else fitted(test)
 
     folds = np.unique(fold[fold >= 0])
     with BLAS.limit(limits=1, user_api="blas"):  # the folds share the cores already
         predicted = Parallel(n_jobs=params.jobs, prefer="threads")(delayed(one)(k) for k in folds)
-    for k, part in zip(folds, predicted, strict=True):
+    for k, (part, _) in zip(folds, predicted, strict=True):
         result[fold == k] = part
+    if test is not None:
+        fold_levels.align(result, np.stack([said for _, said in predicted]), fold, folds, one_label=False)
     return result

@@ -8,8 +8,8 @@ from typing import Any
 
 from tonestack.base.errors import UserError
 from tonestack.config.call import Call
+from tonestack.ensemble import fold_levels, nested_cv
 from tonestack.ensemble import made as made_tables
-from tonestack.ensemble import nested_cv
 from tonestack.ensemble.blends import BlendSum, Summable
 from tonestack.ensemble.problem import Problem
 from tonestack.labels import folds, revisions
@@ -44,7 +44,8 @@ class Tables:
 
     Rows (clips or trials), labels and columns are those of `tables.rows.Rows`.
     scored (N,): the clips that scores count: verified, folded, with their r0 labels; of very large tables a
-    random part that fits into `SEARCHED` bytes.
+    random part that fits into `SEARCHED` bytes. level: bring the OOF rows of a model's folds to one level
+    (`fold_levels`).
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Tables:
     form: SubmissionFormat | None = None
     whole: bool = False
     thresholds: Thresholds | None = None
+    level: bool = False
     _kept: dict[str, PredictionTable] = field(default_factory=dict, repr=False)
     _facts: dict[str, TableFacts] = field(default_factory=dict, repr=False)
     _stack: np.ndarray | None = field(default=None, repr=False)
@@ -77,7 +79,14 @@ class Tables:
         data = call.data
         sought = data.thresholds.model_dump() if rows.probabilities else {"kind": "half"}
         limits = Thresholds(resolve(data.metric), call.task.one_label, **sought)
-        extra = (rows.labels, rows.probabilities, rows.form, rows.whole, limits)
+        extra = (
+            rows.labels,
+            rows.probabilities,
+            rows.form,
+            rows.whole,
+            limits,
+            data.fold_levels == "test" and bool(rows.test_ids),
+        )
         return cls(
             call.oof, chosen, rows.oof, rows.test_ids, rows.columns, call.task, data.metric, data.fold_mean, *extra
         )
@@ -127,12 +136,20 @@ class Tables:
             ids, folder = self.test_ids, self.folder / name
             one, positive = self.task.one_label, self.probabilities
             table = load.load(folder, self.folds, ids, self.classes, nonnegative=positive, one_label=one)
+            self._align(table)
             folds = 0 if table.test is None else len(table.test)
             self._facts[name] = TableFacts(table.kind, table.meta, table.notes, table.oof is not None, folds)
             if self._size(table) * len(self.names) > IN_MEMORY:
                 return table
             self._kept[name] = table
         return self._kept[name]
+
+    def _align(self, table: PredictionTable) -> None:
+        """Bring a model's folds to one level; made tables are made of such rows already."""
+        folds = np.unique(self.fold[self.fold >= 0]).tolist()
+        own = table.kind == "train" and self.level and self.probabilities
+        if own and table.oof is not None and table.test is not None and len(table.test) == len(folds):
+            fold_levels.align(table.oof, table.test, table.fold, folds, self.task.one_label)
 
     def facts(self, name: str) -> TableFacts:
         """Return the facts of a table without its rows. The first call reads all tables, once."""

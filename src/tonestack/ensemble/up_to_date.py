@@ -46,7 +46,7 @@ class UpToDate:
                 [self._hash(f) for f in (call.folds / "r0.csv", rows.file, *more)],
                 [[name, [self._hash(f) for f in _files(call.oof / name)]] for name in tables],
                 [rows.columns, rows.test_ids, None if form is None else asdict(form)],
-                [call.data.task, call.data.metric, call.data.fold_mean, call.seed, settings],
+                [call.data.task, call.data.metric, call.data.fold_mean, call.data.fold_levels, call.seed, settings],
                 call.data.thresholds.model_dump(),
                 [self._hash(f) for f in sorted([*(CODE / "tables").rglob("*.py"), *(CODE / "ensemble").rglob("*.py")])],
             ]

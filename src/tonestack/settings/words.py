@@ -14,6 +14,7 @@ DATA_KEYS = (
     "task",
     "metric",
     "fold_mean",
+    "fold_levels",
     "presets",
     "sample_rate",
 )  # of the data config's own, no section before them

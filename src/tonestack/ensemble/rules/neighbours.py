@@ -107,27 +107,30 @@ def choose(
     """Return the rule of all scored clips, and nested rows (N, C): each part's by the rule of the other parts.
 
     rows: OOF rows (N, C); scored (N,): the clips that scores count; part (N,): the parts to nest over, -1 for none.
+    Rules are compared by the mean of the parts' own metric: a power of the recording's maximum spreads rows of networks
+    of different levels further apart.
     """
     every, inner, parts = rules(), part[scored], np.unique(part[part >= 0])
-    keeps = [np.ones(len(inner), dtype=bool), *(inner != k for k in parts)]
-    values = np.array([_values(rule(rows, places)[scored], problem, keeps) for rule in every])  # (rules, 1 + parts)
-    best = [_first_best(column) for column in values.T]
+    values = np.array([_values(rule(rows, places)[scored], problem, inner, parts) for rule in every])  # (rules, parts)
+    best = [_first_best(values[:, parts != k]) for k in parts]
     nested = rows.astype(np.float32, copy=True)
-    for chosen in set(best[1:]):  # again, one table at a time: all rules' tables do not fit side by side
-        here = np.isin(part, [k for k, one in zip(parts, best[1:], strict=True) if one == chosen])
+    for chosen in set(best):  # again, one table at a time: all rules' tables do not fit side by side
+        here = np.isin(part, [k for k, one in zip(parts, best, strict=True) if one == chosen])
         nested[here] = every[chosen](rows, places)[here]
-    return every[best[0]], nested
+    return every[_first_best(values)], nested
 
 
-def _values(made: np.ndarray, problem: Problem, keeps: Sequence[np.ndarray]) -> list[float]:
-    """The metric, larger is better, of a rule's scored rows (n, C) on some selections of them; NaN for none."""
+def _values(made: np.ndarray, problem: Problem, part: np.ndarray, parts: np.ndarray) -> list[float]:
+    """The metric, larger is better, of a rule's scored rows (n, C) in each part; NaN where a part has none."""
     metric, truth = problem.metric, problem.targets
-    return [metric.sign * float(metric(made[keep], truth[keep])) if keep.any() else np.nan for keep in keeps]
+    heres = (part == k for k in parts)
+    return [metric.sign * float(metric(made[here], truth[here])) if here.any() else np.nan for here in heres]
 
 
 def _first_best(values: np.ndarray) -> int:
-    """The number of the largest value, the first of equals; 0 where none is a number."""
-    return int(np.nanargmax(np.round(values, 10))) if np.isfinite(values).any() else 0
+    """The number of the largest mean over parts of values (rules, parts), the first of equals; 0 if there is none."""
+    known = values[:, np.isfinite(values).all(axis=0)]
+    return int(np.argmax(np.round(known.mean(axis=1), 10))) if known.size else 0
 
 
 def around(logs: np.ndarray, places: Places | None) -> np.ndarray:
