@@ -189,7 +189,7 @@ def measure(words: list[str], truth: pd.DataFrame) -> list[dict[str, object]]:
     """Every table's macro AUC, out of fold in three ways and on the test windows."""
     call = Call.from_arguments(words)
     names = oof.experiments(call.oof, made=True)
-    plain, level = Tables.of(Call.from_arguments([*words, "fold_levels=none"]), names), Tables.of(call, names)
+    plain, level = Tables.of(Call.from_arguments([*words, "fold_levels=kept"]), names), Tables.of(call, names)
     auc, kept, truth_rows = resolve("auc"), level.scored, truth.loc[list(level.test_ids), list(level.classes)]
     fold, targets, rows = level.fold[kept], level.targets[kept], []
     for name in names:

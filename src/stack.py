@@ -159,7 +159,8 @@ def stack(
     part = nested_cv.nesting(tables.fold, tables.groups)
     every = StackRows(inputs, tables.targets, weights, part, len(tables.classes), tables.groups)
     learn = every.where(predicted & (weights > 0))
-    test = around.test.inputs(np.stack([tables.test(n) for n in tables.names]), independent) if tables.level else None
+    tests = [tables.test(n) for n in tables.names] if tables.level and tables.test_ids else []
+    test = around.test.inputs(np.stack(tests), independent) if tests else None
     rows = stacking.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, call.seed, test)
     fitted = stacking.fit(name, learn, params, call.seed)
     if not tables.test_ids:

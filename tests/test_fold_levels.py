@@ -35,11 +35,16 @@ def fold_models(spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, n
     return truth.astype(np.int8), rows.astype(np.float32), fold, test.astype(np.float32)
 
 
+def levels(test: np.ndarray, one_label: bool = False) -> np.ndarray:
+    """The fold models' levels (K, C) on the test rows."""
+    return np.array([oof.level(fold, one_label) for fold in test])
+
+
 def test_rows_of_all_folds_are_brought_to_one_level() -> None:
     truth, rows, fold, test = fold_models(spread=2)
     even = fold_models(spread=0)[1]
     before = float(AUC(rows, truth))
-    fold_levels.align(rows, test, fold, range(FOLDS), one_label=False)
+    fold_levels.align(rows, levels(test), fold, np.arange(FOLDS), one_label=False)
     assert float(AUC(rows, truth)) > before + 0.05
     assert float(AUC(rows, truth)) == pytest.approx(float(AUC(even, truth)), abs=0.01)
 
@@ -48,7 +53,7 @@ def test_the_order_within_a_fold_and_missing_rows_stay() -> None:
     _, rows, fold, test = fold_models(spread=2)
     rows[5] = np.nan
     before = rows.copy()
-    fold_levels.align(rows, test, fold, range(FOLDS), one_label=False)
+    fold_levels.align(rows, levels(test), fold, np.arange(FOLDS), one_label=False)
     assert np.isnan(rows[5]).all()
     for k in range(FOLDS):
         here = (fold == k) & np.isfinite(before).all(axis=1)
@@ -60,7 +65,7 @@ def test_the_order_within_a_fold_and_missing_rows_stay() -> None:
 def test_rows_of_one_label_still_sum_to_one() -> None:
     _, rows, fold, test = fold_models(spread=1)
     rows, test = rows / rows.sum(axis=1, keepdims=True), test / test.sum(axis=2, keepdims=True)
-    fold_levels.align(rows, test, fold, range(FOLDS), one_label=True)
+    fold_levels.align(rows, levels(test, True), fold, np.arange(FOLDS), one_label=True)
     np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-5)
 
 
@@ -88,8 +93,22 @@ def test_models_are_levelled_and_made_tables_are_not(tmp_path: Path, kind: str, 
     np.testing.assert_array_equal(Tables(*args, level=level).read("m@r0").test, Tables(*args).read("m@r0").test)
 
 
+def test_without_test_rows_the_receipts_say_the_levels(tmp_path: Path) -> None:
+    _, rows, fold, test = fold_models(spread=2)
+    names = [f"c{i}" for i in range(len(rows))]
+    for k, level in enumerate(levels(test)):
+        ids = [names[i] for i in np.flatnonzero(fold == k)]
+        receipt = {"kind": "train", "levels": level.tolist()}
+        oof.write_fold(tmp_path / "m@r0", k, ids, ["oof"] * len(ids), rows[fold == k], CLASSES, receipt)
+    table = pd.DataFrame({"clip_id": names, "label": "a", "verified": True, "group": "", "fold": fold})
+    args: Any = (tmp_path, ("m@r0",), table, (), CLASSES, multilabel.TASK, "auc", "geometric")
+    read = Tables(*args, level=True).oof("m@r0")
+    fold_levels.align(rows, levels(test), fold, np.arange(FOLDS), one_label=False)
+    np.testing.assert_allclose(read, rows, rtol=1e-5)
+
+
 def test_tasks_of_several_labels_ask_for_it() -> None:
-    assert multilabel.TASK.defaults == {"fold_levels": "test"}
+    assert multilabel.TASK.defaults == {"fold_levels": "even"}
     assert not classify.TASK.defaults
 
 

@@ -1,27 +1,22 @@
-"""Levels of fold models: OOF rows of different folds are brought to one scale by what all of them say of the test rows.
+"""Levels of fold models: OOF rows of different folds are brought to one scale by what all say of the same other rows.
 
 Each fold's network has a level of its own for every class: the log odds that it gives on average. A metric that
 compares rows of one class, such as the macro AUC, then compares rows of networks that are not of one scale. Test rows
-are not concerned, as they are a mean of all networks. The networks of all folds predict the same test rows, so their
-means there say how far apart the levels are. No label takes part.
+are not concerned, as they are a mean of all networks. The networks of all folds predict the same test rows (or, where
+there are none, the same unlabelled recordings), so their means there say how far apart the levels are. No label takes
+part.
 """
-
-from collections.abc import Sequence
 
 from tonestack.tables.oof import from_logs, to_logs
 
 import numpy as np
 
 
-def align(
-    rows: np.ndarray, test: np.ndarray, fold: np.ndarray, folds: Sequence[int] | np.ndarray, one_label: bool
-) -> None:
-    """Move OOF rows (N, C) in place: every fold's model then has the mean level of all of them on the test rows.
+def align(rows: np.ndarray, levels: np.ndarray, fold: np.ndarray, folds: np.ndarray, one_label: bool) -> None:
+    """Move OOF rows (N, C) in place, by one number per fold and class: every fold's model then has the mean level.
 
-    test: (K, M, C) by the models of the K `folds`; fold: (N,). Levels are means of log odds per class; of log
-    probabilities where a clip has one label.
+    levels: (K, C) of the models of the K `folds` on the same rows (`tables.oof.level`); fold: (N,).
     """
-    levels = np.stack([to_logs(table, one_label).mean(axis=0, dtype=np.float64) for table in test])  # (K, C)
     for k, move in zip(folds, (levels.mean(axis=0) - levels).astype(np.float32), strict=True):
         here = fold == k
         moved = from_logs(to_logs(rows[here], one_label) + move, one_label)

@@ -13,6 +13,7 @@ from tonestack.ensemble.name_columns import NameColumns
 from tonestack.ensemble.problem import BLAS
 from tonestack.ensemble.stack_inputs import FittedStacker, StackInputs, StackRows
 from tonestack.settings.data_config import StackParams
+from tonestack.tables import oof
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -89,7 +90,7 @@ def nested(
 
     def one(k: int) -> tuple[np.ndarray, np.ndarray | None]:
         fitted = fit(name, rows.where(rows.fold != k), params, seed)
-        return fitted(inputs.where(fold == k)), None if test is None else fitted(test)
+        return fitted(inputs.where(fold == k)), None if test is None else oof.level(fitted(test), one_label=False)
 
     folds = np.unique(fold[fold >= 0])
     with BLAS.limit(limits=1, user_api="blas"):  # the folds share the cores already
@@ -97,5 +98,5 @@ def nested(
     for k, (part, _) in zip(folds, predicted, strict=True):
         result[fold == k] = part
     if test is not None:
-        fold_levels.align(result, np.stack([said for _, said in predicted]), fold, folds, one_label=False)
+        fold_levels.align(result, np.array([level for _, level in predicted]), fold, folds, one_label=False)
     return result

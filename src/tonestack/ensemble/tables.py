@@ -85,7 +85,7 @@ class Tables:
             rows.form,
             rows.whole,
             limits,
-            data.fold_levels == "test" and bool(rows.test_ids),
+            data.fold_levels == "even",
         )
         return cls(
             call.oof, chosen, rows.oof, rows.test_ids, rows.columns, call.task, data.metric, data.fold_mean, *extra
@@ -146,10 +146,14 @@ class Tables:
 
     def _align(self, table: PredictionTable) -> None:
         """Bring a model's folds to one level; made tables are made of such rows already."""
-        folds = np.unique(self.fold[self.fold >= 0]).tolist()
-        own = table.kind == "train" and self.level and self.probabilities
-        if own and table.oof is not None and table.test is not None and len(table.test) == len(folds):
-            fold_levels.align(table.oof, table.test, table.fold, folds, self.task.one_label)
+        if table.kind != "train" or table.oof is None or not (self.level and self.probabilities):
+            return
+        folds, one_label = np.unique(self.fold[self.fold >= 0]), self.task.one_label
+        levels = [meta.get("levels") for meta in table.meta]
+        if table.test is not None:
+            levels = [oof.level(fold, one_label) for fold in table.test]
+        if len(levels) == len(folds) and all(own is not None for own in levels):
+            fold_levels.align(table.oof, np.array(levels), table.fold, folds, one_label)
 
     def facts(self, name: str) -> TableFacts:
         """Return the facts of a table without its rows. The first call reads all tables, once."""

@@ -291,10 +291,11 @@ class DataConfig(Section):
     fold_mean: Literal["geometric", "arithmetic"] = Field(
         "geometric", description="mean over the folds' predictions of test clips"
     )
-    fold_levels: Literal["test", "none"] = Field(
-        "none",
-        description="test: the OOF rows of a model's folds are brought to one level per class by what its folds say of "
-        "the test rows, before blend, stack and scores read them; default of tasks with several labels per clip",
+    fold_levels: Literal["kept", "even"] = Field(
+        "kept",
+        description="even: the OOF rows of a model's folds are brought to one level per class, by what its folds say "
+        "of the test rows (of unlabelled recordings where there are none), before blend, stack and scores read them; "
+        "default of tasks with several labels per clip",
     )
     baseline: str = Field("", description="model config that the others are compared with (`repeat`)")
     thresholds: ThresholdParams = ThresholdParams()

@@ -123,6 +123,11 @@ def from_logs(logs: np.ndarray, one_label: bool = True) -> np.ndarray:
     return np.asarray(np.exp(logs) if one_label else expit(logs))
 
 
+def level(p: np.ndarray, one_label: bool = True) -> np.ndarray:
+    """Level (C,) of a model on some rows (M, C): the mean of each class's log odds, or log probabilities."""
+    return np.asarray(to_logs(p, one_label).mean(axis=0, dtype=np.float64))
+
+
 def combine_folds(test: np.ndarray, how: str, normalise: bool = True) -> np.ndarray:
     """Mean over folds (K, M, C) -> (M, C), `geometric` or `arithmetic`; rows sum to 1 if `normalise`.
 

@@ -55,6 +55,7 @@ def make(job: FoldJob) -> dict[str, Any]:
         "experiment": job.experiment.name,
         "fold": job.fold,
         **({"train_metrics": _train_scores(job, fitted)} if job.train_score else {}),
+        **({"levels": _levels(job, fitted)} if job.level_on else {}),
         "config": settings.model_dump(mode="json"),
         "config_fingerprint": config_fingerprint(job.experiment),
         "inputs": job.inputs,
@@ -142,6 +143,16 @@ def _train_scores(job: FoldJob, fitted: Fitted) -> dict[str, float]:
     usable = ~np.isnan(logs).any(axis=1)
     probabilities, truth = task.probabilities(logs[usable]), task.truth(job.labels.targets[usable])
     return {job.metric: float(metrics.resolve(job.metric)(probabilities, truth))}
+
+
+def _levels(job: FoldJob, fitted: Fitted) -> list[float]:
+    """The model's level per class on the unlabelled recordings (`tables.oof.level`) that have audio."""
+    task = tasks.find(job.task)
+    logs = fitted.log_probabilities(list(job.level_on))
+    usable = ~np.isnan(logs).any(axis=1)
+    if not usable.any():
+        return [0.0] * logs.shape[1]
+    return [round(float(value), 5) for value in oof.level(task.probabilities(logs[usable]), task.one_label)]
 
 
 def versions() -> dict[str, str]:

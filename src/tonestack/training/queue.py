@@ -25,6 +25,8 @@ from tonestack.training.progress import progress_of
 import numpy as np
 import pandas as pd
 
+LEVEL_ON = 64  # unlabelled recordings on which a fold's level is measured
+
 
 def build(call: Call, experiments: list[Experiment]) -> list[FoldJob]:
     """All jobs of this call, finished or not."""
@@ -44,6 +46,7 @@ def _jobs_of(
     columns, augment = columns_of(competition, experiment), experiment.config.augment
     backgrounds = tuple(competition.pool["clip_id"]) if augment.background and augment.background_pool else ()
     heard, taught_by = teaching(call, experiment)
+    level = call.data.fold_levels == "even" and not test
     shared: dict[str, Any] = {
         "experiment": experiment,
         "task": call.data.task,
@@ -59,6 +62,7 @@ def _jobs_of(
         "columns": columns,
         "backgrounds": backgrounds,
         "heard": heard,
+        "level_on": tuple(competition.pool["clip_id"][:LEVEL_ON]) if level else (),
         "device": call.words.device,
         "threads": threads_and_jobs(call)[0],
     }
