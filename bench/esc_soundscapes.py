@@ -8,10 +8,10 @@ tables, and prints for each: macro AUC of the labelled windows as the rows are, 
 folds' own; and of the test windows. Leaves bench/results/esc_soundscapes.json.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
-from _measure import report
 from tonestack.config.call import Call
 from tonestack.ensemble.tables import Tables
 from tonestack.tables import oof
@@ -24,6 +24,7 @@ from scipy.signal import fftconvolve
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+import _measure
 import all as pipeline
 import blend
 import stack
@@ -128,8 +129,8 @@ def write(path: Path, wave: np.ndarray) -> None:
     soundfile.write(path, wave, RATE)
 
 
-def make(maker: Maker, to: Path) -> None:
-    """Write the competition and, beside its folder, `<folder>-truth.csv` with the labels of the test windows."""
+def make(maker: Maker, to: Path, truth_csv: Path) -> None:
+    """Write the competition and, outside its folder, the labels of the test windows."""
     taxonomy = [
         {"primary_label": code, "inat_taxon_id": 1000 + number, "scientific_name": name, "class_name": "Sound"}
         for number, (code, name) in enumerate(zip(maker.codes, maker.classes, strict=True))
@@ -153,7 +154,7 @@ def make(maker: Maker, to: Path) -> None:
             truth = dict(zip(maker.codes, heard[window].astype(float), strict=True))
             tests.append({"row_id": f"{stem}_{WINDOW * (window + 1)}", **truth})
     truth_table = pd.DataFrame(tests)
-    truth_table.to_csv(truth_file(to), index=False)
+    truth_table.to_csv(truth_csv, index=False)
     sample = truth_table.head(3).copy()
     sample[maker.codes] = 1 / len(maker.codes)
     sample.to_csv(to / "sample_submission.csv", index=False)
@@ -190,6 +191,7 @@ def measure(words: list[str], truth: pd.DataFrame) -> list[dict[str, object]]:
     call = Call.from_arguments(words)
     names = oof.experiments(call.oof, made=True)
     plain, level = Tables.of(Call.from_arguments([*words, "fold_levels=kept"]), names), Tables.of(call, names)
+    trained = oof.experiments(call.oof)  # made tables are made of rows at one level
     auc, kept, truth_rows = resolve("auc"), level.scored, truth.loc[list(level.test_ids), list(level.classes)]
     fold, targets, rows = level.fold[kept], level.targets[kept], []
     for name in names:
@@ -198,7 +200,7 @@ def measure(words: list[str], truth: pd.DataFrame) -> list[dict[str, object]]:
         rows.append(
             {
                 "table": name,
-                "as they are": float(auc(plain.oof(name)[kept], targets)),
+                "as they are": float(auc(plain.oof(name)[kept], targets)) if name in trained else None,
                 "at one level": float(auc(one, targets)),
                 "mean of folds": float(np.mean(within)),
                 "test": float(auc(level.test(name), truth_rows.to_numpy().astype(np.int8))),
@@ -210,14 +212,17 @@ def measure(words: list[str], truth: pd.DataFrame) -> list[dict[str, object]]:
 def main(*words: str) -> None:
     """Make the competition if it is not there, train, join, and report."""
     own = {"esc50": str(ESC50), "to": "input/esc_soundscapes"}
-    given = dict(word.split("=", 1) for word in words)
+    given = dict(word.split("=", 1) for word in words if "=" in word)
     asked = own | {key: value for key, value in given.items() if key in own}
     to = Path(asked["to"])
     if not Path(asked["esc50"]).is_dir():
         print(f"esc_soundscapes: there is no {asked['esc50']}; give esc50=DIR")
         return
     if not to.is_dir():
-        make(Maker(Path(asked["esc50"])), to)
+        part = to.with_name(f".{to.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        make(Maker(Path(asked["esc50"])), part, truth_file(to))
+        part.rename(to)
     rest = [word for word in words if word.split("=", 1)[0] not in own]
     rest = ["data=birdclef", f"root={to}", "name=esc_soundscapes", *rest]
     call = Call.from_arguments(rest)
@@ -225,7 +230,7 @@ def main(*words: str) -> None:
     for stage in (train, blend, stack, submit):
         stage.run(call)
     rows = measure(rest, pd.read_csv(truth_file(to)).set_index("row_id"))
-    report("esc_soundscapes", rows, {"about": "macro AUC of windows"})
+    _measure.report("esc_soundscapes", rows, {"about": "macro AUC of windows"})
 
 
 if __name__ == "__main__":

@@ -54,8 +54,10 @@ def run(call: Call) -> None:
         part = tables.fold
     else:
         choice, part = search(call, tables, last)
-        whole, by_fold, found = choice.blend, choice.by_fold, choice.summary
+        whole, by_fold, found, scores = choice.blend, choice.by_fold, choice.summary, choice.scores
     rows, test = tables.blend(whole, by_fold, part)
+    if rows is not None and tables.level:
+        rows[tables.scored] = scores  # joined at one level
     receipt: dict[str, object] = {
         "kind": "blend",
         **found,
@@ -114,11 +116,12 @@ def upstream(call: Call) -> None:
 
 @dataclass(frozen=True)
 class BlendChoice:
-    """The chosen blend, the blends of its OOF rows by fold, and the receipt's keys of the choice."""
+    """The chosen blend, the blends of its OOF rows by fold, the receipt's keys of the choice, and its scored rows."""
 
     blend: Blend | Fusion
     by_fold: dict[int, Blend | Fusion]
     summary: dict[str, object]
+    scores: np.ndarray
 
 
 def search(call: Call, tables: Tables, last: UpToDate) -> tuple[BlendChoice, np.ndarray]:
@@ -135,6 +138,7 @@ def search(call: Call, tables: Tables, last: UpToDate) -> tuple[BlendChoice, np.
         tables.normalise,
         problem.groups,
         problem.thresholds,
+        level=tables.level,
     )
     chosen = found.chosen
     clips = f"{len(problem.targets)} {'verified clips' if tables.probabilities else 'trials'}"
@@ -158,7 +162,7 @@ def search(call: Call, tables: Tables, last: UpToDate) -> tuple[BlendChoice, np.
         last.say(str(det.draw(call.reports / "det.png", scores, problem.targets)))
     by_name = {candidate.name: candidate for candidate in candidates}
     by_fold = {k: by_name[name].by_fold[k] for k, name in found.by_part.items()}
-    return BlendChoice(chosen.blend, by_fold, summary(chosen, cv, se)), part
+    return BlendChoice(chosen.blend, by_fold, summary(chosen, cv, se), found.scores), part
 
 
 def line(candidate: Candidate, chosen: bool, loss: float) -> dict[str, str]:

@@ -159,14 +159,24 @@ def stack(
     part = nested_cv.nesting(tables.fold, tables.groups)
     every = StackRows(inputs, tables.targets, weights, part, len(tables.classes), tables.groups)
     learn = every.where(predicted & (weights > 0))
-    tests = [tables.test(n) for n in tables.names] if tables.level and tables.test_ids else []
-    test = around.test.inputs(np.stack(tests), independent) if tests else None
-    rows = stacking.nested(name, learn, inputs, np.where(predicted, every.fold, -1), params, call.seed, test)
+    part = np.where(predicted, every.fold, -1)
+    rows = stacking.nested(
+        name, learn, inputs, part, params, call.seed, level_rows(tables, around, independent), not independent
+    )
     fitted = stacking.fit(name, learn, params, call.seed)
     if not tables.test_ids:
         return rows, None, fitted
     said = [fitted(around.test.inputs(fold, independent)) for fold in tables.test_stacks()]
     return rows, np.stack(said), fitted
+
+
+def level_rows(tables: Tables, around: Surroundings, independent: bool) -> StackInputs | None:
+    """Inputs of test rows on which the folds' stackers are brought to one level; None where none is to be found."""
+    count = len(tables.test_ids)
+    if not tables.level or count < oof.LEVEL_LEAST:
+        return None
+    whole = around.test.inputs(np.stack([tables.test(name) for name in tables.names]), independent)
+    return whole.where(np.arange(0, count, max(1, count // oof.LEVEL_MOST)))
 
 
 def ship(call: Call, tables: Tables, rows: np.ndarray, test: np.ndarray | None, last: UpToDate) -> list[Path]:

@@ -271,7 +271,7 @@ def choose(call: Call, tables: Tables, last: UpToDate) -> Choice:
     problem, part = sub.problem(), nested_cv.nesting(sub.fold, sub.groups)[sub.scored]
     candidates = [best_single(sub, problem, part, call), *made_tables(sub, problem, call)]
     how = sub.normalise, problem.groups, problem.thresholds, averages(call, [c.name for c in candidates])
-    found = selection.select(candidates, problem.metric, problem.targets, part, *how)
+    found = selection.select(candidates, problem.metric, problem.targets, part, *how, level=sub.level)
     lines, best = [], reference(sub, problem, call)
     for c in candidates:
         against = problem.decided(c.scores), best, problem.targets, call.data.blend.bootstrap

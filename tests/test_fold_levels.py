@@ -1,8 +1,10 @@
 """Fold models have levels of their own: OOF rows are brought to one level by what the models say of the test rows."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tonestack.config.call import Call
 from tonestack.ensemble import fold_levels, selection, stacking
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.rules import neighbours
@@ -12,7 +14,7 @@ from tonestack.ensemble.tables import Tables
 from tonestack.settings.data_config import StackParams
 from tonestack.tables import oof
 from tonestack.tables.metrics import resolve
-from tonestack.tasks import classify, multilabel
+from tonestack.tasks import multilabel
 
 import numpy as np
 import pandas as pd
@@ -44,7 +46,7 @@ def test_rows_of_all_folds_are_brought_to_one_level() -> None:
     truth, rows, fold, test = fold_models(spread=2)
     even = fold_models(spread=0)[1]
     before = float(AUC(rows, truth))
-    fold_levels.align(rows, levels(test), fold, np.arange(FOLDS), one_label=False)
+    fold_levels.align(rows, levels(test), fold, one_label=False)
     assert float(AUC(rows, truth)) > before + 0.05
     assert float(AUC(rows, truth)) == pytest.approx(float(AUC(even, truth)), abs=0.01)
 
@@ -53,7 +55,7 @@ def test_the_order_within_a_fold_and_missing_rows_stay() -> None:
     _, rows, fold, test = fold_models(spread=2)
     rows[5] = np.nan
     before = rows.copy()
-    fold_levels.align(rows, levels(test), fold, np.arange(FOLDS), one_label=False)
+    fold_levels.align(rows, levels(test), fold, one_label=False)
     assert np.isnan(rows[5]).all()
     for k in range(FOLDS):
         here = (fold == k) & np.isfinite(before).all(axis=1)
@@ -65,7 +67,7 @@ def test_the_order_within_a_fold_and_missing_rows_stay() -> None:
 def test_rows_of_one_label_still_sum_to_one() -> None:
     _, rows, fold, test = fold_models(spread=1)
     rows, test = rows / rows.sum(axis=1, keepdims=True), test / test.sum(axis=2, keepdims=True)
-    fold_levels.align(rows, levels(test, True), fold, np.arange(FOLDS), one_label=True)
+    fold_levels.align(rows, levels(test, True), fold, one_label=True)
     np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-5)
 
 
@@ -93,23 +95,35 @@ def test_models_are_levelled_and_made_tables_are_not(tmp_path: Path, kind: str, 
     np.testing.assert_array_equal(Tables(*args, level=level).read("m@r0").test, Tables(*args).read("m@r0").test)
 
 
-def test_without_test_rows_the_receipts_say_the_levels(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("on", "moves"), [(lambda k: "same", True), (lambda k: f"other{k}", False)])
+def test_without_test_rows_the_receipts_say_the_levels(tmp_path: Path, on: Callable[[int], str], moves: bool) -> None:
     _, rows, fold, test = fold_models(spread=2)
     names = [f"c{i}" for i in range(len(rows))]
     for k, level in enumerate(levels(test)):
         ids = [names[i] for i in np.flatnonzero(fold == k)]
-        receipt = {"kind": "train", "levels": level.tolist()}
+        receipt = {"kind": "train", "levels": {"on": on(k), "values": level.tolist()}}
         oof.write_fold(tmp_path / "m@r0", k, ids, ["oof"] * len(ids), rows[fold == k], CLASSES, receipt)
     table = pd.DataFrame({"clip_id": names, "label": "a", "verified": True, "group": "", "fold": fold})
     args: Any = (tmp_path, ("m@r0",), table, (), CLASSES, multilabel.TASK, "auc", "geometric")
     read = Tables(*args, level=True).oof("m@r0")
-    fold_levels.align(rows, levels(test), fold, np.arange(FOLDS), one_label=False)
+    if moves:
+        fold_levels.align(rows, levels(test), fold, one_label=False)
     np.testing.assert_allclose(read, rows, rtol=1e-5)
 
 
-def test_tasks_of_several_labels_ask_for_it() -> None:
-    assert multilabel.TASK.defaults == {"fold_levels": "even"}
-    assert not classify.TASK.defaults
+@pytest.mark.parametrize(
+    ("words", "even"),
+    [
+        (["metric=auc"], True),
+        (["metric=mean_average_precision"], True),
+        (["metric=lwlrap"], False),  # it compares the classes of one row
+        (["metric=lwlrap", "fold_levels=even"], True),
+        (["metric=auc", "fold_levels=kept"], False),
+    ],
+)
+def test_levels_are_evened_where_the_metric_compares_rows_of_a_class(words: list[str], even: bool) -> None:
+    assert Call.from_arguments(["data=demo_multilabel", *words]).even_levels == even
+    assert not Call.from_arguments(["data=demo"]).even_levels
 
 
 def test_stackers_of_the_folds_are_brought_to_one_level(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +169,7 @@ def test_a_nested_choice_joins_tables_of_other_levels() -> None:
     turns = iter([pair[0], *(pair[k % 2] for k in range(FOLDS))])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "_pick", lambda *given: next(turns))
-        found = selection.select(pair, AUC, truth, fold, one_label=False)
+        found = selection.select(pair, AUC, truth, fold, one_label=False, level=True)
     assert set(found.by_part.values()) == {"low", "high"}
     assert float(AUC(found.scores, truth)) == pytest.approx(float(AUC(low, truth)), abs=0.02)
 

@@ -119,6 +119,15 @@ class Call:
         return tasks.find(self.data.task)
 
     @property
+    def even_levels(self) -> bool:
+        """True if OOF rows of different folds are brought to one level (`fold_levels`).
+
+        A metric that compares the classes of one row would learn from the levels in which folds a class is.
+        """
+        how, metric = self.data.fold_levels, resolve(self.data.metric)
+        return how == "even" or (how == "auto" and not self.task.one_label and metric.compares_rows)
+
+    @property
     def options(self) -> Any:
         """The data config's section of the task's name; None where it has none."""
         return getattr(self.data, self.data.task, None)

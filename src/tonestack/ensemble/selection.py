@@ -64,14 +64,13 @@ def select(
     groups: np.ndarray | None = None,
     thresholds: Thresholds | None = None,
     averages: Collection[str] = (),
+    level: bool = False,
 ) -> Selection[S]:
     """Choose on all rows, and once more without each part (N,), by the rule of the module's text.
 
-    Where clips may have several labels, rows of several candidates are joined at one level and scale per class: metrics
-    compare the rows of a class.
-
     groups: of the rows, whole in the resamples behind the standard errors; None where none are known. thresholds: of a
-    metric of predicted labels, found without each part as well. averages: names of candidates that go first.
+    metric of predicted labels, found without each part as well. averages: names of candidates that go first. level:
+    rows of several candidates are joined at one level and scale per class.
     """
     limits = thresholds or Thresholds(metric, one_label, "half")
     losses = {c.name: nested_losses(c.scores, targets, part, one_label) for c in candidates}
@@ -83,8 +82,8 @@ def select(
         for k in parts:
             inside = part == k
             found = chosen if inside.all() else pick(~inside)
-            alike = found is chosen or one_label or found.scores.shape[1] == 1
-            joined = found.scores if alike else fold_levels.scaled_like(found.scores, chosen.scores)
+            apart = level and not one_label and found is not chosen
+            joined = fold_levels.scaled_like(found.scores, chosen.scores) if apart else found.scores
             scores[inside] = joined[inside]
             by_part[int(k)] = found.name
     return Selection(chosen, scores, by_part, {name: float(loss.mean()) for name, loss in losses.items()})

@@ -79,18 +79,19 @@ def nested(
     params: StackParams,
     seed: int,
     test: StackInputs | None = None,
+    one_label: bool = False,
 ) -> np.ndarray:
     """Out-of-fold probabilities of the stacker: `inputs` of N clips of folds (N,) -> (N, C).
 
     Rows of fold -1 stay NaN: no model predicts them. test: inputs of test rows on which the folds' stackers are brought
-    to one level (`fold_levels`); clips may then have several labels. A stacker that has not learnt from the clips of a
-    class expects less of it, and just there it is scored.
+    to one level (`fold_levels`). A stacker that has not learnt from the clips of a class expects less of it, and just
+    there it is scored.
     """
     result = np.full((len(fold), rows.classes), np.nan, dtype=np.float32)
 
     def one(k: int) -> tuple[np.ndarray, np.ndarray | None]:
         fitted = fit(name, rows.where(rows.fold != k), params, seed)
-        return fitted(inputs.where(fold == k)), None if test is None else oof.level(fitted(test), one_label=False)
+        return fitted(inputs.where(fold == k)), None if test is None else oof.level(fitted(test), one_label)
 
     folds = np.unique(fold[fold >= 0])
     with BLAS.limit(limits=1, user_api="blas"):  # the folds share the cores already
@@ -98,5 +99,5 @@ def nested(
     for k, (part, _) in zip(folds, predicted, strict=True):
         result[fold == k] = part
     if test is not None:
-        fold_levels.align(result, np.array([level for _, level in predicted]), fold, folds, one_label=False)
+        fold_levels.align(result, np.array([level for _, level in predicted]), fold, one_label)
     return result

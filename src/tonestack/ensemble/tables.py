@@ -64,6 +64,7 @@ class Tables:
     level: bool = False
     _kept: dict[str, PredictionTable] = field(default_factory=dict, repr=False)
     _facts: dict[str, TableFacts] = field(default_factory=dict, repr=False)
+    _levels: dict[str, np.ndarray | None] = field(default_factory=dict, repr=False)
     _stack: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
@@ -85,7 +86,7 @@ class Tables:
             rows.form,
             rows.whole,
             limits,
-            data.fold_levels == "even",
+            call.even_levels and rows.probabilities,
         )
         return cls(
             call.oof, chosen, rows.oof, rows.test_ids, rows.columns, call.task, data.metric, data.fold_mean, *extra
@@ -146,14 +147,13 @@ class Tables:
 
     def _align(self, table: PredictionTable) -> None:
         """Bring a model's folds to one level; made tables are made of such rows already."""
-        if table.kind != "train" or table.oof is None or not (self.level and self.probabilities):
+        if not self.level or table.oof is None or table.kind not in ("train", "baseline"):
             return
-        folds, one_label = np.unique(self.fold[self.fold >= 0]), self.task.one_label
-        levels = [meta.get("levels") for meta in table.meta]
-        if table.test is not None:
-            levels = [oof.level(fold, one_label) for fold in table.test]
-        if len(levels) == len(folds) and all(own is not None for own in levels):
-            fold_levels.align(table.oof, np.array(levels), table.fold, folds, one_label)
+        if table.name not in self._levels:
+            self._levels[table.name] = fold_levels.measured(table, self.task.one_label)
+        levels = self._levels[table.name]
+        if levels is not None:
+            fold_levels.align(table.oof, levels, table.fold, self.task.one_label)
 
     def facts(self, name: str) -> TableFacts:
         """Return the facts of a table without its rows. The first call reads all tables, once."""

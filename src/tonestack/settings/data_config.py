@@ -291,11 +291,11 @@ class DataConfig(Section):
     fold_mean: Literal["geometric", "arithmetic"] = Field(
         "geometric", description="mean over the folds' predictions of test clips"
     )
-    fold_levels: Literal["kept", "even"] = Field(
-        "kept",
+    fold_levels: Literal["auto", "even", "kept"] = Field(
+        "auto",
         description="even: the OOF rows of a model's folds are brought to one level per class, by what its folds say "
-        "of the test rows (of unlabelled recordings where there are none), before blend, stack and scores read them; "
-        "default of tasks with several labels per clip",
+        "of the test rows (of unlabelled recordings where there are few), before blend, stack and scores read them; "
+        "auto: where clips may have several labels and the metric is a mean over classes, such as auc",
     )
     baseline: str = Field("", description="model config that the others are compared with (`repeat`)")
     thresholds: ThresholdParams = ThresholdParams()

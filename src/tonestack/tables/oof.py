@@ -24,6 +24,8 @@ TAUGHT = "taught"  # the part of a test clip whose pseudo-label the fold's model
 OWN = ".own"  # says that a table is ours: as long as it has no json it is unfinished, and not somebody else's
 MADE = ("blend", "stack")  # made of other tables
 APART = (*MADE, "baseline")  # kinds that are no inputs of blend and stack unless asked for
+LEVEL_LEAST = 60  # rows on which the level of a fold's model can be measured
+LEVEL_MOST = 10_000  # rows that are enough for it
 RECEIPT = re.compile(r"fold(\d+)\.json")
 
 
@@ -124,8 +126,12 @@ def from_logs(logs: np.ndarray, one_label: bool = True) -> np.ndarray:
 
 
 def level(p: np.ndarray, one_label: bool = True) -> np.ndarray:
-    """Level (C,) of a model on some rows (M, C): the mean of each class's log odds, or log probabilities."""
-    return np.asarray(to_logs(p, one_label).mean(axis=0, dtype=np.float64))
+    """Level (C,) of a model on some rows (M, C): the mean of each class's log odds, or log probabilities.
+
+    Of very many rows some count, evenly spaced.
+    """
+    some = p[:: max(1, len(p) // LEVEL_MOST)]
+    return np.asarray(to_logs(some, one_label).mean(axis=0, dtype=np.float64))
 
 
 def combine_folds(test: np.ndarray, how: str, normalise: bool = True) -> np.ndarray:

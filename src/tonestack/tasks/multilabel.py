@@ -18,7 +18,6 @@ class Multilabel(Task):
     name = "multilabel"
     metrics = ("mean_average_precision", "auc", "log_loss")
     loss = "bce"
-    defaults = {"fold_levels": "even"}  # metrics of several labels compare rows of one class
     one_label = False
 
     def label_lists(self, labels: pd.Series) -> pd.Series:

@@ -13,7 +13,8 @@ from typing import Any
 from tonestack import __version__, tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.base.files import atomic, claimed, file_hash, write_text
+from tonestack.base.files import atomic, claimed, file_hash, fingerprint, write_text
+from tonestack.features import pieces
 from tonestack.features.store import Store
 from tonestack.tables import metrics, oof
 from tonestack.training import learners
@@ -43,6 +44,7 @@ def make(job: FoldJob) -> dict[str, Any]:
     settings = job.experiment.config
     store = Store.open(job.cache, settings.frontend, job.audio)
     model = parts.find("models", settings.network["name"])
+    store, windows = pieces.with_pieces(store, pieces.windows(store, job.level_on, job.window))
     fitted = learners.find(settings.network).fit(job, store)
     tables = tasks.find(job.task).tables(job, fitted, lambda: _predict(job, fitted, store))
     refuse_changed_meaning(job.folder, job.experiment)  # as a fold finished meanwhile
@@ -55,7 +57,7 @@ def make(job: FoldJob) -> dict[str, Any]:
         "experiment": job.experiment.name,
         "fold": job.fold,
         **({"train_metrics": _train_scores(job, fitted)} if job.train_score else {}),
-        **({"levels": _levels(job, fitted)} if job.level_on else {}),
+        **({"levels": _levels(job, fitted, windows)} if windows else {}),
         "config": settings.model_dump(mode="json"),
         "config_fingerprint": config_fingerprint(job.experiment),
         "inputs": job.inputs,
@@ -145,14 +147,15 @@ def _train_scores(job: FoldJob, fitted: Fitted) -> dict[str, float]:
     return {job.metric: float(metrics.resolve(job.metric)(probabilities, truth))}
 
 
-def _levels(job: FoldJob, fitted: Fitted) -> list[float]:
-    """The model's level per class on the unlabelled recordings (`tables.oof.level`) that have audio."""
+def _levels(job: FoldJob, fitted: Fitted, windows: list[str]) -> dict[str, Any]:
+    """The model's level per class in the windows (`tables.oof.level`), and the fingerprint of their recordings."""
     task = tasks.find(job.task)
-    logs = fitted.log_probabilities(list(job.level_on))
+    logs = fitted.log_probabilities(windows)
     usable = ~np.isnan(logs).any(axis=1)
     if not usable.any():
-        return [0.0] * logs.shape[1]
-    return [round(float(value), 5) for value in oof.level(task.probabilities(logs[usable]), task.one_label)]
+        return {}
+    values = oof.level(task.probabilities(logs[usable]), task.one_label)
+    return {"on": fingerprint([job.level_on, job.window]), "values": [round(float(value), 5) for value in values]}
 
 
 def versions() -> dict[str, str]:

@@ -35,7 +35,8 @@ class FoldJob:
     backgrounds: clips without labels that may be mixed under crops. initial: weights from which a network starts.
     train_score: also score the model on what it has trained on.
     heard: further clips that a distilled network hears before it learns labels.
-    level_on: unlabelled recordings on which the level of the fold's model is measured, where there is no test set.
+    level_on: unlabelled recordings in whose windows of `window` seconds the level of the fold's model is measured,
+    where test rows are few.
     pool: soft labels of unlabelled recordings, pieces of which are mixed into a network's crops.
     """
 
@@ -67,6 +68,7 @@ class FoldJob:
     heard: tuple[str, ...] = ()
     train_score: bool = False
     level_on: tuple[str, ...] = ()
+    window: float = 5.0
     pool: PoolLabels | None = None
 
     @property

@@ -44,9 +44,9 @@ def _jobs_of(
     cross_fitted = revisions.cross_fitted(call.folds, experiment.revision)
     test, options = list(predicted.test_ids), call.options
     columns, augment = columns_of(competition, experiment), experiment.config.augment
-    backgrounds = tuple(competition.pool["clip_id"]) if augment.background and augment.background_pool else ()
+    pooled = competition.pool["clip_id"].tolist()
+    backgrounds = tuple(pooled) if augment.background and augment.background_pool else ()
     heard, taught_by = teaching(call, experiment)
-    level = call.data.fold_levels == "even" and not test
     shared: dict[str, Any] = {
         "experiment": experiment,
         "task": call.data.task,
@@ -62,7 +62,7 @@ def _jobs_of(
         "columns": columns,
         "backgrounds": backgrounds,
         "heard": heard,
-        "level_on": tuple(competition.pool["clip_id"][:LEVEL_ON]) if level else (),
+        **level_on(call, pooled, test),
         "device": call.words.device,
         "threads": threads_and_jobs(call)[0],
     }
@@ -87,6 +87,14 @@ def _jobs_of(
         own |= {"test": test, "taught": taught}
         jobs.append(FoldJob(fold=fold, truth=truth, scored=scored, **own, **shared))
     return jobs
+
+
+def level_on(call: Call, pool: list[str], test: list[str]) -> dict[str, Any]:
+    """The unlabelled recordings on which folds' levels are measured, where it is asked for and test rows are few."""
+    if not call.even_levels or len(test) >= oof.LEVEL_LEAST:
+        return {}
+    evenly = np.linspace(0, len(pool) - 1, min(LEVEL_ON, len(pool))).astype(int)
+    return {"level_on": tuple(pool[position] for position in evenly), "window": call.data.student.window}
 
 
 def counted_targets(task: Task, labels: pd.Series, predicted: Rows) -> np.ndarray:

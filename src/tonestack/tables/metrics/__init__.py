@@ -76,9 +76,14 @@ class Metric:
             raise TypeError(f"{self.name} has no value per clip")
         return self.module.per_clip(scores, targets)
 
+    @property
+    def compares_rows(self) -> bool:
+        """True if the metric is a mean over classes, each of which compares the rows of all clips with one another."""
+        return hasattr(self.module, "by_class")
+
     def by_class(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
         """Values per class (C,) of scores (N, C); None for a metric that is no mean over classes."""
-        if not hasattr(self.module, "by_class"):
+        if not self.compares_rows:
             return None
         return np.asarray(self.module.by_class(scores, targets, *((self.k,) if self.k else ())))
 
