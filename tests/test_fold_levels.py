@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from tonestack.config.call import Call
 from tonestack.ensemble import fold_levels, selection, stacking
@@ -15,6 +16,9 @@ from tonestack.settings.data_config import StackParams
 from tonestack.tables import oof
 from tonestack.tables.metrics import resolve
 from tonestack.tasks import multilabel
+from tonestack.training import fold_job, queue
+from tonestack.training.job import FoldJob
+from tonestack.training.learners import Fitted
 
 import numpy as np
 import pandas as pd
@@ -188,3 +192,25 @@ def test_a_rule_of_windows_is_not_chosen_for_the_levels_of_folds(monkeypatch: py
     problem = Problem(rows[None], truth, AUC, ("m",), normalise=False)
     _, nested = neighbours.choose(rows, PLACES, problem, np.ones(len(rows), dtype=bool), fold)
     np.testing.assert_array_equal(nested, rows)
+
+
+@pytest.mark.parametrize(("tests", "count"), [(0, 64), (oof.LEVEL_LEAST - 1, 64), (oof.LEVEL_LEAST, 0)])
+def test_levels_are_measured_on_unlabelled_recordings_where_test_rows_are_few(tests: int, count: int) -> None:
+    student = SimpleNamespace(window=5.0)
+    call = cast(Call, SimpleNamespace(even_levels=True, data=SimpleNamespace(student=student)))
+    pool = [f"p{i}" for i in range(200)]
+    found = queue.level_on(call, pool, ["t"] * tests)
+    assert len(found.get("level_on", ())) == count
+    if count:
+        assert (found["level_on"][0], found["level_on"][-1]) == ("p0", "p199")
+        assert queue.level_on(call, pool[:3], [])["level_on"] == ("p0", "p1", "p2")
+        assert queue.level_on(call, [], [])["level_on"] == ()
+
+
+def test_a_receipts_level_is_the_mean_log_odds_of_the_windows_that_are_heard() -> None:
+    logs = np.log(np.array([[0.2, 0.5], [0.4, 0.1], [np.nan, np.nan]]))
+    job = cast(FoldJob, SimpleNamespace(task="multilabel", level_on=("p0",), window=5.0))
+    fitted = cast(Fitted, SimpleNamespace(log_probabilities=lambda ids: logs))
+    found = fold_job._levels(job, fitted, ["a", "b", "c"])
+    np.testing.assert_allclose(found["values"], logit(np.exp(logs[:2])).mean(axis=0), atol=1e-4)
+    assert fold_job._levels(job, cast(Fitted, SimpleNamespace(log_probabilities=lambda ids: logs[2:])), ["c"]) == {}
