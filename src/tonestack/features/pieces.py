@@ -91,7 +91,8 @@ def with_pieces(store: Store, table: pd.DataFrame) -> tuple[Store, list[str]]:
     """
     offsets, frames = store.rows(table["recording"])
     first, last = _placed(table["start"].to_numpy(), table["end"].to_numpy(), frames, store.frame_rate)
-    ids = [f"{name}\0{at:g}" for name, at in zip(table["recording"], table["start"], strict=True)]  # no clip's name
+    places = zip(table["recording"], table["start"], table["end"], strict=True)
+    ids = [f"{name}\0{start:g}-{end:g}" for name, start, end in places]  # no clip's name
     new = pd.DataFrame(
         {
             "offset": offsets + first,
@@ -101,6 +102,7 @@ def with_pieces(store: Store, table: pd.DataFrame) -> tuple[Store, list[str]]:
         },
         index=pd.Index(ids, name="clip_id"),
     )
+    new = new[~new.index.isin(store.clips.index)]  # pieces that are there already
     return replace(store, clips=pd.concat([store.clips, new])), ids
 
 

@@ -44,7 +44,9 @@ def make(job: FoldJob) -> dict[str, Any]:
     settings = job.experiment.config
     store = Store.open(job.cache, settings.frontend, job.audio)
     model = parts.find("models", settings.network["name"])
-    store, windows = pieces.with_pieces(store, pieces.windows(store, job.level_on, job.window))
+    windows: list[str] = []
+    if job.level_on:
+        store, windows = pieces.with_pieces(store, pieces.windows(store, job.level_on, job.window))
     fitted = learners.find(settings.network).fit(job, store)
     tables = tasks.find(job.task).tables(job, fitted, lambda: _predict(job, fitted, store))
     refuse_changed_meaning(job.folder, job.experiment)  # as a fold finished meanwhile
