@@ -159,10 +159,8 @@ def stack(
     part = nested_cv.nesting(tables.fold, tables.groups)
     every = StackRows(inputs, tables.targets, weights, part, len(tables.classes), tables.groups)
     learn = every.where(predicted & (weights > 0))
-    part = np.where(predicted, every.fold, -1)
-    rows = stacking.nested(
-        name, learn, inputs, part, params, call.seed, level_rows(tables, around, independent), not independent
-    )
+    held_out, test = np.where(predicted, every.fold, -1), level_rows(tables, around, independent)
+    rows = stacking.nested(name, learn, inputs, held_out, params, call.seed, test, tables.normalise)
     fitted = stacking.fit(name, learn, params, call.seed)
     if not tables.test_ids:
         return rows, None, fitted

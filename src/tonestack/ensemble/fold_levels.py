@@ -3,7 +3,7 @@
 Each fold's network has a level of its own for every class: the log odds that it gives on average. A metric that
 compares rows of one class, such as the macro AUC, then compares rows of networks that are not of one scale. Test rows
 are not concerned, as they are a mean of all networks. The networks of all folds predict the same test rows (or, where
-there are none, the same unlabelled recordings), so their means there say how far apart the levels are. No label takes
+they are few, the same unlabelled recordings), so their means there say how far apart the levels are. No label takes
 part in the move of a row against others of its class.
 """
 

@@ -80,14 +80,8 @@ class Tables:
         data = call.data
         sought = data.thresholds.model_dump() if rows.probabilities else {"kind": "half"}
         limits = Thresholds(resolve(data.metric), call.task.one_label, **sought)
-        extra = (
-            rows.labels,
-            rows.probabilities,
-            rows.form,
-            rows.whole,
-            limits,
-            call.even_levels and rows.probabilities,
-        )
+        level = call.even_levels and rows.probabilities
+        extra = (rows.labels, rows.probabilities, rows.form, rows.whole, limits, level)
         return cls(
             call.oof, chosen, rows.oof, rows.test_ids, rows.columns, call.task, data.metric, data.fold_mean, *extra
         )
