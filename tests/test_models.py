@@ -11,6 +11,7 @@ from tonestack.networks.layers import (
     BandPool,
     CosineClassifier,
     DropPath,
+    FirstConv,
     FrameNetwork,
     Network,
     Normalise,
@@ -125,6 +126,30 @@ def test_the_generalised_mean_over_bands_by_hand() -> None:
     assert pool(maps).item() == pytest.approx(7 / 3)
     assert torch.equal(pool(maps[:, :, 0]), maps[:, :, 0])  # sequences have no bands
     assert Pool("max", 1, "gem")(maps).item() == pytest.approx((73 / 3) ** (1 / 3))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (7, 2, 3), ((3, 9), (1, 2), (1, 4))])
+def test_a_first_convolution_is_the_same_as_a_product(kernel: Any, stride: Any, padding: Any, compiled: bool) -> None:
+    conv = nn.Conv2d(1, 5, kernel, stride, padding)
+    state = torch.random.get_rng_state()
+    first = FirstConv.like(conv)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    product = torch.compile(first.product, backend="eager", fullgraph=True) if compiled else first.product
+    x = torch.randn(2, 1, 20, 23)
+    assert torch.equal(first(x), conv(x))
+    assert torch.allclose(product(x), conv(x), atol=1e-5)
+    product(x).square().sum().backward()
+    gradients = [p.grad.clone() for p in conv.parameters() if p.grad is not None]
+    conv.zero_grad()
+    conv(x).square().sum().backward()
+    assert all(
+        torch.allclose(a, p.grad, rtol=1e-4, atol=1e-3) for a, p in zip(gradients, conv.parameters(), strict=True)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = product(x)
+    assert maps.dtype == torch.bfloat16
+    assert maps.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_branch_is_dropped_for_its_share_of_the_crops() -> None:

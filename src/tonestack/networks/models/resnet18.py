@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tonestack.base.errors import UserError
 from tonestack.base.section import Section
-from tonestack.networks.layers import Network, PoolingName, dense_head, headed
+from tonestack.networks.layers import FirstConv, Network, PoolingName, dense_head, headed
 from tonestack.networks.models.timm_backbone import Maps, load_weights
 
 import timm
@@ -64,6 +64,8 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
         "resnet18", in_chans=params.in_channels, num_classes=0, channels=channels, zero_init_last=False
     )
     _reshape(backbone, params)
+    if params.in_channels == 1:
+        backbone.conv1 = FirstConv.like(backbone.conv1)
     body = nn.Sequential(Picture(params.size, params.in_channels), Maps(backbone))
     head = dense_head(channels[-1], n_classes, 0, "relu", 0.0)
     network = headed(body, head, params.pool, channels[-1], n_classes)
