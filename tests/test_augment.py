@@ -17,6 +17,7 @@ ON = {
     "gain_db": {"gain_db": 6},
     "tilt_db": {"tilt_db": 6},
     "equaliser_db": {"equaliser_db": 6},
+    "mixstyle": {"mixstyle": 0.9},
     "shift_bands": {"shift_bands": 0.25},
     "time_masks": {"time_masks": 2, "time_mask": 0.5},
     "band_masks": {"band_masks": 2, "band_mask": 0.5},
@@ -61,7 +62,7 @@ def test_waveforms_are_changed_too(name: str) -> None:
     assert (y.shape, bool(y.isfinite().all()), torch.equal(x, y)) == (x.shape, True, False)
 
 
-@pytest.mark.parametrize("name", ["shift_bands", "band_masks", "erase", "equaliser_db"])
+@pytest.mark.parametrize("name", ["shift_bands", "band_masks", "erase", "equaliser_db", "mixstyle"])
 def test_parts_for_bands_leave_waveforms_alone(name: str) -> None:
     x = crops(bands=1)
     assert torch.equal(run(x, std=torch.ones(1, 1, 1, 1), **ON[name]), x)
@@ -315,6 +316,37 @@ def test_a_union_keeps_the_labels_of_both_crops_in_full() -> None:
     assert (mixed.diagonal() == 1).all()
     _, blended, _ = parts.mixup(crops(), targets, weights, draws(8, mixup=1.0))
     assert torch.allclose(blended.sum(dim=1), torch.ones(8))
+
+
+def test_mixed_styles_change_the_bands_means_and_deviations_alone() -> None:
+    x = crops() * torch.linspace(0.5, 3, 8).view(-1, 1, 1, 1)
+    y = run(x, mixstyle=0.6)
+    same = (y == x).all(dim=3).all(dim=2).flatten()
+    assert 0 < same.sum() < len(x)
+    std, mean = torch.std_mean(x, dim=3, keepdim=True, correction=0)
+    new_std, new_mean = torch.std_mean(y, dim=3, keepdim=True, correction=0)
+    assert torch.allclose((y - new_mean) / new_std, (x - mean) / std, atol=1e-4)
+    assert not torch.allclose(new_std[~same], std[~same], rtol=0.02)
+    least, most = (std.amin(dim=0), mean.amin(dim=0)), (std.amax(dim=0), mean.amax(dim=0))
+    assert all((low - 1e-4 <= v).all() for low, v in zip(least, (new_std, new_mean), strict=True))
+    assert all((v <= high + 1e-4).all() for high, v in zip(most, (new_std, new_mean), strict=True))
+
+
+def test_a_silent_band_takes_part_in_mixed_styles() -> None:
+    x = crops()
+    x[:, :, 3] = -2.0
+    assert run(x, mixstyle=1.0).isfinite().all()
+
+
+def test_a_cut_crop_is_followed_by_another() -> None:
+    x, other = torch.zeros(2, 1, 3, 20), torch.ones(2, 1, 3, 20)
+    mixed = parts.mix_cut(x, other, torch.tensor([0.5, 0.8]).view(-1, 1, 1, 1))
+    assert mixed.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.5, 0.2])
+    assert (mixed.diff(dim=3) >= 0).all()
+    x, targets = torch.randn(8, 1, 4, 16), torch.eye(8)
+    cut, labels, _ = parts.mixup(x, targets, torch.ones(8), draws(mixup=1.0), parts.mix_cut)
+    kept = (cut == x).all(dim=2).float().mean(dim=(1, 2))
+    assert torch.allclose(labels.diagonal(), kept, atol=1 / 16)
 
 
 def test_the_equalisers_curve_is_smooth_and_as_strong_as_asked_for() -> None:

@@ -14,12 +14,12 @@ from tonestack.networks.losses.cross_entropy import Params, build
 from tonestack.networks.models import vgg
 from tonestack.settings.model_config import ModelConfig, TrainingParams
 from tonestack.tasks import classify
-from tonestack.training import checkpoint, crops, loop
+from tonestack.training import checkpoint, crops, loop, step
 from tonestack.training.augment import draw
 from tonestack.training.checkpoint import Average, History, State
 from tonestack.training.crops import Clips
 from tonestack.training.cuda_graph import RecordedStep
-from tonestack.training.device import records, seed_of
+from tonestack.training.device import compiles, records, seed_of
 from tonestack.training.inference import predict
 from tonestack.training.loop import (
     TrainingSet,
@@ -101,6 +101,7 @@ def test_loss_falls_on_a_separable_problem_and_new_clips_are_told_apart() -> Non
     "training",
     [
         {"optimizer": "sgd", "lr": 0.1},
+        {"optimizer": "muon", "lr": 0.03},
         {"balanced": 1.0},
         {"schedule": "cosine", "precision": "bfloat16"},
         {"channels_last": False},
@@ -271,14 +272,35 @@ def test_a_loss_with_its_own_optimiser_is_not_recorded(monkeypatch: pytest.Monke
     assert isinstance(make_step(model, LOSS, optimizers[:1], config), RecordedStep)
 
 
-def test_the_network_is_compiled_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_are_compiled_on_gpus_only_and_recorded_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    params, gpu = TrainingParams(compile="inductor"), torch.device("cuda:0")
+    assert compiles(gpu, params)
+    assert records(gpu, params)
+    assert not compiles(gpu, TrainingParams(compile="graph"))
+    assert not compiles(torch.device("cpu"), params)
     compiled: list[Any] = []
     monkeypatch.setattr(torch, "compile", lambda call: compiled.append(call) or call)
-    model, plain = network(), network()
+    model = network()
+    monkeypatch.setattr(step, "compiles", lambda device, params: True)
     fit(model, LOSS, training_set(), settings(compile="inductor"), 0)
-    fit(plain, LOSS, training_set(), settings(), 0)
     assert compiled == [outputs]
-    assert same(model, plain)
+
+
+def test_muon_orthogonalises_what_has_two_sides_and_leaves_the_rest_to_adam() -> None:
+    model = network()
+    optimizer = make_optimizer(model, TrainingParams(optimizer="muon", weight_decay=0.0))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for p in model.parameters():
+        p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+    optimizer.step()
+    kinds = {name: optimizer.state[p]["use_muon"] for name, p in model.named_parameters()}
+    assert set(kinds.values()) == {True, False}
+    for name, p in model.named_parameters():
+        if kinds[name]:
+            values = torch.linalg.svdvals((p.detach() - before[name]).flatten(1))
+            assert values.max() < 2.5 * values.min()  # five steps of Newton and Schulz: about one another
+        else:
+            assert p.dim() == 1 or p.shape[1] == 1 or min(p.shape[0], p[0].numel()) < 4
 
 
 def test_a_streamed_store_trains_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,6 +383,7 @@ def run_killed(config: ModelConfig, state: Path, kill: tuple[int, int], inner: A
         {"optimizer": "adamw", "ema": 0.0, "channels_last": False},
         {"optimizer": "adam", "betas": (0.9, 0.98), "eps": 1e-9, "schedule": "step", "step_epochs": 2, "warmup": 0.0},
         {"optimizer": "sgd", "ema": 0.9, "balanced": 0.5},
+        {"optimizer": "muon", "ema": 0.9, "weight_decay": 0.1},
         {"optimizer": "sgd", "ema": 0.0, "momentum": 0.0, "precision": "bfloat16"},
     ],
 )

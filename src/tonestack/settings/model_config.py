@@ -34,8 +34,10 @@ class AugmentParams(Section):
     mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha), the shares of two mixed crops; 1: even")
     mix_ratio: float = Field(0.0, ge=0, lt=1, description="fixed share of two mixed crops in place of a drawn one")
     mix_more: int = Field(0, ge=0, le=6, description="further crops that are mixed in, one after the other")
-    mix: Literal["values", "power"] = Field(
-        "values", description="mix the values (dB) of two spectrograms, or their powers, which is mixing the sounds"
+    mix: Literal["values", "power", "cut"] = Field(
+        "values",
+        description="mix the values (dB) of two spectrograms, or their powers, which is mixing the sounds; "
+        "cut: one follows the other in time",
     )
     mix_align: bool = Field(
         False, description="mix power: the other crop is first brought to the same mean power, however far away it was"
@@ -60,6 +62,9 @@ class AugmentParams(Section):
     gain_db: float = Field(0.0, ge=0, description="largest random gain either way, dB")
     roll: bool = Field(False, description="a clip that its crop covers starts anywhere, its end followed by its start")
     equaliser_db: float = Field(0.0, ge=0, description="deviation of a random smooth curve over the bands, dB")
+    mixstyle: float = Field(
+        0.0, ge=0, le=1, description="share of crops whose mean and deviation per band are mixed with another's"
+    )
     tilt_db: float = Field(0.0, ge=0, description="largest random spectral tilt at the band edges, dB")
     noise: float = Field(0.0, ge=0, description="standard deviation of added noise, normalised units")
     background: float = Field(
@@ -99,7 +104,9 @@ class TrainingParams(Section):
     epochs: int = Field(40, ge=1, description="passes over the training part")
     min_steps: int = Field(0, ge=0, description="least number of steps; small sets train more epochs")
     batch_size: int = Field(32, ge=2, description="clips per step")
-    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="optimiser")
+    optimizer: Literal["muon", "adamw", "adam", "sgd"] = Field(
+        "adamw", description="optimiser; muon: orthogonalised steps of convolutions and matrices, NAdamW for the rest"
+    )
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="factor of the rate from each stage of a network to the one below it; fine-tuning"
@@ -135,7 +142,8 @@ class TrainingParams(Section):
     )
     channels_last: bool = Field(True, description="memory layout of the convolutions")
     compile: Literal["none", "graph", "inductor"] = Field(
-        "none", description="steps as they are, recorded as a CUDA graph (GPUs only), or the network compiled"
+        "none",
+        description="GPUs only: steps as they are, recorded as a CUDA graph, or the network compiled and then recorded",
     )
 
     distil: DistilParams = DistilParams()

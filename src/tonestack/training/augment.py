@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 OF_CROPS = 3  # rows for the crops themselves: mixup's ratio, playing speed, first frame
 OF_PARTS = 10  # rows for the functions below, used or not; masks and the equaliser's knots come on top
+OF_MIXSTYLE = 3  # rows where it is used: whether, with which crop, at which share
 OF_BACKGROUNDS = 4  # the last rows, where there are backgrounds: whether, which recording, first frame, level
 KNOTS = 6  # of the equaliser's curve, spread evenly over the bands
 
@@ -28,6 +29,7 @@ def draw(params: AugmentParams, steps: int, batch: int, generator: Generator, mo
     place in the batch; it is 1 in batches that are not mixed. more: rows beside those that `params` asks for.
     """
     count = OF_CROPS + OF_PARTS + 2 * (params.time_masks + params.band_masks) + (KNOTS if params.equaliser_db else 0)
+    count += OF_MIXSTYLE if params.mixstyle else 0
     count += more + params.mix_more + (OF_BACKGROUNDS if params.background else 0)
     table = torch.rand(steps, count, batch, generator=generator)
     mixed = torch.rand(steps, 1, generator=generator) < params.mixup_share
@@ -85,6 +87,8 @@ def augment(x: Tensor, params: AugmentParams, std: Tensor, draws: Draws, blank: 
         x = scale_wave(x, params.gain_db, draws) if waveform else gain(x, params, std, draws)
     if params.equaliser_db and not waveform:
         x = equalise(x, params.equaliser_db, std, draws)
+    if params.mixstyle and not waveform:
+        x = mix_styles(x, params.mixstyle, draws)
     if params.shift_bands and not waveform:
         x = shift_bands(x, params.shift_bands, draws)
     for _ in range(params.time_masks):
@@ -110,6 +114,19 @@ def equalise(x: Tensor, deviation_db: float, std: Tensor, draws: Draws) -> Tenso
     knots = deviation_db * torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4))
     curve = F.interpolate(knots[:, None], x.shape[2], mode="linear", align_corners=True)  # (B, 1, F)
     return x + curve[..., None] / std
+
+
+def mix_styles(x: Tensor, probability: float, draws: Draws) -> Tensor:
+    """Give crops the bands' means and deviations over time of a mixture of two, as if other devices had recorded them.
+
+    Freq-MixStyle (Zhou et al. 2021, per band as of Kim et al. 2022); a crop keeps at least half of its own values.
+    """
+    chosen = (draws.next() < probability).view(-1, 1, 1, 1)
+    other, share = draws.next().argsort(stable=True), (1 + draws.next().view(-1, 1, 1, 1)) / 2
+    std, mean = torch.std_mean(x, dim=3, keepdim=True, correction=0)
+    std = std.clamp_min(1e-4)  # a band of silence
+    styled = (x - mean) / std * torch.lerp(std[other], std, share) + torch.lerp(mean[other], mean, share)
+    return torch.where(chosen, styled, x)
 
 
 def play_faster(x: Tensor, rate: Tensor, centres: Tensor) -> Tensor:
@@ -179,6 +196,11 @@ def mix_powers(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
     one, two = share.clamp_min(1e-3).square(), (1 - share).clamp_min(1e-3).square()
     mixed = torch.logaddexp(x * scale + one.log(), other * scale + two.log())
     return (mixed - (one + two).log()) / scale
+
+
+def mix_cut(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """The first `share` of each crop, then the rest of another: CutMix (Yun et al. 2019) along time."""
+    return torch.where(torch.arange(x.shape[3], device=x.device) < share * x.shape[3], x, other)
 
 
 def mix_waves(x: Tensor, other: Tensor, share: Tensor) -> Tensor:

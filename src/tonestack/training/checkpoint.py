@@ -150,7 +150,8 @@ def _restore_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor
     learnt = [p for group in optimizer.param_groups for p in group["params"]]
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        state["state"].setdefault(int(index), {})[name] = _laid_out_as(value, learnt[int(index)])
+        own = bool(value) if value.dtype == torch.bool else _laid_out_as(value, learnt[int(index)])
+        state["state"].setdefault(int(index), {})[name] = own
     optimizer.load_state_dict(state)
 
 

@@ -23,8 +23,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def records(device: torch.device, params: TrainingParams) -> bool:
-    """True if steps are recorded as a CUDA graph."""
-    return params.compile == "graph" and device.type == "cuda"
+    """True if steps are recorded as a CUDA graph, those of a compiled network, too."""
+    return params.compile != "none" and device.type == "cuda"
+
+
+def compiles(device: torch.device, params: TrainingParams) -> bool:
+    """True if the network is compiled: on a GPU; compiled for a CPU, bfloat16 gradients are wrong, or not numbers."""
+    return params.compile == "inductor" and device.type == "cuda"
 
 
 def autocast(device: torch.device, params: TrainingParams) -> torch.autocast:

@@ -17,6 +17,7 @@ from tonestack.training.augment import (
     add_partners,
     augment,
     louder,
+    mix_cut,
     mix_powers,
     mix_values,
     mix_waves,
@@ -26,7 +27,7 @@ from tonestack.training.augment import (
     power_above,
     put_under,
 )
-from tonestack.training.device import autocast, records
+from tonestack.training.device import autocast, compiles, records
 
 import torch
 from torch import Tensor
@@ -35,7 +36,11 @@ T = TypeVar("T")
 
 
 def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.optim.Optimizer:
-    """AdamW, Adam or SGD; biases and normalisation scales are not decayed. Each group keeps its share of the rate."""
+    """Muon, AdamW, Adam or SGD; biases and normalisation scales are not decayed. Groups keep their shares of the rate.
+
+    Muon (Jordan 2024) steps along the orthogonalised momentum of every convolution and matrix, as far as a step of
+    AdamW is long (Liu et al. 2025). All else has NAdamW, a first convolution of one channel included.
+    """
     learnt = [p for p in model.parameters() if p.requires_grad]
     shares = depth_shares(model, params.layer_decay)
     groups: list[dict[str, Any]] = []
@@ -52,6 +57,10 @@ def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.opti
     if params.optimizer == "sgd":
         nesterov = params.momentum > 0
         return torch.optim.SGD(groups, lr=rate, momentum=params.momentum, nesterov=nesterov, fused=recorded or None)
+    if params.optimizer == "muon":
+        from timm.optim import Muon  # here, as timm takes a second to import
+
+        return Muon(groups, lr=rate, momentum=0.95, nesterov=True, betas=params.betas, capturable=recorded)
     kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=rate, betas=params.betas, eps=params.eps, fused=True, capturable=recorded)
 
@@ -137,8 +146,9 @@ class Step:
         self.model, self.loss_of, self.optimizers, self.config = model, loss_of, optimizers, config
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.pieces = BatchSplit()
-        self.mix = self._mix_powers if config.augment.mix == "power" else mix_values
-        self.outputs: Any = torch.compile(outputs) if config.training.compile == "inductor" else outputs
+        self.mix = {"values": mix_values, "power": self._mix_powers, "cut": mix_cut}[config.augment.mix]
+        compiled = compiles(self.parameters[0].device, config.training)
+        self.outputs: Any = torch.compile(outputs) if compiled else outputs
 
     def __call__(
         self, batch: Tensor, targets: Tensor, weights: Tensor, draws: Tensor, under: Tensor | None = None
