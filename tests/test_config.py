@@ -155,7 +155,10 @@ def test_a_resolved_model_says_the_defaults_of_its_parts() -> None:
         ("training.epochs=0", "command line: 'training.epochs': input should be greater than or equal to 1 (given: 0)"),
         ("training.lr=.nan", "command line: 'training.lr': "),
         ("training.lr=", "command line: 'training.lr': input should be a valid number (given: None)"),
-        ("training.optimizer=adan", "command line: 'training.optimizer': input should be 'adamw', 'adam' or 'sgd'"),
+        (
+            "training.optimizer=adan",
+            "command line: 'training.optimizer': input should be 'muon', 'adamw', 'adam' or 'sgd'",
+        ),
         ("training.warmup=1", "command line: 'training.warmup': input should be less than 1"),
         ("augment.mixup=-1", "command line: 'augment.mixup': "),
         ("crop.short=cut", "command line: 'crop.short': input should be 'tile' or 'pad'"),
