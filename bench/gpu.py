@@ -31,7 +31,6 @@ from typing import Any
 from tonestack.base import parts
 from tonestack.features.frontends import logmel
 from tonestack.networks.layers import (
-    FirstConv,
     Network,
     Normalise,
     Pool,
@@ -39,6 +38,7 @@ from tonestack.networks.layers import (
     activation,
     count_multiply_adds,
     dense_head,
+    normed_conv,
 )
 from tonestack.networks.losses import cross_entropy
 from tonestack.settings.model_config import ModelConfig
@@ -165,8 +165,7 @@ def vgg16() -> Network:
         if n_out == 0:
             body.append(nn.MaxPool2d(2))
             continue
-        conv = FirstConv if n_in == 1 else nn.Conv2d
-        body += [conv(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), activation("relu")]
+        body += [*normed_conv(n_in, n_out), activation("relu")]
         n_in = n_out
     return Network(nn.Sequential(*body), Pool("avgmax", 512), dense_head(512, CLASSES, 4096, "selu", 0.4))
 

@@ -280,10 +280,13 @@ def test_networks_are_compiled_on_gpus_only_and_recorded_then(monkeypatch: pytes
     assert not compiles(torch.device("cpu"), params)
     compiled: list[Any] = []
     monkeypatch.setattr(torch, "compile", lambda call: compiled.append(call) or call)
-    model = network()
+    model, plain = network(), network()
+    fit(plain, LOSS, training_set(), settings(compile="inductor"), 0)
+    assert not compiled
     monkeypatch.setattr(step, "compiles", lambda device, params: True)
     fit(model, LOSS, training_set(), settings(compile="inductor"), 0)
     assert compiled == [outputs]
+    assert same(model, plain)
 
 
 def test_muon_orthogonalises_what_has_two_sides_and_leaves_the_rest_to_adam() -> None:

@@ -227,6 +227,12 @@ class FirstConv(nn.Conv2d):
         return maps.permute(0, 3, 1, 2)
 
 
+def normed_conv(n_in: int, n_out: int, stride: int = 1) -> list[nn.Module]:
+    """A convolution of 3 x 3 that keeps the size at stride 1, and its batch normalisation."""
+    kind = FirstConv if n_in == 1 else nn.Conv2d
+    return [kind(n_in, n_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(n_out)]
+
+
 class DropPath(nn.Module):
     """Stochastic depth (Huang et al. 2016): in training, a residual branch counts for a random part of the crops."""
 

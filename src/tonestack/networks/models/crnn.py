@@ -1,7 +1,7 @@
 """CRNN: convolutions shrink frequency and time, a bidirectional GRU reads the sequence (Cakir et al. 2017)."""
 
 from tonestack.base.section import Section
-from tonestack.networks.layers import Network, PoolingName, dense_head, headed
+from tonestack.networks.layers import Network, PoolingName, dense_head, headed, normed_conv
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ def build(params: Params, bands: int, n_classes: int) -> Network:
     body: list[nn.Module] = []
     n_in = 1
     for n_out in params.channels:
-        body += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
+        body += [*normed_conv(n_in, n_out), nn.ReLU(inplace=True)]
         body += [nn.MaxPool2d(2, ceil_mode=True)]
         n_in = n_out
     body.append(Sequence(n_in, params))

@@ -1,7 +1,7 @@
 """Residual network of basic blocks (He et al. 2016) with optional squeeze-excitation (Hu et al. 2018)."""
 
 from tonestack.base.section import Section
-from tonestack.networks.layers import BandPoolingName, DropPath, FirstConv, Network, PoolingName, dense_head, headed
+from tonestack.networks.layers import BandPoolingName, DropPath, Network, PoolingName, dense_head, headed, normed_conv
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ class BasicBlock(nn.Module):
 def build(params: Params, bands: int, n_classes: int) -> Network:
     """Build the network: a stride-2 stem, then the stages, each after the first halving the map."""
     width = params.channels[0]
-    body: list[nn.Module] = [FirstConv(1, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    body: list[nn.Module] = [*normed_conv(1, width, 2), nn.ReLU(inplace=True)]
     last, count = max(1, sum(params.blocks) - 1), 0
     for stage, (n_out, repeats) in enumerate(zip(params.channels, params.blocks, strict=True)):
         for index in range(repeats):

@@ -11,12 +11,12 @@ from tonestack.base.section import Section
 from tonestack.networks.layers import (
     ActivationName,
     BandPoolingName,
-    FirstConv,
     Network,
     PoolingName,
     activation,
     dense_head,
     headed,
+    normed_conv,
 )
 
 from pydantic import Field, PositiveInt
@@ -45,9 +45,7 @@ def _block(n_in: int, n_out: int, params: Params, convs: int, stride: int) -> li
     layers: list[nn.Module] = []
     for index in range(convs):
         step = stride if index == 0 else 1
-        conv = FirstConv if n_in == 1 else nn.Conv2d
-        layers += [conv(n_in, n_out, 3, step, padding=1, bias=False), nn.BatchNorm2d(n_out)]
-        layers += [activation(params.activation)]
+        layers += [*normed_conv(n_in, n_out, step), activation(params.activation)]
         n_in = n_out
     return layers
 
