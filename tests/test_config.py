@@ -331,7 +331,7 @@ def test_small_sets_train_as_many_epochs_as_make_min_steps() -> None:
 
 
 def test_epochs_that_are_typed_win_over_the_least_number_of_steps() -> None:
-    with pytest.warns(UserWarning, match=r"training\.epochs=3 was typed: training\.min_steps=1200 is left out"):
+    with pytest.warns(UserWarning, match=r"training\.epochs=3 was typed: training\.min_steps=500 is left out"):
         config = Call.from_arguments(["preset=fast", "training.epochs=3"]).experiment("vgg_bc").config
     assert (config.training.epochs, config.training.min_steps) == (3, 0)
     both = Call.from_arguments(["preset=fast", "training.epochs=3", "training.min_steps=7"]).experiment("vgg_bc").config
