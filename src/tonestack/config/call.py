@@ -11,7 +11,7 @@ from typing import Any
 from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
-from tonestack.config import band, layers, pretrained
+from tonestack.config import band, clip_length, layers, pretrained
 from tonestack.config.layers import PROJECT
 from tonestack.labels.label_tables import LabelTables
 from tonestack.settings.data_config import DataConfig
@@ -183,6 +183,15 @@ class Call:
             return None
         return band.native_rate(self.competition())
 
+    @cached_property
+    def clip_seconds(self) -> float | None:
+        """The longest recordings' length, for which models with `crop.fit` are laid out; None: as configured."""
+        if isinstance(self.data.clip_seconds, float):
+            return self.data.clip_seconds
+        if self.data.clip_seconds == "any" or not self.root.is_dir():
+            return None
+        return clip_length.longest(self.competition())
+
     @property
     def scoring(self) -> Path | pd.DataFrame | None:
         """The test labels: the user's `scoring=`, or the competition's own: a csv in `root`, or what its names say."""
@@ -212,6 +221,8 @@ class Call:
         fixed = pretrained.fixes_frontend(settings.network)
         if self.rate and not fixed and "sample_rate" not in self.words.overrides.get("frontend", {}):
             settings = settings.model_copy(update={"frontend": band.fitted(settings.frontend, self.rate)})
+        if settings.crop.fit and self.clip_seconds:
+            settings = clip_length.fitted(settings, self.clip_seconds, self.words.overrides)
         if settings.frontend["name"] == "embedding":
             frontend = pretrained.laid_out(settings.frontend, self.data.embedding)
             settings = settings.model_copy(update={"frontend": frontend})

@@ -1,5 +1,6 @@
-"""The sample rate that a recording's header gives, read without a decoder: a broken file can do no harm here."""
+"""Sample rate and length that a recording's header gives, read without a decoder: a broken file can do no harm here."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -9,14 +10,45 @@ MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_02
 
 def sample_rate(path: Path) -> int | None:
     """Rate in Hz of a WAV, FLAC, Ogg or MP3 file; None for others, and where the header does not say."""
+    start, _, _ = _ends(path)
+    try:
+        return _rate(start)
+    except (struct.error, IndexError):
+        return None
+
+
+def seconds(path: Path) -> float | None:
+    """Length of a WAV, FLAC or Ogg file; None for others, and where nothing says so."""
+    start, end, size = _ends(path)
+    try:
+        rate = _rate(start)
+        return _seconds(start, end, size, rate) if rate else None
+    except (struct.error, IndexError, ZeroDivisionError):
+        return None
+
+
+def _ends(path: Path) -> tuple[bytes, bytes, int]:
+    """A file's first and last bytes and its size; empty where it cannot be read."""
     try:
         if not path.is_file():
-            return None
+            return b"", b"", 0
         with path.open("rb") as file:
-            start = file.read(READ)
-        return _rate(start)
-    except (OSError, struct.error, IndexError):
-        return None
+            start, size = file.read(READ), file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - READ))
+            return start, file.read(READ), size
+    except OSError:
+        return b"", b"", 0
+
+
+def _seconds(start: bytes, end: bytes, size: int, rate: int) -> float | None:
+    if start[:4] in (b"RIFF", b"RF64"):
+        at = _chunk(start, b"fmt ")
+        data = _chunk(start, b"data")
+        return (size - data) / struct.unpack_from("<I", start, at + 8)[0] if at and data else None
+    if start[:4] == b"fLaC":
+        return (int.from_bytes(start[18:26], "big") & (1 << 36) - 1) / rate or None
+    last = end.rfind(b"OggS") if start[:4] == b"OggS" else -1
+    return struct.unpack_from("<q", end, last + 6)[0] / rate if last >= 0 else None
 
 
 def _rate(start: bytes) -> int | None:
@@ -30,14 +62,19 @@ def _rate(start: bytes) -> int | None:
 
 
 def _wave(start: bytes) -> int | None:
-    """The rate in the chunk `fmt `, wherever it stands."""
+    at = _chunk(start, b"fmt ")
+    return struct.unpack_from("<I", start, at + 4)[0] or None if at else None
+
+
+def _chunk(start: bytes, wanted: bytes) -> int:
+    """Where the content of a WAV file's chunk begins, wherever it stands; 0 if it is not there."""
     at = 12
-    while at + 16 <= len(start):
+    while at + 8 <= len(start):
         name, size = start[at : at + 4], struct.unpack_from("<I", start, at + 4)[0]
-        if name == b"fmt ":
-            return struct.unpack_from("<I", start, at + 12)[0] or None
+        if name == wanted:
+            return at + 8
         at += 8 + size + size % 2
-    return None
+    return 0
 
 
 def _ogg(start: bytes) -> int | None:

@@ -283,6 +283,11 @@ class DataConfig(Section):
         description="sample rate of the recordings, Hz; frontends for higher rates are laid out for it; "
         "auto: read from some of the files, any: frontends stay as configured",
     )
+    clip_seconds: float | Literal["auto", "any"] = Field(
+        "auto",
+        description="length of the longest recordings, s, for models with crop.fit; "
+        "auto: read from some of the files, any: they stay as configured",
+    )
     embedding: dict[str, Any] = Field(
         {}, description="frontend `embedding` of models that name no file: model: FILE or a known name, other settings"
     )

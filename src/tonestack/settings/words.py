@@ -17,6 +17,7 @@ DATA_KEYS = (
     "fold_levels",
     "presets",
     "sample_rate",
+    "clip_seconds",
 )  # of the data config's own, no section before them
 
 

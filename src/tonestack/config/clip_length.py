@@ -1,0 +1,46 @@
+"""Lay models of whole clips out for recordings that are shorter than their crops.
+
+A crop of five seconds at one frame per 40 ms has ten frames of a spoken digit and repeats them a dozen times. Crop and
+hop shrink together with the longest recording, down to a hop of 10 ms: as many frames, and as many minutes, tell more.
+"""
+
+from functools import cache
+from typing import Any
+
+from tonestack.features import headers
+from tonestack.settings.model_config import ModelConfig
+from tonestack.tables.competition import TIMES, Competition
+
+LOOKED_AT = 64  # training clips whose headers say their length
+LEAST_HOP = 0.01  # s
+
+
+def longest(competition: Competition) -> float | None:
+    """Seconds of the longest among some training clips, evenly chosen; None where one does not say its length."""
+    clips = competition.train.reindex(columns=["path", *TIMES])
+    clips = clips.iloc[:: max(1, len(clips) // LOOKED_AT)]
+    pieces = clips["end"] - clips["start"].fillna(0)
+    found = [
+        headers.seconds(competition.root / path) if piece != piece else piece
+        for path, piece in zip(clips["path"], pieces, strict=True)
+    ]
+    return max(filter(None, found), default=None) if all(found) else None
+
+
+def fitted(settings: ModelConfig, seconds: float, typed: dict[str, Any]) -> ModelConfig:
+    """The settings for clips of at most `seconds`; as they are without `crop.fit` and where crop or hop was typed."""
+    frontend, crop = settings.frontend, settings.crop
+    hop, rate = frontend.get("hop_length"), frontend.get("sample_rate")
+    given = "seconds" in typed.get("crop", {}) or "hop_length" in typed.get("frontend", {})
+    if given or not (crop.fit and hop and rate) or seconds >= crop.seconds:
+        return settings
+    made = max(min(hop, round(LEAST_HOP * rate)), round(hop * seconds / crop.seconds))
+    shorter = crop.model_copy(update={"seconds": crop.seconds * made / hop})
+    _say(f"{seconds:.3g} s: models of whole clips see {shorter.seconds:.3g} s, a frame per {1000 * made / rate:.3g} ms")
+    return settings.model_copy(update={"frontend": frontend | {"hop_length": made}, "crop": shorter})
+
+
+@cache
+def _say(what: str) -> None:
+    """Print, once per process, what was laid out."""
+    print(f"the recordings last up to {what}")
