@@ -13,6 +13,7 @@ from tonestack.tables.competition import TIMES, Competition
 
 LOOKED_AT = 64  # training clips whose headers say their length
 LEAST_HOP = 0.01  # s
+MOST = 0.9  # of a crop; longer clips fill it well enough
 
 
 def longest(competition: Competition) -> float | None:
@@ -32,7 +33,7 @@ def fitted(settings: ModelConfig, seconds: float, typed: dict[str, Any]) -> Mode
     frontend, crop = settings.frontend, settings.crop
     hop, rate = frontend.get("hop_length"), frontend.get("sample_rate")
     given = "seconds" in typed.get("crop", {}) or "hop_length" in typed.get("frontend", {})
-    if given or not (crop.fit and hop and rate) or seconds >= crop.seconds:
+    if given or not (crop.fit and hop and rate) or seconds > MOST * crop.seconds:
         return settings
     made = max(min(hop, round(LEAST_HOP * rate)), round(hop * seconds / crop.seconds))
     shorter = crop.model_copy(update={"seconds": crop.seconds * made / hop})
