@@ -49,6 +49,8 @@ def test_the_hop_ends_at_ten_milliseconds(root: Path) -> None:
     for path in (*root.glob("*/1.wav"), *root.glob("*/2.wav")):
         path.unlink()
     assert whole(root) == (80, pytest.approx(1.26), 126)
+    frontend = Call.from_arguments(["data=folder", f"root={root}", "model=vgg_whole"]).experiments()[0].config.frontend
+    assert frontend["n_fft"] == 256  # 32 ms; 64 ms where the hop is 20 ms or more
 
 
 def test_longer_recordings_and_what_was_typed_change_nothing(root: Path) -> None:
@@ -75,9 +77,11 @@ def test_the_line_says_what_was_laid_out_once(root: Path, capsys: pytest.Capture
     assert capsys.readouterr().out.count(line) == 1
 
 
-def test_a_recording_that_does_not_say_its_length_keeps_the_configured_crop(root: Path) -> None:
-    (root / "a" / "1.wav").write_bytes(b"RIFF")
+def test_recordings_that_do_not_say_their_length_keep_the_configured_crop(root: Path) -> None:
     competition = Call.from_arguments(["data=folder", f"root={root}"]).competition()
+    (root / "a" / "0.wav").write_bytes(b"RIFF")
+    assert clip_length.longest(competition) == 2.5
+    (root / "a" / "1.wav").write_bytes(b"RIFF")
     assert clip_length.longest(competition) is None
     assert whole(root) == (320, 5.04, 126)
 

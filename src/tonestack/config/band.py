@@ -32,11 +32,14 @@ def fitted(frontend: dict[str, Any], rate: int) -> dict[str, Any]:
     made |= {key: max(1, round(frontend[key] * rate / configured)) for key in SAMPLES if frontend.get(key)}
     if frontend.get("fmax"):
         made["fmax"] = min(float(frontend["fmax"]), rate / 2)
+    return with_fewer_bands(made) or frontend
+
+
+def with_fewer_bands(frontend: dict[str, Any]) -> dict[str, Any] | None:
+    """The frontend with as many of its bands as its own checks allow; None where they allow none."""
     bands = "n_mels" if "n_mels" in frontend else "n_bins"
-    for count in range(frontend[bands], BAND_STEP, -BAND_STEP):
-        if _valid(made | {bands: count}):
-            return made | {bands: count}
-    return frontend
+    counts = range(frontend[bands], BAND_STEP, -BAND_STEP)
+    return next((made for count in counts if _valid(made := frontend | {bands: count})), None)
 
 
 def _valid(frontend: dict[str, Any]) -> bool:
