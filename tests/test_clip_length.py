@@ -86,6 +86,14 @@ def test_recordings_that_do_not_say_their_length_keep_the_configured_crop(root: 
     assert whole(root) == (320, 5.04, 126)
 
 
+def test_an_odd_long_recording_does_not_count(root: Path) -> None:
+    for number in range(10, 40):
+        written(root / "a" / f"{number}.wav", 1.0)
+    written(root / "b" / "9.wav", 20)
+    competition = Call.from_arguments(["data=folder", f"root={root}"]).competition()
+    assert clip_length.longest(competition) == 2.5
+
+
 def test_pieces_of_recordings_count_by_their_times(root: Path) -> None:
     competition = Call.from_arguments(["data=folder", f"root={root}"]).competition()
     pieces = competition.train.assign(start=1.0, end=[1.5, 1.5, 1.5, 1.5, 1.5, 3.25])

@@ -20,8 +20,8 @@ class CropParams(Section):
     seconds: float = Field(2.56, gt=0, description="length of a crop, s")
     fit: bool = Field(
         False,
-        description="where all recordings are shorter than nine tenths of the crop, crop and hop shrink with the "
-        "longest, to a hop of 10 ms at least",
+        description="where nearly all recordings are shorter than nine tenths of the crop, crop and hop "
+        "shrink with the longest, to a hop of 10 ms at least",
     )
     short: Literal["tile", "pad"] = Field(
         "tile", description="clips shorter than a crop: repeated, or padded with silence"
