@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tonestack.base.errors import UserError
 from tonestack.config import clip_length
 from tonestack.config.call import Call
 from tonestack.features import headers
@@ -57,10 +58,16 @@ def test_longer_recordings_and_what_was_typed_change_nothing(root: Path) -> None
     assert whole(root, "clip_seconds=any") == (320, 5.04, 126)
     assert whole(root, "crop.seconds=2") == (320, 2.0, 50)
     assert whole(root, "frontend.hop_length=640")[1] == 5.04
+    assert whole(root, "frontend.n_fft=4096") == (320, 5.04, 126)
     assert whole(root, "crop.fit=false") == (320, 5.04, 126)
     assert whole(root, "clip_seconds=2.52") == (160, 2.52, 126)
     written(root / "a" / "3.wav", 5)
     assert whole(root) == (320, 5.04, 126)
+
+
+def test_a_length_is_positive(root: Path) -> None:
+    with pytest.raises(UserError, match="clip_seconds"):
+        whole(root, "clip_seconds=0")
 
 
 def test_models_of_short_crops_stay(root: Path) -> None:

@@ -38,10 +38,10 @@ def longest(competition: Competition) -> float | None:
 
 
 def fitted(settings: ModelConfig, seconds: float, typed: dict[str, Any]) -> ModelConfig:
-    """The settings for clips of at most `seconds`; as they are without `crop.fit` and where crop or hop was typed."""
+    """The settings for clips of at most `seconds`; as they are without `crop.fit`, and where one was typed."""
     frontend, crop = settings.frontend, settings.crop
     hop, rate = frontend.get("hop_length"), frontend.get("sample_rate")
-    given = "seconds" in typed.get("crop", {}) or "hop_length" in typed.get("frontend", {})
+    given = "seconds" in typed.get("crop", {}) or not {"hop_length", "n_fft"}.isdisjoint(typed.get("frontend", {}))
     if given or not (crop.fit and hop and rate) or seconds > MOST * crop.seconds:
         return settings
     made = max(min(hop, round(LEAST_HOP * rate)), round(hop * seconds / crop.seconds))
@@ -51,7 +51,7 @@ def fitted(settings: ModelConfig, seconds: float, typed: dict[str, Any]) -> Mode
 
 
 def _finer(frontend: dict[str, Any], hop: int) -> dict[str, Any]:
-    """The frontend with a shorter hop, and with a shorter window and as few bands as that needs."""
+    """The frontend with a shorter hop, and with a shorter window and no more bands than that allows."""
     made = frontend | {"hop_length": hop}
     if not frontend.get("n_fft"):
         return made

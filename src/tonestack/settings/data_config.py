@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from tonestack.base.section import Section
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PositiveFloat
 
 Bounds = tuple[float, float]
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
@@ -283,7 +283,7 @@ class DataConfig(Section):
         description="sample rate of the recordings, Hz; frontends for higher rates are laid out for it; "
         "auto: read from some of the files, any: frontends stay as configured",
     )
-    clip_seconds: float | Literal["auto", "any"] = Field(
+    clip_seconds: PositiveFloat | Literal["auto", "any"] = Field(
         "auto",
         description="length of the longest recordings, s, for models with crop.fit; "
         "auto: read from some of the files, any: they stay as configured",
