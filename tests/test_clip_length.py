@@ -65,6 +65,12 @@ def test_longer_recordings_and_what_was_typed_change_nothing(root: Path) -> None
     assert whole(root) == (320, 5.04, 126)
 
 
+def test_a_frontend_without_bands_to_count_fits_too(root: Path) -> None:
+    words = ["data=folder", f"root={root}", "model=autoencoder", "crop.fit=true", "clip_seconds=2.55"]
+    config = Call.from_arguments(words).experiments()[0].config
+    assert (config.frontend["hop_length"], config.crop.seconds) == (220, pytest.approx(5.1 * 220 / 256))
+
+
 def test_a_length_is_positive(root: Path) -> None:
     with pytest.raises(UserError, match="clip_seconds"):
         whole(root, "clip_seconds=0")

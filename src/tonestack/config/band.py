@@ -13,6 +13,7 @@ from tonestack.tables.competition import Competition
 
 LOOKED_AT = 32  # training clips whose headers say the rate
 SAMPLES = ("n_fft", "hop_length", "win_length")  # settings that count samples
+BANDS = ("n_mels", "n_bins")  # settings that count bands
 BAND_STEP = 8
 
 
@@ -26,7 +27,7 @@ def native_rate(competition: Competition) -> int | None:
 def fitted(frontend: dict[str, Any], rate: int) -> dict[str, Any]:
     """The frontend's settings for recordings at `rate`, or as they are where it looks no higher than they reach."""
     configured = frontend.get("sample_rate") or 0
-    if configured <= rate or not ("n_mels" in frontend or "n_bins" in frontend):
+    if configured <= rate or not any(key in frontend for key in BANDS):
         return frontend
     made = frontend | {"sample_rate": rate}
     made |= {key: max(1, round(frontend[key] * rate / configured)) for key in SAMPLES if frontend.get(key)}
@@ -36,8 +37,10 @@ def fitted(frontend: dict[str, Any], rate: int) -> dict[str, Any]:
 
 
 def with_fewer_bands(frontend: dict[str, Any]) -> dict[str, Any] | None:
-    """The frontend with as many of its bands as its own checks allow; None where they allow none."""
-    bands = "n_mels" if "n_mels" in frontend else "n_bins"
+    """The frontend with as many of its mel bands or bins, if any, as its checks allow; None where they allow none."""
+    bands = next((key for key in BANDS if key in frontend), None)
+    if bands is None:
+        return frontend if _valid(frontend) else None
     counts = range(frontend[bands], BAND_STEP, -BAND_STEP)
     return next((made for count in counts if _valid(made := frontend | {bands: count})), None)
 
