@@ -2,52 +2,52 @@
 
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 READ = 1 << 16  # bytes: headers stand at the beginning; an mp3 may begin with a picture
 MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # by version bits
 
+T = TypeVar("T")
+
 
 def sample_rate(path: Path) -> int | None:
     """Rate in Hz of a WAV, FLAC, Ogg or MP3 file; None for others, and where the header does not say."""
-    start, _, _ = _ends(path)
-    try:
-        return _rate(start)
-    except (struct.error, IndexError):
-        return None
+    return _looked_at(path, lambda file: _rate(file.read(READ)))
 
 
 def seconds(path: Path) -> float | None:
     """Length of a WAV, FLAC or Ogg file; None for others, and where nothing says so."""
-    start, end, size = _ends(path)
+    return _looked_at(path, _seconds)
+
+
+def _looked_at(path: Path, look: Callable[[BinaryIO], T | None]) -> T | None:
+    """What `look` finds in a file; None where it cannot be read, or ends too early."""
     try:
-        rate = _rate(start)
-        return _seconds(start, end, size, rate) if rate else None
-    except (struct.error, IndexError, ZeroDivisionError):
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return look(file)
+    except (OSError, struct.error, IndexError, ZeroDivisionError):
         return None
 
 
-def _ends(path: Path) -> tuple[bytes, bytes, int]:
-    """A file's first and last bytes and its size; empty where it cannot be read."""
-    try:
-        if not path.is_file():
-            return b"", b"", 0
-        with path.open("rb") as file:
-            start, size = file.read(READ), file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - READ))
-            return start, file.read(READ), size
-    except OSError:
-        return b"", b"", 0
-
-
-def _seconds(start: bytes, end: bytes, size: int, rate: int) -> float | None:
+def _seconds(file: BinaryIO) -> float | None:
+    start, size = file.read(READ), file.seek(0, os.SEEK_END)
+    rate = _rate(start)
+    if not rate:
+        return None
     if start[:4] in (b"RIFF", b"RF64"):
-        at = _chunk(start, b"fmt ")
         data = _chunk(start, b"data")
-        return (size - data) / struct.unpack_from("<I", start, at + 8)[0] if at and data else None
+        return (size - data) / struct.unpack_from("<I", start, _chunk(start, b"fmt ") + 8)[0] if data else None
     if start[:4] == b"fLaC":
         return (int.from_bytes(start[18:26], "big") & (1 << 36) - 1) / rate or None
-    last = end.rfind(b"OggS") if start[:4] == b"OggS" else -1
+    if start[:4] != b"OggS":
+        return None
+    file.seek(max(0, size - READ))
+    end = file.read()
+    last = end.rfind(b"OggS")
     return struct.unpack_from("<q", end, last + 6)[0] / rate if last >= 0 else None
 
 
