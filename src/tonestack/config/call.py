@@ -2,11 +2,11 @@
 
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tonestack import tasks
 from tonestack.base import parts
@@ -23,6 +23,8 @@ from tonestack.tables.rows import Rows
 from tonestack.tasks import Task
 
 import pandas as pd
+
+T = TypeVar("T", int, float)
 
 
 @dataclass(frozen=True)
@@ -177,20 +179,18 @@ class Call:
     @cached_property
     def rate(self) -> int | None:
         """The recordings' sample rate in Hz, for which frontends are laid out; None: they stay as configured."""
-        if isinstance(self.data.sample_rate, int):
-            return self.data.sample_rate
-        if self.data.sample_rate == "any" or not self.root.is_dir():
-            return None
-        return band.native_rate(self.competition())
+        return self._of_recordings(self.data.sample_rate, band.native_rate)
 
     @cached_property
     def clip_seconds(self) -> float | None:
         """The longest recordings' length, for which models with `crop.fit` are laid out; None: as configured."""
-        if isinstance(self.data.clip_seconds, float):
-            return self.data.clip_seconds
-        if self.data.clip_seconds == "any" or not self.root.is_dir():
-            return None
-        return clip_length.longest(self.competition())
+        return self._of_recordings(self.data.clip_seconds, clip_length.longest)
+
+    def _of_recordings(self, given: T | str, read: Callable[[Competition], T | None]) -> T | None:
+        """What the data config gives: a number, `auto`, which reads it from the recordings, or `any`, which is None."""
+        if not isinstance(given, str):
+            return given
+        return read(self.competition()) if given == "auto" and self.root.is_dir() else None
 
     @property
     def scoring(self) -> Path | pd.DataFrame | None:
