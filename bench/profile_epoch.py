@@ -27,16 +27,18 @@ from tonestack.training.loop import TrainingSet, fit
 
 import numpy as np
 import torch
+from timm.optim import Muon
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 CLASSES, SECONDS = 41, 6.0  # of a clip
+OPTIMISERS = (torch.optim.AdamW, Muon)  # a subclass's step calls that of Muon
 CUTTING = [(Clips, "_gather"), (Clips, "_finish")]
 RANGES: dict[str, list[tuple[Any, str]]] = {
     "data": [(loop, "draw"), (loop, "epoch_places"), *CUTTING, (step, "augment"), (step, "mixup")],
     "forward": [(step, "outputs"), (step, "loss_on"), (Normalise, "forward")],
     "backward": [(torch.Tensor, "backward")],
-    "optimiser": [(nn.utils, "clip_grad_norm_"), (torch.optim.AdamW, "step"), (Average, "update")],
+    "optimiser": [(nn.utils, "clip_grad_norm_"), *((kind, "step") for kind in OPTIMISERS), (Average, "update")],
 }
 
 

@@ -27,7 +27,7 @@ from tonestack.training.augment import (
     power_above,
     put_under,
 )
-from tonestack.training.device import autocast, compiles, records
+from tonestack.training.device import autocast, bfloat16_pays, compiles, records
 
 import torch
 from torch import Tensor
@@ -58,9 +58,10 @@ def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.opti
         nesterov = params.momentum > 0
         return torch.optim.SGD(groups, lr=rate, momentum=params.momentum, nesterov=nesterov, fused=recorded or None)
     if params.optimizer == "muon":
-        from timm.optim import Muon  # here, as timm takes a second to import
+        from tonestack.training.muon import Float32Muon, Muon  # here, as timm takes a second to import
 
-        return Muon(groups, lr=rate, momentum=0.95, nesterov=True, betas=params.betas, capturable=recorded)
+        muon = Muon if bfloat16_pays(learnt[0].device) else Float32Muon
+        return muon(groups, lr=rate, momentum=0.95, nesterov=True, betas=params.betas, capturable=recorded)
     kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=rate, betas=params.betas, eps=params.eps, fused=True, capturable=recorded)
 
