@@ -1,10 +1,11 @@
 """Time of a training step by phase (data, forward, backward, optimiser, other), against lower bounds.
 
-`profile_epoch.py [steps]`: the networks of the fast preset at their real shapes on made features, threads as in a fold
-job. The loop has no timers of its own: its functions are wrapped here and timed in processor time of the process,
-which other load does not change; torch.profiler gives the operators. The bounds are multiply-adds /
-this machine's measured peak of a matrix product in the same type, and the bytes that every layer must read and write
-(three times: forward, and in backward for the input's and the weights' gradients) / the measured copy rate.
+`profile_epoch.py [steps] [WORD ...]`: the networks of a call (left out: of the fast preset) at their real shapes on
+made features, threads as in a fold job. The loop has no timers of its own: its functions are wrapped here and timed in
+processor time of the process, which other load does not change; torch.profiler gives the operators. The bounds are
+multiply-adds / this machine's measured peak of a matrix product in the same type, and the bytes that every layer must
+read and write (three times: forward, and in backward for the input's and the weights' gradients) / the measured copy
+rate.
 Leaves bench/results/profile_epoch.json.
 """
 
@@ -175,16 +176,16 @@ def row_of(
     }
 
 
-def main(steps: int = 12) -> None:
-    """Profile every network of the fast preset, write, print."""
-    call = Call.from_arguments(["data=fsdkaggle2018", "preset=fast", "device=cpu"])
+def main(steps: int = 12, *words: str) -> None:
+    """Profile every network of the call, write, print."""
+    call = Call.from_arguments(["device=cpu", *(words or ["data=fsdkaggle2018", "preset=fast"])])
     threads = threads_and_jobs(call)[0]
     bfloat16 = bfloat16_pays(torch.device("cpu"))
     peak = product_peak(threads, torch.bfloat16 if bfloat16 else torch.float32)
     bandwidth = copy_bandwidth(threads)
     networks = [
         name
-        for name in call.preset.models
+        for name in call.words.model or call.preset.models
         if hasattr(parts.find("models", call.experiment(name).config.network["name"]), "build")
     ]
     rows = [row_of(name, call, steps, threads, peak, bandwidth, 2 if bfloat16 else 4) for name in networks]
@@ -198,4 +199,5 @@ def main(steps: int = 12) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    given = sys.argv[1:]
+    main(*(int(word) for word in given if word.isdecimal()), *(word for word in given if not word.isdecimal()))

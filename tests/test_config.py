@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import shipped_models
-from tonestack.base import parts
+from tonestack.base import hardware, parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json
 from tonestack.base.section import Section
@@ -15,7 +15,7 @@ from tonestack.config.call import Call
 from tonestack.config.layers import available, load_data, load_model, merge
 from tonestack.settings import data_config, model_config
 from tonestack.settings.data_config import DataConfig
-from tonestack.settings.model_config import ModelConfig, TrainingParams
+from tonestack.settings.model_config import ModelConfig, Preset, TrainingParams
 from tonestack.settings.words import parse
 from tonestack.tables import metrics
 
@@ -123,6 +123,58 @@ def test_preset_data_and_command_line_change_the_data_config(configs: Path) -> N
     change(configs / "preset/smoke.yaml", data={"folds": {"n": 4, "seed": 4}})
     data = data_of("folds.seed=5", "root=/x")
     assert (data.folds.n, data.folds.seed, data.fold_mean, data.root) == (4, 5, "arithmetic", "/x")
+
+
+LIGHT = {
+    "models": ["vgg_small"],
+    "data": {"pseudo": {"rounds": 0}},
+    "each": {"vgg_small": {"training": {"epochs": 3}}},
+}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("word", [None, True, False])
+def test_a_preset_is_light_where_bfloat16_is_slow_or_where_it_is_said(
+    configs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fast: bool, word: bool | None
+) -> None:
+    monkeypatch.setattr(hardware, "computes_bfloat16", lambda device: fast)
+    layers._say_light.cache_clear()
+    change(configs / "preset/smoke.yaml", light=LIGHT)
+    words = parse(["preset=smoke", *([] if word is None else [f"light={str(word).lower()}"])])
+    data, preset = load_data(words)
+    light = (not fast) if word is None else word
+    assert (preset.models == ("vgg_small",)) == light
+    assert (load_model("vgg_small", preset, words).training.epochs == 3) == light
+    assert load_model("vgg_small", preset, words).training.batch_size == 16  # of `all`, which light leaves alone
+    assert data.pseudo.rounds == 0
+    assert ("light=false" in capsys.readouterr().out) == (light and word is None)  # the machine's choice is said
+
+
+def test_a_preset_that_is_never_light_does_not_ask_the_machine(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "computes_bfloat16", lambda device: pytest.fail("asked"))
+    load_data(parse(["preset=smoke"]))
+
+
+@pytest.mark.parametrize("path", sorted((layers.CONFIGS / "preset").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_preset_loads_light(path: Path) -> None:
+    preset = Preset.parse(layers.read_yaml(path), str(path))
+    light = layers.lightened(preset, str(path))
+    assert set(light.models) | set(light.each) <= set(MODELS)
+    for name in {*light.models, *light.each}:
+        assert load_model(name, light, parse(["data=fsdkaggle2018"]))
+
+
+@pytest.mark.parametrize(
+    ("light", "message"),
+    [
+        ({"modles": ["vgg_small"]}, "light: unknown key 'modles'"),
+        ({"models": ["vgg_smal"]}, "no model config is called 'vgg_smal'"),
+    ],
+)
+def test_a_wrong_light_of_a_preset_is_refused(configs: Path, light: dict[str, Any], message: str) -> None:
+    change(configs / "preset/smoke.yaml", light=light)
+    with pytest.raises(UserError, match=message):
+        load_data(parse(["preset=smoke", "light=true"]))
 
 
 def test_overrides_go_to_the_config_that_has_the_section() -> None:
@@ -332,9 +384,13 @@ def test_small_sets_train_as_many_epochs_as_make_min_steps() -> None:
 
 def test_epochs_that_are_typed_win_over_the_least_number_of_steps() -> None:
     with pytest.warns(UserWarning, match=r"training\.epochs=3 was typed: training\.min_steps=500 is left out"):
-        config = Call.from_arguments(["preset=fast", "training.epochs=3"]).experiment("vgg_bc").config
+        config = Call.from_arguments(["preset=fast", "light=false", "training.epochs=3"]).experiment("vgg_bc").config
     assert (config.training.epochs, config.training.min_steps) == (3, 0)
-    both = Call.from_arguments(["preset=fast", "training.epochs=3", "training.min_steps=7"]).experiment("vgg_bc").config
+    both = (
+        Call.from_arguments(["preset=fast", "light=false", "training.epochs=3", "training.min_steps=7"])
+        .experiment("vgg_bc")
+        .config
+    )
     assert (both.training.epochs, both.training.min_steps) == (3, 7)
 
 

@@ -6,11 +6,12 @@ stage may need and never imports a network; `ModelConfig` holds what one experim
 
 import warnings
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tonestack import tasks
-from tonestack.base import parts
+from tonestack.base import hardware, parts
 from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import fingerprint, load_yaml, read_json, read_text
 from tonestack.settings.data_config import DataConfig
@@ -93,10 +94,31 @@ def load_preset(words: Words) -> tuple[str, Preset]:
     name = words.preset or str(given.get("preset", DataConfig.model_fields["preset"].default))
     place, values = layer("/".join(["preset", *filter(None, [given.get("presets")])]), name)
     preset = Preset.parse(values, place)
+    if preset.light and is_light(words):
+        preset = lightened(preset, place)
     for model in (*preset.models, *preset.each):
         if model not in available("model"):
             raise UserError(f"{place}: no model config is called '{model}'{nearest(model, available('model'))}")
     return place, preset
+
+
+def is_light(words: Words) -> bool:
+    """Whether a call takes the preset's lighter networks: as it says, else where bfloat16 is slow, which is said."""
+    if words.light is not None or hardware.computes_bfloat16(words.device):
+        return bool(words.light)
+    _say_light()
+    return True
+
+
+@cache
+def _say_light() -> None:
+    """Print once per process, as the choice depends on the machine."""
+    print("this CPU computes bfloat16 slowly: the preset's lighter networks are taken; light=false takes the others")
+
+
+def lightened(preset: Preset, place: str) -> Preset:
+    """The preset with its own changes for slow CPUs, which may set all of its keys."""
+    return Preset.parse(merge([(place, preset.model_dump()), (place, preset.light)]), f"{place}: light")
 
 
 def of_task(words: Words) -> Words:

@@ -220,3 +220,4 @@ class Preset(Section):
     data: dict[str, Any] = Field({}, description="changes of the data config")
     all: dict[str, Any] = Field({}, description="changes of every model config")
     each: dict[str, dict[str, Any]] = Field({}, description="changes by model config")
+    light: dict[str, Any] = Field({}, description="changes of the keys above where light=true, as on slow CPUs")

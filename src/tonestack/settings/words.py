@@ -36,6 +36,9 @@ class Words(Section):
     variant: str | None = Field(None, description="name for changed settings: <model>-<variant>")
     seed: int = Field(0, ge=0, description="seed of the networks; not 0: <model>-s<seed>")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    light: bool | None = Field(
+        None, description="true or false: the preset's lighter networks; left out: on CPUs that are slow at bfloat16"
+    )
     engine: str = Field("local", description="local: this machine; ray: a Ray cluster")
     jobs: int | None = Field(None, ge=1, description="jobs at once; left out: from the number of cores or GPUs")
     gpu: float | None = Field(None, gt=0, le=1, description="share of a GPU for one job: 0.5 puts two on each [1]")

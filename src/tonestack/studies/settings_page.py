@@ -202,11 +202,19 @@ def preset_changes() -> Changes:
     folder = layers.CONFIGS / "preset"
     for path in sorted(folder.rglob("*.yaml")):
         preset = Preset.parse(layers.read_yaml(path), str(path))
-        for model, values in [("", preset.data), ("", preset.all), *preset.each.items()]:
-            for key, value in leaves(values, layers.layer("model", model)[1] if model else {}):
-                who = changes[key][shown(value)][path.relative_to(folder).with_suffix("").as_posix()]
-                who += [model] if model else []
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        collect(preset, name, changes)
+        if preset.light:
+            collect(Preset.parse({"models": preset.models} | preset.light, str(path)), f"{name} light=true", changes)
     return changes
+
+
+def collect(preset: Preset, name: str, changes: Changes) -> None:
+    """Add what the preset called `name` changes."""
+    for model, values in [("", preset.data), ("", preset.all), *preset.each.items()]:
+        for key, value in leaves(values, layers.layer("model", model)[1] if model else {}):
+            who = changes[key][shown(value)][name]
+            who += [model] if model else []
 
 
 def leaves(values: dict[str, Any], config: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint
+from tonestack.base.hardware import cpu_computes_bfloat16
 from tonestack.base.workers import keep_freed_memory
 from tonestack.settings.model_config import TrainingParams
 
@@ -42,8 +43,7 @@ def bfloat16_pays(device: torch.device) -> bool:
     """True if the device computes bfloat16 products in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in checks if check)
+    return cpu_computes_bfloat16()
 
 
 def set_up_process(threads: int) -> None:
