@@ -103,16 +103,13 @@ def load_preset(words: Words) -> tuple[str, Preset]:
 
 
 def is_light(words: Words) -> bool:
-    """Whether a call takes the preset's lighter networks: as it says, else where bfloat16 is slow, which is said."""
-    if words.light is not None or hardware.computes_bfloat16(words.device):
-        return bool(words.light)
-    _say_light()
-    return True
+    """Whether a call takes the preset's lighter networks: as it says, else where bfloat16 is slow."""
+    return words.light if words.light is not None else not hardware.computes_bfloat16(words.device)
 
 
 @cache
 def _say_light() -> None:
-    """Print once per process, as the choice depends on the machine."""
+    """Print once per process that the machine chose."""
     print("this CPU computes bfloat16 slowly: the preset's lighter networks are taken; light=false takes the others")
 
 
@@ -164,6 +161,8 @@ def load_model(name: str, preset: Preset, words: Words, loss: dict[str, Any] = L
     """Resolve one model config: its YAML, the preset's `all` and `each`, the overrides; `loss` where none is named."""
     _, own = split_overrides(words)
     place, _ = load_preset(words)
+    if preset.light and words.light is None and is_light(words):
+        _say_light()
     layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
     if not is_shipped(*layers[0]) or (name in (words.model or ()) and name not in {*preset.models, *preset.each}):
         say_overridden(layers[0], (place, merge(layers[1:3])), own)
