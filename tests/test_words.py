@@ -19,6 +19,7 @@ EVERY = {
     "variant": ("music", "music"),
     "seed": ("3", 3),
     "device": ("cuda:1", "cuda:1"),
+    "light": ("false", False),
     "engine": ("ray", "ray"),
     "jobs": ("2", 2),
     "gpu": ("0.25", 0.25),
