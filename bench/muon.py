@@ -9,10 +9,11 @@ import sys
 from _measure import in_turn, report
 from tonestack.base import parts
 from tonestack.config.call import Call
-from tonestack.training.muon import Muon, orthogonal
+from tonestack.training.muon import orthogonal
 
 import timm.optim.muon as timm_muon
 import torch
+from timm.optim import Muon
 from torch import Tensor
 
 BANDS, CLASSES, ROUNDS, STEPS = 64, 50, 5, 5

@@ -127,7 +127,7 @@ def test_preset_data_and_command_line_change_the_data_config(configs: Path) -> N
 
 LIGHT = {
     "models": ["vgg_small"],
-    "data": {"pseudo": {"rounds": 0}},
+    "data": {"pseudo": {"rounds": 2}},
     "each": {"vgg_small": {"training": {"epochs": 3}}},
 }
 
@@ -140,19 +140,26 @@ def test_a_preset_is_light_where_bfloat16_is_slow_or_where_it_is_said(
     monkeypatch.setattr(hardware, "computes_bfloat16", lambda device: fast)
     layers._say_light.cache_clear()
     change(configs / "preset/smoke.yaml", light=LIGHT)
-    words = parse(["preset=smoke", *([] if word is None else [f"light={str(word).lower()}"])])
-    data, preset = load_data(words)
+    call = Call.from_arguments(["preset=smoke", *([] if word is None else [f"light={str(word).lower()}"])])
     light = (not fast) if word is None else word
-    assert (preset.models == ("vgg_small",)) == light
-    assert (load_model("vgg_small", preset, words).training.epochs == 3) == light
-    assert load_model("vgg_small", preset, words).training.batch_size == 16  # of `all`, which light leaves alone
-    assert data.pseudo.rounds == 0
+    assert (call.preset.models == ("vgg_small",)) == light
+    assert (call.experiment("vgg_small").config.training.epochs == 3) == light
+    assert call.experiment("vgg_small").config.training.batch_size == 16  # of `all`, which light leaves alone
+    assert (call.data.pseudo.rounds == 2) == light
     assert ("light=false" in capsys.readouterr().out) == (light and word is None)  # the machine's choice is said
 
 
-def test_a_preset_that_is_never_light_does_not_ask_the_machine(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", [["preset=smoke"], ["preset=fast", "light=false"]])
+def test_a_preset_that_is_never_light_does_not_ask_the_machine(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hardware, "computes_bfloat16", lambda device: pytest.fail("asked"))
-    load_data(parse(["preset=smoke"]))
+    assert Call.from_arguments(words).experiments()
+
+
+def test_the_machine_is_asked_for_networks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "computes_bfloat16", lambda device: pytest.fail("asked"))  # it imports torch
+    assert Call.from_arguments(["preset=fast"]).data.preset == "fast"
 
 
 @pytest.mark.parametrize("path", sorted((layers.CONFIGS / "preset").rglob("*.yaml")), ids=lambda p: p.stem)
@@ -174,7 +181,7 @@ def test_every_preset_loads_light(path: Path) -> None:
 def test_a_wrong_light_of_a_preset_is_refused(configs: Path, light: dict[str, Any], message: str) -> None:
     change(configs / "preset/smoke.yaml", light=light)
     with pytest.raises(UserError, match=message):
-        load_data(parse(["preset=smoke", "light=true"]))
+        load_data(parse(["preset=smoke"]))  # whatever the machine
 
 
 def test_overrides_go_to_the_config_that_has_the_section() -> None:

@@ -51,7 +51,7 @@ class Call:
 
     words: Words
     data: DataConfig
-    preset: Preset
+    whole_preset: Preset
 
     @classmethod
     def from_arguments(cls, arguments: list[str]) -> "Call":
@@ -69,6 +69,11 @@ class Call:
     def seed(self) -> int:
         """Seed of networks and searches."""
         return self.words.seed
+
+    @cached_property
+    def preset(self) -> Preset:
+        """The preset as this machine takes it."""
+        return layers.fitted(self.whole_preset, self.words)
 
     @cached_property
     def home(self) -> Path:
@@ -240,7 +245,7 @@ class Call:
         """The same call with other words, resolved anew."""
         changed = Words.parse(self.words.model_dump() | words, "command line")
         data, preset = layers.load_data(changed)
-        return replace(self, words=changed, data=data, preset=preset)
+        return replace(self, words=changed, data=data, whole_preset=preset)
 
     def plain(self) -> "Call":
         """The same call without the words for its own models: pair models and scouts run as configured."""

@@ -94,28 +94,30 @@ def load_preset(words: Words) -> tuple[str, Preset]:
     name = words.preset or str(given.get("preset", DataConfig.model_fields["preset"].default))
     place, values = layer("/".join(["preset", *filter(None, [given.get("presets")])]), name)
     preset = Preset.parse(values, place)
-    if preset.light and is_light(words):
-        preset = lightened(preset, place)
-    for model in (*preset.models, *preset.each):
+    light = lightened(preset, place)
+    for model in (*preset.models, *preset.each, *light.models, *light.each):
         if model not in available("model"):
             raise UserError(f"{place}: no model config is called '{model}'{nearest(model, available('model'))}")
     return place, preset
 
 
-def is_light(words: Words) -> bool:
-    """Whether a call takes the preset's lighter networks: as it says, else where bfloat16 is slow."""
-    return words.light if words.light is not None else not hardware.computes_bfloat16(words.device)
+def lightened(preset: Preset, place: str) -> Preset:
+    """The preset with its own changes for slow CPUs, which may set all of its keys."""
+    return Preset.parse(merge([(place, preset.model_dump()), (place, preset.light)]), f"{place}: light")
+
+
+def fitted(preset: Preset, words: Words) -> Preset:
+    """The preset, lightened where the words say so; where they do not, on a CPU slow at bfloat16, which is said."""
+    slow = words.light is None and bool(preset.light) and not hardware.computes_bfloat16(words.device)
+    if slow:
+        _say_light()
+    return lightened(preset, "preset") if slow or words.light else preset
 
 
 @cache
 def _say_light() -> None:
     """Print once per process that the machine chose."""
     print("this CPU computes bfloat16 slowly: the preset's lighter networks are taken; light=false takes the others")
-
-
-def lightened(preset: Preset, place: str) -> Preset:
-    """The preset with its own changes for slow CPUs, which may set all of its keys."""
-    return Preset.parse(merge([(place, preset.model_dump()), (place, preset.light)]), f"{place}: light")
 
 
 def of_task(words: Words) -> Words:
@@ -128,11 +130,12 @@ def of_task(words: Words) -> Words:
 
 
 def load_data(words: Words) -> tuple[DataConfig, Preset]:
-    """Resolve the data config: its YAML, the preset's `data`, the words and overrides."""
+    """Resolve the data config: its YAML, the preset's `data`, the words and overrides; return the preset, too."""
     place, preset = load_preset(words)
     own, _ = split_overrides(words)
     typed = {"preset": Path(place).stem} | ({"root": words.root} if words.root else {})
-    layers = [layer("data", words.data), (place, preset.data), ("command line", typed | own)]
+    changes = fitted(preset, words).data if "data" in preset.light else preset.data  # asking the machine takes seconds
+    layers = [layer("data", words.data), (place, changes), ("command line", typed | own)]
     named = merge(layers).get("task", DataConfig.model_fields["task"].default)
     if not isinstance(named, str):
         known = ", ".join(parts.names("tasks"))
@@ -161,8 +164,6 @@ def load_model(name: str, preset: Preset, words: Words, loss: dict[str, Any] = L
     """Resolve one model config: its YAML, the preset's `all` and `each`, the overrides; `loss` where none is named."""
     _, own = split_overrides(words)
     place, _ = load_preset(words)
-    if preset.light and words.light is None and is_light(words):
-        _say_light()
     layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
     if not is_shipped(*layers[0]) or (name in (words.model or ()) and name not in {*preset.models, *preset.each}):
         say_overridden(layers[0], (place, merge(layers[1:3])), own)

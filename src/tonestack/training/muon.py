@@ -6,10 +6,7 @@ from unittest import mock
 
 import timm.optim.muon as timm_muon
 import torch
-from timm.optim.muon import Muon
 from torch import Tensor
-
-__all__ = ["Float32Muon", "Muon", "orthogonal"]
 
 
 def orthogonal(
@@ -35,7 +32,7 @@ def orthogonal(
     return x.mT if tall else x
 
 
-class Float32Muon(Muon):
+class Float32Muon(timm_muon.Muon):
     """timm's Muon that orthogonalises in float32; timm has no setting for it."""
 
     def step(self, closure: Any = None) -> Any:

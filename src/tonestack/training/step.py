@@ -58,7 +58,9 @@ def make_optimizer(model: torch.nn.Module, params: TrainingParams) -> torch.opti
         nesterov = params.momentum > 0
         return torch.optim.SGD(groups, lr=rate, momentum=params.momentum, nesterov=nesterov, fused=recorded or None)
     if params.optimizer == "muon":
-        from tonestack.training.muon import Float32Muon, Muon  # here, as timm takes a second to import
+        from tonestack.training.muon import Float32Muon  # here, as timm takes a second to import
+
+        from timm.optim import Muon
 
         muon = Muon if bfloat16_pays(learnt[0].device) else Float32Muon
         return muon(groups, lr=rate, momentum=0.95, nesterov=True, betas=params.betas, capturable=recorded)
