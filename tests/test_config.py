@@ -222,6 +222,7 @@ def test_a_resolved_model_says_the_defaults_of_its_parts() -> None:
         ("augment.mixup=-1", "command line: 'augment.mixup': "),
         ("crop.short=cut", "command line: 'crop.short': input should be 'tile' or 'pad'"),
         ("inference.lengths=[]", "command line: 'inference.lengths': "),
+        ("inference.speeds=[1,0]", "command line: 'inference.speeds.1': input should be greater than or equal to 0.5"),
         ("network.chanels=[1]", "command line: network (vgg): unknown key 'chanels'; did you mean 'channels'?"),
         ("network.pool=mean", "command line: network (vgg): 'pool': input should be "),
         ("network.name=vggg", "no model is called 'vggg'; did you mean 'vgg'?"),

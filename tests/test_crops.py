@@ -148,6 +148,9 @@ def test_even_starts_worked_by_hand() -> None:
     assert starts.tolist() == [0, 0, 0, 3, 6]  # 6 frames of room at a hop of at most 5: three crops
     rows, starts = even_starts(np.array([100]), 10, 0.5, 4)
     assert starts.tolist() == [0, 30, 60, 90]  # the most allowed, still from end to end
+    rows, starts = even_starts(np.array([4, 10, 16]), 10, 0.5, 6, speed=1.19)
+    assert rows.tolist() == [0, 1, 2, 2, 2]  # as many
+    assert starts.tolist() == [0, 0, 0, 2, 4]  # 12 frames are heard in 10
 
 
 def test_a_clip_that_one_crop_covers_is_rolled() -> None:

@@ -79,18 +79,20 @@ def test_a_graph_gives_its_frontends_numbers(spec: dict[str, Any], samples: int)
 
 
 @pytest.mark.parametrize(
-    ("crops", "overlap", "short", "rolls"),
-    [(6, 0.5, "tile", 1), (3, 0.3, "pad", 1), (1, 0.0, "tile", 1), (4, 0.5, "tile", 3)],
+    ("crops", "overlap", "short", "rolls", "speed"),
+    [(6, 0.5, "tile", 1, 1.0), (3, 0.3, "pad", 1, 1.0), (1, 0.0, "tile", 1, 1.0), (4, 0.5, "tile", 3, 1.25)],
 )
-def test_crops_begin_where_those_of_inference_do(crops: int, overlap: float, short: str, rolls: int) -> None:
+def test_crops_begin_where_those_of_inference_do(
+    crops: int, overlap: float, short: str, rolls: int, speed: float
+) -> None:
     inference = InferenceParams(crops=crops, overlap=overlap, rolls=rolls)
     settings = ModelConfig(frontend={}, network={}, crop=CropParams(short=short), inference=inference)
-    cut = onnx_export.Crops(20, settings, torch.full((1,), -7.0))
+    cut = onnx_export.Crops(20, settings, torch.full((1,), -7.0), speed)
     for total in (1, 7, 19, 20, 21, 33, 40, 64, 200):
-        _, starts = even_starts(np.array([total]), 20, overlap, crops, rolls)
+        _, starts = even_starts(np.array([total]), 20, overlap, crops, rolls, speed)
         frames = torch.arange(total, dtype=torch.float32).reshape(1, total, 1)
         found = cut(frames)[:, 0, 0]  # (count, 20)
-        position = starts[:, None] + np.arange(20)
+        position = starts[:, None] + (np.arange(20) * speed).astype(int)
         expected = np.where(position < total, position, -7) if short == "pad" else position % total
         np.testing.assert_array_equal(found.numpy(), expected, err_msg=str(total))
 

@@ -625,13 +625,14 @@ class Mean(nn.Module):
         return x.mean(3)[:, 0, :2]
 
 
-def predicted(clips: Clips, **inference: Any) -> np.ndarray:
+def predicted(clips: Clips, centres: Tensor | None = None, **inference: Any) -> np.ndarray:
     config = settings(precision="float32").model_copy(
         update={"inference": settings().inference.model_validate({"overlap": 0.0} | inference)}
     )
     to_log: Callable[[Tensor], Tensor] = classify.TASK.log_probabilities
     network = Network(Mean(), nn.Identity(), nn.Identity())
-    return predict(Tagger(Normalise(torch.zeros(BANDS), torch.ones(BANDS)), network), clips, config, RATE, to_log)
+    model = Tagger(Normalise(torch.zeros(BANDS), torch.ones(BANDS)), network, centres)
+    return predict(model, clips, config, RATE, to_log)
 
 
 def ramp(*frames: int) -> Clips:
@@ -658,6 +659,23 @@ def test_a_clip_is_the_mean_over_its_crops_by_hand() -> None:
 def test_several_lengths_are_averaged() -> None:
     whole, half = predicted(ramp(32), crops=4), predicted(ramp(32), crops=4, lengths=[0.5])
     assert np.allclose(predicted(ramp(32), crops=4, lengths=[1.0, 0.5]), (whole + half) / 2, atol=1e-6)
+
+
+def test_several_speeds_are_averaged() -> None:
+    faster = log_sigmoid(11 / 16)  # of a clip of 23 frames: 0, 1, 3, 4, 6 ... 22 in a crop of 16
+    assert np.allclose(predicted(ramp(23), crops=1, speeds=[1.5]), faster, atol=1e-5)
+    each = [predicted(ramp(32), crops=3, speeds=[speed]) for speed in (0.8, 1.0, 1.25)]
+    assert np.allclose(predicted(ramp(32), crops=3, speeds=[0.8, 1.0, 1.25]), np.mean(each, axis=0), atol=1e-6)
+
+
+def test_bands_move_with_the_speed_of_test_time_where_training_moves_them() -> None:
+    """A tone in band 2 lies in band 1, at half of its frequency, when the clip is played at half the speed."""
+    features = torch.zeros(16, BANDS)
+    features[:, 2] = 1.0
+    clips = Clips(features.half(), torch.tensor([0]), torch.tensor([16]), torch.zeros(BANDS))
+    assert predicted(clips, speeds=[0.5])[0].argmax() == 0  # logits 0 and 0
+    moved = predicted(clips, centres=100.0 * 2 ** torch.arange(BANDS), speeds=[0.5])
+    assert np.allclose(moved, log_sigmoid(-1.0), atol=1e-3)
 
 
 def test_rows_keep_their_order_whatever_the_batch_and_empty_clips_are_nan() -> None:

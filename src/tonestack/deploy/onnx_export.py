@@ -3,9 +3,11 @@
 It repeats `inference.predict` and `oof.combine_folds` in operations that torch exports with a free batch and length.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 from tonestack.base import parts
@@ -16,6 +18,7 @@ from tonestack.deploy.trained import TrainedExperiment
 from tonestack.networks.layers import Tagger
 from tonestack.settings.model_config import ModelConfig
 from tonestack.tables.oof import EDGE, FLOOR
+from tonestack.training.augment import play_faster
 from tonestack.training.learners.network import rebuild
 
 import torch
@@ -26,10 +29,17 @@ class Crops(nn.Module):
     """Test-time crops, spread as `crops.even_starts` does: clips (B, T, F) to (B · count, 1, F, length)."""
 
     fill: Tensor
+    bands: Tensor | None
 
-    def __init__(self, length: int, settings: ModelConfig, fill: Tensor) -> None:
+    def __init__(
+        self, length: int, settings: ModelConfig, fill: Tensor, speed: float = 1.0, centres: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.length, self.most, self.tile = length, settings.inference.crops, settings.crop.short == "tile"
+        self.speed, moved = speed, None
+        if speed != 1 and centres is not None:  # bands move by fixed weights (F, F)
+            moved = play_faster(torch.eye(len(centres))[None, None], torch.tensor([speed]), centres)[0, 0]
+        self.register_buffer("bands", moved)
         self.rolls = settings.inference.rolls if self.tile else 1
         hop = Fraction(max(1.0, length * (1.0 - settings.inference.overlap))).limit_denominator(1000)
         self.hop = hop.numerator, hop.denominator
@@ -38,19 +48,21 @@ class Crops(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Cut clips."""
         total, (over, under) = frames.shape[1], self.hop
-        beyond = torch.sym_max(total - self.length, 0)
+        beyond, room = (torch.sym_max(total - n, 0) for n in (self.length, math.ceil(self.length * self.speed)))
         covered = 1 - torch.sym_min(beyond, 1)  # 1 where one crop covers the clip, else 0
         count = torch.sym_min((beyond * under + over - 1) // over + 1, self.most) + covered * (self.rolls - 1)
         order = torch.arange(count, device=frames.device)
-        spread: Any = order.double() * beyond / torch.sym_max(count - 1, 1)
+        spread: Any = order.double() * room / torch.sym_max(count - 1, 1)
         starts = torch.round(spread).long() + covered * (order * total // self.rolls)
-        position = starts[:, None] + torch.arange(self.length, device=frames.device)  # (count, length)
+        steps = torch.arange(self.length, device=frames.device)
+        position = starts[:, None] + (steps * self.speed).long()  # (count, length)
         end = torch.full((), total, device=frames.device)
         inside = position - torch.div(position, end, rounding_mode="floor") * end
         x = frames[:, inside]  # (B, count, length, F)
         if not self.tile:
             x = torch.where((position < end)[..., None], x, self.fill)
-        return x.flatten(0, 1).transpose(1, 2).unsqueeze(1)
+        x = x.flatten(0, 1).transpose(1, 2).unsqueeze(1)
+        return x if self.bands is None else self.bands @ x
 
 
 class TaggerOfWaves(nn.Module):
@@ -63,27 +75,25 @@ class TaggerOfWaves(nn.Module):
         self.sample_rate, self.classes = source.sample_rate, trained.classes
         self.frontend = parts.find("graphs", frontend["name"]).build(part_params("frontends", frontend, "frontend"))
         self.folds = nn.ModuleList(rebuild(settings, trained.tensors(k), len(trained.classes)) for k in trained.folds)
-        self.lengths = nn.ModuleList(
-            Crops(settings.crop_frames(source.frame_rate, factor), settings, self._fill(source.width))
-            for factor in settings.inference.lengths
+        first: Tagger = self.folds[0]  # type: ignore[assignment]
+        # padding is the bands' means, or silence
+        fill = torch.zeros(1) if source.width == 1 else first.normalise.mean.flatten().clone()
+        self.cuts = nn.ModuleList(
+            Crops(settings.crop_frames(source.frame_rate, factor), settings, fill, speed, first.centres)
+            for factor, speed in product(settings.inference.lengths, settings.inference.speeds)
         )
         self.log_probabilities = trained.task.log_probabilities
         self.geometric = settings.inference.mean == "geometric"
         self.fold_mean, self.normalise = fold_mean, normalise
 
-    def _fill(self, width: int) -> Tensor:
-        """Return the padding value: the bands' means, or silence."""
-        first: Tagger = self.folds[0]  # type: ignore[assignment]
-        return torch.zeros(1) if width == 1 else first.normalise.mean.flatten().clone()
-
     def forward(self, wave: Tensor) -> Tensor:
         """Tag waves."""
         frames = self.frontend(wave)
-        crops = [cut(frames) for cut in self.lengths]
+        crops = [cut(frames) for cut in self.cuts]
         return self._mean([self._one(network, crops, wave.shape[0]) for network in self.folds])
 
     def _one(self, network: nn.Module, crops: Sequence[Tensor], clips: int) -> Tensor:
-        """Probabilities (B, C) by one fold's network: the mean over crops, then over their lengths."""
+        """Probabilities (B, C) by one fold's network: the mean over crops, then over lengths and speeds."""
         if not self.normalise:
             return self._independent([network(x).unflatten(0, (clips, -1)) for x in crops])
         each = [self.log_probabilities(network(x)).unflatten(0, (clips, -1)) for x in crops]  # (B, count, C)

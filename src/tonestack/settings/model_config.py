@@ -4,13 +4,14 @@ configs/model/<name>.yaml is a `ModelConfig`, configs/preset/<name>.yaml a `Pres
 """
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from tonestack.base.section import Section
 
 from pydantic import Field
 
 LOSS = {"name": "cross_entropy"}  # of a model config that names none
+PlayingSpeed = Annotated[float, Field(ge=0.5, le=2)]  # 2: twice as fast
 INVERTIBLE = ("dataset", "training", "level", "none")  # normalisations after which powers can still be had
 
 
@@ -167,6 +168,11 @@ class InferenceParams(Section):
     lengths: tuple[float, ...] = Field((1.0,), min_length=1, description="factors of the crop length")
     rolls: int = Field(
         1, ge=1, description="crops of a clip that is no longer than a crop; each starts later and wraps around"
+    )
+    speeds: tuple[PlayingSpeed, ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="playing speeds at which every crop of a clip is heard; with augment.speed, bands move along",
     )
     windows: Literal["alone", "attention", "mean", "max", "top"] = Field(
         "max",

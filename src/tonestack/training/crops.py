@@ -4,6 +4,7 @@ The array lies on the training device where it fits there. Otherwise it stays in
 gathered on the CPU by a thread that works ahead, so that memory stays flat whatever the size of the store.
 """
 
+import math
 import os
 import warnings
 from collections import deque
@@ -174,12 +175,12 @@ def random_starts(frames: Tensor, span: Tensor, chance: Tensor, roll: bool = Fal
 
 
 def even_starts(
-    frames: np.ndarray, length: int, overlap: float, most: int, rolls: int = 1
+    frames: np.ndarray, length: int, overlap: float, most: int, rolls: int = 1, speed: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Test-time crops spread evenly over every clip: (row, first frame) of each, clips in order.
 
     frames: (N,). A clip gets as many crops as cover it at `overlap`, `most` at the most; one that a single crop
-    covers gets `rolls`, each of which starts further on.
+    covers gets `rolls`, each of which starts further on. speed: at which crops are played; their number is that of 1.
     """
     hop = max(1.0, length * (1.0 - overlap))
     counts = np.clip(np.ceil((frames - length) / hop).astype(int) + 1, 1, most)
@@ -187,6 +188,6 @@ def even_starts(
     counts = np.where(covered, rolls, counts)
     rows = np.repeat(np.arange(len(frames)), counts)
     order = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    room = np.maximum(frames - length, 0)[rows]
+    room = np.maximum(frames - math.ceil(length * speed), 0)[rows]
     starts = np.round(order * room / np.maximum(counts[rows] - 1, 1)).astype(np.int64)
     return rows, np.where(covered[rows], order * frames[rows] // rolls, starts)

@@ -1,9 +1,11 @@
-"""Predictions with test-time augmentation: the mean over several crops, at one or several crop lengths."""
+"""Predictions with test-time augmentation: the mean over crops, at one or several lengths and playing speeds."""
 
 from collections.abc import Callable
+from itertools import product
 
 from tonestack.networks.layers import Tagger
 from tonestack.settings.model_config import ModelConfig
+from tonestack.training.augment import play_faster
 from tonestack.training.crops import Clips, even_starts
 from tonestack.training.device import autocast
 from tonestack.training.step import BatchSplit
@@ -33,12 +35,14 @@ def predict(
     usable = np.flatnonzero(frames > 0)
     total: Tensor | float = 0.0
     model.eval()
-    for factor in config.inference.lengths:
+    views = list(product(config.inference.lengths, config.inference.speeds))
+    for factor, speed in views:
         length = config.crop_frames(frame_rate, factor)
-        total = total + _mean_over_crops(model, clips, usable, frames[usable], length, config, to_log, independent)
+        found = _mean_over_crops(model, clips, usable, frames[usable], length, speed, config, to_log, independent)
+        total = total + found
     result = np.full((len(frames), 0 if isinstance(total, float) else total.shape[1]), np.nan)
     if isinstance(total, Tensor):
-        mean = total / len(config.inference.lengths)
+        mean = total / len(views)
         result[usable] = (logsigmoid(mean) if independent else mean).numpy()
     return result
 
@@ -49,26 +53,28 @@ def _mean_over_crops(
     usable: np.ndarray,
     frames: np.ndarray,
     length: int,
+    speed: float,
     config: ModelConfig,
     to_log: ToLogProbabilities,
     independent: bool,
 ) -> Tensor:
-    """Mean over one length's crops of log-probabilities (`geometric`) or the log of the mean (`arithmetic`).
+    """Mean over one length's crops at one speed, of log-probabilities, or the log of their mean (`arithmetic`).
 
     If the classes are independent, both are log odds.
     """
     params = config.inference
-    row, start = even_starts(
-        frames, length, params.overlap, params.crops, params.rolls if config.crop.short == "tile" else 1
-    )
+    rolls = params.rolls if config.crop.short == "tile" else 1
+    row, start = even_starts(frames, length, params.overlap, params.crops, rolls, speed)
     clip, first = torch.from_numpy(usable[row]).to(clips.home), torch.from_numpy(start).to(clips.home)
-    rate = torch.ones(params.batch_size, device=clips.home)
+    rate = torch.full((params.batch_size,), speed, device=clips.home)
     batches = [slice(i, i + params.batch_size) for i in range(0, len(row), params.batch_size)]
     places = ((clip[batch], first[batch], rate[: len(clip[batch])]) for batch in batches)
     pieces = BatchSplit(least=1)
     geometric = params.mean == "geometric"
     sums = torch.zeros(0)
     for batch, x in zip(batches, clips.stream(places, length, config.crop.short), strict=True):
+        if speed != 1 and model.centres is not None:
+            x = play_faster(x, x.new_full((len(x),), speed), model.centres)
         x = x.to(memory_format=torch.channels_last) if config.training.channels_last else x
         (logits,) = in_parts(lambda part: (model(part),), x, config, pieces)
         # Accumulate on the CPU (GPU atomics are not deterministic) and per batch (all outputs may not fit in memory).

@@ -137,9 +137,9 @@ class RestoredNetwork:
         clips, settings = Clips.load(store, clip_ids, self.device), self.settings
         if store.width > 1:
             clips.fill = self.model.normalise.mean.flatten()  # what padding held in training
-        if crops is not None:
-            fewer = settings.inference.model_copy(update={"crops": min(crops, settings.inference.crops)})
-            settings = settings.model_copy(update={"inference": fewer})
+        if crops is not None and crops < settings.inference.crops:
+            fewer = {"crops": crops, "rolls": min(crops, settings.inference.rolls), "speeds": (1.0,)}
+            settings = settings.model_copy(update={"inference": settings.inference.model_copy(update=fewer)})
         return _predicted(self.model, store, clip_ids, clips, settings, self.task)
 
 
@@ -159,7 +159,7 @@ def rebuild(settings: ModelConfig, tensors: dict[str, Tensor], classes: int) -> 
     params = parts.part_params("models", settings.network | elsewhere, "network")
     mean, std = tensors["normalise.mean"].flatten(), tensors["normalise.std"].flatten()
     network = parts.find("models", settings.network["name"]).build(params, len(mean), classes)
-    model = Tagger(Normalise(mean, std, settings.crop.normalise), network)
+    model = Tagger(Normalise(mean, std, settings.crop.normalise), network, _centres(settings))
     model.load_state_dict(tensors)
     return model
 
@@ -196,7 +196,7 @@ def _embedded(
     model: Tagger, clips: Clips, settings: ModelConfig, frame_rate: float, finish: ToLogProbabilities
 ) -> np.ndarray:
     """Plain mean over test-time crops of `finish(embedding)` (N, D); NaN rows without audio."""
-    plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,)})
+    plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,), "speeds": (1.0,)})
     embedder = _Embedder(model.normalise, model.network)
     settings = settings.model_copy(update={"inference": plain})
     return predict(embedder, clips, settings, frame_rate, finish).astype(np.float32)
