@@ -172,7 +172,8 @@ class InferenceParams(Section):
     speeds: tuple[PlayingSpeed, ...] = Field(
         (1.0,),
         min_length=1,
-        description="playing speeds at which every crop of a clip is heard; with augment.speed, bands move along",
+        description="playing speeds at which every crop of a clip is heard; with augment.speed, bands move along; "
+        "windows that are pooled from frames are heard at 1",
     )
     windows: Literal["alone", "attention", "mean", "max", "top"] = Field(
         "max",
