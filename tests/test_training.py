@@ -12,7 +12,7 @@ from tonestack.networks.layers import Network, Normalise, Outputs, Pool, Tagger
 from tonestack.networks.losses import EmbeddingLoss, Loss, contrastive_center
 from tonestack.networks.losses.cross_entropy import Params, build
 from tonestack.networks.models import vgg
-from tonestack.settings.model_config import ModelConfig, TrainingParams
+from tonestack.settings.model_config import InferenceParams, ModelConfig, TrainingParams
 from tonestack.tasks import classify
 from tonestack.training import checkpoint, crops, loop, step
 from tonestack.training.augment import draw
@@ -21,6 +21,7 @@ from tonestack.training.crops import Clips
 from tonestack.training.cuda_graph import RecordedStep
 from tonestack.training.device import compiles, records, seed_of
 from tonestack.training.inference import predict
+from tonestack.training.learners import network as network_learner
 from tonestack.training.loop import (
     TrainingSet,
     check_losses,
@@ -676,6 +677,24 @@ def test_bands_move_with_the_speed_of_test_time_where_training_moves_them() -> N
     assert predicted(clips, speeds=[0.5])[0].argmax() == 0  # logits 0 and 0
     moved = predicted(clips, centres=100.0 * 2 ** torch.arange(BANDS), speeds=[0.5])
     assert np.allclose(moved, log_sigmoid(-1.0), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(None, (6, 3, (0.9, 1.0))), (6, (6, 3, (0.9, 1.0))), (2, (2, 2, (1.0,))), (4, (4, 3, (1.0,)))],
+)
+def test_fewer_crops_are_fewer_rolls_at_one_speed(
+    most: int | None, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(network_learner, "_predicted", lambda *words: asked.append(words[4].inference))
+    monkeypatch.setattr(Clips, "load", lambda *words: ramp(16))
+    inference = InferenceParams(crops=6, rolls=3, speeds=(0.9, 1.0))
+    config = settings().model_copy(update={"inference": inference})
+    model = Tagger(Normalise(torch.zeros(1), torch.ones(1)), Network(Mean(), nn.Identity(), nn.Identity()))
+    restored = network_learner.RestoredNetwork(config, model, "classify", torch.device("cpu"))
+    restored.log_probabilities(SimpleNamespace(width=1), ["a"], most)  # type: ignore[arg-type]
+    assert (asked[0].crops, asked[0].rolls, asked[0].speeds) == expected
 
 
 def test_rows_keep_their_order_whatever_the_batch_and_empty_clips_are_nan() -> None:
