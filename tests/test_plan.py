@@ -173,12 +173,13 @@ def test_an_epoch_of_episodes_is_cut_to_a_few_batches(tiny_run: MakeRun) -> None
     assert timing._episodes(short).speeds == timing._episodes(settings).speeds
 
 
-def test_a_real_fold_job_costs_something(tiny_run: MakeRun) -> None:
-    run = tiny_run()
+def test_a_real_fold_job_costs_something(tiny_run: MakeRun, capfd: pytest.CaptureFixture[str]) -> None:
+    run = tiny_run("augment.background=0.5")
     experiment = run.experiments()[0]
     found = timing.fold_jobs(run, {experiment.name: (experiment, Counts(400, 100))}, run.cache)
     assert found[experiment.name] > 0
     assert not run.oof.exists()
+    assert "background" not in capfd.readouterr().out  # a made job says nothing of the real one's recordings
 
 
 def test_the_sample_is_spread_over_the_files_sizes(tiny_run: MakeRun) -> None:

@@ -1,4 +1,4 @@
-"""Muon for devices that are slow at bfloat16, in which timm orthogonalises: there it took nine tenths of a step."""
+"""Muon for devices that are slow at bfloat16, in which timm orthogonalises: there it took most of a step."""
 
 from collections.abc import Sequence
 from typing import Any
