@@ -129,7 +129,7 @@ def _stand_in(call: Call, experiment: Experiment, audio: Any, cache: Path) -> Fo
         truth=targets[:0],
         scored=np.zeros(0, bool),
         test=[],
-        backgrounds=tuple(few["clip_id"][:1]),  # the real job may have some, which take time, or says that it has none
+        backgrounds=tuple(few["clip_id"][:1]),  # mixing one under crops takes time; a job that has none says so
         options=call.options,
         columns=queue.columns_of(competition, experiment),
         device=call.words.device,

@@ -23,12 +23,13 @@ def orthogonal(
         x = x.mT
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(eps)
     squares = x @ x.mT
-    product = factor = identity = torch.eye(x.size(-2), device=x.device)
+    product = identity = torch.eye(x.size(-2), device=x.device)
     for step in range(steps):
         a, b, c = coefficients[min(step, len(coefficients) - 1)]
-        squares = factor @ squares @ factor if step else squares
         factor = a * identity + b * squares + c * (squares @ squares)
-        product = factor @ product if step else factor
+        product = factor @ product
+        if step < steps - 1:  # the last step's would be read by none
+            squares = factor @ squares @ factor
     x = product @ x
     return x.mT if tall else x
 
