@@ -18,9 +18,12 @@ from tonestack.config.call import Call
 from tonestack.features.store import Store
 from tonestack.labels import folds
 from tonestack.settings.model_config import AugmentParams
+from tonestack.studies import planning
 from tonestack.tables import oof
 from tonestack.training import fold_job, queue
+from tonestack.training.finished_networks import made_network
 from tonestack.training.job import FoldJob, read_receipt
+from tonestack.training.learners import network
 from tonestack.training.progress import progress_of
 
 import numpy as np
@@ -193,6 +196,46 @@ def test_changed_settings_are_refused_until_they_have_a_name(tiny_run: TinyRun, 
     assert len(trained) == 2
     train.run(tiny_run("training.lr=0.5", "network.channels=[4,4]", "variant=narrow", "fold=0"))
     assert trained[2:] == ["vgg_small-narrow@r0 fold 0"]
+
+
+def test_a_variant_with_other_inference_is_predicted_by_the_finished_networks(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted: list[str] = []
+    original = network.fit
+    monkeypatch.setattr(network, "fit", lambda job, store: fitted.append(job.name) or original(job, store))
+    words = ("inference.mean=arithmetic", "variant=mean", "fold=0")
+    (first,) = work(tiny_run("fold=0"))
+    (job,) = queue.build(tiny_run(*words), tiny_run(*words).experiments())
+    assert planning.why_not(job) == "predicted by the networks of vgg_small@r0"
+    capsys.readouterr()
+    (served,) = work(tiny_run(*words))
+    assert "0 of 1 folds up to date, 0 to train, 1 to predict with finished networks" in capsys.readouterr().out
+    assert fitted == ["vgg_small@r0 fold 0"]
+    receipt = read_json(served.folder / "fold0.json")
+    assert (receipt["network_of"], receipt["epochs"]) == ("vgg_small@r0", 2)
+    assert receipt["config"]["inference"]["mean"] == "arithmetic"
+    table = (served.folder / "fold0.parquet").read_bytes()
+    assert table != (first.folder / "fold0.parquet").read_bytes()
+    for path in [*first.folder.glob("fold0.*"), *served.folder.glob("fold0.*")]:
+        path.unlink()
+    work(tiny_run(*words))
+    assert fitted == ["vgg_small@r0 fold 0", "vgg_small-mean@r0 fold 0"]
+    assert (served.folder / "fold0.parquet").read_bytes() == table  # as if it had been trained
+
+
+def test_a_network_that_was_trained_otherwise_does_not_serve(tiny_run: TinyRun) -> None:
+    def server(*words: str) -> Path | None:
+        call = tiny_run("fold=0", "variant=other", "inference.crops=2", *words)
+        (job,) = queue.build(call, call.experiments())
+        return made_network(job)
+
+    (first,) = work(tiny_run("fold=0"))
+    assert server() == first.folder / "fold0.safetensors"
+    assert server("training.lr=0.5") is None
+    assert server("seed=1") is None
+    relabel(tiny_run(), fold=1)
+    assert server() is None
 
 
 def test_another_seed_is_another_experiment(tiny_run: TinyRun) -> None:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tonestack.base import parts
@@ -18,12 +18,14 @@ from tonestack.studies import timing
 from tonestack.studies.timing import Counts
 from tonestack.tables import oof
 from tonestack.training import queue
+from tonestack.training.finished_networks import made_network
 from tonestack.training.job import FoldJob, changed_settings, read_receipt, threads_and_jobs
 
 import numpy as np
 import pandas as pd
 
 DONE = "up to date"
+SERVED = "predicted by the networks of"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def why_not(job: FoldJob) -> str:
     """Return the reason why a fold is not up to date; empty if it is."""
     receipt = read_receipt(job.folder, job.fold)
     if receipt is None:
+        if made := made_network(job):
+            return f"{SERVED} {made.parent.name}"
         begun = job.state_path.is_file() or job.distil_path.is_file()
         return "resumes from its last epoch" if begun else "not trained yet"
     if changed := changed_settings(receipt, job.experiment):
@@ -168,9 +172,11 @@ def _timed_jobs(
 ) -> list[PlanRow]:
     """Return the rows of the label loop and of training, timed together."""
     wanted = {e.name for e, count, _ in [*labelling, *todo] if count}
-    each = (
-        {} if _tabular(call) else timing.fold_jobs(call, {n: (every[n], _counts(call)) for n in sorted(wanted)}, cache)
-    )
+    counts = dict.fromkeys(sorted(wanted), _counts(call))
+    for experiment, _, why in todo:
+        if why.startswith(SERVED) and ";" not in why:
+            counts[experiment.name] = replace(counts[experiment.name], train=0)
+    each = {} if _tabular(call) else timing.fold_jobs(call, {n: (every[n], counts[n]) for n in counts}, cache)
     found = []
     for experiment, count, stage in labelling:
         found.append(_item(call, stage, experiment, count, "at most; the loop decides as it runs", each))

@@ -41,7 +41,7 @@ START = 3.0  # seconds in which a worker process starts and imports
 
 @dataclass(frozen=True)
 class Counts:
-    """Clips of one fold job: those it trains on and those it predicts."""
+    """Clips of one fold job: those it trains on (none: a finished network predicts) and those it predicts."""
 
     train: int
     predicted: int
@@ -147,7 +147,7 @@ def _seconds(job: FoldJob, counts: Counts) -> float:
     learner = learners.find(settings.network)
     batch, (epochs, steps) = settings.training.batch_size, settings.training.plan(counts.train)
     steps = getattr(_episodes(settings), "steps", steps)
-    epochs += settings.training.distil.epochs  # they take as long as the others
+    epochs = (epochs + settings.training.distil.epochs) * bool(counts.train)  # all take equally long
     with tempfile.TemporaryDirectory() as folder:
 
         def fit(batches: int, epochs: int) -> Any:

@@ -19,6 +19,7 @@ from tonestack.features.store import Store
 from tonestack.tables import metrics, oof
 from tonestack.training import learners
 from tonestack.training.device import set_up_process
+from tonestack.training.finished_networks import made_network
 from tonestack.training.job import FoldJob, config_fingerprint, refuse_changed_meaning
 from tonestack.training.learners import Fitted
 
@@ -38,7 +39,10 @@ def run(job: FoldJob) -> dict[str, Any]:
 
 
 def make(job: FoldJob) -> dict[str, Any]:
-    """Train, predict held-out and test clips, write the files; return the receipt."""
+    """Train, predict held-out and test clips, write the files; return the receipt.
+
+    Where a finished fold differs in `inference` alone, its network predicts and none is trained.
+    """
     started = time.perf_counter()
     set_up_process(job.threads)
     settings = job.experiment.config
@@ -47,7 +51,9 @@ def make(job: FoldJob) -> dict[str, Any]:
     windows: list[str] = []
     if job.level_on:
         store, windows = pieces.with_pieces(store, pieces.windows(store, job.level_on, job.window))
-    fitted = learners.find(settings.network).fit(job, store)
+    made = made_network(job)
+    learner = learners.find(settings.network)
+    fitted = learner.reopen(job, store, made) if made else learner.fit(job, store)
     tables = tasks.find(job.task).tables(job, fitted, lambda: _predict(job, fitted, store))
     refuse_changed_meaning(job.folder, job.experiment)  # as a fold finished meanwhile
     weights = job.folder / f"fold{job.fold}.safetensors"
@@ -60,6 +66,7 @@ def make(job: FoldJob) -> dict[str, Any]:
         "fold": job.fold,
         **({"train_metrics": _train_scores(job, fitted)} if job.train_score else {}),
         **({"levels": _levels(job, fitted, windows)} if windows else {}),
+        **({"network_of": made.parent.name} if made else {}),
         "config": settings.model_dump(mode="json"),
         "config_fingerprint": config_fingerprint(job.experiment),
         "inputs": job.inputs,

@@ -19,6 +19,7 @@ from tonestack.tables import oof
 from tonestack.tables.competition import Competition
 from tonestack.tables.rows import Rows
 from tonestack.tasks import Task
+from tonestack.training.finished_networks import made_network
 from tonestack.training.job import FoldJob, refuse_changed_meaning, threads_and_jobs
 from tonestack.training.progress import progress_of
 
@@ -174,7 +175,9 @@ def pending(call: Call, experiments: list[Experiment]) -> list[FoldJob]:
         refuse_changed_meaning(call.oof / experiment.name, experiment)
     jobs = build(call, experiments)
     todo = [job for job in jobs if job.finished() is None]
-    print(f"train: {len(jobs) - len(todo)} of {len(jobs)} folds up to date, {len(todo)} to train")
+    served = sum(made_network(job) is not None for job in todo)
+    rest = f", {served} to predict with finished networks" if served else ""
+    print(f"train: {len(jobs) - len(todo)} of {len(jobs)} folds up to date, {len(todo) - served} to train{rest}")
     return todo
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from tonestack import tasks
 from tonestack.base import parts
+from tonestack.base.files import read_json
 from tonestack.features import pieces
 from tonestack.features.store import Store
 from tonestack.labels.pool_labels import PoolLabels
@@ -68,9 +70,7 @@ class FittedNetwork:
 def fit(job: FoldJob, store: Store) -> FittedNetwork:
     """Build the fold's network from its seed and train it."""
     device = choose_device(job.device)
-    settings = job.experiment.config
-    if settings.crop.normalise == "training":
-        store = store.standardised_on(job.labels.clip_ids)
+    settings, store = job.experiment.config, _standardised(store, job)
     torch.manual_seed(seed_of(job.experiment.seed, job.fold, "weights"))
     model = build_model(_as_student(settings, job), store, len(job.classes)).to(device)
     if job.initial is not None:
@@ -81,6 +81,21 @@ def fit(job: FoldJob, store: Store) -> FittedNetwork:
     if settings.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return FittedNetwork(job, store, model, device, _train(job, model, store, device))
+
+
+def reopen(job: FoldJob, store: Store, made: Path) -> FittedNetwork:
+    """The fold's network from the weights of a finished fold that was trained as it would be."""
+    device, store = choose_device(job.device), _standardised(store, job)
+    model = load(replace(job, folder=made.parent), store, device)
+    if job.experiment.config.training.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return FittedNetwork(job, store, model, device, int(read_json(made.with_suffix(".json"))["epochs"]))
+
+
+def _standardised(store: Store, job: FoldJob) -> Store:
+    """The store by the statistics of the clips that the fold learns from, where the settings say so."""
+    own = job.experiment.config.crop.normalise == "training"
+    return store.standardised_on(job.labels.clip_ids) if own else store
 
 
 def _as_student(settings: ModelConfig, job: FoldJob) -> ModelConfig:
