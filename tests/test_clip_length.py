@@ -121,6 +121,8 @@ def test_pieces_of_recordings_count_by_their_times(root: Path) -> None:
         ("wav", "WAVEX", 44_100, 0),
         ("flac", "FLAC", 44_100, 0),
         ("ogg", "OGG", 16_000, 0.001),
+        ("mp3", "MP3", 44_100, 0.15),  # an encoder adds some frames
+        ("mp3", "MP3", 16_000, 0.15),
     ],
 )
 def test_headers_give_the_length_that_the_decoder_gives(
@@ -128,6 +130,18 @@ def test_headers_give_the_length_that_the_decoder_gives(
 ) -> None:
     path = written(tmp_path / f"a.{suffix}", 7 / 3, rate, format=format)
     assert headers.seconds(path) == pytest.approx(soundfile.info(path).duration, abs=within + 1e-6)
+
+
+def test_the_length_of_a_long_mp3_is_told_by_its_beginning(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.mp3", 40, 44_100, format="MP3", bitrate_mode="CONSTANT")
+    assert path.stat().st_size > 2 * headers.READ
+    assert headers.seconds(path) == pytest.approx(40, rel=0.01)
+    tag = b"ID3\4\0\0" + bytes([0, 8, 0, 0])  # a picture of 128 KiB
+    path.write_bytes(tag + bytes(1 << 17) + path.read_bytes())
+    assert headers.sample_rate(path) == 44_100
+    assert headers.seconds(path) == pytest.approx(40, rel=0.01)
+    path.write_bytes(tag)
+    assert headers.seconds(path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF\0\0\0\0WAVEfmt ", b"fLaC", b"OggS", b"\xff\xfb\x90\x00"])
