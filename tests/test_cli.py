@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from tonestack import cli
@@ -29,6 +30,15 @@ def test_a_stage_gets_the_resolved_call_and_ends_quietly(capsys: pytest.CaptureF
     cli.main(got.append, "Purpose.", [*WORDS, "seed=3", "folds.n=4"])
     assert (got[0].seed, got[0].data.folds.n, got[0].name) == (3, 4, "fsdkaggle2018")
     assert capsys.readouterr().err == ""
+
+
+def test_a_warning_of_ours_is_a_note_without_a_line_of_source(capsys: pytest.CaptureFixture[str]) -> None:
+    with cli.surroundings():
+        warnings.showwarning("of ours", UserWarning, str(PROJECT / "src/tonestack/labels/folds.py"), 7)
+        warnings.showwarning("of a library", UserWarning, "/lib/other.py", 7)
+    ours, theirs = capsys.readouterr().err.splitlines()
+    assert ours == "note: of ours"
+    assert theirs.startswith("/lib/other.py:7: UserWarning: of a library")
 
 
 def test_a_users_mistake_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:

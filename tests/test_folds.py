@@ -159,6 +159,11 @@ def test_a_class_smaller_than_the_folds_is_refused_by_name_and_size() -> None:
     )
 
 
+def test_a_class_of_one_clip_fits_no_number_of_folds() -> None:
+    with pytest.raises(UserError, match=r"'b' has 1; give folds\.small_classes=warn \(kept with the folds\)$"):
+        folds.assign(table("aaaab"), FoldParams(n=2), "here")
+
+
 def test_a_small_class_is_folded_with_a_warning_by_choice() -> None:
     with pytest.warns(UserWarning, match="'b' has 3"):
         made = folds.assign(table("aaaaabbb"), FoldParams(n=5, small_classes="warn"), "here")

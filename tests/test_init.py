@@ -128,6 +128,17 @@ def test_doubts_of_lists_missing_files_and_small_classes(tmp_path: Path, configs
     assert "? layout      looks like data=birdclef" in said
 
 
+def test_several_labels_without_a_sample_get_scores_and_a_metric_that_fits(tmp_path: Path, configs: Path) -> None:
+    root = aviary(tmp_path / "aviary")
+    (root / "sample_submission.csv").unlink()
+    rows = ["file,tags", *(f"{100 + n}.wav,{('a;b', 'a', 'b', 'c', 'c;a', 'b;c')[n % 6]}" for n in range(12))]
+    text(root / "test.csv", ["file", *(path.name for path in sorted((root / "unseen").iterdir()))])
+    init(f"csv={text(root / 'list.csv', rows)}", f"audio={root / 'clips'}")
+    made = load_yaml((configs / "data/own_birds.yaml").read_text(), "")
+    assert (made["task"], made["metric"], made["reader"]["style"]) == ("multilabel", "lwlrap", "scores")
+    assert Call.from_arguments(["data=own_birds"]).data.metric == "lwlrap"
+
+
 def test_pieces_secondary_labels_and_windows_of_files_that_are_found(tmp_path: Path, configs: Path) -> None:
     root = aviary(tmp_path / "aviary")
     (root / "sample_submission.csv").unlink()

@@ -15,7 +15,7 @@ import pytest
     ("there", "path", "reason"),
     [
         ("audio/a.flac", "audio/a.wav", "there is 'a.flac': the suffix differs"),
-        ("audio/a.wav", "audio/a", "there is 'a.wav': the suffix differs"),
+        ("audio/a.wav", "audio/a", "there is 'a.wav': the suffix differs (data=table: reader.train_suffix=.wav"),
         ("audio/A.WAV", "audio/a.wav", "there is 'A.WAV': upper and lower case differ"),
         ("audio/audio/a.wav", "audio/a.wav", "it lies at {root}/audio/audio/a.wav"),
         ("data/audio/a.wav", "audio/a.wav", "it lies at {root}/data/audio/a.wav"),

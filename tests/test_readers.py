@@ -240,6 +240,8 @@ def test_folder_class_with_a_blank_gives_one_label_a_row(tmp_path):
     got = tree(tmp_path, "train/big dog/1.wav", "test/1.wav")
     assert got.submission is not None
     assert (got.submission.style, got.submission.k) == ("label", 1)
+    refused(lambda: tree(tmp_path, k=3), "reader.k=3", "'big dog'", "say reader.k=1")
+    refused(lambda: tree(tmp_path / "none"), "none: there is no such folder")
 
 
 def test_folder_refuses_links_out_fifos_and_folders_named_as_clips(tmp_path):

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+from tonestack.report import page
 from tonestack.report.sections import leaderboard
 from tonestack.tables.metrics import resolve
 
@@ -18,6 +19,19 @@ def material(cv: float, se: float, metric: str = "accuracy", one_label: bool = T
     return SimpleNamespace(
         board=board, folds=folds, one_label=one_label, targets=targets, classes=("a", "b", "c"), metric=resolve(metric)
     )
+
+
+def test_the_head_of_the_page_tells_the_score_of_the_choice_not_that_of_its_table() -> None:
+    made = material(0.9, 0.1)
+    board = made.board.assign(experiment=["a@r0", "mean@r0"], public=np.nan, private=np.nan)
+    vars(made).update(board=board, clips=range(10), first="mean@r0", submitted="mean@r0")
+    made.choice = {"table": "mean@r0", "cv": 0.85, "se": 0.11}
+    nested = {"Submitted": "mean@r0", "CV of the choice, nested": "0.8500 ± 0.1100"}
+    assert dict(page.facts(made)).items() >= nested.items()
+    made.submitted = None
+    assert dict(page.facts(made))["Chosen"] == "mean@r0"
+    made.choice = {}
+    assert dict(page.facts(made)).items() >= {"Best table": "mean@r0", "CV": "0.9000 ± 0.1000"}.items()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -80,17 +81,28 @@ def _main(stage: Callable[..., Any], doc: str | None, arguments: list[str], own:
 
 @contextmanager
 def surroundings() -> Iterator[None]:
-    """Set the environment of this process and of its workers, as `QUIET` says; set it back at the end."""
+    """Set the environment of this process and of its workers as `QUIET` says, and how warnings look; set it back."""
     before = {key: os.environ.get(key) for key in QUIET}
     os.environ.update(QUIET)
+    shown, warnings.showwarning = warnings.showwarning, show_warning
     try:
         yield
     finally:
+        warnings.showwarning = shown
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+
+def show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Print a warning of ours as a note, and a library's as Python does, on stderr."""
+    ours = Path(filename).is_relative_to(PROJECT / "src")
+    said = f"note: {message}" if ours else warnings.formatwarning(message, category, filename, lineno).rstrip()
+    print(said, file=sys.stderr)
 
 
 def resolve(arguments: list[str]) -> Call:

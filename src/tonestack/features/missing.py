@@ -26,7 +26,13 @@ def _beside(folder: Path, name: str) -> str:
             return f"; there is '{other}': upper and lower case differ"
     alike = [other for other in there if PurePosixPath(other).stem.casefold() in (stem, name.casefold())]
     alike = [other for other in alike if is_recording(Path(other))] or alike
-    return f"; there is '{alike[0]}': the suffix differs (reader.suffix)" if alike else ""
+    return f"; there is '{alike[0]}': the suffix differs{_setting(alike[0], name)}" if alike else ""
+
+
+def _setting(there: str, name: str) -> str:
+    """The setting of `data=table` that puts the suffix behind a bare name."""
+    suffix = PurePosixPath(there).suffix
+    return f" (data=table: reader.train_suffix={suffix}, reader.test_suffix={suffix})" if there == name + suffix else ""
 
 
 def _elsewhere(root: Path, path: str) -> str:

@@ -84,9 +84,8 @@ def check_class_sizes(labels: pd.Series, params: FoldParams, origin: str) -> Non
     listed = ", ".join(f"'{label}' has {n}" for n, label in small[:5])
     message = f"{origin}: {len(small)} classes have fewer clips than the {params.n} folds: {listed}"
     if params.small_classes == "refuse":
-        raise UserError(
-            f"{message}; give folds.n={max(2, small[0][0])} or folds.small_classes=warn (kept with the folds)"
-        )
+        fewer = f"folds.n={small[0][0]} or " if small[0][0] > 1 else ""
+        raise UserError(f"{message}; give {fewer}folds.small_classes=warn (kept with the folds)")
     warnings.warn(message, stacklevel=2)
 
 

@@ -121,10 +121,17 @@ class Material:
         return str(names.iloc[-1]) if len(names) and names.iloc[-1] in set(self.board["experiment"]) else None
 
     @cached_property
+    def choice(self) -> dict[str, Any]:
+        """What `submit` chose last: `table`, and `cv` and `se` of the choice, nested; {} if the table is not there."""
+        path = self.call.submissions / "choice.json"
+        found = read_json(path) if path.is_file() else {}
+        return found if found.get("table") in set(self.board["experiment"]) else {}
+
+    @cached_property
     def first(self) -> str | None:
-        """The table submitted, else the best by cross-validation."""
+        """The table submitted or chosen, else the best by cross-validation."""
         ranked = self.board.loc[self.board["cv"].notna(), "experiment"].astype(str).tolist()
-        return self.submitted or next(iter(ranked), None)
+        return self.submitted or self.choice.get("table") or next(iter(ranked), None)
 
     @cached_property
     def best(self) -> PredictionTable | None:

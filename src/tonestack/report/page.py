@@ -97,8 +97,11 @@ def facts(material: Material) -> list[tuple[str, str]]:
     lines = [("Metric", material.metric.name)]
     if first is not None:
         row = material.board.set_index("experiment").loc[first]
-        lines += [("Submitted" if first == material.submitted else "Best table", first)]
+        chosen = material.choice if material.choice.get("table") == first else {}
+        lines += [("Submitted" if first == material.submitted else "Chosen" if chosen else "Best table", first)]
         said = {"CV": f"{row['cv']:.4f} ± {row['cv_se']:.4f}"} if pd.notna(row["cv"]) else {}
+        if isinstance(chosen.get("cv"), float) and isinstance(chosen.get("se"), float):
+            said = {"CV of the choice, nested": f"{chosen['cv']:.4f} ± {chosen['se']:.4f}"}
         said |= {n.capitalize(): f"{row[n]:.4f}" for n in ("public", "private") if pd.notna(row[n])}
         lines += said.items()
     lines += [("Train clips", f"{len(folds):,} ({int(folds['verified'].sum()):,} verified)")]

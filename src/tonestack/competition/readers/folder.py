@@ -27,11 +27,13 @@ class Params(Section):
     test_dir: str = Field("test", description="folder of test clips below root")
     id_column: str = Field("fname", description="header of the submission's clip column")
     label_column: str = Field("label", description="header of the submission's label column")
-    k: int = Field(3, ge=1, description="labels per row of the submission")
+    k: int = Field(3, ge=1, description="labels per row of the submission; 1 where a class name has a blank")
 
 
 def read(params: Params, root: Path) -> Competition:
     """List the recordings below `root`; none is opened. Links that lead out of the root are refused."""
+    if not root.is_dir():
+        raise UserError(f"{root}: there is no such folder; give root=DIR")
     train_dir, test_dir = _folder(root, params.train_dir), _folder(root, params.test_dir)
     if not train_dir.is_dir():
         train_dir = root
@@ -59,7 +61,12 @@ def read(params: Params, root: Path) -> Competition:
 def _submission(params: Params, ids: list[str], classes: tuple[str, ...]) -> SubmissionFormat:
     """The k best labels per row; only the best one if a class name has a blank, as blanks separate labels."""
     columns = (params.id_column, params.label_column)
-    if any(len(name.split()) > 1 for name in classes):
+    if blank := next((name for name in classes if len(name.split()) > 1), None):
+        if "k" in params.model_fields_set and params.k > 1:
+            raise UserError(
+                f"reader.k={params.k}: blanks separate the labels of a row, and class '{blank}' has one; "
+                "say reader.k=1, or rename the folder"
+            )
         return SubmissionFormat(columns, tuple(ids), "label", 1)
     return SubmissionFormat(columns, tuple(ids), "labels", params.k)
 
