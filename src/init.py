@@ -1,6 +1,7 @@
 """Write a data config for files of your own: looks at a csv and a folder of recordings, says what it sees and guesses.
 
-Takes  csv=FILE (clips and labels), audio=FOLDER (their recordings); both below one folder, which becomes the root.
+Takes  csv=FILE (clips and labels), audio=FOLDER (their recordings); both below one folder, which becomes the root;
+       name=NAME of the config to write (left out: the folder's).
 Leaves configs/data/<name>.yaml, never over one that is there. A question mark stands wherever a person should look.
 """
 
