@@ -298,6 +298,19 @@ def test_table_multilabel(tmp_path):
     refused(lambda: any_table(tmp_path, 'id,kind\n1,"Dog,,Cat"\n', multilabel=True), "row 2", "blank")
 
 
+def test_table_with_the_same_names_in_train_and_test(tmp_path):
+    write(tmp_path / "sample.csv", "id,kind\n1,Dog\n3,Dog\n")
+    test = {"sample_submission": "sample.csv", "test_audio": "unseen", "test_suffix": ".wav"}
+    got = any_table(tmp_path, "id,kind\n1,Dog\n2,Cat\n", **test)
+    assert got.train["clip_id"].tolist() == got.train["path"].tolist() == ["wavs/1.wav", "wavs/2.wav"]
+    assert (got.test["clip_id"].tolist(), got.test["path"].tolist()) == (["1", "3"], ["unseen/1.wav", "unseen/3.wav"])
+    assert got.submission is not None
+    assert got.submission.clips == ("1", "3")
+    assert got.notes == ("1 names such as '1' are in train and test: train clips are called by their paths",)
+    again = test | {"test_audio": "wavs"}
+    refused(lambda: any_table(tmp_path, "id,kind\n1,Dog\n2,Cat\n", **again), "sample.csv: '1' is a train clip too")
+
+
 TRAIN = "id,kind\n1,Dog\n2,Cat\n"
 
 

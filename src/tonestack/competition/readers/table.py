@@ -71,11 +71,25 @@ def read(params: Params, root: Path) -> Competition:
     test = _test(params, root)
     if test is None:
         return Competition(root, train, csvs.test_frame([], []), classes, None, notes=notes)
+    train, renamed = _called_apart(train, test) if "test_audio" in params.model_fields_set else (train, ())
     csvs.check_apart(train["clip_id"], test["clip_id"], _test_source(params, root))
     header = (params.test_clip or params.clip, params.label or "label")
     nothing = next(filter(None, params.nothing), "")
     form = sample.form(params, root, header, list(test["clip_id"]), classes, nothing) if len(test) else None
-    return Competition(root, train, test, classes, form, notes=notes)
+    return Competition(root, train, test, classes, form, notes=(*notes, *renamed))
+
+
+def _called_apart(train: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Train clips, called by their paths where other files of the test have the same names; and a note of it.
+
+    Many competitions number the files of both folders from 0. The test's names stay, as the submission has them.
+    """
+    twice = set(train["clip_id"]) & set(test["clip_id"])
+    paths = set(train["path"])
+    if not twice or len(paths) < len(train) or not paths.isdisjoint([*test["path"], *test["clip_id"]]):
+        return train, ()
+    said = f"{len(twice)} names such as '{min(twice)}' are in train and test: train clips are called by their paths"
+    return train.assign(clip_id=train["path"]), (said,)
 
 
 def scoring_table(params: Params, root: Path) -> Path | pd.DataFrame | None:
