@@ -13,7 +13,8 @@ def made_network(job: FoldJob) -> Path | None:
     for path in sorted(job.folder.parent.glob(f"*/fold{job.fold}.json")):
         receipt = read_receipt(path.parent, job.fold) or {}
         alike = receipt.get("inputs") == job.inputs and receipt.get("seed") == job.experiment.seed
-        alike = alike and "config_fingerprint" in receipt
-        if alike and all(name.startswith("inference.") for name in changed_settings(receipt, job.experiment)):
+        if not alike or "config_fingerprint" not in receipt:
+            continue
+        if all(name.startswith("inference.") for name in changed_settings(receipt, job.experiment)):
             return path.with_suffix(".safetensors")
     return None

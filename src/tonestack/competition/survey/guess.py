@@ -167,13 +167,13 @@ def _submission(root: Path, sample: samples.Sample, so_far: dict[str, Any]) -> l
         return [*found, Finding("submission", "not understood", doubt=str(error))]
     if form is None:
         return found
-    metrics = {"labels": f"map@{form.k}", "label": "accuracy", "probability": "binary_auc", "set": "row_f1"}
-    if so_far.get("task") == "multilabel" and form.style == "labels" and not sample.is_sample:
+    several = so_far.get("task") == "multilabel"
+    if several and form.style == "labels" and not sample.is_sample:
         found.append(Finding("scores", "one column per class, as there is no sample", {"reader.style": "scores"}))
         form = _read(root, so_far | settings(found)).submission or form
+    metrics = {"label": "accuracy", "probability": "binary_auc", "set": "row_f1"}
+    metrics |= {"labels": "lwlrap" if several else f"map@{form.k}"}
     metric = metrics.get(form.style, "log_loss" if so_far.get("task") == "classify" else "lwlrap")
-    if so_far.get("task") == "multilabel" and form.style == "labels":
-        metric = "lwlrap"
     said = f"{form.style}{f', {form.k} a row' if form.style == 'labels' else ''}: {', '.join(form.columns[:6])}"
     said += " …" if len(form.columns) > 6 else ""
     doubt = f"metric={metric} is a guess: what does the competition score?"
