@@ -95,7 +95,7 @@ def test_a_fold_leaves_its_files_and_no_state(tiny_run: TinyRun, tiny_home: Path
     assert tracked[["experiment", "fold"]].drop_duplicates().to_numpy().tolist() == [["vgg_small@r0", 0]]
     assert tracked["loss"].notna().all()
     assert tracked.iloc[-1][list(receipt["metrics"])].to_dict() == pytest.approx(receipt["metrics"])
-    assert tracked.iloc[-1][["params", "seconds"]].tolist() == [receipt["params"], receipt["seconds"]]
+    assert tracked.iloc[-1][["params", "seconds"]].tolist() == pytest.approx([receipt["params"], receipt["seconds"]])
     assert tracked.iloc[0][list(receipt["metrics"])].isna().all()
     table = pd.read_parquet(folder / "fold0.parquet")
     assert table["clip_id"].tolist() == job.held_out + job.test
