@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional
 
-CONTRAST = 30.0  # added to a patch's variance, dB²: the noise of a quiet patch is not raised to a shape
+CONTRAST = 10.0  # added to a patch's variance, dB²: the noise of a quiet patch is not raised to a shape
 WHITENING = 0.7  # added to the eigenvalues of normalised patches, which average 1: less follows single bands of noise
 CHUNK = 256  # places along time at once: memory does not grow with a clip's length
 

@@ -18,7 +18,7 @@ class Params(Section):
     samples: int = Field(60_000, ge=1, description="patches of the training clips that k-means sees")
     rounds: int = Field(10, ge=1, description="rounds of k-means")
     threshold: float = Field(1.0, description="a response counts from here on, in deviations of whitened patches")
-    range_db: float = Field(70.0, gt=0, description="levels further below the loudest of a clip are raised to this, dB")
+    range_db: float = Field(80.0, gt=0, description="levels further below the loudest of a clip are raised to this, dB")
     statistics: float = Field(0.1, ge=0, description="weight of the clip's statistics beside its responses")
     width: float = Field(0.25, gt=0, description="exp(-width d), d: mean squared difference of standardised columns")
     components: int = Field(512, ge=1, description="principal components that distances are measured in")
