@@ -170,6 +170,7 @@ def test_it_learns_the_tiny_competition_and_is_read_back(tiny_root: Path) -> Non
     said = restored.log_probabilities(store, ids)
     silent = [i for i, name in enumerate(ids) if name == "test023.wav"]
     assert np.isnan(said[silent]).all()
+    assert np.isnan(restored.log_probabilities(store, ["test023.wav"])).all()
     heard = np.delete(np.arange(len(ids)), silent)
     np.testing.assert_allclose(np.exp(said[heard]), table[list(job.classes)].to_numpy()[heard], atol=1e-5)
 

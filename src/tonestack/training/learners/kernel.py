@@ -25,6 +25,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 BLOCK = 512  # clips whose columns are held in float32 at once
+MOST = 6e4  # of what float16 holds: the frames of an hour are more
 LEAST = 1e-6  # of the largest eigenvalue: below it a direction is rounding
 
 
@@ -45,6 +46,8 @@ class Kernel:
         logs = np.full((len(clip_ids), len(t["prior"])), np.nan)
         for start in range(0, len(clip_ids), BLOCK):
             columns, usable = _columns(self.patches, store, clip_ids[start : start + BLOCK], self.params)
+            if not usable.any():
+                continue
             at = _standardised(columns, t["mean"], t["scale"], self.params, store) @ t["turn"].float()
             values = (_gaussian(at, t["landmarks"], self.params.width) @ t["weights"] + t["prior"]).numpy()
             logs[start : start + BLOCK][usable] = _log(values.astype(np.float64), t["logit"].numpy(), self.several)
@@ -107,14 +110,14 @@ def fit(job: FoldJob, store: Store) -> FittedKernel:
 
 def _columns(found: Patches, store: Store, clip_ids: list[str], params: Any) -> tuple[Tensor, np.ndarray]:
     """Responses and statistics (n, D) float16 of the clips that have audio, and which of the clips those are (N,)."""
-    statistics = clip_statistics.table(store, clip_ids)
-    usable = ~np.isnan(statistics).any(axis=1)
-    spectra = (x for x in patches.clips(store, clip_ids, params) if x is not None)
-    rows = [
-        torch.cat([found.responses(x, params), torch.from_numpy(of_clip)]).half()
-        for x, of_clip in zip(spectra, statistics[usable], strict=True)
-    ]
-    return torch.stack(rows), usable
+    usable = store.rows(clip_ids)[1] > 0
+    heard = [name for name, there in zip(clip_ids, usable, strict=True) if there]
+    if not heard:
+        return torch.zeros(0, 0), usable
+    statistics = torch.from_numpy(clip_statistics.table(store, heard)).clamp(-MOST, MOST)
+    spectra = (x for x in patches.clips(store, heard, params) if x is not None)
+    rows = (found.responses(x, params) for x in spectra)
+    return torch.stack([torch.cat(pair).half() for pair in zip(rows, statistics, strict=True)]), usable
 
 
 def _moments(columns: Tensor) -> tuple[Tensor, Tensor]:
