@@ -20,6 +20,7 @@ from tonestack.ensemble.blends import Blend
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.stack_inputs import StackInputs, StackRows
 from tonestack.labels import folds, stratify, training_labels
+from tonestack.labels.training_labels import Labels
 from tonestack.settings.data_config import BlendParams, FoldParams, StackParams
 from tonestack.settings.model_config import AugmentParams, TrainingParams
 from tonestack.tables.metrics import resolve
@@ -331,7 +332,8 @@ def test_a_forest_has_one_output_a_class() -> None:
     x = rng.normal(size=(300, 4)).astype(np.float32)
     targets = np.stack([x[:, 0] > 0, x[:, 1] > 0, x[:, 0] + x[:, 1] > 0], axis=1).astype(np.float32)
     settings = {"n_estimators": 30, "min_samples_leaf": 2, "random_state": 0}
-    trees = forest._several_labels(settings, x[:200], targets[:200], np.ones(200))
+    labels = Labels([str(i) for i in range(200)], targets[:200], np.ones(200))
+    trees = forest._several_labels(settings, x[:200], labels)
     found = forest.Forest.of(trees.estimators_, None, 3).predict(x[200:])
     np.testing.assert_allclose(found, trees.predict(x[200:]), atol=2e-3)  # leaves are kept in float16
     assert (found.sum(axis=1) > 1.5).any()

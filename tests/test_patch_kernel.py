@@ -40,6 +40,11 @@ def store_of(clips: list[np.ndarray]) -> Store:
     return Store(np.concatenate(clips), table, np.zeros(width), np.ones(width), 62.5, "")
 
 
+def labels_of(targets: np.ndarray) -> Labels:
+    """Labels of clips that count alike."""
+    return Labels([str(i) for i in range(len(targets))], targets, np.ones(len(targets)))
+
+
 def response(x: np.ndarray, found: Patches, k: int, params: Params, at: tuple[int, int]) -> float:
     """Response of the patch of x (T, F) whose corner is at (frame, band), as its definition says."""
     piece = x[at[0] : at[0] + params.frames, at[1] : at[1] + params.bands].T.astype(float)
@@ -113,7 +118,7 @@ def test_with_every_clip_a_landmark_it_is_kernel_ridge_regression() -> None:
     x = torch.from_numpy(rng.normal(size=(30, 3))).float()
     targets = np.eye(3)[rng.integers(0, 3, 30)]
     params = Params(width=0.5, penalties=(0.1,))
-    found = kernel._regress(x, x, targets, np.ones(30), params, several=False)
+    found = kernel._regress(x, x, labels_of(targets), params, several=False)
     gram = kernel._gaussian(x, x, 0.5).double()
     aims = torch.from_numpy(2 * targets - 1)
     own = torch.linalg.solve(gram + 0.1 * torch.eye(30), aims - aims.mean(0))
@@ -126,7 +131,7 @@ def test_penalty_and_temperature_are_weaker_for_signal_than_for_noise() -> None:
     x = torch.from_numpy(rng.normal(size=(120, 2))).float()
     signal = np.eye(2)[(x[:, 0] > 0).numpy().astype(int)]
     noise = np.eye(2)[rng.integers(0, 2, 120)]
-    sure, unsure = (kernel._regress(x, x, t, np.ones(120), Params(width=0.5), several=False) for t in (signal, noise))
+    sure, unsure = (kernel._regress(x, x, labels_of(t), Params(width=0.5), several=False) for t in (signal, noise))
     gram = kernel._gaussian(x, x, 0.5)
     values = [(gram @ found["weights"] * found["logit"][0]).abs().mean() for found in (sure, unsure)]
     assert values[0] > 5 * values[1]
@@ -137,7 +142,7 @@ def test_several_labels_are_learnt_from_their_known_cells() -> None:
     x = torch.from_numpy(rng.normal(size=(300, 3))).float()
     truth = (x > 0.8).numpy().astype(float)  # a fifth of the cells: the offset of the logit has to be found
     targets = np.where(rng.random(truth.shape) < 0.4, np.nan, truth)
-    found = kernel._regress(x[:200], x[:200], targets[:200], np.ones(200), Params(width=0.5), several=True)
+    found = kernel._regress(x[:200], x[:200], labels_of(targets[:200]), Params(width=0.5), several=True)
     values = (kernel._gaussian(x[200:], x[:200], 0.5) @ found["weights"] + found["prior"]).double().numpy()
     said = np.exp(kernel._log(values, found["logit"].numpy(), several=True))
     assert ((said > 0.5) == truth[200:]).mean() > 0.9

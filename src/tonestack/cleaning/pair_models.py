@@ -15,7 +15,6 @@ from tonestack import tasks
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, name_hash
 from tonestack.config.call import Call, Experiment
-from tonestack.labels.training_labels import Labels
 from tonestack.tables import oof
 from tonestack.training import queue
 from tonestack.training.job import FoldJob, config_fingerprint
@@ -85,11 +84,9 @@ def _pair(call: Call, base: FoldJob, table: pd.DataFrame, partition: Partition, 
     """Return the job of holdout `base.fold` without one part; it predicts the part (and the fold, if shared)."""
     out = dict(zip(partition.clip_ids, partition.part == part, strict=True))
     keep = np.array([not out.get(name, False) for name in base.labels.clip_ids])
-    chosen = np.flatnonzero(keep)
-    if not len(chosen):
+    if not keep.any():
         raise UserError(f"holdout {base.fold}: no clip is left to train a pair model on; give more folds")
-    ids = [base.labels.clip_ids[i] for i in chosen]
-    learnt = Labels(ids, base.labels.targets[chosen], base.labels.weights[chosen])
+    learnt = base.labels.take(keep)
     asked = partition.part == part
     if _shared(partition, base.experiment):
         asked = asked | (partition.fold == base.fold)

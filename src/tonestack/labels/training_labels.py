@@ -35,6 +35,16 @@ class Labels:
         return np.asarray((np.nan_to_num(self.targets) * known).sum(axis=0) / np.where(total > 0, total, 1))
 
     @property
+    def filled(self) -> np.ndarray:
+        """Targets (n, C) with each class's prior in its unknown cells."""
+        return np.where(np.isnan(self.targets), self.prior, self.targets)
+
+    def take(self, rows: np.ndarray) -> "Labels":
+        """The labels of these rows: places (m,) or a mask (n,)."""
+        places = np.arange(len(self.clip_ids))[rows]
+        return Labels([self.clip_ids[at] for at in places], self.targets[places], self.weights[places])
+
+    @property
     def fingerprint(self) -> str:
         """Content hash of all three; targets can be large, so that their hex digits are made block by block."""
         said = hashlib.blake2b(json.dumps([self.clip_ids], ensure_ascii=False)[:-1].encode(), digest_size=8)

@@ -172,9 +172,7 @@ def _shrunk(job: FoldJob, clips: int, epochs: int) -> FoldJob:
         network = network | {"episodes": episodes.model_copy(update={"steps": steps}).model_dump()}
     config = job.experiment.config.model_copy(update={"training": training, "network": network})
     position = np.arange(clips) % len(job.labels.clip_ids)
-    ids = _repeated(job.labels.clip_ids, clips)
-    learnt = Labels(ids, job.labels.targets[position], job.labels.weights[position])
-    return replace(job, experiment=replace(job.experiment, config=config), labels=learnt)
+    return replace(job, experiment=replace(job.experiment, config=config), labels=job.labels.take(position))
 
 
 def _episodes(settings: ModelConfig) -> Any:

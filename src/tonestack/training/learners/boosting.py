@@ -9,6 +9,7 @@ from tonestack.features import clip_statistics
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import inner_part
 from tonestack.settings.model_config import ModelConfig
+from tonestack.training.fitted_once import FittedOnce
 from tonestack.training.job import FoldJob
 
 import lightgbm as lgb
@@ -25,6 +26,15 @@ class Trees:
     def __init__(self, booster: lgb.Booster, kind: Any) -> None:
         self.booster, self.kind = booster, kind
 
+    @property
+    def params(self) -> int:
+        """Number of leaves."""
+        return sum(tree["num_leaves"] for tree in self.booster.dump_model()["tree_info"])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The model's text as bytes."""
+        return {"model": torch.frombuffer(bytearray(self.booster.model_to_string().encode()), dtype=torch.uint8)}
+
     def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
         """Log-probabilities (N, C) up to a constant a row; NaN rows for clips without audio. Trees use whole clips."""
         x = clip_statistics.table(store, clip_ids, self.kind)
@@ -34,42 +44,13 @@ class Trees:
         return logs
 
 
-class FittedTrees:
-    """Trees with the store whose clips they predict."""
-
-    def __init__(self, store: Store, trees: Trees) -> None:
-        self.store, self.trees = store, trees
-
-    @property
-    def epochs(self) -> int:
-        """Rounds."""
-        return self.trees.booster.current_iteration()
-
-    @property
-    def params(self) -> int:
-        """Number of leaves."""
-        return sum(tree["num_leaves"] for tree in self.trees.booster.dump_model()["tree_info"])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The model's text as bytes."""
-        text = self.trees.booster.model_to_string().encode()
-        return {"model": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
-
-    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
-        """See `Trees.log_probabilities`."""
-        return self.trees.log_probabilities(self.store, clip_ids)
-
-    def done(self) -> None:
-        """Nothing is left behind."""
-
-
 def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Trees:
-    """The trees that `FittedTrees.tensors` describes."""
+    """The trees that `Trees.tensors` describes."""
     params: Any = parts.part_params("models", settings.network, "network")
     return Trees(lgb.Booster(model_str=tensors["model"].numpy().tobytes().decode()), params.statistics)
 
 
-def fit(job: FoldJob, store: Store) -> FittedTrees:
+def fit(job: FoldJob, store: Store) -> FittedOnce:
     """Find the number of rounds on an inner part, whole groups apart, then fit all training clips with it."""
     if store.width == 1:
         raise UserError(f"{job.experiment.name}: boosted trees need a frontend such as story or logmel, not a waveform")
@@ -90,7 +71,7 @@ def fit(job: FoldJob, store: Store) -> FittedTrees:
     trial = lgb.train(settings, learnt, params.rounds, valid_sets=[judged], callbacks=stop)
     everything = np.ones(len(row), dtype=bool)
     booster = lgb.train(settings, data(everything), max(1, trial.best_iteration))
-    return FittedTrees(store, Trees(booster, params.statistics))
+    return FittedOnce(store, Trees(booster, params.statistics), epochs=booster.current_iteration())
 
 
 def _settings(params: Any, n_classes: int, seed: int, threads: int) -> dict[str, object]:

@@ -7,7 +7,9 @@ from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.features import clip_statistics
 from tonestack.features.store import Store
+from tonestack.labels.training_labels import Labels
 from tonestack.settings.model_config import ModelConfig
+from tonestack.training.fitted_once import FittedOnce
 from tonestack.training.job import FoldJob
 
 import numpy as np
@@ -51,6 +53,15 @@ class Forest:
         arrays = {key: np.concatenate(value) for key, value in pieces.items()} | {"roots": roots.astype(np.int32)}
         return cls(arrays, kind)
 
+    @property
+    def params(self) -> int:
+        """Number of nodes."""
+        return len(self.arrays["left"])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The arrays."""
+        return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in self.arrays.items()}
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Mean of the trees' class shares (N, C) for statistics x (N, S)."""
         a = self.arrays
@@ -74,44 +85,20 @@ class Forest:
         return logs
 
 
-class FittedForest:
-    """A forest with the store whose clips it predicts."""
-
-    epochs = 1
-
-    def __init__(self, store: Store, forest: Forest) -> None:
-        self.store, self.forest = store, forest
-
-    @property
-    def params(self) -> int:
-        """Number of nodes."""
-        return len(self.forest.arrays["left"])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The trees' arrays."""
-        return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in self.forest.arrays.items()}
-
-    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
-        """Log of the trees' mean vote (N, C); NaN rows for clips without audio."""
-        return self.forest.log_probabilities(self.store, clip_ids)
-
-    def done(self) -> None:
-        """Nothing is left behind."""
-
-
 def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Forest:
-    """The forest that `FittedForest.tensors` describes."""
+    """The forest that `Forest.tensors` describes."""
     params: Any = parts.part_params("models", settings.network, "network")
     return Forest({key: value.numpy() for key, value in tensors.items()}, params.statistics)
 
 
-def fit(job: FoldJob, store: Store) -> FittedForest:
+def fit(job: FoldJob, store: Store) -> FittedOnce:
     """Grow the fold's forest on its training clips."""
     if store.width == 1:
         raise UserError(f"{job.experiment.name}: a forest needs a spectrogram frontend such as logmel, not a waveform")
     params: Any = parts.part_params("models", job.experiment.config.network, "network")
     x = clip_statistics.table(store, job.labels.clip_ids, params.statistics)
     usable = ~np.isnan(x).any(axis=1)
+    labels = job.labels.take(usable)
     settings = {
         "n_estimators": params.trees,
         "min_samples_leaf": params.min_leaf,
@@ -120,24 +107,21 @@ def fit(job: FoldJob, store: Store) -> FittedForest:
         "n_jobs": job.threads,
     }
     several = not tasks.find(job.task).one_label
-    grow = _several_labels if several else _one_label
-    trees = grow(settings, x[usable], job.labels.targets[usable], job.labels.weights[usable])
+    trees = (_several_labels if several else _one_label)(settings, x[usable], labels)
     columns = getattr(trees, "classes_", None)
-    return FittedForest(store, Forest.of(trees.estimators_, columns, len(job.classes), params.statistics))
+    return FittedOnce(store, Forest.of(trees.estimators_, columns, len(job.classes), params.statistics))
 
 
-def _one_label(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
+def _one_label(settings: dict[str, Any], x: np.ndarray, labels: Labels) -> Any:
     """Classes exclude each other; soft targets become weighted rows."""
-    shares = targets * weights[:, None]
+    shares = labels.targets * labels.weights[:, None]
     row, label = np.nonzero(shares > LEAST_SHARE)
     return ExtraTreesClassifier(**settings).fit(x[row], label, sample_weight=shares[row, label])
 
 
-def _several_labels(settings: dict[str, Any], x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
+def _several_labels(settings: dict[str, Any], x: np.ndarray, labels: Labels) -> Any:
     """Classes are independent: one output per class, and splits that lower the variance of all.
 
     An unknown cell gets the mean of its class's known ones: it draws no split and moves a leaf's mean little.
     """
-    known = ~np.isnan(targets) * weights[:, None]
-    share = (np.nan_to_num(targets) * known).sum(axis=0) / np.maximum(known.sum(axis=0), LEAST_SHARE)
-    return ExtraTreesRegressor(**settings).fit(x, np.where(np.isnan(targets), share, targets), sample_weight=weights)
+    return ExtraTreesRegressor(**settings).fit(x, labels.filled, sample_weight=labels.weights)

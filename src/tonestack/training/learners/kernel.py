@@ -15,7 +15,9 @@ from tonestack.base.errors import UserError
 from tonestack.features import clip_statistics, patches
 from tonestack.features.patches import Patches
 from tonestack.features.store import Store
+from tonestack.labels.training_labels import Labels
 from tonestack.settings.model_config import ModelConfig
+from tonestack.training.fitted_once import FittedOnce
 from tonestack.training.job import FoldJob
 
 import numpy as np
@@ -30,82 +32,69 @@ LEAST = 1e-6  # of the largest eigenvalue: below it a direction is rounding
 
 
 class Kernel:
-    """Tensors of a fitted regression.
+    """A fitted regression: its tensors by name.
 
     filters, bias: the patches. mean, scale: (D,) of the columns. turn: (D, P) float16, principal components of
     standardised columns. landmarks: (M, P). weights: (M, C). prior: (C,). logit: temperature and offset.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], params: Any, several: bool) -> None:
-        self.tensors, self.params, self.several = tensors, params, several
-        self.patches = Patches(tensors["filters"], tensors["bias"])
-
-    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
-        """Log-probabilities (N, C); NaN rows for clips without audio. The regression takes whole clips."""
-        t = self.tensors
-        logs = np.full((len(clip_ids), len(t["prior"])), np.nan)
-        for start in range(0, len(clip_ids), BLOCK):
-            columns, usable = _columns(self.patches, store, clip_ids[start : start + BLOCK], self.params)
-            if not usable.any():
-                continue
-            at = _standardised(columns, t["mean"], t["scale"], self.params, store) @ t["turn"].float()
-            values = (_gaussian(at, t["landmarks"], self.params.width) @ t["weights"] + t["prior"]).numpy()
-            logs[start : start + BLOCK][usable] = _log(values.astype(np.float64), t["logit"].numpy(), self.several)
-        return logs
-
-
-class FittedKernel:
-    """A regression with the store whose clips it predicts."""
-
-    epochs = 1
-
-    def __init__(self, store: Store, kernel: Kernel) -> None:
-        self.store, self.kernel = store, kernel
+    def __init__(self, learnt: dict[str, Tensor], settings: Any, several: bool) -> None:
+        self.learnt, self.settings, self.several = learnt, settings, several
+        self.patches = Patches(learnt["filters"], learnt["bias"])
 
     @property
     def params(self) -> int:
         """Number of learnt numbers."""
-        return sum(tensor.numel() for tensor in self.kernel.tensors.values())
+        return sum(tensor.numel() for tensor in self.learnt.values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """See `Kernel`."""
-        return {key: tensor.contiguous() for key, tensor in self.kernel.tensors.items()}
+        """The tensors, laid out for a file."""
+        return {name: tensor.contiguous() for name, tensor in self.learnt.items()}
 
-    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
-        """See `Kernel.log_probabilities`."""
-        return self.kernel.log_probabilities(self.store, clip_ids)
-
-    def done(self) -> None:
-        """Nothing is left behind."""
+    def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
+        """Log-probabilities (N, C); NaN rows for clips without audio. The regression takes whole clips."""
+        t = self.learnt
+        logs = np.full((len(clip_ids), len(t["prior"])), np.nan)
+        for start in range(0, len(clip_ids), BLOCK):
+            columns, usable = _columns(self.patches, store, clip_ids[start : start + BLOCK], self.settings)
+            if not usable.any():
+                continue
+            at = _standardised(columns, t["mean"], t["scale"], self.settings, store) @ t["turn"].float()
+            values = (_gaussian(at, t["landmarks"], self.settings.width) @ t["weights"] + t["prior"]).numpy()
+            logs[start : start + BLOCK][usable] = _log(values.astype(np.float64), t["logit"].numpy(), self.several)
+        return logs
 
 
 def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Kernel:
-    """The regression that `FittedKernel.tensors` describes."""
+    """The regression that `Kernel.tensors` describes."""
     params: Any = parts.part_params("models", settings.network, "network")
     return Kernel(tensors, params, not tasks.find(task).one_label)
 
 
 @torch.no_grad()
-def fit(job: FoldJob, store: Store) -> FittedKernel:
+def fit(job: FoldJob, store: Store) -> FittedOnce:
     """Learn patches and the regression from the fold's training clips."""
     if store.width == 1:
         raise UserError(f"{job.experiment.name}: patches need a spectrogram frontend such as logmel, not a waveform")
     params: Any = parts.part_params("models", job.experiment.config.network, "network")
     seed = job.experiment.seed * 1000 + job.fold
-    heard = [name for name, weight in zip(job.labels.clip_ids, job.labels.weights, strict=True) if weight > 0]
-    found = patches.learn(store, heard, params, seed)
-    columns, usable = _columns(found, store, heard, params)
-    weighted = job.labels.weights > 0
-    targets, weights = job.labels.targets[weighted][usable], job.labels.weights[weighted][usable]
+    labels = _heard(job.labels, store)
+    found = patches.learn(store, labels.clip_ids, params, seed)
+    columns, _ = _columns(found, store, labels.clip_ids, params)
     mean, scale = _moments(columns)
     landmark = np.sort(np.random.default_rng(seed).permutation(len(columns))[: params.landmarks])
     turn = _components(_standardised(columns[landmark], mean, scale, params, store), params.components)
     blocks = (_standardised(block, mean, scale, params, store) for block in columns.split(BLOCK))
     at = torch.cat([block @ turn.float() for block in blocks])
     several = not tasks.find(job.task).one_label
-    learnt = _regress(at, at[landmark], targets, weights, params, several)
+    learnt = _regress(at, at[landmark], labels, params, several)
     tensors = {"filters": found.filters, "bias": found.bias, "mean": mean, "scale": scale, "turn": turn}
-    return FittedKernel(store, Kernel(tensors | {"landmarks": at[landmark]} | learnt, params, several))
+    return FittedOnce(store, Kernel(tensors | {"landmarks": at[landmark]} | learnt, params, several))
+
+
+def _heard(labels: Labels, store: Store) -> Labels:
+    """The labels of clips that have a weight and audio."""
+    return labels.take((labels.weights > 0) & (store.rows(labels.clip_ids)[1] > 0))
 
 
 def _columns(found: Patches, store: Store, clip_ids: list[str], params: Any) -> tuple[Tensor, np.ndarray]:
@@ -151,9 +140,7 @@ def _gaussian(x: Tensor, landmarks: Tensor, width: float) -> Tensor:
     return (-width * squares.clamp(min=0)).exp()
 
 
-def _regress(
-    x: Tensor, landmarks: Tensor, targets: np.ndarray, weights: np.ndarray, params: Any, several: bool
-) -> dict[str, Tensor]:
+def _regress(x: Tensor, landmarks: Tensor, labels: Labels, params: Any, several: bool) -> dict[str, Tensor]:
     """Weights (M, C) of the landmarks, the prior (C,), and the logit of least loss with every clip left out in turn.
 
     An unknown cell says what its class's known ones say.
@@ -162,14 +149,12 @@ def _regress(
     kept = values > LEAST * values[-1]
     whiten = vectors[:, kept] / values[kept].sqrt()
     phi = _gaussian(x, landmarks, params.width).double() @ whiten  # products of its rows are the kernel
-    known = ~np.isnan(targets)
-    share = (np.nan_to_num(targets) * weights[:, None]).sum(0) / np.maximum((known * weights[:, None]).sum(0), LEAST)
-    wanted = 2 * np.where(known, targets, share) - 1
-    prior = np.average(wanted, axis=0, weights=weights)
-    w, y = torch.from_numpy(weights.astype(np.float64)), torch.from_numpy(wanted - prior)
+    wanted = 2 * labels.filled - 1
+    prior = np.average(wanted, axis=0, weights=labels.weights)
+    w, y = torch.from_numpy(labels.weights.astype(np.float64)), torch.from_numpy(wanted - prior)
     best: tuple[float, np.ndarray, Tensor] | None = None
     for turn, left_out in _ridge(phi, y, w, params.penalties):
-        logit, loss = _temper(left_out.numpy() + prior, targets, weights, several)
+        logit, loss = _temper(left_out.numpy() + prior, labels, several)
         if best is None or loss < best[0]:
             best = loss, logit, whiten @ turn
     assert best is not None  # there is a penalty
@@ -199,10 +184,10 @@ def _log(values: np.ndarray, logit: np.ndarray, several: bool) -> np.ndarray:
     return logs
 
 
-def _temper(values: np.ndarray, targets: np.ndarray, weights: np.ndarray, several: bool) -> tuple[np.ndarray, float]:
+def _temper(values: np.ndarray, labels: Labels, several: bool) -> tuple[np.ndarray, float]:
     """Temperature and offset (2,) of least cross entropy on the known cells, and that loss."""
-    known = ~np.isnan(targets)
-    aims, weigh = np.nan_to_num(targets), np.where(known, weights[:, None], 0)
+    known = ~np.isnan(labels.targets)
+    aims, weigh = np.nan_to_num(labels.targets), np.where(known, labels.weights[:, None], 0)
 
     def loss(at: np.ndarray) -> float:
         logs = _log(values, np.array([np.exp(at[0]), at[1]]), several)

@@ -13,6 +13,7 @@ from tonestack.features import clip_statistics
 from tonestack.features.store import Store
 from tonestack.labels.training_labels import inner_part
 from tonestack.settings.model_config import ModelConfig
+from tonestack.training.fitted_once import FittedOnce
 from tonestack.training.job import FoldJob
 
 import numpy as np
@@ -30,6 +31,15 @@ class Probe:
     def __init__(self, arrays: dict[str, np.ndarray], kind: Any, several: bool) -> None:
         self.arrays, self.kind, self.several = arrays, kind, several
 
+    @property
+    def params(self) -> int:
+        """Number of weights."""
+        return int(self.arrays["weights"].size)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The arrays; `penalty` is the one chosen."""
+        return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in self.arrays.items()}
+
     def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
         """Log-probabilities (N, C); NaN rows for clips without audio. A probe uses whole clips."""
         x = clip_statistics.table(store, clip_ids, self.kind)
@@ -39,37 +49,14 @@ class Probe:
         return logs
 
 
-class FittedProbe:
-    """A probe with the store whose clips it predicts; epochs: its number of penalties tried."""
-
-    def __init__(self, store: Store, probe: Probe, epochs: int) -> None:
-        self.store, self.probe, self.epochs = store, probe, epochs
-
-    @property
-    def params(self) -> int:
-        """Number of weights."""
-        return int(self.probe.arrays["weights"].size)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The arrays; `penalty` is the one chosen."""
-        return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in self.probe.arrays.items()}
-
-    def log_probabilities(self, clip_ids: list[str]) -> np.ndarray:
-        """See `Probe.log_probabilities`."""
-        return self.probe.log_probabilities(self.store, clip_ids)
-
-    def done(self) -> None:
-        """Nothing is left behind."""
-
-
 def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Probe:
-    """The probe that `FittedProbe.tensors` describes."""
+    """The probe that `Probe.tensors` describes."""
     params: Any = parts.part_params("models", settings.network, "network")
     arrays = {key: value.numpy() for key, value in tensors.items()}
     return Probe(arrays, params.statistics, not tasks.find(task).one_label)
 
 
-def fit(job: FoldJob, store: Store) -> FittedProbe:
+def fit(job: FoldJob, store: Store) -> FittedOnce:
     """Find the penalty on inner parts of the fold's training clips, then fit all of them."""
     if store.width == 1:
         raise UserError(f"{job.experiment.name}: a linear probe needs a frontend such as embedding, not a waveform")
@@ -89,7 +76,7 @@ def fit(job: FoldJob, store: Store) -> FittedProbe:
     weights = path(data, penalties, params.steps, several)[-1]
     arrays = {"weights": weights, "mean": mean, "scale": scale, "penalty": np.array(penalties[-1:])}
     arrays = {key: value.astype(np.float32) for key, value in arrays.items()}
-    return FittedProbe(store, Probe(arrays, params.statistics, several), tried)
+    return FittedOnce(store, Probe(arrays, params.statistics, several), tried)
 
 
 def search(data: Data, inner: list[np.ndarray], params: Any, several: bool) -> tuple[list[float], int]:
