@@ -76,10 +76,21 @@ def test_a_long_clip_is_heard_in_chunks_without_a_difference(monkeypatch: pytest
 
 def test_spectra_have_a_floor_and_short_ones_are_repeated() -> None:
     clip = np.array([[0, -30], [-200, -10]], np.float32)
-    (x, nothing) = patches.clips(store_of([clip, clip[:0]]), ["0", "1"], Params(frames=3, frame_step=2, range_db=50))
-    assert nothing is None
-    assert x is not None
-    assert x.tolist() == [[0, -30], [-50, -10], [0, -30], [-50, -10], [0, -30]]
+    params = Params(frames=3, frame_step=2, range_db=50)
+    (x,) = patches.clips(store_of([clip, clip[:0]]), ["0", "1"], params)
+    assert x.tolist() == [[0, -30], [-50, -10]]
+    assert patches.long_enough(x, params).tolist() == [[0, -30], [-50, -10], [0, -30], [-50, -10], [0, -30]]
+
+
+def test_playing_faster_shortens_a_clip_and_raises_its_bands() -> None:
+    centres = 100 * 2.0 ** np.arange(5)  # an octave apart
+    x = np.repeat(np.array([[0, 0, 9, 0, 0]], np.float32), 8, axis=0)
+    np.testing.assert_allclose(patches.played(x, 2.0, centres), [[0, 0, 0, 9, 0]] * 4)
+    np.testing.assert_allclose(patches.played(x, 0.5, centres), [[0, 9, 0, 0, 0]] * 16)
+    np.testing.assert_allclose(patches.played(x, 2.0, None), x[:4])  # bands of unknown centres stay
+    ramp = np.arange(5, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(patches.played(ramp, 5 / 9, None)[:, 0], np.arange(9) / 2)
+    assert patches.played(x, 1.0, centres) is x
 
 
 def test_patches_are_whitened_clusters_of_what_is_there() -> None:
@@ -96,21 +107,24 @@ def test_patches_are_whitened_clusters_of_what_is_there() -> None:
     assert (ordered[:, -1] > 1).all()
 
 
-def test_a_row_left_out_is_what_a_fit_without_it_says() -> None:
+def test_a_clip_left_out_is_what_a_fit_without_its_rows_says() -> None:
     rng = np.random.default_rng(4)
-    phi, y, w = (
-        torch.from_numpy(rng.normal(size=(9, 4))),
-        torch.from_numpy(rng.normal(size=(9, 2))),
-        torch.rand(9).double(),
-    )
-    ((weights, left_out),) = kernel._ridge(phi, y, w, [0.3])
-    for row in (0, 5):
-        rest = torch.arange(9) != row
-        gram = phi[rest].T @ (w[rest, None] * phi[rest]) + 0.3 * torch.eye(4)
-        fitted = torch.linalg.solve(gram, phi[rest].T @ (w[rest, None] * y[rest]))
-        torch.testing.assert_close(left_out[row], phi[row] @ fitted)
-    gram = phi.T @ (w[:, None] * phi) + 0.3 * torch.eye(4)
-    torch.testing.assert_close(weights, torch.linalg.solve(gram, phi.T @ (w[:, None] * y)))
+    places = torch.from_numpy(rng.normal(size=(9, 3, 4))).float()
+    y, w = torch.from_numpy(rng.normal(size=(9, 2))), torch.rand(9).double()
+    landmarks = places.flatten(0, 1)[::2]
+    params = Params(width=0.5, penalties=(0.3,))
+    ((weights, left_out),) = kernel.ridge(places, landmarks, y, w, params)
+    near = kernel.gaussian(places, landmarks, 0.5).double()
+
+    def fitted(chosen: np.ndarray) -> torch.Tensor:
+        rows, pull = near[chosen].flatten(0, 1), w[chosen].repeat_interleave(3)[:, None]
+        gram = rows.T @ (pull * rows) + 0.3 * kernel.gaussian(landmarks, landmarks, 0.5).double()
+        return torch.linalg.solve(gram, rows.T @ (pull * y[chosen].repeat_interleave(3, 0)))
+
+    torch.testing.assert_close(weights, fitted(np.arange(9)), rtol=1e-3, atol=1e-4)
+    for clip in (0, 5):
+        without = fitted(np.delete(np.arange(9), clip))
+        torch.testing.assert_close(left_out[clip], (near[clip] @ without).mean(0), rtol=1e-3, atol=1e-4)
 
 
 def test_with_every_clip_a_landmark_it_is_kernel_ridge_regression() -> None:
@@ -118,12 +132,18 @@ def test_with_every_clip_a_landmark_it_is_kernel_ridge_regression() -> None:
     x = torch.from_numpy(rng.normal(size=(30, 3))).float()
     targets = np.eye(3)[rng.integers(0, 3, 30)]
     params = Params(width=0.5, penalties=(0.1,))
-    found = kernel._regress(x, x, labels_of(targets), params, several=False)
-    gram = kernel._gaussian(x, x, 0.5).double()
+    found = kernel.regress(x[:, None], x, labels_of(targets), params, several=False)
+    gram = kernel.gaussian(x, x, 0.5).double()
     aims = torch.from_numpy(2 * targets - 1)
     own = torch.linalg.solve(gram + 0.1 * torch.eye(30), aims - aims.mean(0))
     torch.testing.assert_close(gram.float() @ found["weights"], (gram @ own).float(), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found["prior"], aims.mean(0).float())
+
+
+def test_equal_landmarks_do_no_harm() -> None:
+    x = torch.randn(1, 3).expand(20, 3)
+    found = kernel.regress(x[:, None], x, labels_of(np.eye(2)[np.arange(20) % 2]), Params(), several=False)
+    assert all(torch.isfinite(value).all() for value in found.values())
 
 
 def test_penalty_and_temperature_are_weaker_for_signal_than_for_noise() -> None:
@@ -131,8 +151,10 @@ def test_penalty_and_temperature_are_weaker_for_signal_than_for_noise() -> None:
     x = torch.from_numpy(rng.normal(size=(120, 2))).float()
     signal = np.eye(2)[(x[:, 0] > 0).numpy().astype(int)]
     noise = np.eye(2)[rng.integers(0, 2, 120)]
-    sure, unsure = (kernel._regress(x, x, labels_of(t), Params(width=0.5), several=False) for t in (signal, noise))
-    gram = kernel._gaussian(x, x, 0.5)
+    sure, unsure = (
+        kernel.regress(x[:, None], x, labels_of(t), Params(width=0.5), several=False) for t in (signal, noise)
+    )
+    gram = kernel.gaussian(x, x, 0.5)
     values = [(gram @ found["weights"] * found["logit"][0]).abs().mean() for found in (sure, unsure)]
     assert values[0] > 5 * values[1]
 
@@ -142,8 +164,8 @@ def test_several_labels_are_learnt_from_their_known_cells() -> None:
     x = torch.from_numpy(rng.normal(size=(300, 3))).float()
     truth = (x > 0.8).numpy().astype(float)  # a fifth of the cells: the offset of the logit has to be found
     targets = np.where(rng.random(truth.shape) < 0.4, np.nan, truth)
-    found = kernel._regress(x[:200], x[:200], labels_of(targets[:200]), Params(width=0.5), several=True)
-    values = (kernel._gaussian(x[200:], x[:200], 0.5) @ found["weights"] + found["prior"]).double().numpy()
+    found = kernel.regress(x[:200, None], x[:200], labels_of(targets[:200]), Params(width=0.5), several=True)
+    values = (kernel.gaussian(x[200:], x[:200], 0.5) @ found["weights"] + found["prior"]).double().numpy()
     said = np.exp(kernel._log(values, found["logit"].numpy(), several=True))
     assert ((said > 0.5) == truth[200:]).mean() > 0.9
     assert abs(said.mean() - truth.mean()) < 0.05
@@ -157,7 +179,12 @@ def call_of(root: Path, *words: str) -> Call:
 def job_of(call: Call) -> tuple[FoldJob, Store]:
     """The call's only fold, and the features that it reads."""
     (job,) = queue.build(call, call.experiments())
-    return job, Store.open(job.cache, job.experiment.config.frontend, job.audio)
+    return job, job_store(job)
+
+
+def job_store(job: FoldJob) -> Store:
+    """The features that a job reads."""
+    return Store.open(job.cache, job.experiment.config.frontend, job.audio)
 
 
 def test_it_learns_the_tiny_competition_and_is_read_back(tiny_root: Path) -> None:
@@ -197,10 +224,32 @@ def test_clips_of_weight_0_are_not_heard(tiny_root: Path) -> None:
     job, store = job_of(call)
     heard = np.arange(len(job.labels.clip_ids)) < 12
     muted = Labels(job.labels.clip_ids, job.labels.targets, np.where(heard, 1.0, 0.0))
-    few = Labels(job.labels.clip_ids[:12], job.labels.targets[:12], np.ones(12))
-    one, other = (kernel.fit(replace(job, labels=labels), store).tensors() for labels in (few, muted))
+    one, other = (kernel.fit(replace(job, labels=found), store).tensors() for found in (muted.take(heard), muted))
     for key, tensor in one.items():
         torch.testing.assert_close(tensor, other[key], rtol=0, atol=0)
+
+
+def test_folds_share_one_space_and_it_knows_nothing_of_labels(tiny_root: Path) -> None:
+    call = call_of(tiny_root)
+    train.run(call)
+    (kept,) = call.stages.glob("patches-*.npy")
+    places = kept.read_bytes()
+    first, second = (load_file(call.oof / "patches@r0" / f"fold{fold}.safetensors") for fold in (0, 1))
+    for key in ("filters", "bias", "mean", "scale", "turn"):
+        torch.testing.assert_close(first[key], second[key], rtol=0, atol=0)
+    kept.unlink()
+    kept.with_suffix(".safetensors").unlink()
+    job = queue.build(call, call.experiments())[1]
+    other = Labels(job.labels.clip_ids, job.labels.targets[::-1].copy(), job.labels.weights)
+    kernel.fit(replace(job, labels=other), job_store(job))
+    assert kept.read_bytes() == places
+
+
+def test_a_seed_has_a_space_of_its_own(tiny_root: Path) -> None:
+    train.run(call_of(tiny_root, "fold=0"))
+    call = call_of(tiny_root, "fold=0", "seed=1")
+    train.run(call)
+    assert len(list(call.stages.glob("patches-*.npy"))) == 2
 
 
 def test_a_waveform_is_refused(tiny_root: Path) -> None:

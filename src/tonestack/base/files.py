@@ -82,8 +82,8 @@ def _lives(pid: int) -> bool:
 def claimed(path: Path, wait: str | None = None) -> Iterator[bool]:
     """Hold the lock file `path`; yield True if this process has it. The system frees it when the process ends.
 
-    wait: message while another process has it; without a message, False is yielded at once. A process may
-    claim a lock again that it holds. The last holder removes the file.
+    wait: message while another process has it, "" to wait in silence; without one, False is yielded at once. A process
+    may claim a lock again that it holds. The last holder removes the file.
     """
     path = path.absolute()
     handle = None if path in claims else _lock(path, wait)
@@ -113,7 +113,8 @@ def _lock(path: Path, wait: str | None) -> int | None:
             if wait is None:
                 os.close(handle)
                 return None
-            print(f"{wait}; waiting for it", file=sys.stderr, flush=True)
+            if wait:
+                print(f"{wait}; waiting for it", file=sys.stderr, flush=True)
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
             os.close(handle)

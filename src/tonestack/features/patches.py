@@ -56,20 +56,39 @@ class Patches:
         return torch.cat([mean.flatten(), deviation.flatten(), most.flatten()]).sqrt()
 
 
-def clips(store: Store, clip_ids: Iterable[str], params: Any) -> Iterator[np.ndarray | None]:
-    """Spectrograms (T, F) of clips, float32, from `range_db` below their maximum; None without audio.
-
-    A clip shorter than a patch is repeated.
-    """
+def clips(store: Store, clip_ids: Iterable[str], params: Any) -> Iterator[np.ndarray]:
+    """Spectrograms (T, F) of clips that have audio, float32, from `range_db` below their maximum."""
     offsets, frames = store.rows(clip_ids)
     for first, n in zip(offsets, frames, strict=True):
-        if not n:
-            yield None
-            continue
-        x = np.asarray(store.features[first : first + n], np.float32)
-        x = np.maximum(x, x.max() - params.range_db)
-        least = params.frames + params.frame_step
-        yield x if n >= least else np.resize(x, (least, x.shape[1]))
+        if n:
+            x = np.asarray(store.features[first : first + n], np.float32)
+            yield np.maximum(x, x.max() - params.range_db)
+
+
+def long_enough(x: np.ndarray, params: Any) -> np.ndarray:
+    """Spectrogram x (T, F), repeated where it is shorter than a patch."""
+    least = params.frames + params.frame_step
+    return x if len(x) >= least else np.resize(x, (least, x.shape[1]))
+
+
+def played(x: np.ndarray, speed: float, centres: np.ndarray | None) -> np.ndarray:
+    """Spectrogram x (T, F) as playing at `speed` changes it: length, and bands of known centres (F,) in Hz.
+
+    A value lies between two frames and two bands. Beyond both ends the last band is repeated.
+    """
+    if speed == 1:
+        return x
+    x = _between(x, np.linspace(0, len(x) - 1, max(1, round(len(x) / speed))))
+    if centres is None:
+        return x
+    return np.ascontiguousarray(_between(x.T, np.interp(centres / speed, centres, np.arange(len(centres)))).T)
+
+
+def _between(x: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Rows of x (N, M) at fractional places, float32."""
+    below = np.floor(places).astype(int)
+    above, share = np.minimum(below + 1, len(x) - 1), (places - below).astype(np.float32)[:, None]
+    return x[below] * (1 - share) + x[above] * share
 
 
 def learn(store: Store, clip_ids: list[str], params: Any, seed: int) -> Patches:
@@ -79,10 +98,9 @@ def learn(store: Store, clip_ids: list[str], params: Any, seed: int) -> Patches:
     each = -(-params.samples // len(clip_ids))
     pieces = []
     for x in clips(store, clip_ids, params):
-        if x is not None:
-            views = np.lib.stride_tricks.sliding_window_view(x, (params.frames, height))  # (places, heights, W, H)
-            at = [drawn.integers(0, end, each) for end in views.shape[:2]]
-            pieces.append(views[at[0], at[1]].swapaxes(1, 2).reshape(each, -1))
+        views = np.lib.stride_tricks.sliding_window_view(long_enough(x, params), (params.frames, height))
+        at = [drawn.integers(0, end, each) for end in views.shape[:2]]  # of (places, heights, W, H)
+        pieces.append(views[at[0], at[1]].swapaxes(1, 2).reshape(each, -1))
     sample = np.concatenate(pieces).astype(np.float64)
     sample -= sample.mean(axis=1, keepdims=True)
     sample /= np.sqrt(sample.var(axis=1, keepdims=True) + CONTRAST)

@@ -7,7 +7,15 @@ its numbers are where sounds can be mixed by them in training: `dB` (levels of p
 
 from typing import Any, Protocol
 
+from tonestack.base import parts
+
 import numpy as np
+
+
+def centres(spec: dict[str, Any]) -> np.ndarray | None:
+    """Centres (F,) in Hz of the bands of a config's frontend; None where it knows of none."""
+    of = getattr(parts.find("frontends", spec["name"]), "centres", None)
+    return None if of is None else np.asarray(of(parts.part_params("frontends", spec, "frontend")))
 
 
 class FrontendProtocol(Protocol):

@@ -1,5 +1,7 @@
 """Kernel ridge regression on what a clip's spectrogram has of patches that are learnt without labels."""
 
+from typing import Annotated
+
 from tonestack.base.section import Section
 
 from pydantic import Field, PositiveFloat
@@ -20,9 +22,12 @@ class Params(Section):
     threshold: float = Field(1.0, description="a response counts from here on, in deviations of whitened patches")
     range_db: float = Field(80.0, gt=0, description="levels further below the loudest of a clip are raised to this, dB")
     statistics: float = Field(0.1, ge=0, description="weight of the clip's statistics beside its responses")
+    speeds: tuple[Annotated[float, Field(gt=0.1, lt=10)], ...] = Field(
+        (0.85, 1.0, 1.15), min_length=1, description="playing speeds at which a clip is heard"
+    )
     width: float = Field(0.25, gt=0, description="exp(-width d), d: mean squared difference of standardised columns")
     components: int = Field(512, ge=1, description="principal components that distances are measured in")
-    landmarks: int = Field(3000, ge=1, description="training clips that the kernel compares with, at most")
+    landmarks: int = Field(3000, ge=1, description="training rows that the kernel compares with, at most")
     penalties: tuple[PositiveFloat, ...] = Field(
         (0.003, 0.01, 0.03, 0.1, 0.3, 1.0), min_length=1, description="ridge penalties, chosen by leaving one clip out"
     )

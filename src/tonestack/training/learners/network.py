@@ -7,7 +7,7 @@ from pathlib import Path
 from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.files import read_json
-from tonestack.features import pieces
+from tonestack.features import frontends, pieces
 from tonestack.features.store import Store
 from tonestack.labels.pool_labels import PoolLabels
 from tonestack.labels.training_labels import inner_part
@@ -117,11 +117,9 @@ def build_model(settings: ModelConfig, store: Store, n_classes: int) -> Tagger:
 
 
 def _centres(settings: ModelConfig) -> Tensor | None:
-    """Centres (F,) of the frontend's bands in Hz; None where it knows of none."""
-    centres_of = getattr(parts.find("frontends", settings.frontend["name"]), "centres", None)
-    if not settings.augment.speed or centres_of is None:
-        return None
-    return torch.from_numpy(centres_of(parts.part_params("frontends", settings.frontend, "frontend"))).float()
+    """Centres (F,) of the frontend's bands in Hz, where training plays at random speeds and they are known."""
+    centres = frontends.centres(settings.frontend) if settings.augment.speed else None
+    return None if centres is None else torch.from_numpy(centres).float()
 
 
 def start_from_published(model: Tagger, settings: ModelConfig) -> None:
