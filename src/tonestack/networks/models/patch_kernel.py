@@ -25,7 +25,7 @@ class Params(Section):
     speeds: tuple[Annotated[float, Field(gt=0.1, lt=10)], ...] = Field(
         (0.85, 1.0, 1.15), min_length=1, description="playing speeds at which a clip is heard"
     )
-    width: float = Field(0.25, gt=0, description="exp(-width d), d: mean squared difference of standardised columns")
+    width: float = Field(0.1, gt=0, description="exp(-width d), d: mean squared difference of standardised columns")
     components: int = Field(512, ge=1, description="principal components that distances are measured in")
     landmarks: int = Field(3000, ge=1, description="training rows that the kernel compares with, at most")
     penalties: tuple[PositiveFloat, ...] = Field(
