@@ -245,6 +245,23 @@ def test_folds_share_one_space_and_it_knows_nothing_of_labels(tiny_root: Path) -
     assert kept.read_bytes() == places
 
 
+def test_restored_folds_hear_a_recording_once(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = call_of(tiny_root)
+    train.run(call)
+    jobs = queue.build(call, call.experiments())
+    folder, task, cpu = call.oof / "patches@r0", jobs[0].task, torch.device("cpu")
+    files = [load_file(folder / f"fold{job.fold}.safetensors") for job in jobs]
+    models = [kernel.restore(job.experiment.config, f, 1, task, cpu) for job, f in zip(jobs, files, strict=True)]
+    heard: list[int] = []
+    responses = Patches.responses
+    monkeypatch.setattr(Patches, "responses", lambda self, x, p: heard.append(len(x)) or responses(self, x, p))
+    store, ids = job_store(jobs[0]), jobs[0].held_out[:4]
+    said = [model.log_probabilities(store, ids) for model in models]
+    assert len(heard) == 4 * len(models[0].space.settings.speeds)
+    assert not np.allclose(said[0], said[1])
+    assert not np.allclose(said[0], models[0].log_probabilities(store, jobs[0].held_out[4:8]))
+
+
 def test_a_seed_has_a_space_of_its_own(tiny_root: Path) -> None:
     train.run(call_of(tiny_root, "fold=0"))
     call = call_of(tiny_root, "fold=0", "seed=1")

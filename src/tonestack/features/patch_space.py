@@ -4,11 +4,12 @@ A space is learnt without labels from all training and test clips of a store, on
 places of the clips, in the competition's cache, so that all folds and all pair models share it as they share features.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
-from tonestack.base.files import atomic, claimed, fingerprint, write_array
+from tonestack.base.files import array_hash, atomic, claimed, fingerprint, write_array
 from tonestack.features import clip_statistics, patches
 from tonestack.features.patches import Patches
 from tonestack.features.store import Store
@@ -29,13 +30,17 @@ MOST = 6e4  # of what float16 holds: the frames of an hour are more
 LEAST = 1e-6  # of the largest eigenvalue: below it a direction is rounding
 
 
-@dataclass(frozen=True)
+_spaces: WeakValueDictionary[str, "PatchSpace"] = WeakValueDictionary()  # of recordings outside the competition
+
+
+@dataclass(frozen=True, eq=False)
 class PatchSpace:
     """Patches, a projection, and the places of clips.
 
     tensors: filters and bias of the patches; mean and scale (D,) of columns, and turn (D, P) float16, the principal
     directions of standardised ones. settings: of `networks/models/patch_kernel.py`. centres: (F,) of the bands in Hz,
     where they are known. places: (N, S, P) float32 of the clips `names`, at each speed; NaN without audio.
+    last: the clips heard last and their components, because the folds of an ensemble ask for the same ones.
     """
 
     tensors: dict[str, Tensor]
@@ -43,9 +48,16 @@ class PatchSpace:
     centres: np.ndarray | None
     names: pd.Index
     places: np.ndarray
+    last: dict[str, Any] = field(default_factory=dict)
 
     def of(self, store: Store, clip_ids: list[str]) -> Tensor:
         """Components (n, S, P) of clips; NaN without audio. Those that are not kept are heard."""
+        if self.last.get("store") is not store or self.last["clip_ids"] != clip_ids:
+            self.last.update(store=store, clip_ids=list(clip_ids), found=self._found(store, clip_ids))
+        found: Tensor = self.last["found"]
+        return found
+
+    def _found(self, store: Store, clip_ids: list[str]) -> Tensor:
         row = self.names.get_indexer(pd.Index(clip_ids, dtype=object))
         found = np.full((len(clip_ids), *self.places.shape[1:]), np.nan, np.float32)
         found[row >= 0] = self.places[row[row >= 0]]
@@ -62,8 +74,15 @@ class PatchSpace:
         return turned.numpy()
 
 
-def unkept(tensors: dict[str, Tensor], settings: Any, centres: np.ndarray | None) -> PatchSpace:
-    """A space for recordings outside the competition: each is heard."""
+def restored(tensors: dict[str, Tensor], settings: Any, centres: np.ndarray | None) -> PatchSpace:
+    """The space for recordings outside the competition; folds that have learnt the same one share it."""
+    own = (array_hash(tensors[name].numpy()) for name in ("filters", "bias", "mean", "scale", "turn"))
+    key = fingerprint([*own, settings.model_dump(exclude=OF_REGRESSION), array_hash(centres)])
+    return _spaces.setdefault(key, _unkept(tensors, settings, centres))
+
+
+def _unkept(tensors: dict[str, Tensor], settings: Any, centres: np.ndarray | None) -> PatchSpace:
+    """A space that keeps no clip's place."""
     nothing = np.zeros((0, len(settings.speeds), tensors["turn"].shape[1] if "turn" in tensors else 0), np.float32)
     return PatchSpace(tensors, settings, centres, pd.Index([], dtype=object), nothing)
 
@@ -90,13 +109,13 @@ def _learn(store: Store, names: pd.Index, settings: Any, seed: int, centres: np.
     drawn = np.random.default_rng(seed).permutation(len(heard))[: max(1, SAMPLE // len(settings.speeds))]
     some = [heard[at] for at in np.sort(drawn)]
     tensors = {"filters": found.filters, "bias": found.bias}
-    columns = _columns(unkept(tensors, settings, centres), store, some)
+    columns = _columns(_unkept(tensors, settings, centres), store, some)
     tensors |= _moments(columns.flatten(0, 1), len(clip_statistics.names(store.width)), settings.statistics)
     rows = (columns.flatten(0, 1).float() - tensors["mean"]) / tensors["scale"]
     tensors |= {"turn": _directions(rows, settings.components)}
-    space = unkept(tensors, settings, centres)
+    space = _unkept(tensors, settings, centres)
     space = replace(space, names=pd.Index(some, dtype=object), places=space.project(columns))
-    return replace(space, names=names, places=space.of(store, names.tolist()).numpy())
+    return replace(space, names=names, places=space.of(store, names.tolist()).numpy(), last={})
 
 
 def _moments(rows: Tensor, statistics: int, weight: float) -> dict[str, Tensor]:

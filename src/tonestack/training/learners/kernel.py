@@ -63,7 +63,7 @@ class Kernel:
 def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, task: str, device: torch.device) -> Kernel:
     """The regression that `Kernel.tensors` describes."""
     params: Any = parts.part_params("models", settings.network, "network")
-    space = patch_space.unkept(tensors, params, frontends.centres(settings.frontend))
+    space = patch_space.restored(tensors, params, frontends.centres(settings.frontend))
     return Kernel(tensors, space, not tasks.find(task).one_label)
 
 
