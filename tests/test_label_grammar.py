@@ -232,7 +232,8 @@ def test_a_forest_and_the_prior_of_silent_clips_learn_from_known_cells() -> None
     x = rng.normal(size=(400, 3)).astype(np.float32)
     truth = (x > 0).astype(np.float32)
     targets = np.where(rng.random(truth.shape) < 0.5, np.float32(np.nan), truth)
-    trees = forest._several_labels({"n_estimators": 20, "random_state": 0}, x[:300], targets[:300], np.ones(300))
+    labels = Labels([str(i) for i in range(300)], targets[:300], np.ones(300))
+    trees = forest._several_labels({"n_estimators": 20, "random_state": 0}, x[:300], labels)
     assert ((trees.predict(x[300:]) > 0.5) == truth[300:]).mean() > 0.85
     labels = Labels(["a", "b", "c"], np.float32([[1, NAN, NAN], [0, 1, NAN], [NAN, 0, NAN]]), np.float32([3, 1, 1]))
     assert labels.prior.tolist() == [0.75, 0.5, 0]
