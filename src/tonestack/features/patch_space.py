@@ -63,8 +63,10 @@ class PatchSpace:
         found[row >= 0] = self.places[row[row >= 0]]
         new = np.flatnonzero(row < 0)
         new = new[store.rows([clip_ids[at] for at in new])[1] > 0]
+        filters = Patches(self.tensors["filters"], self.tensors["bias"])
         for some in (new[at : at + BLOCK] for at in range(0, len(new), BLOCK)):
-            found[some] = self.project(_columns(self, store, [clip_ids[at] for at in some]))
+            columns = _columns(filters, store, [clip_ids[at] for at in some], self.settings, self.centres)
+            found[some] = self.project(columns)
         return torch.from_numpy(found)
 
     def project(self, columns: Tensor) -> np.ndarray:
@@ -83,7 +85,7 @@ def restored(tensors: dict[str, Tensor], settings: Any, centres: np.ndarray | No
 
 def _unkept(tensors: dict[str, Tensor], settings: Any, centres: np.ndarray | None) -> PatchSpace:
     """A space that keeps no clip's place."""
-    nothing = np.zeros((0, len(settings.speeds), tensors["turn"].shape[1] if "turn" in tensors else 0), np.float32)
+    nothing = np.zeros((0, len(settings.speeds), tensors["turn"].shape[1]), np.float32)
     return PatchSpace(tensors, settings, centres, pd.Index([], dtype=object), nothing)
 
 
@@ -108,8 +110,8 @@ def _learn(store: Store, names: pd.Index, settings: Any, seed: int, centres: np.
     found = patches.learn(store, heard, settings, seed)
     drawn = np.random.default_rng(seed).permutation(len(heard))[: max(1, SAMPLE // len(settings.speeds))]
     some = [heard[at] for at in np.sort(drawn)]
+    columns = _columns(found, store, some, settings, centres)
     tensors = {"filters": found.filters, "bias": found.bias}
-    columns = _columns(_unkept(tensors, settings, centres), store, some)
     tensors |= _moments(columns.flatten(0, 1), len(clip_statistics.names(store.width)), settings.statistics)
     rows = (columns.flatten(0, 1).float() - tensors["mean"]) / tensors["scale"]
     tensors |= {"turn": _directions(rows, settings.components)}
@@ -140,9 +142,8 @@ def _directions(rows: Tensor, most: int) -> Tensor:
     return (rows.T @ torch.from_numpy(vectors[:, kept] / np.sqrt(values[kept])).float()).half()
 
 
-def _columns(space: PatchSpace, store: Store, clip_ids: list[str]) -> Tensor:
+def _columns(found: Patches, store: Store, clip_ids: list[str], settings: Any, centres: np.ndarray | None) -> Tensor:
     """Responses and statistics (n, S, D) float16 of clips that have audio, at each speed."""
-    found, settings = Patches(space.tensors["filters"], space.tensors["bias"]), space.settings
 
     def row(x: np.ndarray) -> Tensor:
         responses = found.responses(patches.long_enough(x, settings), settings)
@@ -150,7 +151,7 @@ def _columns(space: PatchSpace, store: Store, clip_ids: list[str]) -> Tensor:
 
     return torch.stack(
         [
-            torch.stack([row(patches.played(x, speed, space.centres)) for speed in settings.speeds])
+            torch.stack([row(patches.played(x, speed, centres)) for speed in settings.speeds])
             for x in patches.clips(store, clip_ids, settings)
         ]
     )

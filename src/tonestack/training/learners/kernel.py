@@ -131,7 +131,7 @@ def ridge(places: Tensor, landmarks: Tensor, y: Tensor, w: Tensor, params: Any) 
         weights = torch.cholesky_solve(aims, factor)
         left_out = []
         for some, aim, weight in clips:
-            near = gaussian(some, landmarks, params.width).double()
+            near = gaussian(some, landmarks, params.width).double()  # anew: of all clips it could fill the memory
             turned = torch.linalg.solve_triangular(factor, near.flatten(0, 1).T, upper=False).T.view_as(near)
             own = weight[:, None, None] * (turned @ turned.mT)  # (n, S, S)
             fitted = near @ weights - own.sum(2)[:, :, None] * aim[:, None]
