@@ -33,6 +33,7 @@ from tonestack.training import queue
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 CLASSES = ("cat", "dog", "owl")
 N, TEST, FRAMES, BANDS = 75, 12, 4, 6
@@ -235,6 +236,9 @@ def test_every_clip_outside_a_holdout_is_judged_for_it(make_run: MakeRun) -> Non
     assert (
         pair_models.predictions(run, method_revision.pair_experiments(run, "r0")).tobytes() == p.tobytes()
     )  # up to date: read, not trained
+    weights = list((run.oof / ".pairs").glob("*/fold*.safetensors"))
+    assert weights
+    assert not any(map(load_file, weights))  # what nothing reads fills no disk
 
 
 def test_two_folds_and_a_fixed_split_are_cut_into_inner_parts(make_run: MakeRun) -> None:

@@ -107,6 +107,7 @@ def _pair(call: Call, base: FoldJob, table: pd.DataFrame, partition: Partition, 
         test=[],
         taught=frozenset(),
         inputs=inputs,
+        keep_weights=False,  # nothing but the table is read again
     )
 
 

@@ -59,7 +59,7 @@ def make(job: FoldJob) -> dict[str, Any]:
     weights = job.folder / f"fold{job.fold}.safetensors"
     weights.with_suffix(".json").unlink(missing_ok=True)  # an old receipt must not stand beside new weights
     with atomic(weights) as temporary:
-        save_file(fitted.tensors(), temporary)
+        save_file(fitted.tensors() if job.keep_weights else {}, temporary)
     receipt = {
         "kind": getattr(model, "KIND", "train"),
         "experiment": job.experiment.name,

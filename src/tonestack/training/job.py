@@ -33,7 +33,8 @@ class FoldJob:
     inputs: fingerprints that make a finished fold stale.
     test: the test clips; taught: those of them whose cross-fitted pseudo-labels it learns, which it repeats.
     backgrounds: clips without labels that may be mixed under crops. initial: weights from which a network starts.
-    train_score: also score the model on what it has trained on.
+    train_score: also score the model on what it has trained on. keep_weights: write what the model has learnt; the
+    file is empty otherwise.
     heard: further clips that a distilled network hears before it learns labels.
     level_on: unlabelled recordings in whose windows of `window` seconds the level of the fold's model is measured,
     where test rows are few.
@@ -67,6 +68,7 @@ class FoldJob:
     backgrounds: tuple[str, ...] = ()
     heard: tuple[str, ...] = ()
     train_score: bool = False
+    keep_weights: bool = True
     level_on: tuple[str, ...] = ()
     window: float = 5.0
     pool: PoolLabels | None = None
