@@ -107,13 +107,14 @@ def test_patches_are_whitened_clusters_of_what_is_there() -> None:
     assert (ordered[:, -1] > 1).all()
 
 
-def test_a_clip_left_out_is_what_a_fit_without_its_rows_says() -> None:
+@pytest.mark.parametrize("group", [np.arange(9), np.array([4, 1, 4, 0, 7, 1, 7, 4, 2])])
+def test_what_is_left_out_is_what_a_fit_without_its_rows_says(group: np.ndarray) -> None:
     rng = np.random.default_rng(4)
     places = torch.from_numpy(rng.normal(size=(9, 3, 4))).float()
     y, w = torch.from_numpy(rng.normal(size=(9, 2))), torch.rand(9).double()
     landmarks = places.flatten(0, 1)[::2]
     params = Params(width=0.5, penalties=(0.3,))
-    ((weights, left_out),) = kernel.ridge(places, landmarks, y, w, params)
+    ((weights, left_out),) = kernel.ridge(places, landmarks, y, w, group, params)
     near = kernel.gaussian(places, landmarks, 0.5).double()
 
     def fitted(chosen: np.ndarray) -> torch.Tensor:
@@ -122,9 +123,18 @@ def test_a_clip_left_out_is_what_a_fit_without_its_rows_says() -> None:
         return torch.linalg.solve(gram, rows.T @ (pull * y[chosen].repeat_interleave(3, 0)))
 
     torch.testing.assert_close(weights, fitted(np.arange(9)), rtol=1e-3, atol=1e-4)
-    for clip in (0, 5):
-        without = fitted(np.delete(np.arange(9), clip))
+    for clip in range(9):
+        without = fitted(np.flatnonzero(group != group[clip]))
         torch.testing.assert_close(left_out[clip], (near[clip] @ without).mean(0), rtol=1e-3, atol=1e-4)
+
+
+def test_a_group_that_is_left_out_is_left_out_whole_or_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "BLOCK", 4)
+    group = np.array([3, 0, 3, 3, 1, 3, 3, 5, 5, 9, 9])  # five of one, two of two, two alone
+    together = kernel._leaving(group)
+    assert sorted(np.concatenate([some.ravel() for some in together])) == list(range(11))
+    assert all(some.size <= 4 and (group[some] == group[some[:, :1]]).all() for some in together)
+    assert sorted(some.shape[1] for some in together) == [1, 2, 2, 3]
 
 
 def test_with_every_clip_a_landmark_it_is_kernel_ridge_regression() -> None:
@@ -132,7 +142,7 @@ def test_with_every_clip_a_landmark_it_is_kernel_ridge_regression() -> None:
     x = torch.from_numpy(rng.normal(size=(30, 3))).float()
     targets = np.eye(3)[rng.integers(0, 3, 30)]
     params = Params(width=0.5, penalties=(0.1,))
-    found = kernel.regress(x[:, None], x, labels_of(targets), params, several=False)
+    found = kernel.regress(x[:, None], x, labels_of(targets), np.arange(30), params, several=False)
     gram = kernel.gaussian(x, x, 0.5).double()
     aims = torch.from_numpy(2 * targets - 1)
     own = torch.linalg.solve(gram + 0.1 * torch.eye(30), aims - aims.mean(0))
@@ -142,7 +152,9 @@ def test_with_every_clip_a_landmark_it_is_kernel_ridge_regression() -> None:
 
 def test_equal_landmarks_do_no_harm() -> None:
     x = torch.randn(1, 3).expand(20, 3)
-    found = kernel.regress(x[:, None], x, labels_of(np.eye(2)[np.arange(20) % 2]), Params(), several=False)
+    found = kernel.regress(
+        x[:, None], x, labels_of(np.eye(2)[np.arange(20) % 2]), np.arange(20), Params(), several=False
+    )
     assert all(torch.isfinite(value).all() for value in found.values())
 
 
@@ -152,7 +164,8 @@ def test_penalty_and_temperature_are_weaker_for_signal_than_for_noise() -> None:
     signal = np.eye(2)[(x[:, 0] > 0).numpy().astype(int)]
     noise = np.eye(2)[rng.integers(0, 2, 120)]
     sure, unsure = (
-        kernel.regress(x[:, None], x, labels_of(t), Params(width=0.5), several=False) for t in (signal, noise)
+        kernel.regress(x[:, None], x, labels_of(t), np.arange(120), Params(width=0.5), several=False)
+        for t in (signal, noise)
     )
     gram = kernel.gaussian(x, x, 0.5)
     values = [(gram @ found["weights"] * found["logit"][0]).abs().mean() for found in (sure, unsure)]
@@ -164,7 +177,9 @@ def test_several_labels_are_learnt_from_their_known_cells() -> None:
     x = torch.from_numpy(rng.normal(size=(300, 3))).float()
     truth = (x > 0.8).numpy().astype(float)  # a fifth of the cells: the offset of the logit has to be found
     targets = np.where(rng.random(truth.shape) < 0.4, np.nan, truth)
-    found = kernel.regress(x[:200, None], x[:200], labels_of(targets[:200]), Params(width=0.5), several=True)
+    found = kernel.regress(
+        x[:200, None], x[:200], labels_of(targets[:200]), np.arange(200), Params(width=0.5), several=True
+    )
     values = (kernel.gaussian(x[200:], x[:200], 0.5) @ found["weights"] + found["prior"]).double().numpy()
     said = np.exp(kernel._log(values, found["logit"].numpy(), several=True))
     assert ((said > 0.5) == truth[200:]).mean() > 0.9

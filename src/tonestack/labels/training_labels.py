@@ -140,9 +140,14 @@ def for_holdout(
     return Labels(rows["clip_id"].tolist(), targets, weights.to_numpy(np.float32))
 
 
+def group_numbers(clip_ids: list[str], groups: dict[str, str]) -> np.ndarray:
+    """The number (n,) of each clip's group; a clip without one is a group of its own."""
+    return np.unique([groups.get(name) or name for name in clip_ids], return_inverse=True)[1]
+
+
 def inner_part(clip_ids: list[str], groups: dict[str, str], share: float, seed: int) -> np.ndarray:
     """Mask (n,) of the training clips for early stopping: whole groups, about `share` of the clips."""
-    group = np.unique([groups.get(name) or name for name in clip_ids], return_inverse=True)[1]
+    group = group_numbers(clip_ids, groups)
     order = np.random.default_rng(seed).permutation(group.max() + 1)
     filled = np.cumsum(np.bincount(group)[order]) / len(group)
     return np.isin(group, order[: max(1, int((filled <= share).sum()))])

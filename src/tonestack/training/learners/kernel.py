@@ -3,8 +3,8 @@
 Clips lie in the space of `features/patch_space.py`, each at several playing speeds: a row per speed. Rows are compared
 with landmarks (training rows: all of them, where there are no more than `landmarks`; Williams and Seeger 2001) by a
 Gaussian kernel, and targets are regressed on that (Saunders et al. 1998). A clip's prediction is the mean over its
-rows. Penalty and temperature are those of least loss when every clip is left out in turn, with all its rows, which
-ridge regression has in closed form.
+rows. Penalty and temperature are those of least loss when every group (a recordist, say, or a clip that has none) is
+left out in turn, with all its rows, which ridge regression has in closed form.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tonestack.base.errors import UserError
 from tonestack.features import frontends, patch_space
 from tonestack.features.patch_space import PatchSpace
 from tonestack.features.store import Store
-from tonestack.labels.training_labels import Labels
+from tonestack.labels.training_labels import Labels, group_numbers
 from tonestack.settings.model_config import ModelConfig
 from tonestack.training.fitted_once import FittedOnce
 from tonestack.training.job import FoldJob
@@ -27,7 +27,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch import Tensor
 
-BLOCK = 512  # clips that are compared with the landmarks at once
+BLOCK = 512  # clips that are compared with the landmarks at once, and left out at once
 JITTER = 1e-6  # added to ones on a diagonal, so that equal landmarks do no harm
 
 
@@ -81,7 +81,8 @@ def fit(job: FoldJob, store: Store) -> FittedOnce:
     drawn = np.random.default_rng(job.experiment.seed * 1000 + job.fold).permutation(len(rows))
     landmarks = rows[np.sort(drawn[: params.landmarks])]
     several = not tasks.find(job.task).one_label
-    learnt = space.tensors | {"landmarks": landmarks} | regress(places, landmarks, labels, params, several)
+    group = group_numbers(labels.clip_ids, job.groups)
+    learnt = space.tensors | {"landmarks": landmarks} | regress(places, landmarks, labels, group, params, several)
     return FittedOnce(store, Kernel(learnt, space, several))
 
 
@@ -91,17 +92,19 @@ def gaussian(x: Tensor, landmarks: Tensor, width: float) -> Tensor:
     return (-width * squares.clamp(min=0)).exp()
 
 
-def regress(places: Tensor, landmarks: Tensor, labels: Labels, params: Any, several: bool) -> dict[str, Tensor]:
-    """Weights (M, C) of the landmarks, the prior (C,), and the logit of least loss with every clip left out in turn.
+def regress(
+    places: Tensor, landmarks: Tensor, labels: Labels, group: np.ndarray, params: Any, several: bool
+) -> dict[str, Tensor]:
+    """Weights (M, C) of the landmarks, the prior (C,), and the logit of least loss with every group left out in turn.
 
-    places: (n, S, P) of the clips. An unknown cell says what its class's known ones say. Penalties are tried from the
-    strongest down, until the loss rises.
+    places: (n, S, P) of the clips. group: (n,) numbers. An unknown cell says what its class's known ones say. Penalties
+    are tried from the strongest down, until the loss rises.
     """
     wanted = 2 * labels.filled - 1
     prior = np.average(wanted, axis=0, weights=labels.weights)
-    w, y = torch.from_numpy(labels.weights.astype(np.float64)), torch.from_numpy(wanted - prior)
+    w, y = torch.from_numpy(labels.weights).double(), torch.from_numpy(wanted - prior).double()
     best: tuple[float, np.ndarray, Tensor] | None = None
-    for found, left_out in ridge(places, landmarks, y, w, params):
+    for found, left_out in ridge(places, landmarks, y, w, group, params):
         logit, loss = _temper(left_out.numpy() + prior, labels, several)
         if best is not None and loss > best[0]:
             break
@@ -111,32 +114,48 @@ def regress(places: Tensor, landmarks: Tensor, labels: Labels, params: Any, seve
     return {key: value.float() for key, value in numbers.items()}
 
 
-def ridge(places: Tensor, landmarks: Tensor, y: Tensor, w: Tensor, params: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """At each penalty: weights (M, C) of the landmarks for y (n, C), clips weighed by w (n,); y as told without a clip.
+def ridge(
+    places: Tensor, landmarks: Tensor, y: Tensor, w: Tensor, group: np.ndarray, params: Any
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """At each penalty: weights (M, C) of the landmarks for y (n, C), and what they would say (n, C) without a group.
 
-    The rows of a clip, their fit f and their own shares H of the fit of each other give their values without the clip:
-    (1 - H)⁻¹ (f - H y).
+    w: weights (n,) of the clips. The rows of a group, their fit f and their shares H in the fits of each other give
+    what the others say of them: (1 - H)⁻¹ (f - H y).
     """
     between = gaussian(landmarks.double(), landmarks.double(), params.width)  # rounding must not make it indefinite
     between.diagonal().add_(JITTER)
-    clips = list(zip(places.split(BLOCK), y.split(BLOCK), w.split(BLOCK), strict=True))
     gram, aims = torch.zeros_like(between), torch.zeros(len(landmarks), y.shape[1]).double()
-    for some, aim, weight in clips:
+    for some, aim, weight in zip(places.split(BLOCK), y.split(BLOCK), w.split(BLOCK), strict=True):
         near = gaussian(some, landmarks, params.width).double()  # (n, S, M)
         gram += near.flatten(0, 1).T @ (weight[:, None, None] * near).flatten(0, 1)
         aims += near.sum(1).T @ (weight[:, None] * aim)
-    one = torch.eye(places.shape[1]).double()
+    together = _leaving(group)
     for penalty in sorted(params.penalties, reverse=True):
         factor = torch.linalg.cholesky(gram + penalty * between)
         weights = torch.cholesky_solve(aims, factor)
-        left_out = []
-        for some, aim, weight in clips:
-            near = gaussian(some, landmarks, params.width).double()  # anew: of all clips it could fill the memory
+        left_out = torch.zeros_like(y)
+        for some in together:  # (groups, clips)
+            near = gaussian(places[some].flatten(1, 2), landmarks, params.width).double()  # anew: all may be too many
             turned = torch.linalg.solve_triangular(factor, near.flatten(0, 1).T, upper=False).T.view_as(near)
-            own = weight[:, None, None] * (turned @ turned.mT)  # (n, S, S)
-            fitted = near @ weights - own.sum(2)[:, :, None] * aim[:, None]
-            left_out.append(torch.linalg.solve((1 + JITTER) * one - own, fitted).mean(1))
-        yield weights, torch.cat(left_out)
+            aim, weight = (of[some].repeat_interleave(places.shape[1], 1) for of in (y, w))
+            own = turned @ turned.mT * weight[:, None]
+            rest = (1 + JITTER) * torch.eye(own.shape[1]).double() - own
+            found = torch.linalg.solve(rest, near @ weights - own @ aim)
+            left_out[some] = found.unflatten(1, (some.shape[1], -1)).mean(2)
+        yield weights, left_out
+
+
+def _leaving(group: np.ndarray) -> list[np.ndarray]:
+    """Places of clips (groups, clips) that are left out at once: groups of a size, some of them at a time.
+
+    What is more than `BLOCK` in a group is left out apart.
+    """
+    order = np.argsort(group, kind="stable")
+    found = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    parts = [part for one in found for part in np.array_split(one, -(-len(one) // BLOCK))]
+    sizes = sorted({len(part) for part in parts})
+    alike = (np.stack([part for part in parts if len(part) == size]) for size in sizes)
+    return [some for same in alike for some in np.array_split(same, -(-same.size // BLOCK))]
 
 
 def _log(values: np.ndarray, logit: np.ndarray, several: bool) -> np.ndarray:
