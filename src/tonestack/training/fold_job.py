@@ -47,7 +47,6 @@ def make(job: FoldJob) -> dict[str, Any]:
     set_up_process(job.threads)
     settings = job.experiment.config
     store = Store.open(job.cache, settings.frontend, job.audio)
-    model = parts.find("models", settings.network["name"])
     windows: list[str] = []
     if job.level_on:
         store, windows = pieces.with_pieces(store, pieces.windows(store, job.level_on, job.window))
@@ -61,7 +60,7 @@ def make(job: FoldJob) -> dict[str, Any]:
     with atomic(weights) as temporary:
         save_file(fitted.tensors() if job.keep_weights else {}, temporary)
     receipt = {
-        "kind": getattr(model, "KIND", "train"),
+        "kind": getattr(parts.find("models", settings.network["name"]), "KIND", "train"),
         "experiment": job.experiment.name,
         "fold": job.fold,
         **({"train_metrics": _train_scores(job, fitted)} if job.train_score else {}),
@@ -115,7 +114,6 @@ def _predict(job: FoldJob, fitted: Fitted, store: Store) -> np.ndarray:
     """Probabilities of held-out then test clips (R, C); clips without audio get the training classes' prior."""
     ids = job.held_out + job.test
     logs = fitted.log_probabilities(ids)
-    prior = job.labels.prior
     empty = store.rows(ids)[1] == 0
     broken = ~empty & (np.isnan(logs) | (logs == np.inf)).any(axis=1)
     if broken.any():
@@ -124,7 +122,7 @@ def _predict(job: FoldJob, fitted: Fitted, store: Store) -> np.ndarray:
             "nothing of it is kept; lower training.lr, or set training.precision=float32"
         )
     probabilities = tasks.find(job.task).probabilities(logs)
-    probabilities[empty] = prior
+    probabilities[empty] = job.labels.prior
     return probabilities.astype(np.float32)
 
 

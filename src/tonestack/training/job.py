@@ -26,9 +26,8 @@ class FoldJob:
 
     held_out, test: ids of the rows to predict: clips, or what the task's rows are. truth, scored: r0 targets (H, C) of
     the held-out rows and which of them count (the verified ones). outputs: columns of the table where they are not the
-    classes that the network learns. options: the data config's section of the task's name;
-    its `settings()` are what predictions depend on.
-    apart: what the held-out rows that do not count are called where their metric is printed apart; empty: it is not.
+    classes that the network learns. options: the data config's section of the task's name; its `settings()` are what
+    predictions depend on. apart: what held-out rows that do not count are called where they are scored apart, or empty.
     groups: clip to group, for an inner split. columns: what the model reads of the clip table, each clip to value.
     inputs: fingerprints that make a finished fold stale.
     test: the test clips; taught: those of them whose cross-fitted pseudo-labels it learns, which it repeats.
@@ -146,9 +145,7 @@ def changed_settings(receipt: dict[str, Any], experiment: Experiment) -> list[st
 def refuse_changed_meaning(folder: Path, experiment: Experiment) -> None:
     """Refuse to train under a name whose finished folds were made with other settings."""
     for path in sorted(folder.glob("fold*.json")):
-        receipt = read_json(path)
-        changed = changed_settings(receipt, experiment)
-        if changed:
+        if changed := changed_settings(read_json(path), experiment):
             raise UserError(
                 f"{folder} was trained with other settings ({'; '.join(changed[:3])}); give variant=WORD "
                 f"or name=WORD to keep both (two presets under one name, say), or delete that folder"
