@@ -28,7 +28,7 @@ class FoldJob:
     the held-out rows and which of them count (the verified ones). outputs: columns of the table where they are not the
     classes that the network learns. options: the data config's section of the task's name; its `settings()` are what
     predictions depend on. apart: what held-out rows that do not count are called where they are scored apart, or empty.
-    groups: clip to group, for an inner split. columns: what the model reads of the clip table, each clip to value.
+    groups: clip to group, for inner splits. columns: what the model reads of the clip table, each clip to value.
     inputs: fingerprints that make a finished fold stale.
     test: the test clips; taught: those of them whose cross-fitted pseudo-labels it learns, which it repeats.
     backgrounds: clips without labels that may be mixed under crops. initial: weights from which a network starts.

@@ -29,5 +29,5 @@ class Params(Section):
     components: int = Field(512, ge=1, description="principal components that distances are measured in")
     landmarks: int = Field(3000, ge=1, description="training rows that the kernel compares with, at most")
     penalties: tuple[PositiveFloat, ...] = Field(
-        (0.003, 0.01, 0.03, 0.1, 0.3, 1.0), min_length=1, description="ridge penalties, chosen by leaving one clip out"
+        (0.003, 0.01, 0.03, 0.1, 0.3, 1.0), min_length=1, description="ridge penalties, chosen by leaving groups out"
     )
