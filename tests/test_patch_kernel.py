@@ -186,6 +186,28 @@ def test_several_labels_are_learnt_from_their_known_cells() -> None:
     assert abs(said.mean() - truth.mean()) < 0.05
 
 
+def test_verified_clips_choose_penalty_and_temperature(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    x = torch.from_numpy(rng.normal(size=(120, 2))).float()
+    targets = np.eye(2)[(x[:, 0] > 0).numpy().astype(int)]
+    right = np.arange(120) < 60
+    targets[~right] = np.eye(2)[rng.integers(0, 2, 60)]  # drawn: the others' labels are often wrong
+
+    def temperature(counted: np.ndarray | None) -> float:
+        given = x[:, None], x, labels_of(targets), np.arange(120), Params(width=0.5), False
+        return float(kernel.regress(*given, counted)["logit"][0])
+
+    assert temperature(right) > 1.5 * temperature(None) > 1.5 * temperature(~right)
+    call = call_of(tiny_root, "fold=0")
+    train.run(call)
+    job, _ = job_of(call)
+    verified = job.columns["verified"]
+    assert kernel._counted(job, job.labels.clip_ids) is None  # too few
+    monkeypatch.setattr(kernel, "LEAST", 2)
+    assert kernel._counted(job, job.labels.clip_ids).tolist() == [verified[name] for name in job.labels.clip_ids]
+    assert kernel._counted(replace(job, columns={}), job.labels.clip_ids) is None
+
+
 def call_of(root: Path, *words: str) -> Call:
     small = ["training.epochs=1", "network.patches=32", "network.samples=2000", "folds.n=2", "device=cpu", "jobs=1"]
     return Call.from_arguments(["data=fsdkaggle2018", f"root={root}", "model=patches", *small, *words])

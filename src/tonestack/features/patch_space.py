@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 FORMAT = 1  # raise it when the same settings would give another space
-OF_REGRESSION = {"width", "landmarks", "penalties"}  # settings that the space does not depend on
+OF_REGRESSION = {"width", "landmarks", "penalties", "columns"}  # settings that the space does not depend on
 SAMPLE = 3000  # rows that moments and components are measured on, at most
 BLOCK = 64  # clips whose columns are held at once
 MOST = 6e4  # of what float16 holds: the frames of an hour are more

@@ -59,7 +59,7 @@ class FoldJob:
     options: Any = None
     apart: str = ""
     groups: dict[str, str] = field(default_factory=dict)
-    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
     threads: int = 1

@@ -132,10 +132,10 @@ def learnt_classes(task: Task, learnt: pd.DataFrame, classes: tuple[str, ...]) -
     return tuple(name for name in classes if name in present)
 
 
-def columns_of(competition: Competition, experiment: Experiment) -> dict[str, dict[str, str]]:
+def columns_of(competition: Competition, experiment: Experiment) -> dict[str, dict[str, Any]]:
     """The columns of the clip table that a model config's `columns` names, each as clip to value."""
     wanted = experiment.config.network.get("columns", ())
-    known = competition.extras.get("clips", pd.DataFrame(columns=["clip_id"]))
+    known = competition.extras.get("clips", competition.train[["clip_id", "verified"]])
     for name in wanted:
         if name not in known:
             there = ", ".join(known.columns.drop("clip_id")) or "none"

@@ -1,6 +1,6 @@
 """Kernel ridge regression on what a clip's spectrogram has of patches that are learnt without labels."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tonestack.base.section import Section
 
@@ -30,4 +30,7 @@ class Params(Section):
     landmarks: int = Field(3000, ge=1, description="training rows that the kernel compares with, at most")
     penalties: tuple[PositiveFloat, ...] = Field(
         (0.003, 0.01, 0.03, 0.1, 0.3, 1.0), min_length=1, description="ridge penalties, chosen by leaving groups out"
+    )
+    columns: tuple[Literal["verified"], ...] = Field(
+        (), description="verified: verified clips choose penalty and temperature"
     )

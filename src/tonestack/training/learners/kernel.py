@@ -4,10 +4,12 @@ Clips lie in the space of `features/patch_space.py`, each at several playing spe
 with landmarks (training rows: all of them, where there are no more than `landmarks`; Williams and Seeger 2001) by a
 Gaussian kernel, and targets are regressed on that (Saunders et al. 1998). A clip's prediction is the mean over its
 rows. Penalty and temperature are those of least loss when every group (a recordist, say, or a clip that has none) is
-left out in turn, with all its rows, which ridge regression has in closed form.
+left out in turn, with all its rows, which ridge regression has in closed form. Where `columns` names `verified`, the
+verified clips' loss counts: they are what folds are scored on, and other labels may be wrong, or of other recordings.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tonestack import tasks
@@ -28,6 +30,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 BLOCK = 512  # clips that are compared with the landmarks at once, and left out at once
+LEAST = 50  # verified clips that choose penalty and temperature alone
 JITTER = 1e-6  # added to ones on a diagonal, so that equal landmarks do no harm
 
 
@@ -82,8 +85,16 @@ def fit(job: FoldJob, store: Store) -> FittedOnce:
     landmarks = rows[np.sort(drawn[: params.landmarks])]
     several = not tasks.find(job.task).one_label
     group = group_numbers(labels.clip_ids, job.groups)
-    learnt = space.tensors | {"landmarks": landmarks} | regress(places, landmarks, labels, group, params, several)
+    found = regress(places, landmarks, labels, group, params, several, _counted(job, labels.clip_ids))
+    learnt = space.tensors | {"landmarks": landmarks} | found
     return FittedOnce(store, Kernel(learnt, space, several))
+
+
+def _counted(job: FoldJob, clip_ids: list[str]) -> np.ndarray | None:
+    """Mask (n,) of the clips whose loss chooses penalty and temperature: the verified ones; None if they are few."""
+    verified = job.columns.get("verified", {})
+    mask = np.array([bool(verified.get(name)) for name in clip_ids])
+    return mask if mask.sum() >= LEAST else None
 
 
 def gaussian(x: Tensor, landmarks: Tensor, width: float) -> Tensor:
@@ -93,19 +104,27 @@ def gaussian(x: Tensor, landmarks: Tensor, width: float) -> Tensor:
 
 
 def regress(
-    places: Tensor, landmarks: Tensor, labels: Labels, group: np.ndarray, params: Any, several: bool
+    places: Tensor,
+    landmarks: Tensor,
+    labels: Labels,
+    group: np.ndarray,
+    params: Any,
+    several: bool,
+    counted: np.ndarray | None = None,
 ) -> dict[str, Tensor]:
     """Weights (M, C) of the landmarks, the prior (C,), and the logit of least loss with every group left out in turn.
 
-    places: (n, S, P) of the clips. group: (n,) numbers. An unknown cell says what its class's known ones say. Penalties
-    are tried from the strongest down, until the loss rises.
+    places: (n, S, P) of the clips. group: (n,) numbers. counted: mask (n,) of the clips whose loss counts; None: all.
+    An unknown cell says what its class's known ones say. Penalties are tried from the strongest down, until the loss
+    rises.
     """
     wanted = 2 * labels.filled - 1
     prior = np.average(wanted, axis=0, weights=labels.weights)
     w, y = torch.from_numpy(labels.weights).double(), torch.from_numpy(wanted - prior).double()
+    asked = labels if counted is None else replace(labels, weights=np.where(counted, labels.weights, 0))
     best: tuple[float, np.ndarray, Tensor] | None = None
     for found, left_out in ridge(places, landmarks, y, w, group, params):
-        logit, loss = _temper(left_out.numpy() + prior, labels, several)
+        logit, loss = _temper(left_out.numpy() + prior, asked, several)
         if best is not None and loss > best[0]:
             break
         best = loss, logit, found
