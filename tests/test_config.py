@@ -118,6 +118,14 @@ def test_model_preset_all_each_and_command_line_win_in_this_order(configs: Path)
     assert (training.epochs, training.lr, training.patience, training.batch_size) == (1, 2, 3, 4)
 
 
+def test_a_presets_epochs_for_all_are_not_for_models_that_are_fitted_in_one_go(configs: Path) -> None:
+    change(configs / "preset/smoke.yaml", all={"training": {"epochs": 7}, "crop": {"seconds": 9}}, each={})
+    for model, epochs in (("vgg_small", 7), ("forest_cqt", 1), ("patches", 1), ("embedding_probe", 1)):
+        settings = model_of(model=model)
+        assert (settings.training.epochs, settings.crop.seconds) == (epochs, 9)
+    assert model_of("training.epochs=3", model="forest_cqt").training.epochs == 3
+
+
 def test_preset_data_and_command_line_change_the_data_config(configs: Path) -> None:
     change(configs / "data/fsdkaggle2018.yaml", folds={"n": 3, "seed": 3}, fold_mean="arithmetic")
     change(configs / "preset/smoke.yaml", data={"folds": {"n": 4, "seed": 4}})

@@ -23,8 +23,6 @@ PROJECT = Path(__file__).parents[3]
 CONFIGS = PROJECT / "configs"
 SHIPPED = "model/shipped.json"  # content hashes of the model configs that came; see `tests/shipped_models.py`
 PARTS = (("frontend", "frontends"), ("network", "models"), ("loss", "losses"))  # sections, and where their parts lie
-
-
 Layer = tuple[str, dict[str, Any]]
 
 
@@ -68,19 +66,12 @@ def _merge_two(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
 
 def _place_of(layers: list[Layer], loc: tuple[str, ...]) -> str:
     """Name the last layer that sets the key at `loc` (or the nearest level above it)."""
-    for depth in range(len(loc), 0, -1):
-        for place, values in reversed(layers):
-            if _sets(values, loc[:depth]):
-                return place
-    return layers[0][0]
+    keys = (loc[:depth] for depth in range(len(loc), 0, -1))
+    return next((place for key in keys for place, values in reversed(layers) if _sets(values, key)), layers[0][0])
 
 
 def _sets(values: Any, loc: tuple[str, ...]) -> bool:
-    for key in loc:
-        if not isinstance(values, dict) or key not in values:
-            return False
-        values = values[key]
-    return True
+    return not loc or (isinstance(values, dict) and loc[0] in values and _sets(values[loc[0]], loc[1:]))
 
 
 def _places(layers: list[Layer], section: str) -> Callable[[tuple[str, ...]], str]:
@@ -162,14 +153,24 @@ def _check_metrics(config: DataConfig, task: tasks.Task) -> None:
 
 def load_model(name: str, preset: Preset, words: Words, loss: dict[str, Any] = LOSS) -> ModelConfig:
     """Resolve one model config: its YAML, the preset's `all` and `each`, the overrides; `loss` where none is named."""
-    _, own = split_overrides(words)
-    place, _ = load_preset(words)
-    layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
+    layers = _model_layers(name, preset, words)
+    place, own = layers[1][0], layers[-1][1]
     if not is_shipped(*layers[0]) or (name in (words.model or ()) and name not in {*preset.models, *preset.each}):
         say_overridden(layers[0], (place, merge(layers[1:3])), own)
     layers[-1] = ("command line", _typed_wins(own, merge(layers[:-1])))
     config = ModelConfig.parse(merge([("", {"loss": loss}), *layers]), lambda loc: _place_of(layers, loc))
     return config.model_copy(update=_with_defaults(config, layers))
+
+
+def _model_layers(name: str, preset: Preset, words: Words) -> list[Layer]:
+    """A model's YAML, the preset's `all` (its epochs are not for models fitted in one go) and `each`, the overrides."""
+    place, _ = load_preset(words)
+    model, everyone = layer("model", name), dict(preset.all)
+    network = model[1].get("network")
+    part = network.get("name") if isinstance(network, dict) else None
+    if part in parts.names("models") and getattr(parts.find("models", part), "FITTED_ONCE", False):
+        everyone.pop("training", None)
+    return [model, (place, everyone), (place, preset.each.get(name, {})), ("command line", split_overrides(words)[1])]
 
 
 def _typed_wins(own: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
@@ -209,10 +210,8 @@ def _leaves(values: dict[str, Any], place: str = "") -> list[tuple[str, Any]]:
 
 def lacking(name: str, preset: Preset, words: Words) -> list[str]:
     """Return the typed settings of parts that this model's parts do not have, by their dotted names."""
-    place, _ = load_preset(words)
-    _, own = split_overrides(words)
-    layers = [layer("model", name), (place, preset.all), (place, preset.each.get(name, {})), ("command line", own)]
-    merged, found = merge(layers), []
+    layers = _model_layers(name, preset, words)
+    merged, own, found = merge(layers), layers[-1][1], []
     for section, kind in PARTS:
         typed, part = own.get(section), merged.get(section)
         if isinstance(typed, dict) and isinstance(part, dict) and part.get("name") in parts.names(kind):

@@ -5,6 +5,7 @@ from tonestack.base.section import Section
 from pydantic import Field
 
 LEARNER = "prior"
+FITTED_ONCE = True
 KIND = "baseline"  # shown beside the others, never an input of blend and stack
 INPUT = "no sound"
 

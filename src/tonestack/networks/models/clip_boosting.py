@@ -7,6 +7,7 @@ from tonestack.base.section import Section
 from pydantic import Field
 
 LEARNER = "boosting"
+FITTED_ONCE = True
 
 
 class Params(Section):

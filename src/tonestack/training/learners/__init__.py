@@ -2,7 +2,8 @@
 
 A learner's module has `fit(job, store) -> Fitted` and, for clips outside the competition,
 `restore(settings, tensors, classes, task, device) -> Restored`. A model's module names its learner (`LEARNER`,
-otherwise `network`), so that every kind of model leaves the same files and joins the same stages.
+otherwise `network`), so that every kind of model leaves the same files and joins the same stages. `FITTED_ONCE = True`
+there: it has no epochs, and a preset's epochs for all models are not its own.
 """
 
 from types import ModuleType
