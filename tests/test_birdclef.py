@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from conftest import CLASSES, RATE, sound
@@ -18,6 +19,7 @@ from tonestack.labels import folds
 from tonestack.tables import metrics
 from tonestack.tables.competition import SubmissionFormat
 from tonestack.tables.label_grammar import UNKNOWN
+from tonestack.training import queue
 
 import numpy as np
 import pandas as pd
@@ -203,6 +205,20 @@ def test_years_of_scores(year: int, tmp_path: Path) -> None:
     assert found.train["verified"].all()
     assert call.data.metric == {2023: "padded_cmap@5"}.get(year, "auc")
     assert (made[list(CODES)].astype(float) < 1).all(axis=None)  # at 1, a class without positives costs padded cmAP
+
+
+def test_columns_of_the_folds_and_of_the_names_are_known_beside_each_other(tmp_path: Path) -> None:
+    root = year2026(tmp_path / "in")
+    call = Call.from_arguments(["data=birdclef2026", f"root={root}", "model=patches", "preset=smoke", "folds.n=2"])
+    importlib.import_module("make_folds").run(call)
+    table = call.labels.folds
+    patches = call.experiment("patches", "r0")
+    found = queue.columns_of(call.competition(), table, patches)
+    assert found == {"verified": dict(zip(table["clip_id"], table["verified"], strict=True))}
+    assert 0 < sum(found["verified"].values()) < len(table)
+    changed = patches.config.model_copy(update={"network": {"columns": ["site", "verified", "hour"]}})
+    found = queue.columns_of(call.competition(), table, replace(patches, config=changed))
+    assert found["hour"]["BC2026_Test_0000_S09_20250201_030000_5"] == "03"
 
 
 def test_2026_is_scored_on_labelled_soundscapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

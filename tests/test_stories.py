@@ -231,7 +231,7 @@ def test_the_baseline_counts_by_hand_and_hears_nothing(jobs_of: Any) -> None:
 
 
 def test_a_column_that_the_reader_does_not_know_is_refused(jobs_of: Any) -> None:
-    with pytest.raises(UserError, match=r"this reader knows no 'age' of a clip \(language, verified\)"):
+    with pytest.raises(UserError, match=r"this reader knows no 'age' of a clip \(verified, language\)"):
         jobs_of("language_only", "network.columns=[age]")
 
 

@@ -131,7 +131,7 @@ def _stand_in(call: Call, experiment: Experiment, audio: Any, cache: Path) -> Fo
         test=[],
         backgrounds=tuple(few["clip_id"][:1]),  # mixing one under crops takes time; a job that has none says so
         options=call.options,
-        columns=queue.columns_of(competition, experiment),
+        columns=queue.columns_of(competition, competition.train, experiment),
         device=call.words.device,
         threads=threads_and_jobs(call)[0],
     )

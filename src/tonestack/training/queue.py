@@ -44,7 +44,7 @@ def _jobs_of(
     revision = call.labels.revision(experiment.revision)
     cross_fitted = revisions.cross_fitted(call.folds, experiment.revision)
     test, options = list(predicted.test_ids), call.options
-    columns, augment = columns_of(competition, experiment), experiment.config.augment
+    columns, augment = columns_of(competition, table, experiment), experiment.config.augment
     pooled = competition.pool["clip_id"].tolist()
     backgrounds = tuple(pooled) if augment.background and augment.background_pool else ()
     heard, taught_by = teaching(call, experiment)
@@ -132,15 +132,15 @@ def learnt_classes(task: Task, learnt: pd.DataFrame, classes: tuple[str, ...]) -
     return tuple(name for name in classes if name in present)
 
 
-def columns_of(competition: Competition, experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """The columns of the clip table that a model config's `columns` names, each as clip to value."""
+def columns_of(competition: Competition, table: pd.DataFrame, experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """The columns that a model config's `columns` names, each as clip to value: the folds' `verified`, the reader's."""
     wanted = experiment.config.network.get("columns", ())
-    known = competition.extras.get("clips", competition.train[["clip_id", "verified"]])
-    for name in wanted:
-        if name not in known:
-            there = ", ".join(known.columns.drop("clip_id")) or "none"
-            raise UserError(f"{experiment.model}: network.columns: this reader knows no '{name}' of a clip ({there})")
-    return {name: dict(zip(known["clip_id"], known[name], strict=True)) for name in wanted}
+    tables = table[["clip_id", "verified"]], competition.extras.get("clips", pd.DataFrame(columns=["clip_id"]))
+    known = {name: each for each in tables for name in each.columns.drop("clip_id")}
+    if strange := [name for name in wanted if name not in known]:
+        place = f"{experiment.model}: network.columns"
+        raise UserError(f"{place}: this reader knows no '{strange[0]}' of a clip ({', '.join(known)})")
+    return {name: dict(zip(known[name]["clip_id"], known[name][name], strict=True)) for name in wanted}
 
 
 def refuse_leak(revision: str, fold: int, learnt: list[str], held_out: list[str]) -> None:

@@ -70,7 +70,7 @@ def read(params: Params, root: Path) -> Competition:
         csvs.test_frame([], []),
         classes,
         None,
-        extras={"clips": pd.DataFrame({"clip_id": ids, "language": language, "verified": True})},
+        extras={"clips": pd.DataFrame({"clip_id": ids, "language": language})},
         notes=_notes(teller, language),
     )
 
