@@ -135,6 +135,8 @@ def test_a_group_that_is_left_out_is_left_out_whole_or_in_parts(monkeypatch: pyt
     assert sorted(np.concatenate([some.ravel() for some in together])) == list(range(11))
     assert all(some.size <= 4 and (group[some] == group[some[:, :1]]).all() for some in together)
     assert sorted(some.shape[1] for some in together) == [1, 2, 2, 3]
+    (one,) = kernel._leaving(group, np.arange(11) == 4)
+    assert one.tolist() == [[4]]
 
 
 def test_with_every_clip_a_landmark_it_is_kernel_ridge_regression() -> None:
@@ -297,6 +299,10 @@ def test_restored_folds_hear_a_recording_once(tiny_root: Path, monkeypatch: pyte
     assert len(heard) == 4 * len(models[0].space.settings.speeds)
     assert not np.allclose(said[0], said[1])
     assert not np.allclose(said[0], models[0].log_probabilities(store, jobs[0].held_out[4:8]))
+    network = jobs[0].experiment.config.network | {"width": 0.5}
+    wide = kernel.restore(jobs[0].experiment.config.model_copy(update={"network": network}), files[0], 1, task, cpu)
+    assert wide.space is models[0].space  # which does not depend on the width; what it says does
+    assert not np.allclose(said[0], wide.log_probabilities(store, ids))
 
 
 def test_a_seed_has_a_space_of_its_own(tiny_root: Path) -> None:

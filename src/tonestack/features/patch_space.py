@@ -96,7 +96,7 @@ def opened(cache: Path, store: Store, settings: Any, seed: int, centres: np.ndar
     learnt = path.with_suffix(".safetensors")
     names = store.clips.index[store.clips["part"].isin(["train", "test"])]
     with claimed(path.with_suffix(".lock"), ""):
-        if not path.is_file():
+        if not (path.is_file() and learnt.is_file()):
             space = _learn(store, names, settings, seed, centres)
             with atomic(learnt) as temporary:
                 save_file(space.tensors, temporary)

@@ -41,8 +41,8 @@ class Kernel:
     temperature and offset.
     """
 
-    def __init__(self, learnt: dict[str, Tensor], space: PatchSpace, several: bool) -> None:
-        self.learnt, self.space, self.several = learnt, space, several
+    def __init__(self, learnt: dict[str, Tensor], space: PatchSpace, width: float, several: bool) -> None:
+        self.learnt, self.space, self.width, self.several = learnt, space, width, several
 
     @property
     def params(self) -> int:
@@ -55,9 +55,9 @@ class Kernel:
 
     def log_probabilities(self, store: Store, clip_ids: list[str], crops: int | None = None) -> np.ndarray:
         """Log-probabilities (N, C); NaN rows for clips without audio. The regression takes whole clips."""
-        t, width = self.learnt, self.space.settings.width
+        t = self.learnt
         said = [
-            gaussian(places, t["landmarks"], width).mean(dim=1) @ t["weights"] + t["prior"]
+            gaussian(places, t["landmarks"], self.width).mean(dim=1) @ t["weights"] + t["prior"]
             for places in self.space.of(store, clip_ids).split(BLOCK)
         ]
         return _log(torch.cat(said).double().numpy(), t["logit"].numpy(), self.several)
@@ -67,7 +67,7 @@ def restore(settings: ModelConfig, tensors: dict[str, Tensor], classes: int, tas
     """The regression that `Kernel.tensors` describes."""
     params: Any = parts.part_params("models", settings.network, "network")
     space = patch_space.restored(tensors, params, frontends.centres(settings.frontend))
-    return Kernel(tensors, space, not tasks.find(task).one_label)
+    return Kernel(tensors, space, params.width, not tasks.find(task).one_label)
 
 
 @torch.no_grad()
@@ -87,7 +87,7 @@ def fit(job: FoldJob, store: Store) -> FittedOnce:
     group = group_numbers(labels.clip_ids, job.groups)
     found = regress(places, landmarks, labels, group, params, several, _counted(job, labels.clip_ids))
     learnt = space.tensors | {"landmarks": landmarks} | found
-    return FittedOnce(store, Kernel(learnt, space, several))
+    return FittedOnce(store, Kernel(learnt, space, params.width, several))
 
 
 def _counted(job: FoldJob, clip_ids: list[str]) -> np.ndarray | None:
@@ -123,7 +123,7 @@ def regress(
     w, y = torch.from_numpy(labels.weights).double(), torch.from_numpy(wanted - prior).double()
     asked = labels if counted is None else replace(labels, weights=np.where(counted, labels.weights, 0))
     best: tuple[float, np.ndarray, Tensor] | None = None
-    for found, left_out in ridge(places, landmarks, y, w, group, params):
+    for found, left_out in ridge(places, landmarks, y, w, group, params, counted):
         logit, loss = _temper(left_out.numpy() + prior, asked, several)
         if best is not None and loss > best[0]:
             break
@@ -134,11 +134,18 @@ def regress(
 
 
 def ridge(
-    places: Tensor, landmarks: Tensor, y: Tensor, w: Tensor, group: np.ndarray, params: Any
+    places: Tensor,
+    landmarks: Tensor,
+    y: Tensor,
+    w: Tensor,
+    group: np.ndarray,
+    params: Any,
+    counted: np.ndarray | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """At each penalty: weights (M, C) of the landmarks for y (n, C), and what they would say (n, C) without a group.
 
-    w: weights (n,) of the clips. The rows of a group, their fit f and their shares H in the fits of each other give
+    w: weights (n,) of the clips. counted: see `regress`; groups without such a clip are not left out, and said to be 0.
+    The rows of a group, their fit f and their shares H in the fits of each other give
     what the others say of them: (1 - H)⁻¹ (f - H y).
     """
     between = gaussian(landmarks.double(), landmarks.double(), params.width)  # rounding must not make it indefinite
@@ -148,7 +155,7 @@ def ridge(
         near = gaussian(some, landmarks, params.width).double()  # (n, S, M)
         gram += near.flatten(0, 1).T @ (weight[:, None, None] * near).flatten(0, 1)
         aims += near.sum(1).T @ (weight[:, None] * aim)
-    together = _leaving(group)
+    together = _leaving(group, counted)
     for penalty in sorted(params.penalties, reverse=True):
         factor = torch.linalg.cholesky(gram + penalty * between)
         weights = torch.cholesky_solve(aims, factor)
@@ -164,16 +171,17 @@ def ridge(
         yield weights, left_out
 
 
-def _leaving(group: np.ndarray) -> list[np.ndarray]:
+def _leaving(group: np.ndarray, counted: np.ndarray | None = None) -> list[np.ndarray]:
     """Places of clips (groups, clips) that are left out at once: groups of a size, some of them at a time.
 
-    What is more than `BLOCK` in a group is left out apart.
+    What is more than `BLOCK` in a group is left out apart, and groups without a clip that counts are not left out.
     """
     order = np.argsort(group, kind="stable")
     found = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    parts = [part for one in found for part in np.array_split(one, -(-len(one) // BLOCK))]
-    sizes = sorted({len(part) for part in parts})
-    alike = (np.stack([part for part in parts if len(part) == size]) for size in sizes)
+    whole = [one for one in found if counted is None or counted[one].any()]
+    pieces = [piece for one in whole for piece in np.array_split(one, -(-len(one) // BLOCK))]
+    sizes = sorted({len(piece) for piece in pieces})
+    alike = (np.stack([piece for piece in pieces if len(piece) == size]) for size in sizes)
     return [some for same in alike for some in np.array_split(same, -(-same.size // BLOCK))]
 
 
