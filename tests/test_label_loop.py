@@ -168,6 +168,36 @@ def test_rounds_on_test_clips_alone_leave_the_training_clips_as_they_are(make_ru
     assert rows[rows["source"] != "pseudo_test"].reset_index(drop=True).equals(run.labels.revision("r0"))
 
 
+def test_rounds_from_a_pseudo_revision_decide_on_test_clips_anew(make_run: MakeRun) -> None:
+    words = "pseudo.rounds=1", "pseudo.cross_fit=false", "pseudo.lower=[0,0]", "pseudo.upper=[1,1]"
+    (first,) = pseudo_rounds.make_rounds(make_run(*words), "r0")
+    run = make_run(*words, "pseudo.name=more")
+    (second,) = pseudo_rounds.make_rounds(run, first)
+    rows = run.labels.revision(second)
+    assert not rows.duplicated(["clip_id", "holdout"]).any()
+
+
+def test_relabelled_clips_are_not_promoted_with_the_label_that_was_wrong(make_run: MakeRun) -> None:
+    run = make_run()
+    method_revision.make(run, "agree")
+    rows = run.labels.revision("agree")
+    promoted = method_revision.promoted_before(run, "agree")
+    assert (rows["source"] == "relabelled").any()
+    for holdout, clips in promoted.items():
+        assert clips == set(rows[(rows["holdout"] == holdout) & (rows["source"] == "promoted")]["clip_id"])
+
+
+def test_a_cleaned_parent_makes_a_revision_anew(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run()
+    method_revision.make(run, "agree")
+    method_revision.make(run, "label_spreading")
+    before = read_json(run.folds / "label_spreading.json")
+    capsys.readouterr()
+    method_revision.make(run, "label_spreading", "agree")
+    assert "up to date" not in capsys.readouterr().out
+    assert read_json(run.folds / "label_spreading.json")["parent"] == "agree" != before["parent"]
+
+
 def test_rounds_hear_of_a_test_clip_from_models_that_it_has_not_taught(make_run: MakeRun) -> None:
     run = make_run("pseudo.lower=[0,0]", "pseudo.upper=[1,1]")  # every clip is sure enough
     made = pseudo_rounds.make_rounds(run, "r0")

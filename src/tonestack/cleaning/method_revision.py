@@ -12,7 +12,7 @@ from tonestack.cleaning.methods import Evidence, group_index
 from tonestack.cleaning.pair_models import Partition
 from tonestack.config.call import Call, Experiment
 from tonestack.settings.data_config import CleanParams
-from tonestack.tables.decisions import UNCLEANED, Verdict
+from tonestack.tables.decisions import Source, Verdict
 
 import numpy as np
 import pandas as pd
@@ -79,12 +79,13 @@ def _round(call: Call, method: str, name: str, parents: list[str]) -> None:
     experiments = [one for revision in parents for one in pair_experiments(call, revision)]
     probabilities = pair_models.predictions(call, experiments) if needs == "probabilities" else None
     vectors = embeddings.by_holdout(call, parent) if needs == "embedding" else None
+    promoted = promoted_before(call, parent)
     inputs = _inputs(call, method, params, table, probabilities, vectors)
+    inputs |= {"parent": fingerprint([parent, {k: sorted(clips) for k, clips in promoted.items()}])}
     if revision_files.up_to_date(call.folds, name, inputs):
         print(f"clean: {name} up to date")
         return
-    source = promoted_before(call, parent, method)
-    verdicts = decide(call, method, params, table, probabilities, vectors, source)
+    verdicts = decide(call, method, params, table, probabilities, vectors, promoted)
     receipt = {"parent": parent, "method": method, "settings": params.model_dump(), "inputs": inputs}
     decided = write(call, name, table, verdicts, receipt, method)
     show(call, name, decided, table, vectors, probabilities)
@@ -96,12 +97,12 @@ def pair_experiments(call: Call, revision: str) -> list[Experiment]:
     return [free.experiment(name, revision) for name in call.data.clean.judge]
 
 
-def promoted_before(call: Call, parent: str, method: str) -> dict[int, set[str]]:
-    """Return the clips that earlier rounds of the method have promoted, by holdout."""
+def promoted_before(call: Call, parent: str) -> dict[int, set[str]]:
+    """Return the clips whose given label the parent revision has promoted, by holdout."""
     if parent == "r0":
         return {}
     rows = call.labels.revision(parent)
-    rows = rows[~rows["source"].isin(UNCLEANED)]
+    rows = rows[rows["source"] == Source.PROMOTED]
     return {int(k): set(rows.loc[rows["holdout"] == k, "clip_id"]) for k in rows["holdout"].unique()}
 
 

@@ -94,7 +94,8 @@ def _pair(call: Call, base: FoldJob, table: pd.DataFrame, partition: Partition, 
     names = held_out["clip_id"].tolist()
     experiment = _without(base.experiment, base.fold)
     settings = config_fingerprint(experiment)
-    inputs = base.inputs | {"labels": learnt.fingerprint, "clips": fingerprint(names), "config": settings}
+    inputs = {key: value for key, value in base.inputs.items() if key != "pool"}
+    inputs |= {"labels": learnt.fingerprint, "clips": fingerprint(names), "config": settings}
     return replace(
         base,
         experiment=experiment,
@@ -107,6 +108,8 @@ def _pair(call: Call, base: FoldJob, table: pd.DataFrame, partition: Partition, 
         test=[],
         taught=frozenset(),
         inputs=inputs,
+        pool=None,  # its teachers have learnt the labels of the part
+        level_on=(),
         keep_weights=False,  # nothing but the table is read again
     )
 

@@ -193,6 +193,8 @@ def select(
     trusted = call.labels.revision(base)
     if params.train != "off":  # the others are decided anew
         trusted = trusted[trusted["source"].isin(TRUSTED)]
+    if tests is not None:
+        trusted = trusted[trusted["source"] != Source.PSEUDO_TEST]
     low, high = (pseudo_rules.bound(b, number, params.rounds) for b in (params.lower, params.upper))
     classes, task = competition.classes, call.data.task
     given = label_grammar.truth(call.task.targets(table["label"], classes))  # (N, C), UNKNOWN where nobody knows

@@ -22,7 +22,6 @@ class Source(StrEnum):
     PSEUDO_TEST = "pseudo_test"  # predicted for a test clip
 
 
-UNCLEANED = (Source.VERIFIED, Source.GIVEN)  # no method has decided on these
 TRUSTED = (Source.VERIFIED, Source.CORRECTED, Source.PROMOTED, Source.RELABELLED)  # pseudo-label rounds keep these
 
 

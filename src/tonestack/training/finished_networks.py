@@ -8,7 +8,7 @@ from tonestack.training.job import FoldJob, changed_settings, read_receipt
 
 def made_network(job: FoldJob) -> Path | None:
     """The weights of a finished fold, another variant's say, which differs from this one in `inference` alone."""
-    if learners.name_of(job.experiment.config.network) != "network" or job.initial:
+    if learners.name_of(job.experiment.config.network) != "network" or job.initial or not job.keep_weights:
         return None
     for path in sorted(job.folder.parent.glob(f"*/fold{job.fold}.json")):
         receipt = read_receipt(path.parent, job.fold) or {}

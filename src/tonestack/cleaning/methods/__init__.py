@@ -16,7 +16,7 @@ import numpy as np
 class Evidence:
     """The evidence on the n training clips of one holdout.
 
-    given (n,): class indices as given. verified (n,). promoted (n,): kept by an earlier round of the same method.
+    given (n,): class indices as given. verified (n,). promoted (n,): with their given label, by the revision before.
     group (n,): the given class's group; group_of (C,): of each class. probabilities: (n, C) of models trained
     without the clip's fold and the holdout, or None. embedding: (n, D) or None; NaN rows have no audio.
     """
