@@ -119,10 +119,16 @@ def test_model_preset_all_each_and_command_line_win_in_this_order(configs: Path)
 
 
 def test_a_presets_epochs_for_all_are_not_for_models_that_are_fitted_in_one_go(configs: Path) -> None:
-    change(configs / "preset/smoke.yaml", all={"training": {"epochs": 7}, "crop": {"seconds": 9}}, each={})
-    for model, epochs in (("vgg_small", 7), ("forest_cqt", 1), ("patches", 1), ("embedding_probe", 1)):
-        settings = model_of(model=model)
-        assert (settings.training.epochs, settings.crop.seconds) == (epochs, 9)
+    training = {"epochs": 7, "min_steps": 70, "source_weights": {"given": 0.25}}
+    change(configs / "preset/smoke.yaml", all={"training": training}, each={})
+    for model, epochs, steps in (
+        ("vgg_small", 7, 70),
+        ("forest_cqt", 1, 0),
+        ("patches", 1, 0),
+        ("embedding_probe", 1, 0),
+    ):
+        found = model_of(model=model).training
+        assert (found.epochs, found.min_steps, found.source_weights) == (epochs, steps, {"given": 0.25})
     assert model_of("training.epochs=3", model="forest_cqt").training.epochs == 3
 
 
@@ -274,6 +280,13 @@ def test_a_wrong_key_of_the_data_configs_own_preset_names_that_preset(configs: P
     words = parse(["data=fsdkaggle2018"])  # its own preset is `full`
     with pytest.raises(UserError, match=r"configs/preset/full.yaml: unknown key 'training.epoch'"):
         load_model("vgg_small", load_data(words)[1], words)
+
+
+def test_an_empty_section_is_refused_in_a_line(configs: Path) -> None:
+    change(configs / "preset/smoke.yaml", all={"training": None}, each={})
+    with pytest.raises(UserError, match="training"):
+        model_of()
+    assert model_of("training.epochs=3").training.epochs == 3
 
 
 def test_a_part_without_a_name_is_refused(configs: Path) -> None:

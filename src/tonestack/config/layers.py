@@ -23,6 +23,7 @@ PROJECT = Path(__file__).parents[3]
 CONFIGS = PROJECT / "configs"
 SHIPPED = "model/shipped.json"  # content hashes of the model configs that came; see `tests/shipped_models.py`
 PARTS = (("frontend", "frontends"), ("network", "models"), ("loss", "losses"))  # sections, and where their parts lie
+EPOCHS = ("epochs", "min_steps")  # of `training`: what models that are fitted in one go have none of
 Layer = tuple[str, dict[str, Any]]
 
 
@@ -145,8 +146,7 @@ def load_data(words: Words) -> tuple[DataConfig, Preset]:
 def _check_metrics(config: DataConfig, task: tasks.Task) -> None:
     """Refuse metrics that do not exist or do not fit the task, before a fold is trained."""
     for name in (config.metric, *config.more_metrics):
-        kind = task.truth_kind
-        if kind not in metrics.resolve(name).truth:
+        if (kind := task.truth_kind) not in metrics.resolve(name).truth:
             known = ", ".join(metrics.fitting(kind))
             raise UserError(f"metric '{name}' does not fit task={task.name} ({kind}); metrics that do: {known}")
 
@@ -169,13 +169,13 @@ def _model_layers(name: str, preset: Preset, words: Words) -> list[Layer]:
     network = model[1].get("network")
     part = network.get("name") if isinstance(network, dict) else None
     if part in parts.names("models") and getattr(parts.find("models", part), "FITTED_ONCE", False):
-        everyone.pop("training", None)
+        everyone["training"] = {k: v for k, v in (everyone.get("training") or {}).items() if k not in EPOCHS}
     return [model, (place, everyone), (place, preset.each.get(name, {})), ("command line", split_overrides(words)[1])]
 
 
 def _typed_wins(own: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
     """Take out the least number of steps that would override the epochs that were typed."""
-    typed, least = own.get("training"), below.get("training", {}).get("min_steps")
+    typed, least = own.get("training"), (below.get("training") or {}).get("min_steps")
     if not (isinstance(typed, dict) and "epochs" in typed and "min_steps" not in typed and least):
         return own
     warnings.warn(f"training.epochs={typed['epochs']} was typed: training.min_steps={least} is left out", stacklevel=2)

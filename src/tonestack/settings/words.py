@@ -26,7 +26,7 @@ class Words(Section):
 
     data: str = Field("demo", description="data config: configs/data/<data>.yaml")
     model: tuple[str, ...] | None = Field(None, description="model configs, by comma; left out: the preset's models")
-    preset: str | None = Field(None, description="smoke, quick, fast, night, full or another of configs/preset/; left out: the data config's own")
+    preset: str | None = Field(None, description="smoke, quick, fast, night, full …; left out: the data config's own")
     fold: str | None = Field(None, description="folds: 0..4, 0,2 or 3; left out: all")
     name: str | None = Field(None, description="folder name below folds/, oof/, submissions/; left out: the data name")
     cache: str | None = Field(None, description="name whose features are used; left out: name=")
