@@ -210,7 +210,8 @@ def record(call: Call) -> UpToDate:
     """Return the record of submit."""
     names = tuple(n for n in oof.experiments(call.oof, made=True) if not _is_own(call, n, MEAN, WINDOWS, PRIOR))
     stacked = call.data.stack.model_dump(include={"tables", "stackers"})
-    settings = [call.data.submit.table, call.data.blend.model_dump(), stacked, "choice.json"]
+    joined = [blend.inputs(call), to_join(call, call.data.stack.tables)]  # they differ by the revision asked for
+    settings = [call.data.submit.table, call.data.blend.model_dump(), stacked, joined, "choice.json"]
     return UpToDate(call, "submit", names, settings)
 
 

@@ -185,3 +185,12 @@ def test_labels_are_hashed_block_by_block_as_in_one_piece(monkeypatch: pytest.Mo
     monkeypatch.setattr(training_labels, "BLOCK", 3)
     arrays = [array.round(6).tobytes().hex() for array in (targets, weights)]
     assert labels.fingerprint == fingerprint([labels.clip_ids, *arrays])  # what finished folds know
+
+
+def test_an_inner_part_is_small_where_a_group_is_large() -> None:
+    ids = [str(i) for i in range(100)]
+    groups = {name: "large" if int(name) < 60 else name[0] for name in ids}
+    for seed in range(20):
+        part = training_labels.inner_part(ids, groups, 0.2, seed)
+        assert part.sum() in (10, 20)
+        assert not part[:60].any()

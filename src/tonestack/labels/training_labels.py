@@ -148,6 +148,7 @@ def group_numbers(clip_ids: list[str], groups: dict[str, str]) -> np.ndarray:
 def inner_part(clip_ids: list[str], groups: dict[str, str], share: float, seed: int) -> np.ndarray:
     """Mask (n,) of the training clips for early stopping: whole groups, about `share` of the clips."""
     group = group_numbers(clip_ids, groups)
-    order = np.random.default_rng(seed).permutation(group.max() + 1)
-    filled = np.cumsum(np.bincount(group)[order]) / len(group)
-    return np.isin(group, order[: max(1, int((filled <= share).sum()))])
+    sizes = np.bincount(group)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    fit = order[: int((np.cumsum(sizes[order]) <= share * len(group)).sum())]
+    return np.isin(group, fit if len(fit) else sizes.argmin())
