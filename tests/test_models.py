@@ -23,6 +23,8 @@ from tonestack.networks.layers import (
     dense_head,
 )
 from tonestack.networks.models import resnet18, timm_backbone
+from tonestack.settings.model_config import ModelConfig
+from tonestack.training.learners import network as learner
 
 import numpy as np
 import pytest
@@ -217,6 +219,14 @@ def test_a_small_resnet_and_crnn_counted_by_hand() -> None:
     attention, classifier = 12 * 12 + 12, 12 * 3 + 3
     made = build("crnn", classes=3, channels=(4,), hidden=6)
     assert count_parameters(made) == (9 * 4 + 8) + gru + attention + classifier
+
+
+@pytest.mark.parametrize(("name", "pretrained"), [("resnet18", "must"), ("timm_backbone", True)])
+def test_a_finished_network_is_rebuilt_without_what_it_started_from(name: str, pretrained: object) -> None:
+    given = {"name": name, "pretrained": pretrained, "weights": "gone.safetensors"}
+    found = learner.unfetched(ModelConfig(frontend={}, network=given)).network
+    params: Any = parts.part_params("models", found, "here")
+    assert (params.pretrained, params.weights) in (("off", None), (False, None))
 
 
 def test_resnet18_has_its_documents_parameters() -> None:

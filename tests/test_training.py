@@ -423,15 +423,16 @@ def test_a_finished_state_is_not_trained_again(tmp_path: Path) -> None:
     assert same(first, second)
 
 
-@pytest.mark.parametrize("spoil", ["other settings", "other seed", "damaged"])
+@pytest.mark.parametrize("spoil", ["other settings", "other seed", "other inputs", "damaged"])
 def test_a_state_of_another_run_is_not_taken(tmp_path: Path, spoil: str) -> None:
     state = tmp_path / "state"
     other = settings(lr=0.5) if spoil == "other settings" else settings()
-    fit(network(), LOSS, training_set(), other, int(spoil == "other seed"), state)
+    learnt = {"labels": "others" if spoil == "other inputs" else "these"}
+    fit(network(), LOSS, training_set(), other, int(spoil == "other seed"), state, inputs=learnt)
     if spoil == "damaged":
         state.write_bytes(state.read_bytes()[:100])
     resumed, whole = network(), network()
-    fit(resumed, LOSS, training_set(), settings(), 0, state)
+    fit(resumed, LOSS, training_set(), settings(), 0, state, inputs={"labels": "these"})
     fit(whole, LOSS, training_set(), settings(), 0)
     assert same(resumed, whole)
 

@@ -93,7 +93,8 @@ def learn(job: FoldJob, model: Tagger, heard: TrainingSet, report: Callable[[dic
 
     student.to(heard.clips.device)
     settings = towards(job.experiment.config)
-    return len(fit(student, cosine_distance, heard, settings, seed, job.distil_path, report=say).epochs)
+    history = fit(student, cosine_distance, heard, settings, seed, job.distil_path, report=say, inputs=job.inputs)
+    return len(history.epochs)
 
 
 def towards(settings: ModelConfig) -> ModelConfig:

@@ -167,10 +167,12 @@ def fit(
     state: Path | None = None,
     inner_loss: Callable[[Tagger], float] | None = None,
     report: Callable[[dict[str, float]], None] = lambda entry: None,
+    inputs: dict[str, str] | None = None,
 ) -> History:
     """Train `model` in place; at the end it holds the averaged (or best) weights.
 
-    state: file that is written after every epoch, and from which a killed run goes on. inner_loss: loss of
+    state: file that is written after every epoch, and from which a killed run goes on, if it had the same settings and
+    the same `inputs` (fingerprints of the data). inner_loss: loss of
     the averaged model on the inner split; given, training stops early and keeps the best epoch's weights.
     report: called with every epoch's entry, also with those of the epochs before a resume.
     """
@@ -181,7 +183,7 @@ def fit(
     average = Average(model, params.ema)
     learnt_loss = LearntLoss(loss_of, loss_of.optimizer()) if isinstance(loss_of, EmbeddingLoss) else None
     learnt = [learnt_loss.optimizer] if learnt_loss else []
-    key = fingerprint([config.model_dump(mode="json"), seed, epochs, steps])
+    key = fingerprint([config.model_dump(mode="json"), seed, epochs, steps, inputs])
     keeper = State(state, model, optimizer, average, key, learnt_loss)
     history = keeper.load()
     step = make_step(model, loss_of, [optimizer, *learnt], config, data.share)

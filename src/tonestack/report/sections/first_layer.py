@@ -74,7 +74,7 @@ def feature_maps(
         return None
     if store.width == 1 or learner != "network":
         return None
-    model = network.build_model(config, store, receipt.get("learnt_classes", len(material.classes)))
+    model = network.build_model(network.unfetched(config), store, receipt.get("learnt_classes", len(material.classes)))
     try:
         weights.put(model, weights.read(saved), saved)
     except UserError:  # damaged: the stages that need it report that

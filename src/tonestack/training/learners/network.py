@@ -168,8 +168,7 @@ def restore(
 
 def rebuild(settings: ModelConfig, tensors: dict[str, Tensor], classes: int) -> Tagger:
     """The network of a file of weights, on the CPU."""
-    elsewhere = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in settings.network}
-    params = parts.part_params("models", settings.network | elsewhere, "network")
+    params = parts.part_params("models", unfetched(settings).network, "network")
     mean, std = tensors["normalise.mean"].flatten(), tensors["normalise.std"].flatten()
     network = parts.find("models", settings.network["name"]).build(params, len(mean), classes)
     model = Tagger(Normalise(mean, std, settings.crop.normalise), network, _centres(settings))
@@ -177,9 +176,16 @@ def rebuild(settings: ModelConfig, tensors: dict[str, Tensor], classes: int) -> 
     return model
 
 
+def unfetched(settings: ModelConfig) -> ModelConfig:
+    """The settings without the weights from which training started: a fold's file holds all that it needs."""
+    started = {"pretrained": "off" if isinstance(settings.network.get("pretrained"), str) else False, "weights": None}
+    network = settings.network | {key: value for key, value in started.items() if key in settings.network}
+    return settings.model_copy(update={"network": network})
+
+
 def load(job: FoldJob, store: Store, device: torch.device) -> Tagger:
     """The network of a finished fold, as it was saved."""
-    model = build_model(job.experiment.config, store, len(job.classes))
+    model = build_model(unfetched(job.experiment.config), store, len(job.classes))
     path = job.folder / f"fold{job.fold}.safetensors"
     weights.put(model, weights.read_fold(path, job.headings), path)
     return model.to(device)
@@ -211,6 +217,8 @@ def _embedded(
     """Plain mean over test-time crops of `finish(embedding)` (N, D); NaN rows without audio."""
     plain = settings.inference.model_copy(update={"mean": "geometric", "lengths": (1.0,), "speeds": (1.0,)})
     embedder = _Embedder(model.normalise, model.network)
+    if clips.features.dtype != torch.int16:
+        clips.fill = model.normalise.mean.flatten()  # what padding held in training
     settings = settings.model_copy(update={"inference": plain})
     return predict(embedder, clips, settings, frame_rate, finish).astype(np.float32)
 
@@ -235,7 +243,7 @@ def _train(job: FoldJob, model: Tagger, store: Store, device: torch.device) -> i
     def report(entry: dict[str, float]) -> None:
         add(entry | {"epoch": before + entry["epoch"]})
 
-    return before + len(train(model, loss, data, settings, seed, job.state_path, inner, report).epochs)
+    return before + len(train(model, loss, data, settings, seed, job.state_path, inner, report, job.inputs).epochs)
 
 
 def training_set(job: FoldJob, store: Store, device: torch.device) -> TrainingSet:

@@ -90,16 +90,18 @@ def learn(
     seed: int,
     state: Path | None = None,
     report: Any = lambda entry: None,
+    inputs: dict[str, str] | None = None,
 ) -> History:
     """Train in place; at the end the network holds the averaged weights.
 
-    state: file that is written after every epoch, and from which a killed run goes on. report: called with every
-    epoch's entry, also with those of the epochs before a resume.
+    state: file that is written after every epoch, and from which a killed run goes on, if it had the same settings and
+    the same `inputs` (fingerprints of the data). report: called with every epoch's entry, also with those of the
+    epochs before a resume.
     """
     settings, training, steps = net.settings, net.settings.training, net.params.episodes.steps
     optimizer = make_optimizer(net.model, training)
     average = Average(net.model, training.ema)
-    keeper = State(state, net.model, optimizer, average, fingerprint([settings.model_dump(mode="json"), seed]))
+    keeper = State(state, net.model, optimizer, average, fingerprint([settings.model_dump(mode="json"), seed, inputs]))
     history = keeper.load()
     for entry in history.epochs:
         report(entry)
@@ -109,7 +111,7 @@ def learn(
         found = torch.zeros(steps, 2, device=net.device)
         net.model.train()
         for step in range(steps):
-            rate = learning_rate(epoch * steps + step, training.epochs * steps, training)
+            rate = learning_rate(epoch * steps + step, training.epochs * steps, training, epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             batch = draw_batch(len(speakers.voices), training.batch_size, net.params.episodes, generator)
@@ -244,7 +246,7 @@ def fit(job: FoldJob, store: Store) -> FittedSiamese:
         weights.put(net.model, weights.read_fold(job.initial, job.headings), job.initial)
     loss = parts.find("losses", settings.loss["name"]).build(parts.part_params("losses", settings.loss, "loss"))
     seed = seed_of(job.experiment.seed, job.fold, "training")
-    history = learn(net, loss, speakers_of(job, store, device), seed, job.state_path, job.history_writer())
+    history = learn(net, loss, speakers_of(job, store, device), seed, job.state_path, job.history_writer(), job.inputs)
     return FittedSiamese(job, store, net, len(history.epochs))
 
 
