@@ -80,7 +80,13 @@ def test_a_graph_gives_its_frontends_numbers(spec: dict[str, Any], samples: int)
 
 @pytest.mark.parametrize(
     ("crops", "overlap", "short", "rolls", "speed"),
-    [(6, 0.5, "tile", 1, 1.0), (3, 0.3, "pad", 1, 1.0), (1, 0.0, "tile", 1, 1.0), (4, 0.5, "tile", 3, 1.25)],
+    [
+        (6, 0.5, "tile", 1, 1.0),
+        (3, 0.3, "pad", 1, 1.0),
+        (1, 0.0, "tile", 1, 1.0),
+        (4, 0.5, "tile", 3, 1.25),
+        (4, 0.5, "tile", 3, 0.9),
+    ],
 )
 def test_crops_begin_where_those_of_inference_do(
     crops: int, overlap: float, short: str, rolls: int, speed: float

@@ -262,14 +262,19 @@ def batches(competition: Competition, total: int, data: DataConfig, left: Clock 
         held.append((rows, clip))
         seconds += len(clip.wave) / clip.rate
         if len(held) >= sizes[0] or seconds >= BATCH_SECONDS:
-            yield _batch(held, table)
+            yield from _batches(held, table)
             held, seconds, sizes = [], 0.0, sizes[1:] or sizes
-    if held:
-        yield _batch(held, table)
+    yield from _batches(held, table)
+
+
+def _batches(held: Sequence[tuple[np.ndarray, Clip]], table: pd.DataFrame) -> Iterator[Batch]:
+    """The batch of some files' rows (numbers in `table`: `path, start, end`) and samples; none if no row is inside."""
+    if held and len(made := _batch(held, table)):
+        yield made
 
 
 def _batch(held: Sequence[tuple[np.ndarray, Clip]], table: pd.DataFrame) -> Batch:
-    """Make a batch of some files' rows (numbers in `table`: `path, start, end`) and samples."""
+    """Make a batch, which may be empty."""
     rows, clips = np.concatenate([own for own, _ in held]), [clip for _, clip in held]
     numbers = np.repeat([str(number) for number in range(len(held))], [len(own) for own, _ in held])
     times = table.iloc[rows].reset_index(drop=True)
@@ -278,7 +283,7 @@ def _batch(held: Sequence[tuple[np.ndarray, Clip]], table: pd.DataFrame) -> Batc
     length = np.array([len(clips[int(number)].wave) / clips[int(number)].rate for number in numbers])
     cut = pd.DataFrame({"recording": numbers, "start": times["start"].fillna(0.0), "end": times["end"].fillna(np.inf)})
     there = (cut["start"] < length).to_numpy()  # a window behind the end of its recording keeps the class shares
-    cut = cut.assign(end=np.minimum(cut["end"], length))[there].reset_index(drop=True)
+    cut = cut[there].reset_index(drop=True)
     paths = times["path"][there].tolist()
     return Batch(rows[there], clips, cut, About(Places.of_table(cut.assign(path=paths)), paths))
 

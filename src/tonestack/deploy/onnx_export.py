@@ -53,7 +53,7 @@ class Crops(nn.Module):
         count = torch.sym_min((beyond * under + over - 1) // over + 1, self.most) + covered * (self.rolls - 1)
         order = torch.arange(count, device=frames.device)
         spread: Any = order.double() * room / torch.sym_max(count - 1, 1)
-        starts = torch.round(spread).long() + covered * (order * total // self.rolls)
+        starts: Any = torch.round(spread).long() * (1 - covered) + covered * (order * total // self.rolls)
         steps = torch.arange(self.length, device=frames.device)
         position = starts[:, None] + (steps * self.speed).long()  # (count, length)
         end = torch.full((), total, device=frames.device)
