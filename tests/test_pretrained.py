@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tonestack.config.call import Call
 from tonestack.features import store
 from tonestack.settings.data_config import AudioParams
 from tonestack.tables import oof
+from tonestack.training import queue
 from tonestack.training.learners import probe
 
 import numpy as np
@@ -334,6 +336,18 @@ def words(root: Path, path: Path, *more: str) -> list[str]:
 
 
 SHORT = ("training.min_steps=60", "training.epochs=2", "training.batch_size=8")
+
+
+def test_the_probe_learns_where_some_cells_are_unknown(tiny_root: Path, tmp_path: Path) -> None:
+    path = tiny_models.spectrum(tmp_path / "s.onnx")
+    call = Call.from_arguments([*words(tiny_root, path), "model=embedding_probe", "fold=0"])
+    train.run(call)
+    (job,) = queue.build(call, call.experiments())
+    targets = job.labels.targets.astype(float)
+    targets[::3, 0] = np.nan
+    learnt = replace(job, labels=replace(job.labels, targets=targets))
+    made = probe.fit(learnt, store.Store.open(job.cache, job.experiment.config.frontend, job.audio))
+    assert np.abs(made.tensors()["weights"].numpy()).max() > 0.01
 
 
 @pytest.mark.parametrize("model", HEADS)

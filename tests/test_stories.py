@@ -21,7 +21,7 @@ from tonestack.features import clip_statistics
 from tonestack.features.audio import resample
 from tonestack.features.frontends import length
 from tonestack.features.store import Store
-from tonestack.labels import folds
+from tonestack.labels import folds, revisions
 from tonestack.studies import repeats
 from tonestack.tables import oof
 from tonestack.tables.competition import Competition
@@ -230,6 +230,23 @@ def test_the_baseline_counts_by_hand_and_hears_nothing(jobs_of: Any) -> None:
     assert made.params == 6
 
 
+def test_of_several_labels_the_baseline_says_each_ones_share_of_the_clips(jobs_of: Any) -> None:
+    job = replace(jobs_of("language_only")[0], task="multilabel", columns={})
+    targets = np.array([[1, 1], [1, 0], [1, np.nan]])
+    learnt = replace(job.labels, clip_ids=["a", "b", "c"], targets=targets, weights=np.ones(3))
+    made = prior.fit(replace(job, labels=learnt), None)  # type: ignore[arg-type]
+    whole = np.array([4 / 5, 2 / 4])
+    np.testing.assert_allclose(made.whole, whole)
+    found = np.exp(made.log_probabilities(["a"]))
+    np.testing.assert_allclose(found, [(np.array([3, 1]) + 2 * whole) / (np.array([3, 2]) + 2)])
+
+
+def test_boosted_trees_refuse_several_labels(jobs_of: Any) -> None:
+    job = replace(jobs_of("story_boosting")[0], task="multilabel")
+    with pytest.raises(UserError, match="boosted trees are for one label per clip; take clip_forest"):
+        boosting.fit(job, store_of(job))
+
+
 def test_a_column_that_the_reader_does_not_know_is_refused(jobs_of: Any) -> None:
     with pytest.raises(UserError, match=r"this reader knows no 'age' of a clip \(verified, language\)"):
         jobs_of("language_only", "network.columns=[age]")
@@ -318,6 +335,44 @@ def test_intervals_are_drawn_over_whole_groups() -> None:
     auc = replace(one, metric=resolve("auc"), targets=np.arange(40) % 2)
     assert loss.drawn(groups).mean() == pytest.approx(loss.value(), rel=0.05)
     assert auc.drawn(groups).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_intervals_weigh_clips_as_the_metric_does() -> None:
+    targets = np.zeros((30, 2), dtype=np.int8)
+    targets[:10], targets[10:20, 0] = 1, 1  # two labels each, then one, then none
+    scores = np.random.default_rng(0).random((1, 30, 2))
+    one = repeats.Scores("m", scores, resolve("lwlrap"), targets)
+    groups = np.arange(30) // 2
+    assert one.drawn(groups).mean() == pytest.approx(one.value(), abs=0.02)
+    values, share = one.metric.per_clip(scores[0], targets), one.metric.weights(targets)
+    times = np.random.default_rng(0).multinomial(15, np.full(15, 1 / 15), size=repeats.RESAMPLES)[:, groups]
+    np.testing.assert_allclose(one.drawn(groups), (times * values * share).sum(axis=1) / (times * share).sum(axis=1))
+    low, high = repeats._interval(one.drawn(groups))
+    assert low < one.value() < high
+    nothing = replace(one, targets=np.where(np.arange(30)[:, None] < 2, targets, 0))  # one group alone counts
+    assert np.isnan(nothing.drawn(groups)).any()
+    np.testing.assert_allclose(repeats._interval(nothing.drawn(groups)), nothing.value())
+
+
+def test_a_repeat_of_another_revision_leaves_the_calls_own_blend_and_folds_alone(cued: Path) -> None:
+    run = call(cued, "model=class_prior", "seed=0")
+    before = make_folds.run(run)
+    (run.folds / "agree.csv").write_text("clip_id,holdout,label,weight,source\n")
+    revisions.choose(run.folds, "agree")
+    run.submissions.mkdir(parents=True)
+    (run.submissions / "blend.csv").write_text("of agree")
+    for revision in (None, "agree"):
+        first = repeats.calls(run.but(revision=revision))[0]
+        assert (first.name, first.cache, first.words.revision) == ("stories-r0", run.cache, "r0")
+    assert [c.name for c in repeats.calls(run.but(revision="r0"))] == ["stories", "stories-r1"]
+    repeat.run(run)
+    assert (run.submissions / "blend.csv").read_text() == "of agree"
+    assert not oof.experiments(run.oof, made=True)
+    pd.testing.assert_frame_equal(folds.read(first.folds), before)
+    assert (first.folds / "r0.json").read_bytes() == (run.folds / "r0.json").read_bytes()
+    (run.folds / "r0.json").unlink()  # folds that a user gives
+    repeats.copy_folds(run.folds, first.folds)
+    assert not (first.folds / "r0.json").exists()
 
 
 def test_repeats_are_averaged_and_compared_with_the_baseline_clip_by_clip() -> None:

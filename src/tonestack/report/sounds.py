@@ -47,7 +47,7 @@ def make(material: Material, numbers: Sequence[int], seconds: float, pictures: b
     clips, root, folder = material.clips, material.call.root, material.folder
     usable = [n for n in numbers if clips["status"].iloc[n] != "bad" and clips["path"].iloc[n]]
     places = [(root / path, start, end) for path, start, end in clips.iloc[usable][["path", *TIMES]].to_numpy()]
-    hashes = [clips["audio_hash"].iloc[n] or _hash(place[0]) for n, place in zip(usable, places, strict=True)]
+    hashes = [clips["audio_hash"].iloc[n] or _hash(*place) for n, place in zip(usable, places, strict=True)]
     once = dict(zip(hashes, places, strict=True))  # one recording may have two names
     by_file: dict[Path, dict[str, tuple[float, float]]] = {}
     for name, (path, start, end) in once.items():
@@ -61,10 +61,10 @@ def make(material: Material, numbers: Sequence[int], seconds: float, pictures: b
     return {n: sound for n, name in zip(usable, hashes, strict=True) if (sound := found[name]) is not None}
 
 
-def _hash(path: Path) -> str:
-    """Content hash of a file, '' where it cannot be read."""
+def _hash(path: Path, start: float, end: float) -> str:
+    """Content hash of a file, and which piece of it; '' where it cannot be read."""
     try:
-        return file_hash(path)
+        return file_hash(path) + ("" if np.isnan(start) and np.isnan(end) else f"-{start:g}-{end:g}")
     except OSError:
         return ""
 

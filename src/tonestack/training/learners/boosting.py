@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.features import clip_statistics
@@ -54,6 +55,8 @@ def fit(job: FoldJob, store: Store) -> FittedOnce:
     """Find the number of rounds on an inner part, whole groups apart, then fit all training clips with it."""
     if store.width == 1:
         raise UserError(f"{job.experiment.name}: boosted trees need a frontend such as story or logmel, not a waveform")
+    if not tasks.find(job.task).one_label:
+        raise UserError(f"{job.experiment.name}: boosted trees are for one label per clip; take clip_forest")
     params: Any = parts.part_params("models", job.experiment.config.network, "network")
     x = clip_statistics.table(store, job.labels.clip_ids, params.statistics)
     shares = job.labels.targets * job.labels.weights[:, None] * ~np.isnan(x).any(axis=1, keepdims=True)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tonestack import tasks
 from tonestack.base import parts
 from tonestack.features.store import Store
 from tonestack.settings.model_config import ModelConfig
@@ -64,11 +65,18 @@ def fit(job: FoldJob, store: Store) -> FittedPrior:
     columns = list(job.columns.values())
     ids = {name for column in columns for name in column}
     values = {name: "\t".join(column[name] for column in columns) for name in ids}
-    weighted = np.nan_to_num(job.labels.targets.astype(np.float64)) * job.labels.weights[:, None]
-    whole = (weighted.sum(axis=0) + 1) / (weighted.sum() + len(job.classes))
+    several, targets = not tasks.find(job.task).one_label, job.labels.targets.astype(np.float64)
+    weighted = np.nan_to_num(targets) * job.labels.weights[:, None]
+    known = ~np.isnan(targets) * job.labels.weights[:, None]  # of several labels each is a share of the clips
+
+    def total(rows: np.ndarray) -> Any:
+        return known[rows].sum(axis=0) if several else weighted[rows].sum()
+
+    every = np.ones(len(weighted), bool)
+    whole = (weighted.sum(axis=0) + 1) / (total(every) + (2 if several else len(job.classes)))
     here = np.array([values.get(name, "") for name in job.labels.clip_ids])
     shares = {}
     for value in np.unique(here):
         counts = weighted[here == value].sum(axis=0)
-        shares[str(value)] = (counts + params.smoothing * whole) / (counts.sum() + params.smoothing)
+        shares[str(value)] = (counts + params.smoothing * whole) / (total(here == value) + params.smoothing)
     return FittedPrior(values, shares, whole)

@@ -66,7 +66,7 @@ def fit(job: FoldJob, store: Store) -> FittedOnce:
     mean, scale = x[usable].mean(axis=0), x[usable].std(axis=0)
     scale = np.maximum(scale, 1e-3 * scale.max() + 1e-9) * np.sqrt(x.shape[1])
     columns = ((x[usable] - mean) / scale).astype(np.float32)
-    data = columns, job.labels.targets[usable].astype(np.float32), job.labels.weights[usable]
+    data = columns, job.labels.filled[usable].astype(np.float32), job.labels.weights[usable]
     several = not tasks.find(job.task).one_label
     ids = [name for name, there in zip(job.labels.clip_ids, usable, strict=True) if there]
     seed = (job.experiment.seed * 1000 + job.fold) % 2**31
