@@ -22,8 +22,7 @@ import pandas as pd
 def run(call: Call, quiet: bool = False) -> pd.DataFrame:
     """Return the fold table, made anew only when the clips, labels or settings have changed.
 
-    quiet: print nothing if the table is up to date; for stages that only need it. A task whose rows are not clips
-    writes them beside it.
+    quiet: print nothing if the table is up to date. A task whose rows are not clips writes them beside it.
     """
     with claimed(call.folds / ".lock", f"{call.folds}: another process is making the folds"):
         table = split(call, quiet)
@@ -34,6 +33,9 @@ def run(call: Call, quiet: bool = False) -> pd.DataFrame:
 
 def split(call: Call, quiet: bool) -> pd.DataFrame:
     """The fold table."""
+    if call.competition().train.empty:  # folds of nothing would stand in the way of those of the clips
+        fix = "check root= and the reader's settings, or download the data"
+        raise UserError(f"{call.root}: holds no training clip that the reader takes; {fix}")
     for note in () if quiet else call.competition().notes:
         print(f"note: {note}")
     if folds.is_given(call.folds):
@@ -75,8 +77,7 @@ def inputs(call: Call) -> tuple[pd.DataFrame, dict[str, Any]]:
 def settings_of(call: Call) -> FoldParams:
     """The settings of the folds; small classes are treated as `folds.small_classes` once said for these folds."""
     known: Any = folds.receipt(call.folds).get("settings", {})
-    typed = call.words.overrides.get("folds", {})
-    params = call.data.folds
+    typed, params = call.words.overrides.get("folds", {}), call.data.folds
     remembered = known.get("small_classes", "refuse")
     if remembered == "refuse" or "small_classes" in typed:
         return params
@@ -111,9 +112,8 @@ def _given(call: Call, quiet: bool, joined: pd.DataFrame) -> pd.DataFrame:
     if not quiet:
         print(f"folds: r0.csv as it was put there ({len(table)} clips)")
         given = table["clip_id"].map(joined.set_index("clip_id")["label"])
-        if other := int((given != table["label"]).sum()):
-            clip = table.loc[given != table["label"], "clip_id"].iloc[0]
-            print(f"note: r0.csv has other labels than the competition for {other} clips, first '{clip}'")
+        if len(other := table.loc[given != table["label"], "clip_id"]):
+            print(f"note: r0.csv has other labels than the competition for {len(other)} clips, first '{other.iloc[0]}'")
     return table
 
 

@@ -557,8 +557,13 @@ def test_rated_rows_equal_rows_and_blank_cells(tmp_path: Path) -> None:
         "train.csv: 1 rows are there twice, first row 26",
         "train.csv: 8 recordings are rated below 3 and left out",
     )
-    plain = birdclef.read(Params(group_column="nobody"), tmp_path)
+    lines[0] = lines[0].replace("author", "nobody")
+    text(tmp_path / "train.csv", *lines)
+    plain = birdclef.read(Params(), tmp_path)
     assert (len(plain.train), set(plain.train["group"])) == (24, {""})
+    refused(Params(group_column="nobodi"), tmp_path, "train.csv: there is no column 'nobodi'; did you mean 'nobody'")
+    refused(Params(name_column="common"), tmp_path, "train.csv: there is no column 'common'")
+    assert birdclef.read(Params(group_column="nobody"), tmp_path).train["group"].nunique() == 7
 
 
 def test_recordings_of_nothing_are_negatives(tmp_path: Path) -> None:

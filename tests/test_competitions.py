@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import make_folds
 from conftest import RATE, sound
 from refusals import refused
 from tonestack.base.errors import UserError
@@ -208,6 +209,9 @@ def test_speech_commands_refuses_a_word_without_a_folder_and_packed_files(tmp_pa
     words_of(tmp_path, audio=False)
     refused(lambda: speech_commands.read(speech_commands.Params(words=("yes", "stop")), tmp_path), "'stop'", "words")
     refused(lambda: call_of("speech2018", tmp_path, "reader.words=[yes,no]"), "words", "quotes")
+    nothing = call_of("speech_commands", tmp_path / "nowhere")
+    refused(lambda: make_folds.run(nothing), "nowhere: holds no training clip", "check root=")
+    assert not (nothing.folds / "r0.csv").exists()
     text(tmp_path / "train.7z", ["x"])
     refused(lambda: speech_commands.read(speech_commands.Params(), tmp_path), "train.7z", "7z x")
 
@@ -500,6 +504,7 @@ def test_audiofolder_with_csv_and_a_validation_part(tmp_path: Path) -> None:
         ("metadata.csv", ["file_name,label", "../a.wav,x"], ("row 2", "leaves its folder")),
         ("metadata.csv", ["file_name,label", "a.wav,"], ("row 2", "blank")),
         ("metadata.csv", ["file_name,label", "a.wav,x", "a.wav,y"], ("row 3", "twice")),
+        ("metadata.csv", ["file_name,label", "a.wav,x", "./a.wav,y"], ("row 2", "row 3", "twice")),
         ("metadata.jsonl", ['{"file_name": "a.wav", "label": "x"}', "{"], ("row 2", "no JSON object")),
         ("metadata.jsonl", ['{"file_name": "a.wav", "label": ["x"]}'], ("row 1", "multilabel")),
         ("metadata.jsonl", ['{"file_name": "a.wav", "label": {"x": 1}}'], ("row 1", "no label")),
@@ -515,3 +520,16 @@ def test_audiofolder_numbers_are_text_and_an_empty_root_is_refused(tmp_path: Pat
     refused(lambda: audiofolder.read(audiofolder.Params(), tmp_path), "metadata.csv", "root=")
     text(tmp_path / "metadata.jsonl", ['{"file_name": "a.wav", "label": 7}', '{"file_name": "b.wav", "label": true}'])
     assert audiofolder.read(audiofolder.Params(), tmp_path).train["label"].tolist() == ["7", "true"]
+
+
+def test_audiofolder_names_files_one_way_lines_end_as_json_says_and_bad_cells_have_a_row(tmp_path: Path) -> None:
+    lines = ['{"file_name": "./x/a.wav", "label": "one\u2028two"}', '{"file_name": "b.wav", "label": "x"}']
+    text(tmp_path / "metadata.jsonl", lines)
+    found = audiofolder.read(audiofolder.Params(), tmp_path).train
+    assert found[["clip_id", "label"]].to_numpy().tolist() == [["x/a.wav", "one\u2028two"], ["b.wav", "x"]]
+    (tmp_path / "metadata.jsonl").unlink()
+    several = audiofolder.Params(multilabel=True)
+    text(tmp_path / "metadata.csv", ["file_name,label", "a.wav,x", 'b.wav,"x,,y"'])
+    refused(lambda: audiofolder.read(several, tmp_path), "metadata.csv: row 3: label 'x,,y'")
+    text(tmp_path / "metadata.csv", ["file_name,label", "test/a.wav,x:7"])
+    refused(lambda: audiofolder.scoring_table(several, tmp_path), "metadata.csv: row 2: label 'x:7'")

@@ -158,6 +158,28 @@ def test_a_server_cannot_choose_the_place(tmp_path: Path, server: Server) -> Non
         download.fetch(params(server), tmp_path / "root")
 
 
+def test_addresses_of_one_name_are_refused_and_files_appear_whole(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = f"{server.url}/a/notes.bin", f"{server.url}/b/notes.bin"
+    checksum = f"md5:{server.checksums['notes.bin']}"
+    with pytest.raises(UserError, match=r"a/notes\.bin and .*/b/notes\.bin are both called 'notes\.bin'"):
+        download.fetch(DownloadParams(urls={one: checksum, two: checksum}), tmp_path)
+    assert not server.asked
+
+    def broken(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(download.shutil, "copyfile", broken)
+        with pytest.raises(OSError, match="disk full"):
+            download.fetch(DownloadParams(urls={one: checksum}), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".download"]
+    download.fetch(DownloadParams(urls={one: checksum}), tmp_path)
+    assert (tmp_path / "notes.bin").read_bytes() == server.files["notes.bin"]
+
+
 def tar_of(member: tarfile.TarInfo, content: bytes = b"") -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -239,6 +261,16 @@ def test_a_link_that_is_there_leads_nothing_out(tmp_path: Path) -> None:
         unpack(path, root)
     assert not list((tmp_path / "elsewhere").iterdir())
     assert not (root / "first.txt").exists()
+
+
+def test_a_file_that_is_there_where_a_folder_goes_is_named_before_anything_moves(tmp_path: Path) -> None:
+    root, path = tmp_path / "root", tmp_path / "a.zip"
+    (root / "deep").mkdir(parents=True)
+    (root / "deep/meta").write_text("mine")
+    path.write_bytes(make_zip({"first.txt": b"x", "deep/meta/more/train.csv": b"x"}))
+    with pytest.raises(UserError, match=r"needs a folder where .*deep/meta is a file; move that away; not unpacked"):
+        unpack(path, root)
+    assert sorted(found.name for found in root.rglob("*")) == ["deep", "meta"]
 
 
 def test_tar_and_archives_inside_archives(tmp_path: Path, server: Server) -> None:

@@ -253,7 +253,8 @@ def test_the_band_that_holds_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["on", "no", "1", "1.5", "a b", "", "x: y", "# c", "/data/x", "null", "é", 'a"b', 3, True]
+    "value",
+    ["on", "no", "1", "1.5", "a b", "", "x: y", "# c", "/data/x", "null", "é", 'a"b', "🦉 owl\u2028\x85", 3, True],
 )
 def test_values_are_read_back_from_yaml_as_they_were(value: object) -> None:
     found = [Finding("clips", "said", {"reader.clip": value}, "look: at # this")]

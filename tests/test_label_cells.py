@@ -132,6 +132,17 @@ def test_labels_are_mapped_to_fewer_classes(tmp_path: Path) -> None:
     refused(tmp_path, "row 3: 'label': unknown label 'bed'", *rows, **some)
 
 
+def test_the_surest_of_several_labels_of_one_class_counts(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"label_map": {f"A{i}": "A" for i in range(4)}, "nothing": ("",)}
+    cells = ("A1,!A2", "!A1,A2:0.5", "A1:0.5,?A2", "?A1,A2", "A1,?A2", "!A1,?A2", "A1:0.3,A2:0.2,b")
+    rows = ("fname,label", *(f'{i},"{cell}"' for i, cell in enumerate(cells)))
+    wanted = ["A", "A:0.5", "?A", "A", "A", "?A", "A:0.3,b"]
+    assert labels(tmp_path, *rows, **given, label_form="cells") == wanted
+    columns = ("fname,A1,A2,b", "1,1,0,0", "2,0.5,?,1", "3,1,?,0", "4,0.2,0.7,0")
+    got = labels(tmp_path, *columns, **given, label_form="columns", multilabel=True)
+    assert got == ["A", "?A,b", "A", "A:0.7"]
+
+
 def test_label_and_group_are_in_the_files_name(tmp_path: Path) -> None:
     whale = r"^(?P<group>\d{8})_.*_(?P<label>[01])\.aif$"
     got = read(
@@ -185,6 +196,18 @@ def test_rows_that_are_there_twice_are_refused_or_united(tmp_path: Path) -> None
     assert got.train.index.tolist() == [0, 1]
     assert got.notes == ("train.csv: 2 rows name a clip again; their labels are united",)
     refused(tmp_path, "is for clips of several labels", *rows, repeated="unite")
+    pieces = {"file": "f", "start": "s", "end": "e", "fold": "k", "label_form": "commas", "repeated": "unite"}
+    head, first = "fname,f,s,e,k,label", "1,a.wav,0,5,0,owl"
+    for other, said in (
+        ("b.wav,0,5,0", "path"),
+        ("a.wav,5,9,0", "start"),
+        ("a.wav,,,0", "start"),
+        ("a.wav,0,5,1", "fold"),
+    ):
+        refused(tmp_path, f"row 3: clip '1' has another {said}", head, first, f"1,{other},wren", **pieces)
+    got = read(tmp_path, head, first, "1,a.wav,0,5,0,wren", "2,b.wav,,,1,owl", "2,b.wav,,,1,owl", **pieces)
+    assert got.train["label"].tolist() == ["owl,wren", "owl"]
+    refused(tmp_path, "'fname' is blank|'clip_id' is blank", head, ",a.wav,0,5,0,owl", ",a.wav,0,5,0,owl", **pieces)
 
 
 @pytest.mark.parametrize(

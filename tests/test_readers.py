@@ -358,6 +358,31 @@ def test_table_test_csv_and_scoring(tmp_path):
     assert table.scoring_table(table.Params(scoring_csv="s.csv"), tmp_path) == tmp_path / "s.csv"
 
 
+def test_table_says_what_a_truth_or_test_csv_lacks(tmp_path):
+    write(tmp_path / "truth.csv", "id,kinds\n9,Dog\n")
+    given = NAMES | {"scoring_csv": "truth.csv", "label_form": "semicolons", "secondary_label": "more"}
+    refused(lambda: table.scoring_table(table.Params(**given), tmp_path), "truth.csv", "'kind'", "'kinds'")
+    found = table.scoring_table(table.Params(**(given | {"label": "kinds"})), tmp_path)
+    assert found.values.tolist() == [["9", "Dog", "Public"]]
+    write(tmp_path / "test.csv", "id,start,stop\n9,0,5\n")
+    train = "id,kind,start,end\n1,Dog,0,5\n2,Cat,0,5\n"
+    times = {"test_csv": "test.csv", "start": "start", "end": "end"}
+    refused(lambda: any_table(tmp_path, train, **times), "test.csv", "no column 'end' (reader.end) beside 'start'")
+
+
+@pytest.mark.parametrize("folder", ["t", "t/", "./t", "t//", "", "."])
+def test_table_names_the_files_of_a_folder_however_it_is_written(tmp_path, folder):
+    write(tmp_path / "t" / "night" / "a.wav", b"")
+    got = any_table(tmp_path, TRAIN, test_rows="files", test_audio=folder, test_suffix=".wav")
+    assert got.test["clip_id"].tolist() == ["night/a" if "t" in folder else "t/night/a"]
+    assert got.test["path"].tolist() == ["t/night/a.wav"]
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "../t"])
+def test_table_refuses_a_test_folder_outside(tmp_path, folder):
+    refused(lambda: any_table(tmp_path, TRAIN, test_rows="files", test_audio=folder), "reader.test_audio", folder)
+
+
 # --- contract and real data -----------------------------------------------------------------------------------------
 
 

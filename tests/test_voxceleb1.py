@@ -80,6 +80,14 @@ def test_the_official_split_is_read(root: Path) -> None:
     (root / "iden_split.txt").write_text("4 id10001/video0/00000.wav")
     with pytest.raises(UserError, match="line 1: write"):
         read(root, split="official")
+    (root / "iden_split.txt").write_text("12 id10001/video0/00000.wav")
+    with pytest.raises(UserError, match="line 1: write"):
+        read(root, split="official")
+    for encoding in ("utf-16", "latin-1"):
+        (root / "iden_split.txt").write_bytes("1 id10001/vidéo0/00000.wav".encode(encoding))
+        with pytest.raises(UserError, match=r"iden_split\.txt: cannot be read") as caught:
+            read(root, split="official")
+        assert "\n" not in str(caught.value)
 
 
 def test_test_labels_are_what_the_names_say(root: Path) -> None:

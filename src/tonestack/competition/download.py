@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 
 from tonestack.base.console import bar
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import claimed, move, read_json, write_json
+from tonestack.base.files import atomic, claimed, move, read_json, write_json
 from tonestack.competition import kaggle
 from tonestack.competition.unpack import Limits, free_bytes, is_archive, named_archive, sweep_unpacked, unpack
 from tonestack.settings.data_config import DownloadParams
@@ -104,8 +104,17 @@ def _listing(address: str) -> bytes:
 
 
 def url_files(params: DownloadParams) -> list[Remote]:
-    """The files of plain addresses."""
-    return [Remote(_name(Path(urlparse(url).path).name), url, checksum) for url, checksum in params.urls.items()]
+    """The files of plain addresses, no two of one name."""
+    found: dict[str, Remote] = {}
+    for url, checksum in params.urls.items():
+        name = _name(Path(urlparse(url).path).name)
+        other = found.setdefault(name, Remote(name, url, checksum))
+        if other.url != url:
+            raise UserError(
+                f"download.urls: {other.url} and {url} are both called '{name}', so that one would overwrite the "
+                "other; leave one out and fetch it yourself"
+            )
+    return list(found.values())
 
 
 def download(remote: Remote, folder: Path, most: int = 100 << 30) -> Path:
@@ -205,7 +214,8 @@ def _fetch_kaggle(params: DownloadParams, root: Path, work: Path) -> str:
 def _place(path: Path, root: Path, params: DownloadParams) -> int:
     """Unpack an archive (and archives directly inside it), or move a plain file; return the number of files."""
     if not (is_archive(path) or named_archive(path.name)):
-        shutil.copyfile(path, root / path.name)
+        with atomic(root / path.name) as temporary:
+            shutil.copyfile(path, temporary)
         names: Sequence[str] = [path.name]
     else:
         limits = Limits(bytes=int(params.max_gb * 1e9), ratio=params.max_ratio)

@@ -141,9 +141,19 @@ def _weights(params: LabelParams, cell: str, where: str) -> dict[str, float]:
             raise UserError(f"{where}: {error}") from None
         if not weights and "" not in params.nothing:
             raise UserError(f"{where} is blank; give its label, or reader.nothing=['']")
-        return {(_class(params, name, where) if name != "*" else name): value for name, value in weights.items()}
+        return _surest((_class(params, n, where) if n != "*" else n, weight) for n, weight in weights.items())
     found = [name for name in split(cell, form, where) or [""] if name not in params.nothing]
     return {_class(params, name, where): 1.0 for name in found}
+
+
+def _surest(weights: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The weight of every class, of which several labels may speak: 1, else unknown, else the largest."""
+    found: dict[str, float] = {}
+    for name, weight in weights:
+        known = found.setdefault(name, weight)
+        if known != 1 and (weight == 1 or np.isnan(weight) or weight > known):
+            found[name] = weight
+    return found
 
 
 def _secondary(params: LabelParams, cell: str, where: str) -> list[str]:
@@ -219,12 +229,11 @@ def _of_columns(params: LabelParams, table: pd.DataFrame, path: Path, taken: Ite
         raise UserError(f"{path}: there is no column '{missing}'{nearest(missing, rest)}")
     found = []
     for row, *cells in table[columns].itertuples(name=None):
-        weights: dict[str, float] = {}
-        for column, cell in zip(columns, cells, strict=True):
-            weight = _number(cell, f"{path}: row {row}: '{column}'")
-            if weight != 0:
-                weights[params.label_map.get(column, column)] = weight
-        found.append(_text(params, weights, f"{path}: row {row}"))
+        where = f"{path}: row {row}"
+        weights = [_number(cell, f"{where}: '{column}'") for column, cell in zip(columns, cells, strict=True)]
+        names = [params.label_map.get(column, column) for column in columns]
+        there = [(name, weight) for name, weight in zip(names, weights, strict=True) if weight != 0]
+        found.append(_text(params, _surest(there), where))
     return found
 
 

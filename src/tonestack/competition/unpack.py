@@ -270,8 +270,12 @@ def _check_name(said: str, name: str) -> None:
 
 
 def _check_target(archive: Path, folder: Path, name: str) -> None:
-    """A link or a folder that is there already must not lead a file elsewhere."""
+    """A link or a folder that is there already must not lead a file elsewhere, nor a file stand where a folder goes."""
     target = folder / name
+    for parent in PurePosixPath(name).parents:
+        if os.path.lexists(folder / parent) and not (folder / parent).is_dir():
+            why = f"needs a folder where {folder / parent} is a file; move that away"
+            raise UserError(f"{archive}: '{name}' {why}; not unpacked")
     if not inside(folder, target) or target.is_dir():
         raise UserError(f"{archive}: '{name}' would be written through a link or over a folder; not unpacked")
 

@@ -6,7 +6,7 @@ names are relative to it. Without a label column the label is the folder of the 
 """
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tonestack.base.errors import UserError, nearest
@@ -63,6 +63,7 @@ def scoring_table(params: Params, root: Path) -> pd.DataFrame | None:
     if not (known["label"] != "").any():
         return None
     known = known if params.multilabel else known[known["label"] != ""]
+    _check_labels(params, known)
     return pd.DataFrame({"clip_id": known["path"], "label": known["label"], "usage": "Public"}).reset_index(drop=True)
 
 
@@ -80,11 +81,14 @@ def _names(params: Params, cell: str) -> list[str]:
 
 
 def _check_labels(params: Params, train: pd.DataFrame) -> None:
-    """Refuse a blank label, unless a clip may have several: then nothing is there."""
-    if params.multilabel:
-        return
+    """Refuse a blank label, unless a clip may have several: then nothing is there, and a cell must say clear things."""
     for where, label in zip(train["where"], train["label"], strict=True):
-        if not label:
+        if params.multilabel:
+            try:
+                label_grammar.parse(label)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+        elif not label:
             raise UserError(f"{where}: '{params.label}' is blank; give its label or remove the row")
 
 
@@ -98,7 +102,9 @@ def _table(params: Params, root: Path) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS)
     twice = table[table["path"].duplicated()]
     if len(twice):
-        raise UserError(f"{twice['where'].iloc[0]}: '{twice['path'].iloc[0]}' is there twice; keep the right row")
+        path = twice["path"].iloc[0]
+        first, second = table.loc[table["path"] == path, "where"].iloc[:2]
+        raise UserError(f"{second}: '{path}' is there twice, before in {first}; keep the right row")
     if table.empty:
         raise UserError(f"{root}: neither a {' nor a '.join(NAMES)} nor folders of recordings; check root=")
     return table
@@ -137,17 +143,22 @@ def _metadata(params: Params, root: Path, source: Path) -> list[Row]:
     for name in filter(None, ("file_name", params.group)):
         if name not in table:
             raise UserError(f"{source}: there is no column '{name}'{nearest(name, list(table.columns))}")
-    if params.label not in table and columns and not _folder_label(str(table["file_name"].iloc[0])):
+    if params.label not in table and columns and not _folder_label(_plain(str(table["file_name"].iloc[0]))):
         raise UserError(f"{source}: which column has the labels? say reader.label= one of {', '.join(columns)}")
     folder = source.parent.relative_to(root).as_posix()
     rows = []
     for row, cells in zip(table.index, table.to_dict("records"), strict=True):
         where = f"{source}: row {row}"
         name = check_clip_name(str(cells["file_name"]), where)
-        path = csvs.clip_path("" if folder == "." else folder, name)
+        path = csvs.clip_path("" if folder == "." else folder, _plain(name))
         label = _text(params, cells[params.label], where) if params.label in table else _folder_label(path)
         rows.append((path, _part(path), label, str(cells[params.group]) if params.group else "", where))
     return rows
+
+
+def _plain(name: str) -> str:
+    """The one spelling of a file's name: `./a.wav` and `a.wav` are one file."""
+    return PurePosixPath(name).as_posix()
 
 
 def _read_csv(source: Path) -> pd.DataFrame:
@@ -155,10 +166,10 @@ def _read_csv(source: Path) -> pd.DataFrame:
 
 
 def _read_jsonl(source: Path) -> pd.DataFrame:
-    """One JSON object a line; keys that a line lacks are blank."""
+    """One JSON object a line, which may hold other line ends of Unicode; keys that a line lacks are blank."""
     rows: dict[int, dict[str, Any]] = {}
     try:
-        for number, line in enumerate(source.read_text(encoding="utf-8-sig").splitlines(), 1):
+        for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), 1):
             if line.strip():
                 rows[number] = dict(json.loads(line))
     except UnicodeDecodeError:

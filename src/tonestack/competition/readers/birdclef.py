@@ -87,8 +87,10 @@ def read(params: Params, root: Path) -> Competition:
 
 def _focal_table(params: Params, source: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The rows of the csv that are rated well enough, equal ones once, and a note on the others."""
-    optional = ["secondary_labels", "rating", params.group_column, params.name_column]
-    table = csvs.read_table(source, ["filename", params.label_column], [name for name in optional if name])
+    typed = params.group_column if "group_column" in params.model_fields_set else ""  # by itself it may be missing
+    needed = list(dict.fromkeys(filter(None, ["filename", params.label_column, params.name_column, typed])))
+    optional = ["secondary_labels", "rating", params.group_column]
+    table = csvs.read_table(source, needed, [name for name in optional if name and name not in needed])
     twice, notes = table.duplicated(), list[str]()
     if twice.any():
         notes.append(f"{source.name}: {twice.sum()} rows are there twice, first row {table.index[twice][0]}")

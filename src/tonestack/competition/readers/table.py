@@ -5,10 +5,10 @@ Labels may be in the forms of `competition/label_cells.py`, clips pieces of file
 """
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from tonestack.base.errors import UserError
+from tonestack.base.errors import UserError, nearest
 from tonestack.base.files import check_clip_name
 from tonestack.competition import csvs, label_cells, sample, windows
 from tonestack.competition.label_cells import LabelParams
@@ -101,6 +101,10 @@ def scoring_table(params: Params, root: Path) -> Path | pd.DataFrame | None:
     if found is None or (params.label_form in ("one", "commas") and not params.label_map and not params.nothing):
         return found
     table = csvs.read_table(found)
+    if params.label and params.label_form != "columns" and params.label not in table.columns:
+        raise UserError(f"{found}: there is no column '{params.label}' of labels{nearest(params.label, table.columns)}")
+    if params.secondary_label not in table.columns:
+        params = params.model_copy(update={"secondary_label": ""})
     key = next(name for name in (params.test_clip, params.clip, "clip_id", *table.columns) if name in table.columns)
     usage = next((name for name in table.columns if name.lower() == "usage"), "")
     names = list(table[key])
@@ -145,8 +149,13 @@ def _checked(files: list[str], table: pd.DataFrame, source: Path) -> list[str]:
 
 def _times(params: Params, table: pd.DataFrame, source: Path) -> pd.DataFrame:
     """Start and end of every clip in seconds, NaN where it is its whole file."""
-    found = []
-    for row in table.index if params.start and params.start in table.columns else ():
+    found, timed = [], params.start and params.start in table.columns
+    if timed and params.end and params.end not in table.columns:
+        raise UserError(
+            f"{source}: there is no column '{params.end}' (reader.end) beside '{params.start}'"
+            f"{nearest(params.end, table.columns)}; name the end of every clip"
+        )
+    for row in table.index if timed else ():
         cells = [table.loc[row, params.start], table.loc[row, params.end] if params.end else ""]
         start, end = (windows.seconds_of(cell) if cell else float("nan") for cell in cells)
         if not params.end and start is not None and params.window:
@@ -181,11 +190,29 @@ def _united(params: Params, frame: pd.DataFrame, source: Path) -> tuple[pd.DataF
         return frame.reset_index(drop=True), ()
     if not params.several:
         raise UserError(f"{source}: reader.repeated=unite is for clips of several labels; say reader.multilabel=true")
+    _refuse_other_pieces(frame, source)
     texts = frame.groupby("clip_id", sort=False)["label"].agg(lambda cells: label_grammar.unite(list(cells)))
-    kept = frame.drop_duplicates("clip_id").reset_index(drop=True)
+    kept = frame.drop_duplicates("clip_id")
+    csvs.clip_ids(kept, "clip_id", source)
+    kept = kept.reset_index(drop=True)
     twice = len(frame) - len(kept)
     note = f"{source.name}: {twice} rows name a clip again; their labels are united"
     return kept.assign(label=texts.to_numpy()), (note,)
+
+
+def _refuse_other_pieces(frame: pd.DataFrame, source: Path) -> None:
+    """Refuse rows of one clip that name several files, pieces or folds: all but the first would be lost in silence."""
+    columns = [name for name in ("path", *TIMES, "fold") if name in frame.columns]
+    first = frame.groupby("clip_id", sort=False)[columns].transform(lambda cells: cells.iloc[0])
+    for name in columns:
+        other = (frame[name] != first[name]) & ~(frame[name].isna() & first[name].isna())
+        if other.any():
+            row = frame.index[other][0]
+            fix = "leave reader.file out, or give every piece an id of its own"
+            raise UserError(
+                f"{source}: row {row}: clip '{frame.loc[row, 'clip_id']}' has another {name} than in a row before; "
+                + ("give all its rows one fold" if name == "fold" else fix)
+            )
 
 
 def _folds(params: Params, table: pd.DataFrame, source: Path) -> list[int] | int:
@@ -257,9 +284,11 @@ def _of_rows(params: Params, ids: list[str], table: pd.DataFrame, source: Path) 
 
 def _of_files(params: Params, root: Path) -> pd.DataFrame:
     """The test frame of the files found in `test_audio`, or of all their windows."""
-    paths = windows.files_in(root, params.test_audio)
-    below = len(params.test_audio) + 1 if params.test_audio else 0
-    names = [check_clip_name(path[below:].removesuffix(params.test_suffix), str(root)) for path in paths]
+    given = params.test_audio
+    folder = PurePosixPath(check_clip_name(given, "data: reader.test_audio") if given else "")
+    paths = windows.files_in(root, str(folder))
+    below = [PurePosixPath(path).relative_to(folder).as_posix() for path in paths]
+    names = [check_clip_name(name.removesuffix(params.test_suffix), str(root)) for name in below]
     if not params.window:
         return csvs.test_frame(names, paths)
     table = windows.of_files(root, paths, params.window)

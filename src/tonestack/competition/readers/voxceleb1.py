@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import check_clip_name
+from tonestack.base.files import check_clip_name, read_text
 from tonestack.base.section import Section
 from tonestack.competition import csvs
 from tonestack.labels import trials
@@ -125,9 +125,9 @@ def _official(root: Path, clips: pd.DataFrame) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; split=official needs it, or give reader.split=video")
     part: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         cells = line.split()
-        if cells and (len(cells) != 2 or cells[0] not in "123"):
+        if cells and (len(cells) != 2 or cells[0] not in ("1", "2", "3")):
             raise UserError(f"{path}: line {number}: write '1 id10001/video/00001.wav' (1 train, 2 validation, 3 test)")
         if cells:
             part[cells[1]] = {"1": -1, "2": VALIDATION, "3": TEST}[cells[0]]

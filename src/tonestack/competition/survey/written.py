@@ -7,6 +7,7 @@ from typing import Any
 from tonestack.competition.survey.finding import Finding
 
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@-]*")
+UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")  # as YAML sees it
 TRUTH_VALUES = {"yes", "no", "on", "off", "true", "false", "null", "none", "y", "n"}  # what YAML takes them for
 
 
@@ -38,5 +39,10 @@ def _line(value: Any, doubt: str) -> str:
 def scalar(value: Any) -> str:
     """A value as YAML reads it back: text that could be taken for something else stands in quotes."""
     if isinstance(value, str):
-        return value if PLAIN.fullmatch(value) and value.casefold() not in TRUTH_VALUES else json.dumps(value)
-    return json.dumps(value)
+        return value if PLAIN.fullmatch(value) and value.casefold() not in TRUTH_VALUES else _quoted(value)
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    """A value as JSON; signs beyond 16 bits stand as they are, since YAML would read JSON's pairs of escapes as two."""
+    return UNPRINTABLE.sub(lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(value, ensure_ascii=False))
