@@ -171,10 +171,9 @@ def fit(
 ) -> History:
     """Train `model` in place; at the end it holds the averaged (or best) weights.
 
-    state: file that is written after every epoch, and from which a killed run goes on, if it had the same settings and
-    the same `inputs` (fingerprints of the data). inner_loss: loss of
-    the averaged model on the inner split; given, training stops early and keeps the best epoch's weights.
-    report: called with every epoch's entry, also with those of the epochs before a resume.
+    state: file that is written after every epoch, and from which a killed run of the same settings and `inputs`
+    (fingerprints of the data) goes on. inner_loss: loss of the averaged model on the inner split; given, training stops
+    early and keeps the best epoch's weights. report: called with every epoch's entry, after a resume of all epochs.
     """
     params = config.training
     epochs, steps = params.plan(len(data))
@@ -182,11 +181,10 @@ def fit(
     optimizer = make_optimizer(model, params)
     average = Average(model, params.ema)
     learnt_loss = LearntLoss(loss_of, loss_of.optimizer()) if isinstance(loss_of, EmbeddingLoss) else None
-    learnt = [learnt_loss.optimizer] if learnt_loss else []
     key = fingerprint([config.model_dump(mode="json"), seed, epochs, steps, inputs])
     keeper = State(state, model, optimizer, average, key, learnt_loss)
     history = keeper.load()
-    step = make_step(model, loss_of, [optimizer, *learnt], config, data.share)
+    step = make_step(model, loss_of, [optimizer, *([learnt_loss.optimizer] if learnt_loss else [])], config, data.share)
     step.pieces.count = history.pieces
     for entry in history.epochs:
         report(entry)
