@@ -2,6 +2,7 @@
 
 Takes  what train, blend and stack take; folds.repeats is their number, baseline the model the others are
        compared with. Each repeat has its own name: <name>-r1, <name>-r2 ...; its features are <name>'s.
+       The first is <name> on r0, or <name>-r0 where <name> is trained on another revision.
 Leaves folds/<name>-r<k>/, oof/<name>-r<k>/ and reports/<name>/repeats.csv: mean, 95 % interval, spread, gain.
 """
 
@@ -20,7 +21,9 @@ import pandas as pd
 
 def run(call: Call) -> pd.DataFrame:
     """Train, blend and stack in every repeat that is not up to date, then print and write the table of all."""
+    make_folds.run(call, quiet=True)
     calls = repeats.calls(call)
+    repeats.copy_folds(call.folds, calls[0].folds)
     for repeated in calls:
         make_folds.run(repeated, quiet=True)
     repeats.check_folds(calls)

@@ -13,7 +13,7 @@ from tonestack.ensemble.nested_cv import nesting
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.searches import _optuna
 from tonestack.ensemble.searches.log_loss import loss_and_slope
-from tonestack.ensemble.stack_inputs import StackInputs, StackRows
+from tonestack.ensemble.stack_inputs import StackInputs, StackRows, inner_split
 from tonestack.settings.data_config import BlendParams, StackParams
 from tonestack.tables.metrics import Metric, indicator, resolve
 from tonestack.tasks import classify, multilabel
@@ -212,6 +212,27 @@ def test_the_nested_score_does_not_flatter(name: str) -> None:
         found = nested_cv.evaluate(tuned, np.arange(200) % 4, [name], params, 0, None)[0]
         gaps.append(found.cv - fresh.score(found.blend))
     assert np.mean(gaps) < 2 * np.std(gaps) / np.sqrt(len(gaps))
+
+
+def test_clips_of_one_fold_alone_cannot_be_nested() -> None:
+    problem = toy(2, 40)
+    with pytest.raises(UserError, match="all verified clips lie in one fold"):
+        nested_cv.evaluate(problem, np.full(40, 3), ["single"], BlendParams(), 0, None)
+    inputs = StackInputs.of(problem.tables)
+    rows = StackRows(inputs, problem.targets, np.ones(40), np.full(40, 3), 6)
+    with pytest.raises(UserError, match="all verified clips lie in one fold"):
+        stacking.nested("logistic", rows, inputs, np.arange(40) % 4, StackParams(jobs=1), 0)
+
+
+def test_one_group_is_split_clip_by_clip() -> None:
+    problem = toy(2, 60)
+    one = StackRows(StackInputs.of(problem.tables), problem.targets, np.ones(60), np.zeros(60, dtype=int), 6)
+    alone = replace(one, groups=np.zeros(60, dtype=int))
+    for mine, other in zip(inner_split(alone, 0), inner_split(one, 0), strict=True):
+        np.testing.assert_array_equal(mine, other)
+        assert 0 < mine.sum() < 60
+    for name in ("lightgbm", "logistic"):
+        assert stacking.fit(name, alone, StackParams(rounds=5), 0)(alone.inputs).shape == (60, 6)
 
 
 def test_ties_go_to_the_simpler() -> None:

@@ -75,6 +75,15 @@ def test_a_cell_is_read_as_it_was_written(weights: dict[str, float]) -> None:
     np.testing.assert_equal(label_grammar.parse(label_grammar.text(weights)), weights)
 
 
+def test_small_weights_are_written_without_an_exponent_and_read_with_one() -> None:
+    shown = {3e-05: "0.00003", 1.5e-07: "0.00000015", 0.5: "0.5", 0.1234567: "0.123457", 1 - 1e-9: "1", 0.25: "0.25"}
+    for weight, text in shown.items():
+        assert label_grammar.text({"owl": weight}) == f"owl:{text}"
+        assert label_grammar.parse(f"owl:{text}") == {"owl": pytest.approx(weight, rel=1e-5)}
+    assert label_grammar.parse("owl:3e-05,a:b:2E-3") == {"owl": 3e-05, "a:b": 0.002}
+    assert label_grammar.text({"owl": 1.0, "crow": 0.0, "wren": NAN}) == "owl,!crow,?wren"
+
+
 @pytest.mark.parametrize("name", ["a,b", "?a", "!a", " a", "a:0.5", "a:1", "*"])
 def test_classes_that_no_cell_can_hold_are_refused_where_a_clip_has_several(tmp_path: Path, name: str) -> None:
     made = Competition(tmp_path, pd.DataFrame(), pd.DataFrame(), ("owl", name), None)

@@ -178,6 +178,20 @@ def test_class_columns_of_many_rows_lie_in_a_file_of_their_own(tmp_path: Path, m
     assert LabelTables(tmp_path).revision("pseudo1").equals(rows)
 
 
+def test_a_killed_write_leaves_no_old_rows_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pd.DataFrame([["x", 0, "dog", 1.0, "pseudo"]], columns=revisions.COLUMNS)
+    revision_files.write(tmp_path, "pseudo1", rows, pd.DataFrame(), {"inputs": {}})
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(revision_files, "write_csv", killed)
+    with pytest.raises(KeyboardInterrupt):
+        revision_files.write(tmp_path, "pseudo1", rows, pd.DataFrame(), {"inputs": {}})
+    assert not list(tmp_path.glob("pseudo1.[cj]s*"))
+    assert not revision_files.up_to_date(tmp_path, "pseudo1", {})
+
+
 def test_labels_are_hashed_block_by_block_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     targets, weights = rng.random((7, 3), dtype=np.float32), rng.random(7, dtype=np.float32)

@@ -98,6 +98,20 @@ def test_the_choice_is_nested_itself() -> None:
     assert honest <= float(resolve("accuracy")(lucky, targets)) + 1e-9
 
 
+@pytest.mark.parametrize("classes", [CLASSES, 1])
+def test_a_part_decides_nothing_about_the_choice_without_it(classes: int) -> None:
+    rng = np.random.default_rng(7)
+    (table,), targets, part = drawn(rng, 200, {"one": 1.0})
+    scores, truth = table.scores[:, :classes], targets if classes > 1 else (targets == 0).astype(int)
+    rows = part != 2
+    apart = selection.losses_within(scores, truth, part, True)(rows)
+    changed = np.where(rows, truth, truth[::-1])
+    np.testing.assert_array_equal(selection.losses_within(scores, changed, part, True)(rows), apart)
+    np.testing.assert_allclose(selection.nested_losses(scores[rows], truth[rows], part[rows], True), apart)
+    every = selection.losses_within(scores, truth, part, True)(np.ones(200, dtype=bool))
+    np.testing.assert_array_equal(every, selection.nested_losses(scores, truth, part, True))
+
+
 def test_several_labels_and_trials_have_their_own_proper_score() -> None:
     rng = np.random.default_rng(4)
     truth = (rng.random((300, 4)) < 0.3).astype(np.int8)

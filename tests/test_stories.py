@@ -355,7 +355,7 @@ def test_intervals_weigh_clips_as_the_metric_does() -> None:
 
 
 def test_a_repeat_of_another_revision_leaves_the_calls_own_blend_and_folds_alone(cued: Path) -> None:
-    run = call(cued, "model=class_prior", "seed=0")
+    run = call(cued, "model=story_boosting")
     before = make_folds.run(run)
     (run.folds / "agree.csv").write_text("clip_id,holdout,label,weight,source\n")
     revisions.choose(run.folds, "agree")

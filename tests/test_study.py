@@ -146,6 +146,22 @@ def test_group_revisions_hold_their_group_alone(toy: Call) -> None:
     assert set(even.clip_ids) == set(folds.index[folds["fold"] != 1])
 
 
+def test_group_revisions_are_made_again_where_groups_or_labels_have_changed(tmp_path: Path) -> None:
+    def write(labels: list[str], groups: gate.Groups) -> list[str]:
+        table = pd.DataFrame({"clip_id": list("abcd"), "label": labels, "verified": True, "group": ""})
+        table.assign(fold=[0, 0, 1, 1]).to_csv(tmp_path / "r0.csv", index=False)
+        gate.write_revisions(LabelTables(tmp_path), "2", groups, CLASSES)
+        return pd.read_csv(tmp_path / "2-one.csv")["clip_id"].tolist()
+
+    first, last = {"one": list(CLASSES[:2]), "two": list(CLASSES[2:])}, {"one": [CLASSES[0]], "two": list(CLASSES[1:])}
+    assert write(list(CLASSES), first) == ["a", "b"]
+    before = (tmp_path / "2-one.csv").stat().st_mtime_ns
+    write(list(CLASSES), first)
+    assert (tmp_path / "2-one.csv").stat().st_mtime_ns == before
+    assert write(list(CLASSES), last) == ["a"]
+    assert write(list(CLASSES[::-1]), last) == ["d"]
+
+
 def test_a_study_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"judge_variants", "judge_voices", "seed_tables"} <= set(published.available())
     with pytest.raises(UserError, match="name=seed_tables"):

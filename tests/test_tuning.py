@@ -118,6 +118,46 @@ def test_what_cannot_be_trained_counts_and_ends(one: Tuning) -> None:
     assert len(tune_results.report(study, bad)) == 1
 
 
+def test_a_study_is_of_its_folds_and_labels_alone(one: Tuning) -> None:
+    def folder(**words: Any) -> Path:
+        return replace(one, call=one.call.but(**words)).folder
+
+    def write(label: str) -> None:
+        pd.DataFrame({"clip_id": ["a"], "holdout": -1, "label": label, "weight": 1.0, "source": "given"}).to_csv(
+            one.call.folds / "agree.csv", index=False
+        )
+
+    assert folder() == folder()
+    assert len({folder(), folder(fold="0"), folder(fold="1")}) == 3
+    write("x")
+    before = folder(revision="agree")
+    assert before == folder(revision="agree") != folder()
+    write("another")
+    assert folder(revision="agree") != before
+
+
+@pytest.mark.parametrize("without", [{2}, {0, 1, 2, 3}])
+def test_folds_without_a_score_are_left_out_and_the_study_ends(
+    one: Tuning, monkeypatch: pytest.MonkeyPatch, without: set[int]
+) -> None:
+    def half(job: FakeJob, watch: Any) -> dict[str, Any]:
+        watch(0, float("nan"))
+        found = fake_train(replace(job, params={"augment.mixup": 0.3}), watch)
+        return {"metrics": {"map@3": float("nan")}} if job.fold in without else found
+
+    monkeypatch.setattr(tune_trials, "train", half)
+    study = tune_trials.work(one, 7)
+    assert len(tune_trials.finished(study)) == len(study.trials) == 7
+    complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    assert len(complete) == (0 if len(without) == 4 else 7)
+    assert all(len(tune_trials.fold_scores(t)) == 3 for t in complete)
+    assert all(("error" in t.user_attrs) == (t.state == TrialState.FAIL) for t in study.trials)
+    if complete:
+        assert study.best_value == pytest.approx(0.86 + 0.001 * 4 / 3)
+        assert not np.isnan(tune_results.nested_score(complete, 1.0))
+    tune_results.report(study, one)
+
+
 def test_epochs_are_pruned_too(one: Tuning) -> None:
     study = one.study()
     for value in (1.0, 1.1, 1.2, 1.3, 1.4):
@@ -135,3 +175,5 @@ def test_the_nested_score_is_not_the_best_ones() -> None:
         attributes = {f"fold{k}": [s, 10] for k, s in enumerate(rows)}
         trials.append(optuna.trial.create_trial(value=float(np.mean(rows)), user_attrs=attributes))
     assert tune_results.nested_score(trials, 1.0) == pytest.approx(0.55)
+    alone = optuna.trial.create_trial(value=0.99, user_attrs={"fold0": [0.99, 10]})  # says nothing of the other fold
+    assert tune_results.nested_score([alone, *trials], 1.0) == pytest.approx(0.55)

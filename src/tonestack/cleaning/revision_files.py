@@ -27,6 +27,7 @@ def up_to_date(folder: Path, revision: str, inputs: dict[str, Any]) -> bool:
 def write(folder: Path, revision: str, rows: pd.DataFrame, decided: pd.DataFrame, receipt: dict[str, Any]) -> None:
     """Write a revision's three files, the json last."""
     path = folder / f"{revision}.json"
+    (folder / f"{revision}.csv").unlink(missing_ok=True)  # first: without a receipt it would pass as the user's own
     path.unlink(missing_ok=True)  # an old receipt must not stand beside new rows
     classes, soft = rows.columns.drop(COLUMNS, errors="ignore"), soft_path(folder, revision)
     soft.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ even within each group). All models of fold k are trained without fold k, and so
 """
 
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import write_csv, write_json
+from tonestack.base.files import fingerprint, read_json, write_csv, write_json
 from tonestack.ensemble.tables import Tables
 from tonestack.labels.label_tables import LabelTables
 from tonestack.tables.oof import FLOOR
@@ -33,15 +33,18 @@ def checked(groups: dict[str, Groups], name: str, classes: tuple[str, ...]) -> G
 def write_revisions(
     labels: LabelTables, name: str, groups: Groups, classes: tuple[str, ...], parent: str = "r0"
 ) -> None:
-    """Write the revisions `<name>-<group>` and `<name>-gate` from a parent revision, if they are not there yet."""
+    """Write the revisions `<name>-<group>` and `<name>-gate` from a parent revision, where they are not up to date."""
+    rows = labels.revision(parent)
+    content = fingerprint([list(rows.columns), rows.astype(str).to_numpy().tolist()])
     for group in (*groups, GATE):
         path = labels.folder / f"{name}-{group}.csv"
-        receipt = {"parent": parent, "method": "groups", "groups": groups, "group": group}
-        if path.with_suffix(".json").is_file():
+        receipt = {"parent": parent, "method": "groups", "groups": groups, "group": group, "rows": content}
+        known = path.with_suffix(".json")
+        if path.is_file() and known.is_file() and read_json(known) == receipt:
             continue
-        rows = labels.revision(parent)
+        known.unlink(missing_ok=True)  # an old receipt must not stand beside new rows
         write_csv(path, _soft(rows, groups, classes) if group == GATE else rows[rows["label"].isin(groups[group])])
-        write_json(path.with_suffix(".json"), receipt)
+        write_json(known, receipt)
 
 
 def _soft(rows: pd.DataFrame, groups: Groups, classes: tuple[str, ...]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tonestack.base.console import Bar, bar
+from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint
 from tonestack.ensemble import resampling, searches
 from tonestack.ensemble.blends import Blend
@@ -133,8 +134,10 @@ def evaluate(
     """Return the nested candidate of each search named, compared with the best single table.
 
     problem: N clips; part (N,): the parts to nest over. The single table is the best on all clips. That favours the
-    table, so a gain over it is a real one.
+    table, so a gain over it is a real one. Clips of one part alone cannot be nested: `UserError`.
     """
+    if len(np.unique(part)) < 2:
+        raise UserError(resampling.ONE_FOLD)
     for name in names:
         searches.find(name, "probabilities" if problem.probabilities else "scores")
     chosen, folds = list(dict.fromkeys(names)), len(np.unique(part))

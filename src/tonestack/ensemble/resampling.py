@@ -12,6 +12,10 @@ from tonestack.tables.metrics import mean
 import numpy as np
 
 BLOCK = 1 << 22  # counts of groups drawn at once
+ONE_FOLD = (
+    "all verified clips lie in one fold, so nothing can be fitted without it and scored on it; make folds in which "
+    "they are spread (smaller groups, another group column, or more verified clips)"
+)
 
 
 def rows(count: int, resamples: int, groups: np.ndarray | None = None, size: float = 1.0) -> Iterator[np.ndarray]:

@@ -38,7 +38,7 @@ class Scored(Protocol):
 
 
 S = TypeVar("S", bound=Scored)
-Losses = Callable[[np.ndarray, np.ndarray], np.ndarray]  # scores (N, C), targets -> (temperatures, N)
+Losses = Callable[[np.ndarray], np.ndarray]  # some whole parts, as a mask of rows (N,) -> the rows' nested log losses
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,12 @@ def select(
     rows of several candidates are joined at one level and scale per class.
     """
     limits = thresholds or Thresholds(metric, one_label, "half")
-    losses = {c.name: nested_losses(c.scores, targets, part, one_label) for c in candidates}
+    losses = {c.name: losses_within(c.scores, targets, part, one_label) for c in candidates}
+    every = np.ones(len(part), dtype=bool)
     parts = np.unique(part)
     with bar((1 + len(parts)) * len(candidates), "choice", "scores", brief=True) as shown:
         pick = partial(_pick, candidates, limits, targets, losses, part, groups, averages, shown)
-        chosen = pick(np.ones(len(part), dtype=bool))
+        chosen = pick(every)
         scores, by_part = np.empty_like(chosen.scores), {}
         for k in parts:
             inside = part == k
@@ -86,14 +87,14 @@ def select(
             joined = fold_levels.scaled_like(found.scores, chosen.scores) if apart else found.scores
             scores[inside] = joined[inside]
             by_part[int(k)] = found.name
-    return Selection(chosen, scores, by_part, {name: float(loss.mean()) for name, loss in losses.items()})
+    return Selection(chosen, scores, by_part, {name: float(loss(every).mean()) for name, loss in losses.items()})
 
 
 def _pick(
     candidates: Sequence[S],
     limits: Thresholds,
     targets: np.ndarray,
-    losses: dict[str, np.ndarray],
+    losses: dict[str, Losses],
     part: np.ndarray,
     groups: np.ndarray | None,
     averages: Collection[str],
@@ -102,19 +103,21 @@ def _pick(
 ) -> S:
     """The candidate of least loss on `rows` (N,) among those that their metric cannot tell from the best.
 
-    One of `averages` wins if it is among these and its loss cannot be told from the least.
+    One of `averages` wins if it is among these and its loss cannot be told from the least. Temperatures are fitted on
+    `rows` alone, so that a choice without a part knows nothing of it.
     """
+    loss = {c.name: losses[c.name](rows) for c in candidates}
     truth, own, metric = targets[rows], None if groups is None else groups[rows], limits.metric
     decided = ((c.name, limits.nested(c.scores[rows], truth, part[rows])) for c in candidates)  # one at a time
     found: dict[str, Resampled] = {}
     for name, scores in decided:
         found[name] = Resampled.of(metric, scores, truth, 200, own)
         shown.update()
-    best = max(candidates, key=lambda c: (metric.sign * found[c.name].value, -losses[c.name][rows].mean()))
+    best = max(candidates, key=lambda c: (metric.sign * found[c.name].value, -loss[c.name].mean()))
     close = [c for c in candidates if c is best or _close(found[best.name], found[c.name])]
-    order = sorted(close, key=lambda c: (round(float(losses[c.name][rows].mean()), 4), c.complexity, c.name))
-    least = losses[order[0].name][rows]
-    return next((c for c in order if c.name in averages and not _worse(losses[c.name][rows], least, own)), order[0])
+    order = sorted(close, key=lambda c: (round(float(loss[c.name].mean()), 4), c.complexity, c.name))
+    least = loss[order[0].name]
+    return next((c for c in order if c.name in averages and not _worse(loss[c.name], least, own)), order[0])
 
 
 def _close(best: Resampled, other: Resampled) -> bool:
@@ -133,18 +136,33 @@ def nested_losses(scores: np.ndarray, targets: np.ndarray, part: np.ndarray, one
     one_label: rows of scores (N, C) sum to one; else each class is a matter of its own and a row's loss is the sum
     over its known classes.
     """
+    return losses_within(scores, targets, part, one_label)(np.ones(len(part), dtype=bool))
+
+
+def losses_within(scores: np.ndarray, targets: np.ndarray, part: np.ndarray, one_label: bool) -> Losses:
+    """Return a function from some whole parts, as a mask (N,), to `nested_losses` of their rows by these parts alone.
+
+    The losses at every temperature are taken once, and summed by part.
+    """
     if scores.shape[1] == 1:
-        return _of_trials(scores[:, 0], targets, part)
+        return lambda rows: _of_trials(scores[rows, 0], targets[rows], part[rows])
     truth, loss = cells(targets, scores.shape[1]), _softmaxed if one_label else _binary
     drawn = resampling.some(part, max(1, CELLS // scores.shape[1]))  # of very large tables, to find the temperatures by
-    every = np.stack([loss(scores[drawn], truth[drawn], t) for t in TEMPERATURES])  # (T, n)
-    losses = np.empty(len(scores))
-    for k in np.unique(part):
-        inside = part == k
-        others = ~inside if not inside.all() else inside
-        best = TEMPERATURES[every[:, others[drawn]].mean(axis=1).argmin()]
-        losses[inside] = loss(scores[inside], truth[inside], best)
-    return losses
+    count, code = len(np.unique(part)), np.unique(part, return_inverse=True)[1]
+    sums = np.stack(
+        [np.bincount(code[drawn], loss(scores[drawn], truth[drawn], t), minlength=count) for t in TEMPERATURES]
+    )  # (T, parts)
+
+    def within(rows: np.ndarray) -> np.ndarray:
+        kept, losses = np.unique(code[rows]), np.empty(len(scores))
+        for k in kept:
+            inside = code == k
+            others = kept[kept != k] if len(kept) > 1 else kept
+            best = TEMPERATURES[sums[:, others].sum(axis=1).argmin()]
+            losses[inside] = loss(scores[inside], truth[inside], best)
+        return losses[rows]
+
+    return within
 
 
 def _softmaxed(scores: np.ndarray, truth: np.ndarray, temperature: float) -> np.ndarray:
@@ -165,8 +183,8 @@ def _of_trials(scores: np.ndarray, targets: np.ndarray, part: np.ndarray) -> np.
     """Log loss (N,) of trial scores of any size, calibrated by logistic regression on the other parts."""
     from sklearn.linear_model import LogisticRegression  # a second; most calls have tables of probabilities
 
-    losses = np.empty(len(scores))
-    for k in np.unique(part):
+    losses = np.zeros(len(scores))
+    for k in np.unique(part) if len(np.unique(targets)) > 1 else ():
         inside = part == k
         learn = ~inside if len(np.unique(targets[~inside])) > 1 else np.ones(len(part), dtype=bool)
         fitted = LogisticRegression(class_weight="balanced").fit(scores[learn, None], targets[learn])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from tonestack.base.errors import UserError
 from tonestack.ensemble import resampling
 from tonestack.ensemble.blends import row_normal
 from tonestack.ensemble.searches.log_loss import loss_and_slope
@@ -188,14 +189,15 @@ def probabilities(logits: np.ndarray, independent: bool) -> np.ndarray:
 def inner_split(rows: StackRows, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Masks (learn, stop) inside the training rows: one fold where there are several, else a random fifth.
 
-    A random fifth consists of whole groups where groups are known.
-
-    Only trusted rows decide when to stop.
+    A random fifth consists of whole groups where more than one is there. Only trusted rows decide when to stop.
+    Without a row nothing can be learnt: `UserError`.
     """
+    if not len(rows.fold):
+        raise UserError(resampling.ONE_FOLD)
     folds = np.unique(rows.fold)
     if len(folds) > 1:
         held = rows.fold == folds[seed % len(folds)]
-    elif rows.groups is not None:
+    elif rows.groups is not None and len(np.unique(rows.groups)) > 1:
         held = resampling.share(rows.groups, seed)
     else:
         held = np.random.default_rng(seed).random(len(rows.fold)) < 0.2

@@ -1,19 +1,23 @@
 """Repeated cross-validation: the same experiments on other folds, scored together, with intervals over groups.
 
 Each repeat is a call of its own, `<name>-r1`, `<name>-r2` ..., with its own fold seed, folds and tables. Features are
-shared.
+shared. The first repeat is the call itself, on the labels as given. Where the call has chosen another revision, its
+blend and stack are of that one, so the first repeat is `<name>-r0`, on the same folds.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tonestack.base.errors import UserError
-from tonestack.base.files import fingerprint
+from tonestack.base.files import atomic, fingerprint
 from tonestack.config import layers
 from tonestack.config.call import Call
 from tonestack.ensemble import resampling
 from tonestack.ensemble.problem import Problem
 from tonestack.ensemble.tables import Tables
+from tonestack.labels import revisions
 from tonestack.tables import oof
 from tonestack.tables.metrics import Metric
 
@@ -26,14 +30,33 @@ COLUMNS = ["experiment", "value", "low", "high", "between_repeats", "gain", "gai
 
 def calls(call: Call) -> list[Call]:
     """Return the call itself, then the same on other folds, `folds.repeats` in all."""
-    own = call.data.folds
-    calls = [call.but(revision="r0")]  # other revisions are decided on one set of folds
+    own, cache = call.data.folds, call.words.cache or call.name
+    given = (call.words.revision or revisions.chosen(call.folds)) == "r0"
+    apart = {} if given else {"name": f"{call.name}-r0", "cache": cache}
+    calls = [call.but(revision="r0", **apart)]  # other revisions are decided on one set of folds
     for k in range(1, own.repeats):
         seed = {"folds": {"seed": own.seed + k, "repeats": 1}}
         words = layers.merge([("", call.words.overrides), ("", seed)])
-        cache = call.words.cache or call.name
         calls.append(call.but(name=f"{call.name}-r{k}", cache=cache, revision="r0", overrides=words))
     return calls
+
+
+def copy_folds(source: Path, target: Path) -> None:
+    """Give the first repeat the call's own folds, r0.csv and its r0.json, where it has a folder of its own."""
+    files = [(source / name, target / name) for name in ("r0.csv", "r0.json")]
+    if source == target or all(file_bytes(one) == file_bytes(other) for one, other in files):
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    files[1][1].unlink(missing_ok=True)  # an old receipt must not stand beside new folds
+    for one, other in files:
+        if one.is_file():
+            with atomic(other) as temporary:
+                shutil.copyfile(one, temporary)
+
+
+def file_bytes(path: Path) -> bytes | None:
+    """Return a file's content; None if it is not there."""
+    return path.read_bytes() if path.is_file() else None
 
 
 def check_folds(calls: list[Call]) -> None:
@@ -69,8 +92,11 @@ class Scores:
         count = code.max() + 1
         if self.metric.decomposes:
             each = np.mean([self.metric.per_clip(table, self.targets) for table in self.scores], axis=0)
+            weights = self.metric.weights(self.targets)
+            share = np.ones(len(each)) if weights is None else weights
             times = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-            return (times @ np.bincount(code, each)) / (times @ np.bincount(code))
+            total = times @ np.bincount(code, share)
+            return np.where(total > 0, times @ np.bincount(code, each * share) / np.maximum(total, 1e-12), np.nan)
         members = [np.flatnonzero(code == g) for g in range(count)]
         picks = rng.integers(count, size=(FEWER, count))
         return np.array([self.value(np.concatenate([members[g] for g in pick])) for pick in picks])

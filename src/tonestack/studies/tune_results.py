@@ -16,11 +16,13 @@ from optuna.trial import FrozenTrial, TrialState
 def nested_score(trials: list[FrozenTrial], sign: float) -> float:
     """Return the nested score of the choice: every fold is scored by the trial that the other folds choose."""
     by_trial = [fold_scores(t) for t in trials]
+    widest = max(by_trial, key=len)
+    by_trial = [one for one in by_trial if one.keys() == widest.keys()]  # others were tried on some folds alone
     scores = []
     for fold in by_trial[0]:
-        others = [mean_score([s for key, s in one.items() if key != fold]) for one in by_trial if len(one) > 1]
-        if not others:
+        if len(widest) == 1:
             return float("nan")
+        others = [mean_score([s for key, s in one.items() if key != fold]) for one in by_trial]
         scores.append(by_trial[int(np.argmax(sign * np.array(others)))][fold])
     return mean_score(scores)
 

@@ -89,13 +89,23 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, tuning: Tuning) -> None:
         study.tell(trial, state=TrialState.FAIL)
         print(f"trial {trial.number}: failed: {error}", flush=True)
     else:
-        study.tell(trial, tuning.metric.sign * mean_score(scores))
-        print(f"trial {trial.number}: {tuning.metric.name} {mean_score(scores):.4f}", flush=True)
+        tell_score(study, trial, tuning, mean_score(scores))
+
+
+def tell_score(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, score: float) -> None:
+    """Record a trial's score; without one, that it failed, so that it counts and the study ends."""
+    if np.isnan(score):
+        trial.set_user_attr("error", f"{tuning.metric.name} cannot be had of any fold")
+        study.tell(trial, state=TrialState.FAIL)
+    else:
+        study.tell(trial, tuning.metric.sign * score)
+    print(f"trial {trial.number}: {tuning.metric.name} {score:.4f}", flush=True)
 
 
 def mean_score(scores: Scores) -> float:
-    """Return the mean of fold scores, weighted by their verified clips."""
-    return float(np.average([s for s, _ in scores], weights=[n for _, n in scores]))
+    """Return the mean of fold scores, weighted by their verified clips; NaN ones are left out, NaN if none is left."""
+    known = [(s, n) for s, n in scores if not np.isnan(s)]
+    return float(np.average([s for s, _ in known], weights=[n for _, n in known])) if known else float("nan")
 
 
 def fold_score(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, job: FoldJob, before: Scores) -> Scores:
@@ -114,12 +124,14 @@ def fold_score(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, job: Fo
 
 
 def prune_at(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, step: int, value: float) -> None:
-    """Report a value; prune a trial below the median of the trials that reached the step."""
+    """Report a value; prune a trial below the median of the trials that reached the step. NaN says nothing."""
+    if np.isnan(value):
+        return
     trial.report(value, step)
     if not tuning.settings.prune:
         return
     others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-    reached = [t.intermediate_values[step] for t in others if step in t.intermediate_values]
+    reached = [v for t in others if not np.isnan(v := t.intermediate_values.get(step, np.nan))]
     if len(reached) >= WARM_UP and value < np.median(reached):
         fold, epoch = divmod(step, EPOCHS)
         where = f"after fold {fold}" if epoch == EPOCHS - 1 else f"in fold {fold}, epoch {epoch}"
@@ -212,5 +224,6 @@ def running(study: optuna.Study, tuning: Tuning) -> int:
 
 
 def fold_scores(trial: FrozenTrial) -> dict[str, tuple[float, int]]:
-    """Return a trial's scores by fold, with their numbers of verified clips."""
-    return {key: tuple(value) for key, value in trial.user_attrs.items() if key.startswith("fold")}
+    """Return a trial's scores by fold, with their numbers of verified clips; folds whose score is NaN are left out."""
+    scores = {key: tuple(value) for key, value in trial.user_attrs.items() if key.startswith("fold")}
+    return {key: value for key, value in scores.items() if not np.isnan(value[0])}

@@ -100,7 +100,9 @@ class Tuning:
         base = self.call.experiment(self.model)
         ranges = self.settings.model_dump(mode="json")
         table = self.call.labels.folds[["clip_id", "label", "verified", "fold"]].astype(str).to_numpy().tolist()
-        key = fingerprint([config_fingerprint(base), base.revision, ranges, self.call.data.metric, table])
+        learnt = self.call.labels.revision(base.revision).astype(str).to_numpy().tolist()
+        labels = [base.revision, fingerprint(learnt), table]
+        key = fingerprint([config_fingerprint(base), ranges, self.call.data.metric, self.call.words.fold, labels])
         return self.call.cache / "tune" / f"{self.model}-{key}"
 
     def experiment(self, params: dict[str, Any]) -> Experiment:

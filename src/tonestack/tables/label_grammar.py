@@ -20,7 +20,7 @@ SEPARATOR = ","
 UNKNOWN_MARK, ABSENT_MARK, OTHERS = "?", "!", "?*"
 PRESENT = 0.5  # the least weight of a class that counts as there
 UNKNOWN = -1  # in truth (N, C) int8, beside 0 and 1: a cell that metrics leave out
-WEIGHT = re.compile(r"(.*):([0-9.]+)", re.DOTALL)
+WEIGHT = re.compile(r"(.*):([0-9.]+(?:[eE][-+]?[0-9]+)?)", re.DOTALL)
 
 
 def parse(cell: str) -> dict[str, float]:
@@ -64,9 +64,9 @@ def text(weights: Mapping[str, float]) -> str:
 
 
 def _part(name: str, weight: float) -> str:
-    if np.isnan(weight):
-        return UNKNOWN_MARK + name
-    return ABSENT_MARK + name if weight == 0 else name if weight == 1 else f"{name}:{weight:.6g}"
+    if np.isnan(weight) or weight in (0, 1):
+        return {0.0: ABSENT_MARK, 1.0: ""}.get(weight, UNKNOWN_MARK) + name
+    return f"{name}:{np.format_float_positional(weight, precision=6, fractional=False, trim='-')}"
 
 
 def unite(cells: Sequence[str]) -> str:
