@@ -32,7 +32,7 @@ def run(call: Call) -> pd.DataFrame:
         for verb in (train, blend, stack):
             verb.run(repeated)
     name = call.data.baseline
-    baseline = call.experiment(name).name if name else ""
+    baseline = calls[0].experiment(name).name if name else ""
     rows = repeats.table(calls, baseline)
     write_csv(call.reports / "repeats.csv", rows)
     for note in call.competition().notes:

@@ -166,6 +166,9 @@ def test_addresses_of_one_name_are_refused_and_files_appear_whole(
     with pytest.raises(UserError, match=r"a/notes\.bin and .*/b/notes\.bin are both called 'notes\.bin'"):
         download.fetch(DownloadParams(urls={one: checksum, two: checksum}), tmp_path)
     assert not server.asked
+    archives = {"https://x/train/a.zip": checksum, "https://x/test/a.zip": checksum}
+    first, second = download.url_files(DownloadParams(urls=archives))
+    assert (first.name, second.name[6:]) == ("a.zip", "-a.zip")
 
     def broken(source: Path, target: Path) -> None:
         target.write_bytes(b"half")

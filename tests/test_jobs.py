@@ -14,15 +14,16 @@ import train
 from tonestack.base.errors import UserError
 from tonestack.base.files import read_json, write_json
 from tonestack.config import layers
-from tonestack.config.call import Call
+from tonestack.config.call import Call, Experiment
 from tonestack.features.store import Store
 from tonestack.labels import folds
 from tonestack.settings.model_config import AugmentParams
+from tonestack.settings.words import parse
 from tonestack.studies import planning
 from tonestack.tables import oof
 from tonestack.training import fold_job, queue
 from tonestack.training.finished_networks import made_network
-from tonestack.training.job import FoldJob, read_receipt
+from tonestack.training.job import FoldJob, changed_settings, read_receipt
 from tonestack.training.learners import network
 from tonestack.training.progress import progress_of
 
@@ -182,6 +183,18 @@ def test_a_damaged_json_is_an_error_that_names_it(tiny_run: TinyRun) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- changed meaning
+
+
+def test_settings_that_a_model_fitted_in_one_go_never_read_are_no_change() -> None:
+    words = parse(["data=fsdkaggle2018", "preset=smoke"])
+    experiment = Experiment("patches", layers.load_model("patches", layers.load_data(words)[1], words))
+    saved = experiment.config.model_dump(mode="json")
+    before = {"config_fingerprint": "another", "config": saved}
+    saved["training"] |= {"epochs": 20, "min_steps": 240}
+    del saved["network"]["columns"]  # the regression then chose on all clips
+    assert changed_settings(before, experiment) == []
+    saved["network"]["width"] = 0.5
+    assert changed_settings(before, experiment) == ["network.width: 0.5 there, 0.1 now"]
 
 
 def test_changed_settings_are_refused_until_they_have_a_name(tiny_run: TinyRun, trained: list[str]) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 
 from tonestack.base.console import bar
 from tonestack.base.errors import UserError, nearest
-from tonestack.base.files import atomic, claimed, move, read_json, write_json
+from tonestack.base.files import atomic, claimed, fingerprint, move, read_json, write_json
 from tonestack.competition import kaggle
 from tonestack.competition.unpack import Limits, free_bytes, is_archive, named_archive, sweep_unpacked, unpack
 from tonestack.settings.data_config import DownloadParams
@@ -104,10 +104,12 @@ def _listing(address: str) -> bytes:
 
 
 def url_files(params: DownloadParams) -> list[Remote]:
-    """The files of plain addresses, no two of one name."""
+    """The files of plain addresses; of one name there may be several archives, which are unpacked one by one."""
     found: dict[str, Remote] = {}
     for url, checksum in params.urls.items():
         name = _name(Path(urlparse(url).path).name)
+        if name in found and (named_archive(name) or not Path(name).suffix):
+            name = f"{fingerprint(url)[:6]}-{name}"
         other = found.setdefault(name, Remote(name, url, checksum))
         if other.url != url:
             raise UserError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tonestack.base import parts
 from tonestack.base.errors import UserError
 from tonestack.base.files import fingerprint, read_json, write_text
 from tonestack.base.workers import cores
@@ -139,7 +140,11 @@ def changed_settings(receipt: dict[str, Any], experiment: Experiment) -> list[st
     if receipt.get("config_fingerprint") in (None, config_fingerprint(experiment)):
         return []
     now = experiment.config.model_dump(mode="json")
-    return layers.differences(layers.completed(receipt.get("config", {})), now)
+    once = getattr(parts.find("models", experiment.config.network["name"]), "FITTED_ONCE", False)
+    idle = [f"training.{key}:" for key in layers.EPOCHS if once]  # presets once gave epochs to what has none
+    found = layers.differences(layers.completed(receipt.get("config", {})), now)
+    # patches that chose on all clips are made again, as their inputs differ, too
+    return [one for one in found if not one.startswith((*idle, "network.columns: [] there"))]
 
 
 def refuse_changed_meaning(folder: Path, experiment: Experiment) -> None:

@@ -203,7 +203,7 @@ def _united(params: Params, frame: pd.DataFrame, source: Path) -> tuple[pd.DataF
 def _refuse_other_pieces(frame: pd.DataFrame, source: Path) -> None:
     """Refuse rows of one clip that name several files, pieces or folds: all but the first would be lost in silence."""
     columns = [name for name in ("path", *TIMES, "fold") if name in frame.columns]
-    first = frame.groupby("clip_id", sort=False)[columns].transform(lambda cells: cells.iloc[0])
+    first = frame.drop_duplicates("clip_id").set_index("clip_id").loc[frame["clip_id"], columns].set_axis(frame.index)
     for name in columns:
         other = (frame[name] != first[name]) & ~(frame[name].isna() & first[name].isna())
         if other.any():

@@ -64,7 +64,7 @@ def fit(job: FoldJob, store: Store) -> FittedPrior:
     params: Any = parts.part_params("models", job.experiment.config.network, "network")
     columns = list(job.columns.values())
     ids = {name for column in columns for name in column}
-    values = {name: "\t".join(column[name] for column in columns) for name in ids}
+    values = {name: "\t".join(str(column.get(name, "")) for column in columns) for name in ids}
     several, targets = not tasks.find(job.task).one_label, job.labels.targets.astype(np.float64)
     weighted = np.nan_to_num(targets) * job.labels.weights[:, None]
     known = ~np.isnan(targets) * job.labels.weights[:, None]  # of several labels each is a share of the clips
