@@ -68,6 +68,12 @@ set_up() { # the mark is written last, so that a set-up that was cut off is done
   echo "tonestack: setting up .venv from requirements.lock (once, a few minutes)" >&2
   "$base" -m venv --clear "$venv"
   install_lock requirements.lock
+  compile_once
+}
+
+compile_once() { # librosa compiles parts of itself when they are first imported and keeps them beside its files; two
+  # processes that do so at once can leave a mix of both behind, which crashes ever after
+  "$python" -c 'import librosa; librosa.pyin, librosa.cqt, librosa.sequence.viterbi, librosa.util.localmax' || true
 }
 
 set_up_tests() { # the developers' lock holds all of the users' and the tools
